@@ -1,0 +1,50 @@
+# Everything installs itself into .venv; python3 (3.10 or newer), git and make are all that must be there.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint completions clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo ## Start a broker and two workers, submit 1,797 digits, show the answers
+	@$(BIN)/python examples/digits/demo.py
+
+test: $(VENV)/test examples/digits/model.pt2 ## Pass every test, against real servers that the tests start
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions that fit the command line
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python completions/generate.py --check
+
+completions: $(VENV)/demo ## Write the completion files anew
+	$(BIN)/python completions/generate.py
+
+clean: ## Remove what was installed and made
+	rm -rf $(VENV) examples/digits/*.json examples/digits/*.pt2
+
+examples/digits/model.pt2: $(VENV)/demo examples/digits/make.py
+	$(BIN)/python examples/digits/make.py
+
+# Dependency groups need a pip that is newer than the one inside older Pythons.
+$(VENV)/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/demo: $(VENV)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e ".[torch]" --group demo
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo
+	$(BIN)/pip install -q -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/lint: $(VENV)/test
+	$(BIN)/pip install -q -c constraints.txt --group lint
+	@touch $@

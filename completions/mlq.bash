@@ -1,0 +1,205 @@
+# Bash completion for mlq. Made by completions/generate.py from the command line itself; do not edit.
+# The words are in this file; only names (queues, workers, jobs) are asked of mlq, when one is wanted.
+
+# Offer those of the given words that begin with what stands at the cursor.
+_mlq_words() {
+    local word
+    for word in "$@"; do
+        [[ $word == "$current"* ]] && COMPREPLY+=("$word")
+    done
+}
+
+# Offer names that exist. They are data: quoted, never expanded.
+_mlq_names() {
+    local name
+    while IFS= read -r name; do
+        [[ $name == "$current"* ]] && printf -v name %q "$name" && COMPREPLY+=("$begun$name")
+    done < <(mlq values "$1" 2>/dev/null)
+}
+
+# The same for a list with commas, of which the last name is being typed.
+_mlq_list() {
+    local begun=
+    [[ $current == *,* ]] && begun=${current%,*},
+    current=${current##*,}
+    compopt -o nospace 2>/dev/null
+    _mlq_names "$1"
+}
+
+# Offer files: readline does it best, where compopt (bash 4) can tell it to.
+_mlq_files() {
+    compopt -o default 2>/dev/null && return
+    local name
+    while IFS= read -r name; do
+        COMPREPLY+=("$name")
+    done < <(compgen -f -- "$current")
+}
+
+_mlq_up() {
+    case $previous in
+        --model | --config) _mlq_files ;;
+        --output) _mlq_words raw classify ;;
+        --queues) _mlq_list queues ;;
+        --max-batch-size | --broker) : ;;
+        *)
+            case $current in
+                -*) _mlq_words --model --output --queues --max-batch-size --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker() {
+    if ((COMP_CWORD == at + 1)); then
+        _mlq_words start ls
+        _mlq_worker_ls
+        return
+    fi
+    case ${COMP_WORDS[at + 1]} in
+        start) _mlq_worker_start ;;
+        *) _mlq_worker_ls ;;
+    esac
+}
+
+_mlq_worker_start() {
+    case $previous in
+        --gpus | --cpus | --max-batch-size | --name | --broker) : ;;
+        --model | --config) _mlq_files ;;
+        --output) _mlq_words raw classify ;;
+        --queues) _mlq_list queues ;;
+        *)
+            case $current in
+                -*) _mlq_words --gpus --cpus --model --output --queues --max-batch-size --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker_ls() {
+    case $previous in
+        --watch | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --watch --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_submit() {
+    case $previous in
+        --queue) _mlq_names queues ;;
+        --priority | --timeout | --id-field | --chunk | --broker) : ;;
+        -o | --output-file | --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --queue --priority --wait --output-file -o --timeout --id-field --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_files ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_result() {
+    case $previous in
+        -o | --output-file | --config) _mlq_files ;;
+        --timeout | --broker) : ;;
+        *)
+            case $current in
+                -*) _mlq_words --wait --output-file -o --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names jobs ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_queues() {
+    if ((COMP_CWORD == at + 1)); then
+        _mlq_words ls purge
+        _mlq_queues_ls
+        return
+    fi
+    case ${COMP_WORDS[at + 1]} in
+        purge) _mlq_queues_purge ;;
+        *) _mlq_queues_ls ;;
+    esac
+}
+
+_mlq_queues_ls() {
+    case $previous in
+        --watch | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --watch --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names queues ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_queues_purge() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --yes --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names queues ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_config() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_first() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_words up worker submit result queues config ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} begun= at
+    COMPREPLY=()
+    # Readline takes --queue=a for three words.
+    [[ $current == = ]] && current=
+    [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
+    for ((at = 1; at < COMP_CWORD; at++)); do
+        case ${COMP_WORDS[at]} in
+            --broker | --config) [[ ${COMP_WORDS[at + 1]} == = ]] || ((at++)) ;;
+            =) ((at++)) ;;
+            -*) ;;
+            *) break ;;
+        esac
+    done
+    ((at < COMP_CWORD)) || { _mlq_first; return; }
+    case ${COMP_WORDS[at]} in
+        up) _mlq_up ;;
+        worker) _mlq_worker ;;
+        submit) _mlq_submit ;;
+        result) _mlq_result ;;
+        queues) _mlq_queues ;;
+        config) _mlq_config ;;
+    esac
+}
+
+complete -F _mlq mlq

@@ -1,0 +1,162 @@
+# Fish completion for mlq. Made by completions/generate.py from the command line itself; do not edit.
+# The words are in this file; only names (queues, workers, jobs) are asked of mlq, when one is wanted.
+
+# Say in which command the cursor stands: `worker start`, `queues ls` for a bare `queues`, nothing before any word.
+function __mlq_place
+    set -l words (commandline -opc)
+    set -e words[1]
+    while string match -q -- '-*' "$words[1]"
+        contains -- $words[1] --broker --config; and set -e words[1]
+        set -e words[1]
+    end
+    switch "$words[1]"
+        case worker
+            contains -- "$words[2]" start ls; or set words worker ls
+            echo "$words[1..2]"
+        case queues
+            contains -- "$words[2]" ls purge; or set words queues ls
+            echo "$words[1..2]"
+        case '*'
+            echo "$words[1]"
+    end
+end
+
+function __mlq_in
+    test (__mlq_place) = "$argv"
+end
+
+# Whether nothing stands between a word and the cursor.
+function __mlq_after
+    test (commandline -opc)[-1] = "$argv"
+end
+
+complete -c mlq -f
+
+# mlq
+complete -c mlq -n '__mlq_in' -a up -d 'Run an embedded broker and a worker for each device here'
+complete -c mlq -n '__mlq_in' -a worker -d 'Start inference workers, one per device; list the live ones'
+complete -c mlq -n '__mlq_in' -a submit -d 'Send the rows of a file; with --wait, collect the answers'
+complete -c mlq -n '__mlq_in' -a result -d 'Collect the answers of a job or a task'
+complete -c mlq -n '__mlq_in' -a queues -d 'Show what waits, what runs, how old it is'
+complete -c mlq -n '__mlq_in' -a config -d 'Show every setting, its value and where it came from'
+complete -c mlq -n '__mlq_in' -l version -d 'Show the version'
+complete -c mlq -n '__mlq_in' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in' -s h -l help -d 'Show this message and exit'
+
+# mlq up
+complete -c mlq -n '__mlq_in up' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
+complete -c mlq -n '__mlq_in up' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
+complete -c mlq -n '__mlq_in up' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in up' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in up' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in up' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in up' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in up' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in up' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in up' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in up' -s h -l help -d 'Show this message and exit'
+
+# mlq worker
+complete -c mlq -n '__mlq_after worker' -a start -d 'Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C'
+complete -c mlq -n '__mlq_after worker' -a ls -d 'Show the live workers of every host, busy ones too'
+
+# mlq worker start
+complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
+complete -c mlq -n '__mlq_in worker start' -l cpus -x -d 'Start this many CPU workers instead'
+complete -c mlq -n '__mlq_in worker start' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
+complete -c mlq -n '__mlq_in worker start' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
+complete -c mlq -n '__mlq_in worker start' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in worker start' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in worker start' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker start' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker start' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker start' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker start' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker start' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker start' -s h -l help -d 'Show this message and exit'
+
+# mlq worker ls
+complete -c mlq -n '__mlq_in worker ls' -l watch -x -d 'Show again every so many seconds, until Ctrl-C'
+complete -c mlq -n '__mlq_in worker ls' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in worker ls' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker ls' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker ls' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker ls' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker ls' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker ls' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker ls' -s h -l help -d 'Show this message and exit'
+
+# mlq submit
+complete -c mlq -n '__mlq_in submit' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'
+complete -c mlq -n '__mlq_in submit' -l priority -x -d '0 to 9 within the queue, as its workers read it'
+complete -c mlq -n '__mlq_in submit' -l wait -d 'Wait for the answers'
+complete -c mlq -n '__mlq_in submit' -s o -l output-file -r -F -d 'Write the answers here, not to stdout'
+complete -c mlq -n '__mlq_in submit' -l timeout -x -d 'Give up waiting after so many seconds (exit 7)'
+complete -c mlq -n '__mlq_in submit' -l id-field -x -d 'Field that is the row\'s id'
+complete -c mlq -n '__mlq_in submit' -l chunk -x -d 'Rows in one message'
+complete -c mlq -n '__mlq_in submit' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in submit' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in submit' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in submit' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in submit' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in submit' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in submit' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in submit' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in submit' -F
+
+# mlq result
+complete -c mlq -n '__mlq_in result' -l wait -d 'Wait for the answers'
+complete -c mlq -n '__mlq_in result' -s o -l output-file -r -F -d 'Write the answers here, not to stdout'
+complete -c mlq -n '__mlq_in result' -l timeout -x -d 'Give up waiting after so many seconds (exit 7)'
+complete -c mlq -n '__mlq_in result' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in result' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in result' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in result' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in result' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in result' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in result' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in result' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in result' -a '(mlq values jobs 2>/dev/null)'
+
+# mlq queues
+complete -c mlq -n '__mlq_after queues' -a ls -d 'Show every configured queue, or only NAMES'
+complete -c mlq -n '__mlq_after queues' -a purge -d 'Drop every message that waits in a queue'
+
+# mlq queues ls
+complete -c mlq -n '__mlq_in queues ls' -l watch -x -d 'Show again every so many seconds, until Ctrl-C'
+complete -c mlq -n '__mlq_in queues ls' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in queues ls' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in queues ls' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in queues ls' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in queues ls' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in queues ls' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in queues ls' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in queues ls' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in queues ls' -a '(mlq values queues 2>/dev/null)'
+
+# mlq queues purge
+complete -c mlq -n '__mlq_in queues purge' -l yes -d 'Do not ask'
+complete -c mlq -n '__mlq_in queues purge' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in queues purge' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in queues purge' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in queues purge' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in queues purge' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in queues purge' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in queues purge' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in queues purge' -a '(mlq values queues 2>/dev/null)'
+
+# mlq config
+complete -c mlq -n '__mlq_in config' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in config' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in config' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in config' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in config' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in config' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in config' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in config' -s h -l help -d 'Show this message and exit'

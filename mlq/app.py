@@ -1,0 +1,124 @@
+"""The Celery app: stock, JSON only. `from mlq.app import app` in a client; `celery -A mlq.app` for monitors."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery, signals
+from kombu import Exchange, Queue
+
+from mlq import tasks
+from mlq.broker.connection import Address, broker_address, tls_options, transport_options
+from mlq.broker.depth import BARE_QUEUE, SENT_AT_HEADER
+from mlq.config import Settings, load
+from mlq.errors import WorkerNeedsModel
+
+_OFF = "none"
+
+
+def create_app(settings: Settings) -> Celery:
+    """Build the app from the settings.
+
+    Raises NoBroker where neither a broker is configured nor an embedded one runs.
+    """
+    broker = broker_address(settings)
+    app = Celery("mlq", set_as_current=False)
+    app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
+    tasks.register(app)
+    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="mlq.stamp")
+    return app
+
+
+def _routing(settings: Settings) -> dict[str, Any]:
+    """Name the queues, most urgent first. Workers also serve the one that bare clients publish to, last.
+
+    Each has an exchange and a key of its own: Celery would bind them all to the default queue's.
+    """
+    return {
+        "task_queues": [Queue(n, Exchange(n), routing_key=n) for n in (*settings.queues, BARE_QUEUE)],
+        "task_default_queue": settings.default_queue,
+        "task_routes": {
+            tasks.PREDICT: {"queue": settings.urgent_queue},
+            tasks.BATCH_PREDICT: {"queue": settings.batch_queue},
+        },
+    }
+
+
+def _delivery() -> dict[str, Any]:
+    """JSON only; a message is acknowledged when its answer is stored; one message at a time.
+
+    Soft shutdown stays off: under the solo pool it sleeps on top of the running task and then fails it.
+    """
+    return {
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "event_serializer": "json",
+        "task_acks_late": True,
+        "task_track_started": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_soft_shutdown_timeout": 0.0,
+        "worker_enable_soft_shutdown_on_idle": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
+    """Keep trying while the broker is away, and notice when it is frozen."""
+    return {
+        "broker_url": broker.url,
+        "broker_transport_options": transport_options(settings, broker.url),
+        "broker_use_ssl": tls_options(broker.url),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+    }
+
+
+def _results(settings: Settings, broker: Address) -> dict[str, Any]:
+    """Keep answers, and never give one up because the store is away for a while."""
+    backend = settings.result_backend or broker.url
+    if backend == _OFF:
+        return {"result_backend": None, "task_ignore_result": True}
+    options = transport_options(settings, backend)
+    return {
+        "result_backend": backend,
+        "redis_backend_use_ssl": tls_options(backend),
+        "result_expires": settings.result_expires,
+        "result_backend_always_retry": True,
+        "redis_socket_timeout": options.get("socket_timeout", settings.socket_timeout),
+        "redis_socket_connect_timeout": options.get("socket_connect_timeout", settings.socket_timeout),
+        "redis_socket_keepalive": urlsplit(backend).scheme != "redis+socket" or None,  # a TCP option
+        "redis_backend_health_check_interval": options.get("health_check_interval", settings.socket_timeout),
+    }
+
+
+def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    """Write the time of sending into a message, so that `mlq queues` can tell how old the oldest is."""
+    if headers is not None:
+        headers.setdefault(SENT_AT_HEADER, time.time())
+
+
+@signals.celeryd_init.connect(weak=False)
+def _refuse_without_model(instance: Any = None, **_: Any) -> None:
+    """Stop `celery -A mlq.app worker`: without a model it would take tasks only to fail them."""
+    if getattr(instance, "app", None) is None or tasks.can_answer(instance.app):
+        return
+    error = WorkerNeedsModel()
+    sys.stderr.write(f"mlq: {error.message}\nhint: {error.advice}\n")
+    sys.exit(error.exit_code)
+
+
+def __getattr__(name: str) -> Celery:
+    """Build `mlq.app.app` when it is first asked for: importing this module reads no configuration."""
+    if name != "app":
+        raise AttributeError(name)
+    app = create_app(load())
+    globals()[name] = app
+    return app

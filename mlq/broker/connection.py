@@ -1,0 +1,198 @@
+"""Connections to the broker and to the state store, and what their failures mean to a user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+from mlq.broker import embedded
+from mlq.config import DEFAULT, Settings, masked, state_directory
+from mlq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting, NoBroker, NoStateStore
+
+if TYPE_CHECKING:
+    from kombu import Connection
+    from redis import Redis
+
+_CONNECT_TIMEOUT_S: Final = 3.0
+_ANSWER_TIMEOUT_S: Final = 4.0
+"""A broker that does not answer must be reported within 5 s, the start of the command included."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A broker or store: where it is, and which setting says so."""
+
+    url: str
+    origin: str
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return masked(self.url)
+
+
+def broker_address(settings: Settings) -> Address:
+    """Find the broker: the configured one, else the embedded one that runs for this user.
+
+    Raises NoBroker.
+    """
+    if settings.broker_url is not None:
+        return Address(settings.broker_url, settings.origin("broker_url"))
+    running = embedded.find(state_directory(settings))
+    if running is None:
+        raise NoBroker
+    return Address(running.url, f"the embedded broker, pid {running.pid}")
+
+
+def state_address(settings: Settings) -> Address:
+    """Find the Redis that records workers and jobs: state_url, else the broker, else the result backend.
+
+    Raises NoBroker, NoStateStore.
+    """
+    if settings.state_url is not None:
+        return Address(settings.state_url, settings.origin("state_url"))
+    broker = broker_address(settings)
+    if _is_redis(broker.url):
+        return broker
+    if settings.result_backend is not None and _is_redis(settings.result_backend):
+        return Address(settings.result_backend, settings.origin("result_backend"))
+    raise NoStateStore(url=broker.shown)
+
+
+def transport_options(settings: Settings, url: str) -> dict[str, Any]:
+    """Give kombu and Celery the options without which a frozen server blocks its clients for ever."""
+    given = settings.broker_transport_options or {}
+    if not _is_redis(url):
+        return dict(given)
+    if url.startswith("sentinel://") and "master_name" not in given:
+        origin = settings.origin("broker_transport_options")
+        reason = 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}'
+        raise InvalidSetting(key="broker_transport_options", value=masked(str(given)), origin=origin, reason=reason)
+    return {
+        "visibility_timeout": settings.visibility_timeout,
+        "queue_order_strategy": "priority",
+        "socket_timeout": settings.socket_timeout,
+        "socket_connect_timeout": min(_CONNECT_TIMEOUT_S, settings.socket_timeout),
+        "socket_keepalive": True,
+        "health_check_interval": settings.socket_timeout,
+        **given,
+    }
+
+
+def tls_options(url: str) -> dict[str, Any] | None:
+    """Demand a certificate with the right name on rediss://; kombu by itself would accept any, silently."""
+    if not url.startswith("rediss://"):
+        return None
+    import ssl
+
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+
+
+@contextmanager
+def connected(settings: Settings, address: Address) -> Iterator[Connection]:
+    """Open a connection of kombu's, and turn its failures into ours.
+
+    Raises BrokerUnreachable, BrokerRefused.
+    """
+    from kombu import Connection
+
+    connection = Connection(
+        address.url,
+        transport_options=_impatient(transport_options(settings, address.url)),
+        **_tls(address.url),
+        connect_timeout=_CONNECT_TIMEOUT_S,
+    )
+    with explained(address), connection:
+        # Each address once: connect() would wait 2 s and try again.
+        connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+        yield connection
+
+
+@contextmanager
+def state_store(settings: Settings) -> Iterator[Redis]:
+    """Open the Redis that holds what mlq itself records.
+
+    Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
+    """
+    with connected(settings, state_address(settings)) as connection:
+        yield redis_client(connection)
+
+
+def redis_client(connection: Connection) -> Redis:
+    """Take kombu's own client: it understands every form of URL that workers do, Sentinel's included."""
+    channel: Any = connection.default_channel
+    return cast("Redis", channel.client)
+
+
+@contextmanager
+def explained(address: Address) -> Iterator[None]:
+    """Say of a failed connection what a user can do about it."""
+    try:
+        yield
+    except Exception as exc:
+        reason = _reason(exc)
+        facts: Mapping[str, Any] = {"url": address.shown, "origin": address.origin, "reason": reason}
+        if _is_refusal(exc) or (exc.__cause__ is not None and _is_refusal(exc.__cause__)):
+            raise BrokerRefused(**facts, mend=_refusal_hint(reason)) from exc
+        if _is_away(exc):
+            raise BrokerUnreachable(**facts, mend=_away_hint(address)) from exc
+        raise
+
+
+def _impatient(options: dict[str, Any]) -> dict[str, Any]:
+    """Shorten the time for an answer: a person waits for it."""
+    timeout = options.get("socket_timeout")
+    return options if timeout is None else {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
+
+
+def _tls(url: str) -> dict[str, Any]:
+    options = tls_options(url)
+    return {"ssl": options} if options else {}
+
+
+def _is_redis(url: str) -> bool:
+    return urlsplit(url).scheme in {"redis", "rediss", "redis+socket", "sentinel"}
+
+
+def _is_away(exc: Exception) -> bool:
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
+
+    return isinstance(exc, (OperationalError, RedisConnectionError, RedisTimeoutError, OSError))
+
+
+def _is_refusal(exc: BaseException) -> bool:
+    from redis.exceptions import AuthenticationError, ResponseError
+
+    return isinstance(exc, (AuthenticationError, ResponseError))
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc).strip().rstrip(".") or type(exc).__name__
+
+
+def _refusal_hint(reason: str) -> str:
+    if reason.startswith(("OOM", "command not allowed when used memory")):
+        return "its memory is full: let workers drain it, or raise maxmemory; `mlq queues` shows what waits"
+    if "NOAUTH" in reason or "WRONGPASS" in reason or "uthentication" in reason or "password" in reason:
+        return "put the right user and password into MLQ_BROKER_URL: redis://user:password@host:6379/0"
+    return "see its log; MLQ_BROKER_URL names another server"
+
+
+def _away_hint(address: Address) -> str:
+    if _in_container() and urlsplit(address.url).hostname in {"localhost", "127.0.0.1", "::1"}:
+        return "inside a container `localhost` is the container: set MLQ_BROKER_URL to the server's own name"
+    if address.origin == DEFAULT or address.origin.startswith("the embedded"):
+        return "start one with `mlq up`, or set MLQ_BROKER_URL"
+    return "start that server, or set MLQ_BROKER_URL to another; with neither, `mlq up` runs an embedded one"
+
+
+def _in_container() -> bool:
+    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
+    return any(m.exists() for m in marks) or "KUBERNETES_SERVICE_HOST" in os.environ

@@ -1,0 +1,114 @@
+"""QueueDepth: what waits in each queue, what runs, how old the oldest is. Unknown is None, never 0."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+
+if TYPE_CHECKING:
+    from kombu import Connection
+    from redis import Redis
+
+SENT_AT_HEADER: Final = "mlq_sent_at"
+"""Seconds since 1970, put into the headers of every message that mlq.app sends."""
+
+BARE_QUEUE: Final = "celery"
+"""Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
+
+
+_NOT_FOUND: Final = "404"
+"""AMQP's reply code for a queue that does not exist; kombu's Redis transport writes it as a text."""
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """One queue. `ready` waits, `in_flight` is in a worker's hands, `delayed` waits for its time."""
+
+    name: str
+    ready: int
+    in_flight: int | None
+    delayed: int | None
+    oldest_age_s: float | None
+    by_priority: Mapping[str, int] | None
+
+
+def read(connection: Connection, names: Sequence[str], *, now: float | None = None) -> list[QueueDepth]:
+    """Read the depth of each queue, by passive declare.
+
+    On Redis a queue that is empty does not exist, and kombu then raises NOT_FOUND: that is a depth of 0.
+    On other brokers only what a passive declare tells is known.
+    """
+    channel: Any = connection.default_channel  # kombu's Redis channel, which the stubs do not know
+    ready = {name: _ready(channel, connection, name) for name in names}
+    if connection.transport.driver_type != "redis":
+        return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
+    in_flight = _in_flight(channel.client, channel.unacked_key)
+    at = time.time() if now is None else now
+    return [_on_redis(channel, name, ready[name], in_flight[name], at) for name in names]
+
+
+def _ready(channel: Any, connection: Connection, name: str) -> int:
+    try:
+        return int(channel.queue_declare(name, passive=True).message_count)
+    except connection.channel_errors as exc:
+        if str(getattr(exc, "reply_code", "")) == _NOT_FOUND:
+            return 0
+        raise
+
+
+def _on_redis(channel: Any, name: str, ready: int, in_flight: int, now: float) -> QueueDepth:
+    """Look at a queue's lists, one a priority step, oldest message last."""
+    steps = {str(p): channel._q_for_pri(name, p) for p in channel.priority_steps}  # noqa: SLF001 (kombu's key scheme)
+    with channel.client.pipeline(transaction=False) as pipe:
+        for key in steps.values():
+            pipe.llen(key)
+            pipe.lindex(key, -1)
+        answers = pipe.execute()
+    counts = dict(zip(steps, answers[::2], strict=True))
+    return QueueDepth(
+        name=name,
+        ready=ready,
+        in_flight=in_flight,
+        delayed=None,
+        oldest_age_s=_oldest_age(answers[1::2], now),
+        by_priority={p: n for p, n in counts.items() if n},
+    )
+
+
+def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
+    """Give the age of the oldest message that carries a stamp; other clients' messages carry none."""
+    stamps = [s for s in (_sent_at(m) for m in messages if m is not None) if s is not None]
+    return max(0.0, now - min(stamps)) if stamps else None
+
+
+def _sent_at(raw: bytes) -> float | None:
+    try:
+        stamp = orjson.loads(raw)["headers"][SENT_AT_HEADER]
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # whatever somebody else put there
+        return None
+    return float(stamp) if isinstance(stamp, (int, float)) else None
+
+
+def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
+    """Count what stock transports hold: `unacked` maps a tag to JSON [message, exchange, routing key]."""
+    held: Counter[str] = Counter()
+    for _, entry in client.hscan_iter(unacked_key, count=100):
+        queue = _routing_key(cast("bytes", entry))
+        if queue is not None:
+            held[queue] += 1
+    return held
+
+
+def _routing_key(entry: bytes) -> str | None:
+    """Read the last element of a JSON array without decoding the payload before it."""
+    tail = entry[entry.rfind(b'"', 0, entry.rfind(b'"')) :].rstrip(b"] ")
+    try:
+        name = orjson.loads(tail)
+    except orjson.JSONDecodeError:
+        return None
+    return name if isinstance(name, str) else None

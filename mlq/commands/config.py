@@ -1,0 +1,26 @@
+"""mlq config: every setting, its value and where it came from."""
+
+from __future__ import annotations
+
+import typer
+
+from mlq.commands.invocation import begin, command, single
+from mlq.console import tables
+
+app = single()
+
+
+@command(app)
+def config(ctx: typer.Context) -> None:
+    """Show every setting, its value and where it came from.
+
+    \b
+    Examples:
+      mlq config
+      mlq config --json | jq '.settings[] | select(.key == "broker_url")'
+
+    A flag wins over MLQ_* in the environment, that over mlq.toml (or [tool.mlq] in pyproject.toml) in the nearest
+    parent directory, that over the user's config.toml, that over the default.
+    """
+    call = begin(ctx)
+    call.terminal.show(tables.settings_document(call.settings), lambda: tables.settings_table(call.settings))

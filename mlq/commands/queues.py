@@ -1,0 +1,65 @@
+"""mlq queues: what waits, what runs, how old it is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from mlq.broker import observation
+from mlq.commands import options
+from mlq.commands.invocation import Answering, Command, begin, command, group
+from mlq.console import tables
+from mlq.console.asking import agreed
+from mlq.console.repeating import every
+
+app = group(
+    "ls",
+    """Show what waits, what runs, how old it is; empty a queue.
+
+    \b
+    Examples:
+      mlq queues                       every configured queue
+      mlq queues realtime --watch 1    one of them, every second
+      mlq queues purge batch           drop what waits there
+    """,
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Only these queues.", metavar="[NAME]...")]
+
+
+@command(app, cls=Answering)
+def ls(ctx: typer.Context, names: Names = None, watch: options.Watch = None) -> None:
+    """Show every configured queue, or only NAMES.
+
+    \b
+    Examples:
+      mlq queues
+      mlq queues realtime --watch 1
+      mlq queues --json | jq '.queues[].ready'
+    """
+    call = begin(ctx)
+    with observation.queues(call.settings, names or ()) as read, call.terminal.live() as show:
+        for _ in every(watch):
+            seen = read()
+            show(tables.queues_document(*seen), partial(tables.queues_table, *seen))
+
+
+@command(app, cls=Command)
+def purge(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The queue to empty.", metavar="NAME")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Drop every message that waits in a queue. What runs already goes on.
+
+    \b
+    Examples:
+      mlq queues purge batch
+      mlq queues purge batch --yes
+    """
+    call = begin(ctx)
+    if yes or agreed(call.terminal, f"drop everything that waits in {name}?"):
+        call.terminal.line(f"{observation.purge(call.settings, name)} dropped from {name}")

@@ -1,0 +1,36 @@
+"""mlq up: an embedded broker and a worker for each device of this machine."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from mlq.commands import fleet, options
+from mlq.commands.invocation import Command, begin, command, single
+from mlq.fleet.planning import found, plan
+
+app = single()
+
+
+@command(app, cls=Command)
+def up(
+    ctx: typer.Context,
+    model: options.Model = None,
+    output: options.Output = None,
+    queues: options.Queues = None,
+    max_batch_size: options.MaxBatchSize = None,
+) -> None:
+    """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
+
+    \b
+    Examples:
+      mlq up --model model.pt2
+      mlq up --model serve.py:Model --output classify
+
+    Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
+    """
+    call = begin(
+        ctx, worker__model=model, worker__output=output, worker__queues=queues, worker__max_batch_size=max_batch_size
+    )
+    fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ))

@@ -1,0 +1,63 @@
+"""mlq values: what completion scripts ask for while a user types. Hidden, quick, and silent when it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Final
+
+import typer
+
+from mlq.commands.invocation import Command, begin, single
+from mlq.config import Settings
+
+app = single()
+
+_PATIENCE_S: Final = 1.0
+"""Whoever pressed TAB waits no longer than this for a server that does not answer."""
+
+
+@app.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def values(ctx: typer.Context, kind: Annotated[str, typer.Argument()] = "") -> None:
+    """Print the names that exist, one per line: queues, jobs or workers.
+
+    \b
+    Examples:
+      mlq values queues
+      mlq values jobs
+
+    Exits 0 and says nothing whatever happens: an error in the middle of a command line helps nobody.
+    """
+    try:
+        settings = replace(begin(ctx).settings, socket_timeout=_PATIENCE_S)
+        names = [n for n in _KINDS[kind](settings) if n.isprintable()]
+    except Exception:  # noqa: BLE001 (see above)
+        return
+    typer.echo("".join(f"{n}\n" for n in names), nl=False)
+
+
+def _queues(settings: Settings) -> Iterable[str]:
+    return settings.queues
+
+
+def _jobs(settings: Settings) -> Iterable[str]:
+    from mlq.broker.connection import state_store
+    from mlq.jobs import job
+
+    with state_store(settings) as store:
+        return job.recent(store)
+
+
+def _workers(settings: Settings) -> Iterable[str]:
+    from mlq.broker import heartbeats
+    from mlq.broker.connection import state_store
+
+    with state_store(settings) as store:
+        return dict.fromkeys(h.name for h in heartbeats.read(store))
+
+
+_KINDS: Final[Mapping[str, Callable[[Settings], Iterable[str]]]] = {
+    "queues": _queues,
+    "jobs": _jobs,
+    "workers": _workers,
+}

@@ -1,0 +1,317 @@
+"""Settings: default < file < environment < flag, each value with its origin."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mlq import parsing
+from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT: Final = "default"
+ORIGINS: Final = "MLQ_ORIGINS"
+"""Set by a supervisor for its workers, see to_environment."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to know of one key: `dotted` in a file, `variables` in the environment (first wins)."""
+
+    dotted: str
+    help: str
+    parse: Callable[[Any], Any]
+    default: Any
+    also: tuple[str, ...]
+    secret: bool
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names in the environment: ours, then those of other tools that are accepted after it."""
+        return ("MLQ_" + self.dotted.replace(".", "_").upper(), *self.also)
+
+
+def _setting(
+    parse: Callable[[Any], Any], default: Any, text: str, *, also: tuple[str, ...] = (), secret: bool = False
+) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": text, "also": also, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """[worker]: what one inference process serves."""
+
+    model: str | None = _setting(parsing.text, None, "the model to serve: a file, or file.py:Class")
+    output: Literal["raw", "classify"] = _setting(
+        parsing.one_of("raw", "classify"), "raw", "raw: the model's numbers; classify: class and confidence"
+    )
+    queues: tuple[str, ...] | None = _setting(
+        parsing.names, None, "queues that a worker serves, most urgent first; unset: all of them"
+    )
+    max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user configured. `origins` says of each dotted key where its value came from."""
+
+    broker_url: str | None = _setting(
+        parsing.broker_url, None, "where the queues are", also=("CELERY_BROKER_URL",), secret=True
+    )
+    result_backend: str | None = _setting(
+        parsing.result_backend,
+        None,
+        'where answers are kept; unset: at the broker; "none": nowhere',
+        secret=True,
+    )
+    state_url: str | None = _setting(
+        parsing.redis_url, None, "where workers and jobs are recorded; unset: at the broker", secret=True
+    )
+    queues: tuple[str, ...] = _setting(
+        parsing.names, ("realtime", "default", "batch"), "queue names, most urgent first"
+    )
+    result_expires: int = _setting(parsing.count, 3600, "seconds that an answer is kept")
+    visibility_timeout: float = _setting(
+        parsing.seconds, 3600.0, "seconds after which the task of a dead worker is given back"
+    )
+    socket_timeout: float = _setting(
+        parsing.seconds, 5.0, "seconds without a word from the broker that count as: it is away"
+    )
+    broker_transport_options: Mapping[str, Any] | None = _setting(
+        parsing.table, None, "handed to kombu as they are, over mlq's own", secret=True
+    )
+    state_dir: Path | None = _setting(
+        parsing.path, None, "sockets, logs, the embedded broker's data; unset: under $XDG_STATE_HOME"
+    )
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def urgent_queue(self) -> str:
+        """Where single rows go: the first queue."""
+        return self.queues[0]
+
+    @property
+    def default_queue(self) -> str:
+        """Where tasks go that name no queue: the second, if there is one."""
+        return self.queues[min(1, len(self.queues) - 1)]
+
+    @property
+    def batch_queue(self) -> str:
+        """Where the rows of files go: the last queue."""
+        return self.queues[-1]
+
+    def origin(self, dotted: str) -> str:
+        """Name the place that decided the value of a key, in words for an error."""
+        return self.origins.get(dotted, DEFAULT)
+
+    def get(self, dotted: str) -> Any:
+        """Look a value up by the key that a user would write."""
+        value: Any = self
+        for part in dotted.split("."):
+            value = getattr(value, part)
+        return value
+
+    def replace(self, values: Mapping[str, tuple[Any, str]]) -> Settings:
+        """Override dotted keys by (value, origin); a value of None overrides nothing, and none is parsed."""
+        given = {key: v for key, v in values.items() if v[0] is not None}
+        known = {s.dotted: (self.get(s.dotted), self.origin(s.dotted)) for s in SETTINGS}
+        return _build({**known, **given})
+
+
+def _declared(cls: type, prefix: str = "") -> Iterator[Setting]:
+    for f in fields(cls):
+        if "parse" in f.metadata:
+            yield _from_field(f, prefix)
+        elif f.name == "worker":
+            yield from _declared(WorkerSettings, "worker.")
+
+
+def _from_field(f: Field[Any], prefix: str) -> Setting:
+    return Setting(dotted=prefix + f.name, default=f.default, **f.metadata)
+
+
+SETTINGS: Final = tuple(_declared(Settings))
+"""Every key there is, in the order in which `mlq config` shows them."""
+
+_BY_KEY: Final = {s.dotted: s for s in SETTINGS}
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    flags: Mapping[str, tuple[Any, str]] | None = None,
+    config: Path | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Read every source and let the nearest to the user win.
+
+    `flags` maps a dotted key to (value, name of the flag); None as a value means: not given.
+
+    Raises BadConfigFile, UnknownSetting, InvalidSetting, PasswordInArguments.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, tuple[Any, str]] = {s.dotted: (s.default, DEFAULT) for s in SETTINGS}
+    for path in _files(environ, config, cwd or Path.cwd()):
+        found |= _from_file(path)
+    found |= _from_environment(environ)
+    found |= _from_flags(flags or {})
+    return _build(found)
+
+
+def _build(found: Mapping[str, tuple[Any, str]]) -> Settings:
+    worker = {k.removeprefix("worker."): v for k, (v, _) in found.items() if k.startswith("worker.")}
+    rest = {k: v for k, (v, _) in found.items() if not k.startswith("worker.")}
+    return Settings(**rest, worker=WorkerSettings(**worker), origins={k: o for k, (_, o) in found.items()})
+
+
+def _parse(setting: Setting, value: Any, origin: str) -> Any:
+    try:
+        return setting.parse(value)
+    except (TypeError, ValueError) as exc:
+        raise InvalidSetting(key=setting.dotted, value=shown(setting, value), origin=origin, reason=exc) from None
+
+
+def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    given = {key: v for key, v in flags.items() if v[0] is not None}
+    for key, (value, flag) in given.items():
+        if _BY_KEY[key].secret and shown(_BY_KEY[key], value) != value:
+            raise PasswordInArguments(flag=flag, variable=_BY_KEY[key].variables[0])
+    return {key: (_parse(_BY_KEY[key], value, flag), flag) for key, (value, flag) in given.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    origins = json.loads(environ.get(ORIGINS, "{}"))
+    found = {}
+    for setting in SETTINGS:
+        name = next((v for v in setting.variables if environ.get(v)), None)
+        if name is not None:
+            origin = origins.get(setting.dotted, name)
+            found[setting.dotted] = (_parse(setting, environ[name], origin), origin)
+    return found
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """Write settings as environment variables: how a supervisor hands them to its workers, never by argv.
+
+    The origins go along, so that a worker's error still names the flag or file that its operator used.
+    """
+    changed = [s for s in SETTINGS if settings.origin(s.dotted) != DEFAULT]
+    values = {s.variables[0]: _written(settings.get(s.dotted)) for s in changed}
+    return {**values, ORIGINS: json.dumps({s.dotted: settings.origin(s.dotted) for s in changed})}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _files(environ: Mapping[str, str], config: Path | None, cwd: Path) -> list[Path]:
+    """Name the configuration files that count, the weakest first."""
+    if config is not None:
+        return [config]
+    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    user = Path(home) / "mlq" / "config.toml"
+    nearest = next((f for d in (cwd, *cwd.parents) for f in _in_directory(d)), None)
+    return [f for f in (user, nearest) if f is not None and f.is_file()]
+
+
+def _in_directory(directory: Path) -> Iterator[Path]:
+    own, project = directory / "mlq.toml", directory / "pyproject.toml"
+    if own.is_file():
+        yield own
+    elif project.is_file() and "mlq" in _toml(project).get("tool", {}):
+        yield project
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as exc:
+        raise BadConfigFile(path=path, reason=getattr(exc, "strerror", None) or exc) from None
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+    table = _toml(path)
+    if path.name == "pyproject.toml":
+        table = table.get("tool", {}).get("mlq", {})
+    found = {}
+    for key, value in _flatten(table):
+        setting = _BY_KEY.get(key)
+        if setting is None:
+            raise UnknownSetting(key=key, origin=path, nearest=_nearest(key))
+        found[key] = (_relative(path, _parse(setting, value, str(path)), key), str(path))
+    return found
+
+
+def _relative(path: Path, value: Any, key: str) -> Any:
+    """Read a model's path as its author meant it: from the file that names it, not from where mlq runs."""
+    if key != "worker.model":
+        return value
+    beside = path.parent / value.partition(":")[0]
+    return str(path.parent / value) if beside.exists() else value
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        dotted = prefix + key
+        if isinstance(value, dict) and dotted not in _BY_KEY:
+            yield from _flatten(value, dotted + ".")
+        else:
+            yield dotted, value
+
+
+def _nearest(key: str) -> str:
+    return difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0)[0]
+
+
+_PASSWORDS: Final = (
+    # user:PASSWORD@ of each address: up to the last @, since a password may hold any character that was not escaped.
+    re.compile(r"(?<=://)([^:@]*:).+?(?=@[^@]*(?:;\w+://|$))"),
+    # ?password=PASSWORD in a URL, "password": "PASSWORD" in a table that is written as JSON.
+    re.compile(r"""(password"?\s*[=:]\s*"?)(?:\\.|[^"&;\\])+""", re.IGNORECASE),
+)
+
+
+def masked(url: str) -> str:
+    """Show a URL without its passwords: `redis://:secret@host/0` becomes `redis://:***@host/0`.
+
+    The URL may be wrong: a password with a # in it makes one, and must not stand in the error that says so.
+    """
+    for password in _PASSWORDS:
+        url = password.sub(r"\1***", url)
+    return url
+
+
+def shown(setting: Setting, value: Any) -> Any:
+    """Give a setting's value as it may be printed."""
+    return _without_passwords(value) if setting.secret else value
+
+
+def _without_passwords(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: "***" if "password" in k.lower() else _without_passwords(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_passwords(v) for v in value]
+    return masked(value) if isinstance(value, str) else value
+
+
+def state_directory(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:
+    """Find where this user's sockets, logs and embedded broker live; the callers make what they need."""
+    if settings.state_dir is not None:
+        return settings.state_dir
+    environ = os.environ if environ is None else environ
+    return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "mlq"

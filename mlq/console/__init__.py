@@ -1,0 +1,1 @@
+"""The only room that knows a terminal: tables, JSON, progress, live views."""

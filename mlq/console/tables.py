@@ -1,0 +1,125 @@
+"""Tables and their JSON: queues, workers, settings. The JSON shapes are a contract and only grow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq.broker.heartbeats import serving
+from mlq.config import SETTINGS, shown
+from mlq.console.printable import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mlq.broker.depth import QueueDepth
+    from mlq.broker.heartbeats import Heartbeat
+    from mlq.config import Settings
+
+UNKNOWN: Final = "-"
+
+
+def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> dict[str, Any]:
+    """mlq.queues/1: one entry a queue; what is not known is null, never 0."""
+    return {
+        "schema": "mlq.queues/1",
+        "queues": [
+            {
+                "name": d.name,
+                "ready": d.ready,
+                "in_flight": d.in_flight,
+                "delayed": d.delayed,
+                "oldest_age_s": None if d.oldest_age_s is None else round(d.oldest_age_s, 3),
+                "workers": len(serving(workers, d.name)),
+                "paused": False,
+                "by_priority": d.by_priority,
+            }
+            for d in depths
+        ],
+    }
+
+
+def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> Table:
+    """Draw what waits, what runs, how old the oldest is, and who serves it."""
+    table = _table("QUEUE", READY=True, RUNNING=True, OLDEST=True, WORKERS=True)
+    for d in depths:
+        _row(table, d.name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
+    return table
+
+
+def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
+    """mlq.workers/1: one entry a worker, on every host."""
+    return {
+        "schema": "mlq.workers/1",
+        "workers": [{k: v for k, v in asdict(w).items() if k != "id"} for w in workers],
+    }
+
+
+def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> Table:
+    """Draw who works where, on what, since when."""
+    at = time.time() if now is None else now
+    words, numbers = ("HOST", "DEVICE", "STATE", "QUEUES", "TASK"), ("ROWS", "MEMORY", "UP")
+    table = _table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
+    for w in workers:
+        device = w.gpu or w.device
+        up, memory = _age(at - w.started_at), f"{w.rss_bytes / 2**20:.0f} MiB"
+        _row(table, w.name, w.host, device, w.state, ",".join(w.queues), w.task, w.rows_done, memory, up)
+    return table
+
+
+def settings_document(settings: Settings) -> dict[str, Any]:
+    """mlq.config/1: every setting, its value (passwords masked) and where it came from."""
+    rows = [{"key": k, "value": v, "origin": o} for k, v, o in _settings_rows(settings)]
+    return {"schema": "mlq.config/1", "settings": rows}
+
+
+def settings_table(settings: Settings) -> Table:
+    """Draw every setting; a value that nobody set is drawn as unknown."""
+    table = _table("SETTING", VALUE=False, FROM=False)
+    for key, value, origin in _settings_rows(settings):
+        text = ", ".join(value) if isinstance(value, (list, tuple)) else value
+        _row(table, key, text, origin)
+    return table
+
+
+def _settings_rows(settings: Settings) -> list[tuple[str, Any, str]]:
+    rows = []
+    for setting in SETTINGS:
+        value = settings.get(setting.dotted)
+        plain = str(value) if isinstance(value, Path) else shown(setting, value)
+        rows.append((setting.dotted, plain, settings.origin(setting.dotted)))
+    return rows
+
+
+def _table(first: str, **columns: bool) -> Table:
+    """Make a table of plain columns; True stands for numbers, which end at the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first)
+    for title, numeric in columns.items():
+        table.add_column(title, justify="right" if numeric else "left")
+    return table
+
+
+def _row(table: Table, *cells: object) -> None:
+    table.add_row(*(UNKNOWN if c is None else printable(c) for c in cells))
+
+
+def _age(seconds: float | None) -> str | None:
+    """Write a span the way people say it: 0.4s, 12s, 3m05s, 2h07m, 4d03h."""
+    if seconds is None:
+        return None
+    if seconds < 10:  # noqa: PLR2004 (below ten seconds a tenth still tells something)
+        return f"{seconds:.1f}s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d{h:02d}h"
+    if hours:
+        return f"{hours}h{m:02d}m"
+    return f"{minutes}m{s:02d}s" if minutes else f"{s}s"

@@ -1,0 +1,111 @@
+"""The terminal: answers go to stdout, talk to stderr; colour and animation only where they are welcome."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import orjson
+
+from mlq.console.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+class Terminal:
+    """Where a command's answer and talk go.
+
+    NO_COLOR, FORCE_COLOR and TERM=dumb are honoured by rich; `colour=False` is --no-color.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        verbosity: int = 0,
+        colour: bool = True,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+    ) -> None:
+        self.json = json
+        self.verbosity = verbosity
+        self._colour = colour
+        self._stdout = stdout or sys.stdout
+        self._stderr = stderr or sys.stderr
+
+    @property
+    def animated(self) -> bool:
+        """Whether talk may move: a person looks at stderr and did not ask for quiet."""
+        return self._stderr.isatty() and os.environ.get("TERM") != "dumb" and self.verbosity >= 0
+
+    @property
+    def interactive(self) -> bool:
+        """Whether there is a person to answer a question."""
+        return sys.stdin.isatty() and self._stderr.isatty()
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """Write one JSON object on one line of stdout."""
+        self._stdout.write(orjson.dumps(document).decode() + "\n")
+        self._stdout.flush()
+
+    def show(self, document: Mapping[str, Any], render: Callable[[], RenderableType]) -> None:
+        """Answer with the JSON document under --json, else with what `render` draws."""
+        if self.json:
+            self.emit(document)
+        else:
+            self.console(self._stdout).print(render())
+
+    def show_text(self, document: Mapping[str, Any], text: str) -> None:
+        """Answer with the JSON document under --json, else with a line of text."""
+        if self.json:
+            self.emit(document)
+        else:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Answer with a line of plain text."""
+        self._stdout.write(text + "\n")
+        self._stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Talk, unless --quiet."""
+        if self.verbosity >= 0:
+            self.warn(text)
+
+    def detail(self, text: str) -> None:
+        """Talk that --verbose asks for."""
+        if self.verbosity > 0:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Talk that --quiet does not silence."""
+        self._stderr.write(text + "\n")
+        self._stderr.flush()
+
+    def fail(self, message: str, hint: str) -> None:
+        """Report an error in its two lines."""
+        self.warn(f"mlq: {printable(message, limit=2000)}\nhint: {printable(hint, limit=2000)}")
+
+    def console(self, stream: TextIO | None = None) -> Console:
+        """Give rich's console over stdout or stderr; what is not a terminal is never wrapped."""
+        from rich.console import Console
+
+        file = stream or self._stderr
+        width = None if file.isatty() else 1000
+        no_colour = not self._colour or None  # None: rich looks at NO_COLOR itself
+        return Console(file=file, no_color=no_colour, width=width, highlight=False, markup=False)
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[Mapping[str, Any], Callable[[], RenderableType]], None]]:
+        """Give a `show` that redraws in place on a terminal, and repeats itself elsewhere (JSON Lines)."""
+        if self.json or not self._stdout.isatty():
+            yield self.show
+            return
+        from rich.live import Live
+
+        with Live(console=self.console(self._stdout), auto_refresh=False) as live:
+            yield lambda _, render: live.update(render(), refresh=True)

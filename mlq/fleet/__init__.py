@@ -1,0 +1,1 @@
+"""Many workers on a host: devices, worker specs, children, the supervisor that keeps them up."""

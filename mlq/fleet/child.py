@@ -1,0 +1,102 @@
+"""Child: one OS process in a slot, with its log and status pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from mlq import status, tether
+from mlq.fleet.spec import WorkerSpec
+
+_LAST_LINES: Final = 20
+_READ_BYTES: Final = 65536
+_LONGEST_LINE: Final = 16384
+
+
+class Lines:
+    """Cuts what a pipe delivers into lines; one that never ends is cut, not collected for ever."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ended = False
+        self._rest = b""
+        os.set_blocking(fd, False)
+
+    def read(self) -> list[str]:
+        """Take what is there now; `ended` tells that every writer has closed the pipe."""
+        self._fill()
+        *whole, self._rest = self._rest.split(b"\n")
+        return self._text(whole) + (self._leftover() if len(self._rest) > _LONGEST_LINE else [])
+
+    def finish(self) -> list[str]:
+        """Take everything that its writer, which is gone, has left: a grandchild may still hold the pipe open."""
+        while self._fill():
+            pass
+        return self.read() + self._leftover()
+
+    def _fill(self) -> bool:
+        try:
+            chunk = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        self.ended = not chunk
+        self._rest += chunk
+        return bool(chunk)
+
+    def close(self) -> None:
+        """Close the reading end."""
+        os.close(self.fd)
+
+    def _leftover(self) -> list[str]:
+        rest, self._rest = self._rest, b""
+        return self._text([rest]) if rest else []
+
+    @staticmethod
+    def _text(lines: list[bytes]) -> list[str]:
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+
+class Child:
+    """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone."""
+
+    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str]) -> None:
+        self.spec = spec
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        log_read, log_write = os.pipe()
+        status_read, status_write = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                tether.command(spec.argv(), signal.SIGKILL),
+                env={**spec.environment(inherited), status.VARIABLE: str(status_write)},
+                stdin=subprocess.DEVNULL,
+                stdout=log_write,
+                stderr=log_write,
+                pass_fds=[status_write],
+                start_new_session=True,
+            )
+        finally:
+            os.close(log_write)
+            os.close(status_write)
+        self.log, self.status = Lines(log_read), Lines(status_read)
+        self.pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id; it stays ours until `reap`."""
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a child that has ended already takes none, and its pid is not reused before `reap`."""
+        self._process.send_signal(number)
+
+    def reap(self) -> int:
+        """Collect the exit code of a child that has ended, and close what it held."""
+        code = self._process.wait()
+        os.close(self.pidfd)
+        self.log.close()
+        self.status.close()
+        return code

@@ -1,0 +1,216 @@
+"""The supervisor's decisions, pure: events in, actions out. Nothing here knows a process or a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+STABLE_S: Final = 60.0
+"""A worker that was ready for so long is healthy: its next death starts the count anew."""
+
+MAX_DEATHS: Final = 5
+"""Deaths in a row after which a slot is given up as a crash loop."""
+
+LONGEST_PAUSE_S: Final = 30.0
+LETTING_GO_S: Final = 2.0
+"""How long a worker that was told to give its task back may take, before it is killed."""
+
+MISCONFIGURED: Final = 3
+"""The exit code of a worker that will fail the same way again: no model, one that does not load."""
+
+
+# Events: what happened.
+
+
+@dataclass(frozen=True)
+class Began:
+    """The supervisor starts."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker in this slot has its model and takes work."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Died:
+    """The process in this slot ended: exit code, or minus the signal."""
+
+    slot: str
+    code: int
+
+
+@dataclass(frozen=True)
+class StopAsked:
+    """Ctrl-C, SIGTERM: the first asks to drain, the second to let go at once."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = Began | Ready | Died | StopAsked | Tick
+
+
+# Actions: what the shell must do.
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start a process in this slot, now."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Finish the running task, take no more (SIGTERM)."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class LetGo:
+    """Give the running task back and end (SIGQUIT)."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End the process (SIGKILL)."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """The slot's worker died and is started again in so many seconds."""
+
+    slot: str
+    code: int
+    pause_s: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The slot is left empty: its worker is misconfigured, or died too often in a row."""
+
+    slot: str
+    code: int
+    deaths: int
+
+
+Action = Start | Drain | LetGo | Kill | Postponed | GiveUp
+
+
+class _Phase(Enum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass
+class _Slot:
+    name: str
+    phase: _Phase = _Phase.WAITING
+    start_at: float = 0.0
+    ready_at: float | None = None
+    deaths: int = 0
+    code: int = 0
+
+
+class Supervisor:
+    """Keeps one process in each slot. A slot's deaths change that slot alone."""
+
+    def __init__(self, slots: Iterable[str]) -> None:
+        self._slots = {name: _Slot(name) for name in slots}
+        self._stops = 0
+        self._kill_at: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs and nothing will be started."""
+        return all(s.phase in {_Phase.FAILED, _Phase.STOPPED} for s in self._slots.values())
+
+    @property
+    def stops(self) -> int:
+        """How often it was asked to stop."""
+        return self._stops
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Slots that were given up, with the last exit code of each."""
+        return {s.name: s.code for s in self._slots.values() if s.phase is _Phase.FAILED}
+
+    def wake_at(self) -> float | None:
+        """When a Tick is due, on the clock that `step` is given."""
+        times = [s.start_at for s in self._slots.values() if s.phase is _Phase.WAITING]
+        times += [] if self._kill_at is None else [self._kill_at]
+        return min(times, default=None)
+
+    def step(self, event: Event, at: float) -> list[Action]:
+        """Take in what happened at `at` (seconds, monotonic) and say what to do."""
+        match event:
+            case Ready(slot):
+                self._slots[slot].ready_at = at
+                return []
+            case Died(slot, code):
+                return self._died(self._slots[slot], code, at)
+            case StopAsked():
+                return self._stop(at)
+            case Began() | Tick():
+                return self._due(at)
+
+    def _died(self, slot: _Slot, code: int, at: float) -> list[Action]:
+        was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
+        slot.deaths = 1 if was_healthy else slot.deaths + 1
+        slot.ready_at, slot.code = None, code
+        if self._stops:
+            slot.phase = _Phase.STOPPED
+            return []
+        if code == MISCONFIGURED or slot.deaths > MAX_DEATHS:
+            slot.phase = _Phase.FAILED
+            return [GiveUp(slot.name, code, slot.deaths)]
+        pause = _pause(slot.deaths)
+        slot.phase, slot.start_at = _Phase.WAITING, at + pause
+        return [Postponed(slot.name, code, pause), *self._due(at)]
+
+    def _due(self, at: float) -> list[Action]:
+        actions: list[Action] = []
+        for slot in self._slots.values():
+            if slot.phase is _Phase.WAITING and slot.start_at <= at:
+                slot.phase = _Phase.RUNNING
+                actions.append(Start(slot.name))
+        if self._kill_at is not None and self._kill_at <= at:
+            self._kill_at = None
+            actions += [Kill(s) for s in self.running]
+        return actions
+
+    def _stop(self, at: float) -> list[Action]:
+        self._stops += 1
+        for slot in self._slots.values():
+            if slot.phase is _Phase.WAITING:
+                slot.phase = _Phase.STOPPED
+        if self._stops == 1:
+            return [Drain(s) for s in self.running]
+        if self._stops == 2:  # noqa: PLR2004 (the second signal)
+            self._kill_at = at + LETTING_GO_S
+            return [LetGo(s) for s in self.running]
+        return [Kill(s) for s in self.running]
+
+    @property
+    def running(self) -> list[str]:
+        """Slots that have a process."""
+        return [s.name for s in self._slots.values() if s.phase is _Phase.RUNNING]
+
+
+def _pause(deaths: int) -> float:
+    """Start again at once after the first death in a row, then after 1, 2, 4 … seconds."""
+    return 0.0 if deaths <= 1 else float(min(LONGEST_PAUSE_S, 2 ** (deaths - 2)))

@@ -1,0 +1,1 @@
+"""A submitted file: rows, chunks, submission, collection, output."""

@@ -1,0 +1,69 @@
+"""Every Redis key that mlq owns, and whether it goes away by itself.
+
+Celery's and kombu's own keys (queues, `unacked`, `_kombu.*`, `celery-task-meta-*`) keep their names and are
+not listed: any Celery client and monitor relies on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote
+
+PREFIX: Final = "mlq:"
+
+WORKERS: Final = "mlq:workers"
+"""Set of worker ids that have a heartbeat, or had one: permanent, readers remove the dead."""
+
+
+def heartbeat(worker_id: str) -> str:
+    """JSON, the word of one live worker: expires `consumer.heartbeat.REMEMBERED_S` after its last beat."""
+    return f"mlq:heartbeat:{worker_id}"
+
+
+JOBS: Final = "mlq:jobs"
+"""Zset, ids of recorded jobs by the time of their submission: permanent, trimmed with every submission."""
+
+
+def job(job_id: str) -> str:
+    """Hash, what a submitted file holds (see jobs/job.py): expires a week after it."""
+    return f"mlq:job:{job_id}"
+
+
+LEASES: Final = "mlq:leases"
+"""Zset, worker (one incarnation of one process) to its deadline, ms of the server's clock: permanent. A worker
+that is not in it is fenced; whoever reaps it removes it."""
+
+CLAIM_SERIAL: Final = "mlq:claim-serial"
+"""Counter behind claim ids: permanent, only grows."""
+
+CRASHES: Final = "mlq:crashes"
+"""Hash, digest of a message's bytes to the crashes that it is blamed for (0: suspect): permanent, an entry goes
+when its message is answered or buried."""
+
+PAUSED: Final = "mlq:paused"
+"""Set of queues from which nothing is claimed: permanent, until resumed."""
+
+WATCHES: Final = "mlq:watches"
+"""Hash, bell to the idle worker that watches those queues and until when: permanent, one entry a set of queues."""
+
+DELAYS: Final = "mlq:delays"
+"""Zset, messages that wait for their time, ms of the server's clock: permanent, until due."""
+
+DEAD: Final = "mlq:dead"
+"""Zset, ids of dead letters by the time of their burial: permanent, until retried or dropped."""
+
+
+def claims(worker_id: str) -> str:
+    """Hash, claim id to time, queue key and bytes of a message in a worker's hands: permanent, gone when empty."""
+    return f"mlq:claims:{worker_id}"
+
+
+def bell(queues: Iterable[str]) -> str:
+    """List of one token at most, for the idle workers of one set of queues: permanent, may be lost."""
+    return "mlq:bell:" + ",".join(sorted({quote(queue, safe="") for queue in queues}))
+
+
+def dead_letter(letter_id: str) -> str:
+    """Hash, a message that nobody will run, and why: permanent, until retried or dropped."""
+    return f"mlq:dead:{letter_id}"

@@ -1,0 +1,8 @@
+"""What a model is: references, formats, loading, forwards, outputs."""
+
+from mlq.model.failure import DeviceLost, ModelError, RowFailure
+from mlq.model.loading import load
+from mlq.model.model import Model
+from mlq.model.reference import ModelRef
+
+__all__ = ["DeviceLost", "Model", "ModelError", "ModelRef", "RowFailure", "load"]

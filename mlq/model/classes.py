@@ -1,0 +1,115 @@
+"""Models that are Python classes: duck-typed, with no import of mlq."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mlq.model.failure import NotServable
+from mlq.model.outputs import per_row
+from mlq.model.reference import ModelRef, search_first
+
+
+class ClassModel:
+    """An instance of the operator's class, set up on its device. Every hook but `predict` is optional."""
+
+    def __init__(self, instance: Any, *, device: str, max_batch_size: int) -> None:
+        self._instance = instance
+        _hook(instance, "setup")(device)
+        # Read after setup, which may know better than the class body.
+        self.max_batch_size = _own_limit(instance, max_batch_size)
+        self.retry_on = _retry_on(instance)
+
+    def examples(self) -> list[Any]:
+        return [self._instance.example()] if hasattr(self._instance, "example") else []
+
+    def prepare(self, rows: Sequence[Any]) -> list[Any]:
+        hook = getattr(self._instance, "preprocess", None)
+        return list(rows) if hook is None else [_or_error(hook, row) for row in rows]
+
+    def predict(self, prepared: list[Any]) -> Any:
+        output = self._instance.predict(prepared)
+        hook = getattr(self._instance, "postprocess", None)
+        return output if hook is None else [_or_error(hook, o) for o in per_row(output, len(prepared))]
+
+    def close(self) -> None:
+        _hook(self._instance, "teardown")()
+
+
+def load_class(reference: ModelRef, *, device: str, max_batch_size: int) -> ClassModel:
+    """Import the file or module that the operator named, and set up its class. Raises NotServable."""
+    cls = _find_class(_import(reference), reference)
+    return ClassModel(cls(), device=device, max_batch_size=max_batch_size)
+
+
+def _import(reference: ModelRef) -> ModuleType:
+    if reference.module is not None:
+        search_first(Path.cwd())
+        return importlib.import_module(reference.module)
+    return _import_file(reference.source())
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Run a file under a name of its own, so that a model.py does not displace any other module `model`."""
+    path = path.resolve()
+    search_first(path.parent)
+    name = f"mlq_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Python cannot import {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up while it runs
+    spec.loader.exec_module(module)
+    return module
+
+
+def _find_class(module: ModuleType, reference: ModelRef) -> type[Any]:
+    found = getattr(module, reference.class_name or "", None)
+    if isinstance(found, type) and callable(getattr(found, "predict", None)):
+        return found
+    place = reference.name.rpartition(":")[0]
+    able = [
+        f"{place}:{name}"
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "predict")
+    ]
+    raise NotServable(
+        f"{place} has no class {reference.class_name!r} with a predict method",
+        mend=f"it has {', '.join(able)}" if able else "add one: predict(batch) answers a list, one output a row",
+    )
+
+
+def _hook(instance: Any, name: str) -> Callable[..., Any]:
+    hook: Callable[..., Any] = getattr(instance, name, lambda *_: None)
+    return hook
+
+
+def _or_error(hook: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a hook to one row, so that what it raises fails that row alone."""
+    if isinstance(value, Exception):
+        return value
+    try:
+        return hook(value)
+    except Exception as error:  # noqa: BLE001 (whatever the operator's code raises is this row's failure)
+        return error
+
+
+def _own_limit(instance: Any, asked: int) -> int:
+    limit = getattr(instance, "max_batch_size", asked)
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise NotServable(
+            f"its max_batch_size is {limit!r}", mend="expected a whole number, at least 1; or leave it out"
+        )
+    return limit
+
+
+def _retry_on(instance: Any) -> tuple[type[Exception], ...]:
+    kinds = getattr(instance, "retry_on", ())
+    if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
+        raise NotServable(f"its retry_on is {kinds!r}", mend="expected a tuple of exception classes: (SomeError,)")
+    return kinds

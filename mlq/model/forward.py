@@ -1,0 +1,70 @@
+"""How rows go through a model: as many at once as fit, and a bad row fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlq.model.accelerator import Trouble, release_memory, trouble
+from mlq.model.cap import BatchCap
+from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure
+
+Call = Callable[[list[Any]], list[Any]]
+"""One forward: rows in, as many answers out, with an Exception in the slot of a row that failed."""
+
+
+class Forward:
+    """One forward after another, whatever each of them raises.
+
+    A forward that raises is halved until the rows at fault stand alone (one bad row of 64: 13 forwards).
+    Without memory it is halved too, and the cap remembers. A `transient` exception says nothing about the
+    rows and goes to the caller, who tries all of them again later.
+    """
+
+    def __init__(self, call: Call, cap: BatchCap, transient: tuple[type[Exception], ...]) -> None:
+        self._call = call
+        self._cap = cap
+        self._transient = transient
+
+    def run(self, rows: list[Any]) -> list[Any]:
+        """Answer every row, in order. Raises DeviceLost and what is transient, nothing else."""
+        found: list[Any] = []
+        while len(found) < len(rows):
+            found += self._settle(rows[len(found) : len(found) + self._cap.rows])
+        return found
+
+    def failure(self, error: Exception) -> RowFailure:
+        """Judge what failed one row. Raises DeviceLost: a class that catches every exception hides that too."""
+        found = trouble(error)
+        if found is Trouble.LOST:
+            raise DeviceLost(str(error)) from error
+        return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._transient))
+
+    def _settle(self, rows: list[Any]) -> list[Any]:
+        outcome = self._attempt(rows)
+        if isinstance(outcome, list):
+            self._cap.fitted(len(rows))
+            return [self.failure(slot) if isinstance(slot, Exception) else slot for slot in outcome]
+        if isinstance(outcome, OutOfMemory):
+            release_memory()
+            self._cap.shrink(len(rows))
+            if len(rows) > 1:
+                return self.run(rows)
+        if isinstance(outcome, ModelError) or len(rows) == 1:
+            return [self.failure(outcome)] * len(rows)
+        middle = len(rows) // 2
+        return self._settle(rows[:middle]) + self._settle(rows[middle:])
+
+    def _attempt(self, rows: list[Any]) -> list[Any] | Exception:
+        """Call once. What failed is returned, not handled in the except block, which would keep tensors alive."""
+        try:
+            return self._call(rows)
+        except Exception as error:
+            found = trouble(error)
+            if found is Trouble.LOST:
+                raise DeviceLost(str(error)) from error
+            if found is Trouble.MEMORY:
+                return OutOfMemory(str(error))
+            if isinstance(error, self._transient):
+                raise
+            return error

@@ -1,0 +1,62 @@
+"""From a reference to a model that has answered its first row."""
+
+from __future__ import annotations
+
+from mlq.errors import InvalidModel
+from mlq.model.classes import load_class
+from mlq.model.diagnosis import diagnose
+from mlq.model.exported import HOW_TO_EXPORT, load_exported
+from mlq.model.failure import NotServable
+from mlq.model.formats import Format, format_of
+from mlq.model.model import Model, Output
+from mlq.model.predictor import Predictor
+from mlq.model.reference import ModelRef
+from mlq.model.torchscript import load_torchscript
+
+_WRAP = f"export the model with {HOW_TO_EXPORT}; or name file.py:Class, whose setup() loads the weights"
+
+
+def load(reference: str, *, origin: str, device: str, output: Output, max_batch_size: int) -> Model:
+    """Load, set up and warm up what the operator named; `origin` is where the name came from.
+
+    Raises InvalidModel for whatever stands in the way, the operator's own exceptions included.
+    """
+    ref = ModelRef.parse(reference)
+    try:
+        fingerprint = ref.fingerprint()
+        predictor = _open(ref, device, max_batch_size)
+        model = Model(predictor, name=ref.name, fingerprint=fingerprint, device=device, output=output)
+        model.warm_up()
+    except (Exception, SystemExit) as error:  # SystemExit: a script without `if __name__ == "__main__"`
+        found = diagnose(error, ref.path)
+        raise InvalidModel(reference=reference, origin=origin, reason=found.reason, mend=found.mend) from error
+    return model
+
+
+def _open(ref: ModelRef, device: str, max_batch_size: int) -> Predictor:
+    if ref.class_name is not None:
+        return load_class(ref, device=device, max_batch_size=max_batch_size)
+    path = ref.source()
+    found = Format.UNKNOWN if path.suffix == ".py" else format_of(path)
+    if found is Format.EXPORTED:
+        return load_exported(path, device=device, max_batch_size=max_batch_size)
+    if found is Format.TORCHSCRIPT:
+        return load_torchscript(path, device=device, max_batch_size=max_batch_size)
+    raise _refusal(found, path.suffix)
+
+
+def _refusal(found: Format, suffix: str) -> NotServable:
+    if suffix == ".py":
+        return NotServable("it names no class", mend="name the class that serves: serve.py:Model")
+    if found is Format.WEIGHTS:
+        return NotServable(f"it holds {found.value}, and no program to run", mend=_WRAP)
+    if found is Format.AOTINDUCTOR:
+        # It computes on whatever it is given and records no shapes: rows of a wrong width would be read
+        # past their end, and answered.
+        return NotServable(
+            f"it is {found.value}, which does not check the shape of its input, nor tell it",
+            mend="serve the exported program, or name file.py:Class, whose predict() checks shapes and calls it",
+        )
+    return NotServable(
+        "it is neither an exported program (torch.export.save) nor TorchScript (torch.jit.save)", mend=_WRAP
+    )

@@ -1,0 +1,134 @@
+"""From what a model returns to one answer a row that JSON can carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlq.model.failure import ModelError, NotFinite
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Several outputs of all rows, as only a file gives them: a dict, tuple or list of tensors, perhaps nested.
+
+    A class that returned a tuple might as well mean one output a row, and a guess could be wrong unseen.
+    """
+
+    outputs: Any
+
+
+def answers(output: Any, rows: int) -> list[Any]:
+    """Make one answer a row, or an Exception in its slot. Raises ModelError if there is not one a row."""
+    if isinstance(output, Columns):
+        return _across(output.outputs, rows)
+    if is_array(output):
+        return _split(output, rows)
+    return [_json_or_error(value) for value in per_row(output, rows)]
+
+
+def per_row(output: Any, rows: int) -> list[Any]:
+    """Take one output a row, each as the model made it. Raises ModelError if there is not one a row."""
+    check_length(output, rows)
+    return list(output)
+
+
+def check_length(output: Any, rows: int) -> None:
+    """Name both lengths where they differ."""
+    if isinstance(output, list):
+        found = len(output)
+    elif is_array(output) and output.shape:
+        found = output.shape[0]
+    else:
+        raise ModelError(f"the model answered {rows} rows with one {kind(output)}, not a list of length {rows}")
+    if found != rows:
+        raise ModelError(f"the model answered {rows} rows with {found} outputs")
+
+
+def is_array(value: Any) -> bool:
+    """Recognise a tensor or array of any library, without importing one."""
+    return hasattr(value, "__array__") and hasattr(value, "shape")
+
+
+def to_numpy(value: Any) -> np.ndarray[Any, Any]:
+    """Bring a tensor or array to numpy."""
+    import numpy as np
+
+    if hasattr(value, "detach"):  # a tensor: perhaps on a device, perhaps of a dtype that numpy lacks
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    return np.asarray(value)
+
+
+def finite_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Say of each row whether all of its numbers are numbers."""
+    import numpy as np
+
+    fine: np.ndarray[Any, Any] = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    return fine
+
+
+def kind(value: Any) -> str:
+    """Name a type as its users do: list, Tensor, DataFrame."""
+    return type(value).__name__
+
+
+def _split(output: Any, rows: int) -> list[Any]:
+    check_length(output, rows)
+    array = to_numpy(output)
+    found: list[Any] = array.tolist()
+    if array.dtype.kind in "biu":
+        return found
+    if array.dtype.kind != "f":
+        return [_json_or_error(value) for value in found]
+    return [value if fine else NotFinite() for value, fine in zip(found, finite_rows(array), strict=True)]
+
+
+def _across(outputs: Any, rows: int) -> list[Any]:
+    if is_array(outputs):
+        return _split(outputs, rows)
+    if isinstance(outputs, dict) and outputs:
+        columns = [_across(value, rows) for value in outputs.values()]
+        return [_error_among(row) or dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+    if isinstance(outputs, (list, tuple)) and outputs:
+        columns = [_across(value, rows) for value in outputs]
+        return [_error_among(row) or list(row) for row in zip(*columns, strict=True)]
+    raise ModelError(f"the model answered {rows} rows with one {kind(outputs)}, not a tensor")
+
+
+def _error_among(values: Sequence[Any]) -> Exception | None:
+    return next((v for v in values if isinstance(v, Exception)), None)
+
+
+def _json_or_error(value: Any) -> Any:
+    if isinstance(value, Exception):
+        return value
+    try:
+        return _json(value)
+    except ModelError as error:
+        return error
+
+
+def _json(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if is_array(value):  # numpy's scalars too: json knows none of them
+        value = to_numpy(value).tolist()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotFinite
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_json(v) for v in value]
+    if isinstance(value, dict) and all(isinstance(key, (str, int)) for key in value):
+        return {str(key): _json(v) for key, v in value.items()}
+    if type(value) in _PLAIN:
+        return value
+    raise ModelError(f"the model answered with type {kind(value)}, which JSON cannot carry")

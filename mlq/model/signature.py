@@ -1,0 +1,78 @@
+"""What a file model takes: rows of numbers, of one dtype and shape."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The one input of a file model. `row` is the shape of a row, None in it is any length; None: unknown."""
+
+    dtype: torch.dtype
+    row: tuple[int | None, ...] | None = None
+
+    def tensor(self, rows: Sequence[Any], device: str) -> torch.Tensor:
+        """Make one tensor of rows, through numpy: torch.tensor(list) is seven times slower."""
+        import torch
+
+        array = _numbers(rows)
+        self._check(array)
+        return torch.from_numpy(_exactly(array, self._numpy_dtype())).to(device=device, dtype=self.dtype)
+
+    def zeros(self) -> list[Any]:
+        """Give one row of zeros, or no row where the shape is unknown. A free length counts as 2.
+
+        torch.export treats lengths 0 and 1 as special, so 2 is the least that any free length allows.
+        """
+        import numpy as np
+
+        if self.row is None:
+            return []
+        return [np.zeros([2 if n is None else n for n in self.row], self._numpy_dtype()).tolist()]
+
+    def _check(self, array: np.ndarray[Any, Any]) -> None:
+        found = array.shape[1:]
+        if self.row is None:
+            return
+        if len(found) != len(self.row) or any(n not in {None, m} for n, m in zip(self.row, found, strict=True)):
+            raise ValueError(f"the model takes rows of shape {_shape(self.row)}, not {_shape(found)}")
+
+    def _numpy_dtype(self) -> np.dtype[Any]:
+        import torch
+
+        # numpy has no bfloat16: float32 holds every one of its values.
+        dtype = torch.float32 if self.dtype is torch.bfloat16 else self.dtype
+        return torch.empty(0, dtype=dtype).numpy().dtype
+
+
+def _numbers(rows: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Let numpy find the dtype first: told to make floats, it would read "1.5" as a number and None as NaN."""
+    import numpy as np
+
+    array = np.asarray(rows)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a file model takes rows of numbers, not {reprlib.repr(rows[0])}")
+    return array
+
+
+def _exactly(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Cast, and refuse to turn 1.5 into 1: floats may lose digits, whole numbers may not change."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if dtype.kind in "biu" and (cast != array).any():
+        raise TypeError(f"the model takes {dtype}, and a row holds a number that is none")
+    return cast
+
+
+def _shape(lengths: Sequence[int | None]) -> str:
+    return "[" + ", ".join("any" if n is None else str(n) for n in lengths) + "]"

@@ -1,0 +1,107 @@
+"""Turn what a file, the environment or a flag says into a setting's value, or say what was expected.
+
+Each function takes any value and raises ValueError or TypeError, whose text ends a user's error message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+_REDIS = ("redis", "rediss", "redis+socket")
+
+
+def text(value: Any) -> str:
+    """Accept a text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a text")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """Accept these words only."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return cast("str", value)
+
+    return parse
+
+
+def broker_url(value: Any) -> str:
+    """Accept the URL of a broker that workers and clients both speak to."""
+    return _url(value, (*_REDIS, "sentinel", "amqp", "amqps"))
+
+
+def redis_url(value: Any) -> str:
+    """Accept the URL of a Redis or Valkey server."""
+    return _url(value, _REDIS)
+
+
+def result_backend(value: Any) -> str:
+    """Accept the URL of any store that Celery knows, or the word none."""
+    return "none" if value == "none" else text(value)
+
+
+def _url(value: Any, schemes: tuple[str, ...]) -> str:
+    if text(value).partition("://")[0] not in schemes:
+        raise ValueError(f"expected a URL that starts with {', '.join(s + '://' for s in schemes)}")
+    for address in value.split(";"):
+        _address(address)
+    return cast("str", value)
+
+
+def _address(url: str) -> None:
+    """Refuse what a password makes of a URL when its # / ? or [ is not escaped, without repeating any of it."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.port != 0 and "@" not in parts.query + parts.fragment
+    except ValueError:
+        is_whole = False
+    if not is_whole or (parts.netloc and "@" in parts.path):
+        raise ValueError("expected user:password@host:port; in a password, write # / ? @ [ as %23 %2F %3F %40 %5B")
+    if "password=" in parts.query:
+        raise ValueError("expected the password before the host: redis://user:password@host:6379/0")
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Accept a list of different names, or a text in which commas separate them."""
+    found = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(n, str) and n for n in found):
+        raise ValueError("expected names, separated by commas")
+    if len(set(found)) != len(found):
+        raise ValueError("a name stands there twice")
+    return tuple(found)
+
+
+def seconds(value: Any) -> float:
+    """Accept a time span, more than nothing and less than for ever."""
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError("expected seconds, more than 0")
+    return number
+
+
+def count(value: Any) -> int:
+    """Accept a whole number, at least one."""
+    if isinstance(value, (bool, float)) or int(value) < 1:
+        raise ValueError("expected a whole number, at least 1")
+    return int(value)
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """Accept a table; in the environment it is written as a JSON object."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, dict):
+        raise TypeError("expected a table (in the environment: a JSON object)")
+    return found
+
+
+def path(value: Any) -> Path:
+    """Accept a path; ~ is the user's home."""
+    return Path(text(value)).expanduser().absolute()

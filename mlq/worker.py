@@ -1,0 +1,207 @@
+"""One inference process: device mask, model, Celery solo consumer.  python -m mlq.worker --name cpu0"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import status
+from mlq.config import Settings, load
+from mlq.errors import CudaUnavailable, MlqError, NoModel
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from mlq.broker.heartbeats import Heartbeat
+    from mlq.consumer.activity import Activity
+    from mlq.model.model import Model
+
+DEVICE_LOST: Final = 70
+"""Exit code of a worker whose device must not be used again by this process (sysexits' EX_SOFTWARE)."""
+
+log = logging.getLogger("mlq.worker")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this process is: its slot's name, its incarnation (`id`), its GPU as `--gpu` named it."""
+
+    name: str
+    host: str
+    gpu: str | None
+    id: str
+    started_at: float
+
+    @property
+    def device(self) -> str:
+        """The device as torch numbers it under the mask."""
+        return "cuda:0" if self.gpu else "cpu"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; give the process's exit code."""
+    arguments = _arguments(argv)
+    if arguments.gpu:
+        # Before torch is imported anywhere: CUDA reads the mask once.
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
+    _log_to_stderr(verbose=arguments.verbose)
+    host = socket.gethostname()
+    wid = f"{host}:{arguments.name}:{secrets.token_hex(4)}"
+    try:
+        return serve(load(), Identity(arguments.name, host, arguments.gpu, wid, time.time()))
+    except MlqError as exc:
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        return exc.exit_code
+
+
+def serve(settings: Settings, identity: Identity) -> int:
+    """Load the model, then consume: a model that does not load never eats the queue.
+
+    Raises NoModel, InvalidModel, CudaUnavailable, NoBroker; each has its exit code.
+    """
+    from mlq import tasks
+    from mlq.app import create_app
+    from mlq.broker.connection import state_store
+    from mlq.consumer.activity import Activity
+    from mlq.consumer.heartbeat import HeartbeatThread
+
+    app = create_app(settings)
+    activity = Activity()
+    heart = HeartbeatThread(partial(state_store, settings), partial(_describe, settings, identity, activity))
+    activity.changed = heart.soon
+    heart.start()
+    try:
+        model = _load_model(settings, identity)
+        activity.fingerprint = model.fingerprint
+        tasks.serve(app, model, activity)
+        activity.connect()
+        try:
+            code = _consume(app, settings, identity)
+        finally:
+            model.close()
+    finally:
+        heart.end()
+    return DEVICE_LOST if activity.device_error else code
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Log to the supervisor's pipe: never a payload, and single tasks only when asked to."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    from celery.app import trace
+
+    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _load_model(settings: Settings, identity: Identity) -> Model:
+    from mlq.model.loading import load as load_model
+
+    worker = settings.worker
+    if worker.model is None:
+        raise NoModel
+    if identity.gpu:
+        _demand_cuda(identity.gpu)
+    began = time.monotonic()
+    model = load_model(
+        worker.model,
+        origin=settings.origin("worker.model"),
+        device=identity.device,
+        output=worker.output,
+        max_batch_size=worker.max_batch_size,
+    )
+    log.info("loaded %s on %s in %.1f s", worker.model, identity.device, time.monotonic() - began)
+    return model
+
+
+def _demand_cuda(gpu: str) -> None:
+    """Refuse to fall back to the CPU without a word."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    built = torch.version.cuda
+    reason = f"the driver does not offer it to CUDA {built}" if built else f"torch {torch.__version__} has none"
+    raise CudaUnavailable(gpu=gpu, reason=reason)
+
+
+def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
+    """Run Celery's worker in this process until it is told to stop."""
+    from celery import signals
+    from celery.exceptions import SecurityWarning
+
+    from mlq.consumer.pool import SoloPool
+
+    def ready(**_: Any) -> None:
+        status.tell(status.READY)
+
+    signals.worker_ready.connect(ready, weak=False)
+    # Celery warns of root on every start. What it warns of is pickle, which is not accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    worker = app.Worker(
+        hostname=f"{identity.name}@{identity.host}",
+        pool_cls=SoloPool,
+        concurrency=1,
+        queues=list(queues(settings)),
+        without_mingle=True,  # a second of start-up to learn revokes that live in memory only
+        without_gossip=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def queues(settings: Settings) -> tuple[str, ...]:
+    """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
+    from mlq.broker.depth import BARE_QUEUE
+
+    served = settings.worker.queues or settings.queues
+    return (*served, BARE_QUEUE) if settings.default_queue in served else served
+
+
+def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
+    import psutil
+
+    from mlq.broker.heartbeats import Heartbeat
+
+    return Heartbeat(
+        id=identity.id,
+        name=identity.name,
+        host=identity.host,
+        pid=os.getpid(),
+        gpu=identity.gpu,
+        device=identity.device,
+        state=activity.state,
+        queues=queues(settings),
+        model=settings.worker.model or "",
+        fingerprint=activity.fingerprint,
+        task=activity.task,
+        tasks_done=activity.tasks_done,
+        rows_done=activity.rows_done,
+        started_at=identity.started_at,
+        rss_bytes=psutil.Process().memory_info().rss,
+    )
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m mlq.worker", description="One inference process, unsupervised.")
+    parser.add_argument("--name", required=True, help="the worker's name on this host")
+    parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
+    parser.add_argument("--verbose", action="store_true", help="log every task")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

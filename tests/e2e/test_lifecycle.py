@@ -1,0 +1,155 @@
+"""Workers start, end, die and come back; tasks outlive all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from mlq import config
+from mlq.broker import embedded
+from mlq.fleet.child import Child
+from mlq.fleet.gpus import Gpu
+from mlq.fleet.spec import WorkerSpec
+
+
+def test_the_first_signal_lets_the_running_task_finish(house: Any, client: Celery, start: Any) -> None:
+    """A drain is a success: exit 0, and the answer is there."""
+    workers = start("--cpus", "1")
+    gate = house.directory / "gate"
+    task = client.send_task("mlq.predict", [{"wait_for": str(gate)}])
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
+    workers.process.send_signal(signal.SIGTERM)
+    workers.wait_for("draining")
+    gate.touch()
+    assert workers.wait() == 0
+    assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}
+
+
+def test_the_second_signal_gives_the_running_task_back(house: Any, client: Celery, start: Any) -> None:
+    """Stock Celery stores it as a failure and acknowledges it: the work is gone."""
+    workers = start("--cpus", "1")
+    task = client.send_task("mlq.predict", [{"sleep": 600}], queue="realtime")
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
+    workers.process.send_signal(signal.SIGINT)
+    workers.wait_for("draining")
+    workers.process.send_signal(signal.SIGINT)
+    assert workers.wait() == 128 + signal.SIGINT
+    assert house.json("queues", "realtime")["queues"][0]["ready"] == 1
+    assert task.state != "FAILURE"
+
+
+def test_kill_9_of_one_of_two_workers_does_not_stop_a_job(house: Any, start: Any) -> None:
+    """It is replaced, its task runs again, and every row is answered."""
+    recovery = {"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    workers = start("--cpus", "2", ready=2, MLQ_BROKER_TRANSPORT_OPTIONS=json.dumps(recovery))
+    house.write("rows.json", [{"sleep": 0.05, "n": n} for n in range(60)])
+    job = house.run("submit", "rows.json", "--chunk", "2").stdout.strip()
+    house.until(lambda: all(w["state"] == "busy" for w in house.json("worker")["workers"]), "both are busy")
+    before = workers.pids()
+    os.kill(before["cpu0"], signal.SIGKILL)
+    workers.wait_for("cpu0 | ready after", times=2)
+    assert workers.pids()["cpu0"] != before["cpu0"]
+    assert workers.pids()["cpu1"] == before["cpu1"]
+    done = house.run("result", job, "--wait", "--timeout", "50")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["result"]["row"]["n"] for line in done.stdout.splitlines()] == list(range(60))
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_model_that_does_not_load_never_eats_the_queue(house: Any) -> None:
+    """Exit 3 with the reason; what waits goes on waiting."""
+    setup = "    def setup(self, device):\n        raise OSError('no weights here')\n"
+    house.write("broken.py", f"class Model:\n{setup}    def predict(self, rows): ...\n")
+    house.write("rows.json", [1, 2])
+    house.run("submit", "rows.json")
+    done = house.run("worker", "start", "--cpus", "1", "--model", "broken.py:Model")
+    assert done.returncode == 3
+    assert "no weights here" in done.stderr
+    assert "(from --model)" in done.stderr
+    assert house.json("queues", "batch")["queues"][0]["ready"] == 1
+
+
+def test_a_crash_loop_is_given_up_with_the_last_words(house: Any) -> None:
+    """The others would run on; here there are none, so the fleet ends with 1."""
+    house.write("dying.py", "import os, sys\nprint('last words', file=sys.stderr)\nsys.stderr.flush()\nos._exit(9)\n")
+    setup = "    def setup(self, device):\n        import dying\n"
+    house.write("dying_model.py", f"class Model:\n{setup}    def predict(self, rows): ...\n")
+    done = house.run("worker", "start", "--cpus", "1", "--model", "dying_model.py:Model")
+    assert done.returncode == 1
+    assert "died 6 times in a row (exit code 9)" in done.stderr
+    assert "  last words" in done.stderr
+
+
+def test_weights_alone_are_refused_with_how_to_wrap_them(house: Any) -> None:
+    """A state_dict is half a model."""
+    script = "import torch; torch.save(torch.nn.Linear(2, 2).state_dict(), 'weights.pt')"
+    subprocess.run([sys.executable, "-c", script], cwd=house.directory, check=True)
+    done = house.run("worker", "start", "--cpus", "1", "--model", "weights.pt")
+    assert done.returncode == 3
+    assert "torch.export" in done.stderr
+
+
+def test_a_plain_celery_worker_is_refused(house: Any, start: Any) -> None:
+    """Without a model it would take tasks only to fail them."""
+    start("--cpus", "1", "--queues", "realtime")
+    command = [sys.executable, "-m", "celery", "-A", "mlq.app", "worker", "--pool=solo"]
+    done = subprocess.run(
+        command, env=house.environment, cwd=house.directory, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "mlq worker start" in done.stderr
+
+
+def test_a_queued_task_survives_kill_9_of_the_server(house: Any, start: Any) -> None:
+    """The owner starts it again on the same socket, from its append-only file."""
+    workers = start("--cpus", "1", "--queues", "realtime")
+    house.write("rows.json", [1, 2, 3])
+    job = house.run("submit", "rows.json").stdout.strip()
+    server = embedded.find(house.state)
+    assert server is not None
+    os.kill(server.pid, signal.SIGKILL)
+    house.until(lambda: embedded.find(house.state) not in {None, server}, "the server is up again")
+    assert house.json("queues", "batch")["queues"][0]["ready"] == 1
+    assert start("--cpus", "1", "--queues", "batch")
+    assert house.run("result", job, "--wait", "--timeout", "30").returncode == 0
+    assert workers.process.poll() is None
+
+
+def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start: Any) -> None:
+    """No orphan goes on consuming, and no server goes on serving."""
+    workers = start("--cpus", "2", ready=2)
+    server = embedded.find(house.state)
+    assert server is not None
+    left = [*workers.pids().values(), server.pid]
+    workers.process.kill()
+    house.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), f"{left} are gone")
+    assert embedded.find(house.state) is None
+
+
+def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
+    """It is there when Python starts, so it is there before torch can look."""
+    spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
+    child = Child(spec, house.environment)
+    try:
+        there = Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+        assert b"CUDA_VISIBLE_DEVICES=GPU-1234" in there
+    finally:
+        child.signal(signal.SIGKILL)
+        child.reap()
+
+
+def test_gpus_that_are_not_there_are_exit_5(house: Any) -> None:
+    """With what is there; never a silent fall-back to the CPU."""
+    house.environment["CUDA_VISIBLE_DEVICES"] = ""
+    done = house.run("worker", "start", "--gpus", "0,1", "--model", "serve.py:Model")
+    assert done.returncode == 5
+    assert done.stderr.startswith("mlq: no GPU 0: ")
+    assert "--cpus" in done.stderr

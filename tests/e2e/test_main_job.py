@@ -1,0 +1,135 @@
+"""The main job: a worker per device, a file in, answers out."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Read an output file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.skipif(not (EXAMPLE / "model.pt2").exists(), reason="`make test` makes examples/digits/model.pt2 first")
+def test_a_file_of_digits_is_answered_in_order_and_right(house: Any, start: Any) -> None:
+    """1,797 rows in, 1,797 lines out, ids in input order, more than 97% as labelled."""
+    start("--cpus", "2", "--output", "classify", model=str(EXAMPLE / "model.pt2"), ready=2)
+    out = house.directory / "out.jsonl"
+    done = house.run("submit", str(EXAMPLE / "input.json"), "--wait", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    labels = json.loads((EXAMPLE / "labels.json").read_text())
+    answers = lines(out)
+    assert [a["id"] for a in answers] == list(labels)
+    right = sum(a["result"]["class"] == labels[a["id"]] for a in answers)
+    assert right / len(labels) > 0.97
+    assert {a["result"]["device"] for a in answers} == {"cpu"}
+
+
+def test_any_celery_client_gets_its_answer(client: Celery, start: Any) -> None:
+    """By name, with a queue or without one: then it publishes to `celery`, and is answered once."""
+    start("--cpus", "1")
+    assert client.send_task("mlq.predict", ["row"]).get(timeout=30)["row"] == "row"
+    assert client.send_task("mlq.predict", ["r"], queue="realtime").get(timeout=30)["row"] == "r"
+    answers = client.send_task("mlq.batch_predict", [[1, {"fail": "no"}, 3]], queue="batch").get(timeout=30)
+    assert [a.get("row") for a in answers] == [1, None, 3]
+    assert answers[1] == {"mlq.error": {"type": "ValueError", "message": "no", "retryable": False, "attempts": 1}}
+
+
+def test_a_row_that_fails_is_an_error_row_and_the_others_are_answered(house: Any, start: Any) -> None:
+    """Exit 6 says that there are some; a malformed line is one of them."""
+    start("--cpus", "1")
+    rows = house.write("rows.jsonl", '{"id": "a", "input": 1}\n{oops\n{"id": "c", "input": {"fail": "too wide"}}\n4\n')
+    done = house.run("submit", str(rows), "--wait")
+    assert done.returncode == 6, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(a["id"], a["index"], a["status"]) for a in answers] == [
+        ("a", 0, "ok"),
+        (1, 1, "error"),
+        ("c", 2, "error"),
+        (3, 3, "ok"),
+    ]
+    assert answers[1]["error"]["message"].startswith("line 2: ")
+    assert answers[2]["error"]["message"] == "too wide"
+    assert "2 of 4 rows failed" in done.stderr
+
+
+def test_a_jobs_answers_can_be_collected_later(house: Any, start: Any) -> None:
+    """`submit` prints an id; `result` waits if told to, and says what is missing if not."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    rows = house.write("rows.json", [{"wait_for": str(gate)}, 2])
+    job = house.run("submit", str(rows), "--chunk", "1").stdout.strip()
+    early = house.run("result", job)
+    assert early.returncode == 7
+    assert f"mlq result {job} --wait" in early.stderr
+    gate.touch()
+    late = house.run("result", job, "--wait")
+    assert late.returncode == 0, late.stderr
+    assert [json.loads(line)["result"]["row"] for line in late.stdout.splitlines()][1] == 2
+
+
+def test_a_single_row_goes_to_realtime_and_a_file_to_batch(house: Any, start: Any) -> None:
+    """What a person waits for passes what a night job left."""
+    start("--cpus", "1")
+    one, many = house.write("one.json", {"a": 1}), house.write("many.json", [1, 2, 3])
+    assert house.json("submit", str(one), "--wait", "-o", "one.out")["queue"] == "realtime"
+    shown = house.json("submit", str(many), "--wait", "-o", "many.out")
+    assert shown == {**shown, "schema": "mlq.job/1", "queue": "batch", "rows": 3, "tasks": 1, "ok": 3, "failed": 0}
+
+
+def test_nobody_on_the_queue_is_said_by_name_and_the_wait_goes_on(house: Any, start: Any) -> None:
+    """--timeout ends it with 7; nothing is lost, and the hint says how to collect it."""
+    start("--cpus", "1", "--queues", "realtime")
+    rows = house.write("rows.json", [1, 2])
+    done = house.run("submit", str(rows), "--wait", "--timeout", "6")
+    assert done.returncode == 7
+    assert "no worker serves queue 'batch'" in done.stderr
+    assert "--wait` collects the answers" in done.stderr
+    assert {q["name"]: q["ready"] for q in house.json("queues")["queues"]}["batch"] == 1
+
+
+def test_queues_and_workers_are_seen_while_they_are_busy(house: Any, start: Any) -> None:
+    """A busy solo worker answers nobody, but its heartbeat says what it does; what runs is in flight."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    house.write("rows.json", [{"wait_for": str(gate)}, 2, 3])
+    job = house.run("submit", "rows.json", "--chunk", "1", "--queue", "batch").stdout.strip()
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
+    (worker,) = house.json("worker")["workers"]
+    assert worker["task"] == f"{job}.0"
+    batch = next(q for q in house.json("queues")["queues"] if q["name"] == "batch")
+    assert (batch["ready"], batch["in_flight"], batch["workers"]) == (2, 1, 1)
+    assert batch["oldest_age_s"] > 0
+    gate.touch()
+    assert house.run("result", job, "--wait").returncode == 0
+    assert house.json("queues", "batch")["queues"][0]["ready"] == 0
+
+
+def test_a_second_set_of_workers_shares_the_broker_and_takes_free_names(house: Any, start: Any) -> None:
+    """Two terminals, one user: the second finds what the first started."""
+    start("--cpus", "2", ready=2)
+    second = start("--cpus", "1")
+    assert second.pids().keys() == {"cpu2"}
+    house.until(lambda: len(house.json("worker")["workers"]) == 3, "three workers are listed")
+    assert second.end(signal.SIGINT) == 0
+    assert len(house.json("worker")["workers"]) == 2
+
+
+def test_purge_asks_and_drops_what_waits(house: Any, start: Any) -> None:
+    """Off a terminal nobody can be asked, so --yes is demanded."""
+    start("--cpus", "1", "--queues", "realtime")
+    house.write("rows.json", [1, 2, 3])
+    house.run("submit", "rows.json", "--chunk", "1")
+    refused = house.run("queues", "purge", "batch")
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert house.run("queues", "purge", "batch", "--yes").stdout == "3 dropped from batch\n"
+    assert house.run("queues", "purge", "nothing", "--yes").returncode == 5

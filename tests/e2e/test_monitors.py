@@ -1,0 +1,63 @@
+"""Celery's own monitors see the workers for what they are."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+SERVED = ["realtime", "default", "batch", "celery"]
+
+
+def test_stock_inspect_answers_while_workers_are_idle(client: Celery, start: Any) -> None:
+    """Every worker tells its queues, in the order in which it serves them."""
+    start("--cpus", "2", ready=2)
+    answer = client.control.inspect(timeout=5).active_queues() or {}
+    queues = {name.partition("@")[0]: [q["name"] for q in found] for name, found in answer.items()}
+    assert queues == {"cpu0": SERVED, "cpu1": SERVED}
+
+
+@pytest.fixture
+def flower(house: Any, broker: str) -> Iterator[str]:
+    """Run Flower on a free port of this host, and give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "celery", "--broker", broker, "flower", f"--port={port}", "--address=127.0.0.1"]
+    environment = {**house.environment, "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (house.directory / "flower.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=house.directory, stdout=log, stderr=log)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flower: str) -> None:
+    """It learns of workers by their heartbeat events, which gossip and mingle are not needed for."""
+    start("--cpus", "2", ready=2)
+
+    def listed() -> bool:
+        found = workers(flower)
+        served = {name.partition("@")[0]: w.get("active_queues") for name, w in found.items()}
+        return served.keys() == {"cpu0", "cpu1"} and all(
+            [q["name"] for q in queues or []] == SERVED for queues in served.values()
+        )
+
+    house.until(listed, "Flower lists both workers with their queues")
+
+
+def workers(flower: str) -> dict[str, Any]:
+    """Ask Flower's API; while it starts there is nobody to answer."""
+    try:
+        with urllib.request.urlopen(f"{flower}/api/workers?refresh=1", timeout=10) as answer:  # noqa: S310 (http)
+            return dict(json.load(answer))
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return {}

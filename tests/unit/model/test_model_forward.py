@@ -1,0 +1,130 @@
+"""The strategy around one forward, without any model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mlq.model import DeviceLost, ModelError, RowFailure, accelerator
+from mlq.model.cap import BatchCap
+from mlq.model.forward import Forward
+
+
+class Fake:
+    """Answers each row with itself, raises `bad` for a forward that holds such a row, and keeps count."""
+
+    def __init__(self, bad: dict[int, Exception] | None = None, fits: int = 1000) -> None:
+        self.bad = bad or {}
+        self.fits = fits
+        self.sizes: list[int] = []
+
+    def __call__(self, rows: list[Any]) -> list[Any]:
+        self.sizes.append(len(rows))
+        if len(rows) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        for row in rows:
+            if row in self.bad:
+                raise self.bad[row]
+        return list(rows)
+
+
+def _run(fake: Fake, rows: int, cap: BatchCap | None = None) -> list[Any]:
+    return Forward(fake, cap or BatchCap(64), (ConnectionError,)).run(list(range(rows)))
+
+
+@pytest.mark.parametrize("place", [0, 31, 63])
+def test_one_bad_row_of_64_fails_alone_in_13_forwards(place: int) -> None:
+    """Bisection: its 63 neighbours are answered, and none is tried by itself but the last."""
+    fake = Fake(bad={place: ValueError("no")})
+    answers = _run(fake, 64)
+    failed = answers.pop(place)
+    assert answers == [row for row in range(64) if row != place]
+    assert failed == RowFailure(fake.bad[place], retryable=False)
+    assert len(fake.sizes) == 13
+
+
+def test_what_can_pass_is_not_bisected() -> None:
+    """The rows are not at fault, so asking for them again in halves would only ask more often."""
+    fake = Fake(bad={5: ConnectionError("away")})
+    with pytest.raises(ConnectionError, match="away"):
+        _run(fake, 64)
+    assert fake.sizes == [64]
+
+
+def test_an_answer_that_is_none_is_not_bisected() -> None:
+    """The model's code is at fault, for every row alike."""
+    fake = Fake(bad={0: ModelError("one output for 64 rows")})
+    assert _run(fake, 64) == [RowFailure(fake.bad[0], retryable=False)] * 64
+    assert fake.sizes == [64]
+
+
+def test_without_memory_the_same_rows_go_in_halves_and_the_cap_remembers() -> None:
+    """No row is lost, and the next batch starts with what fitted."""
+    fake, cap = Fake(fits=20), BatchCap(64)
+    assert _run(fake, 64, cap) == list(range(64))
+    assert fake.sizes == [64, 32, 16, 16, 16, 16]
+    fake.sizes.clear()
+    assert _run(fake, 40, cap) == list(range(40))
+    assert fake.sizes == [16, 16, 8]
+
+
+def test_a_single_row_that_does_not_fit_can_be_tried_again() -> None:
+    """Elsewhere, or when whoever holds the memory has gone."""
+    (failed,) = _run(Fake(fits=0), 1)
+    assert failed.retryable
+    assert "out of memory" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: unspecified launch failure"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_a_lost_device_ends_everything(error: Exception) -> None:
+    """No forward after it can succeed in this process."""
+    fake = Fake(bad={5: error})
+    with pytest.raises(DeviceLost, match="CUDA error"):
+        _run(fake, 64)
+    assert fake.sizes == [64]
+
+
+def test_no_memory_is_not_a_lost_device() -> None:
+    """An allocation outside torch's allocator fails as AcceleratorError too, and leaves the context whole."""
+    (failed,) = _run(Fake(bad={0: torch.AcceleratorError("CUDA error: out of memory")}), 1)
+    assert failed.retryable
+
+
+def test_one_element_decides_what_a_librarys_status_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Want of memory if the device still computes it, else the device is lost."""
+    fake = Fake(bad={0: RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")})
+    monkeypatch.setattr(accelerator, "_computes", lambda: True)
+    (failed,) = _run(fake, 1)
+    assert failed.retryable
+    monkeypatch.setattr(accelerator, "_computes", lambda: False)
+    with pytest.raises(DeviceLost, match="CUDNN_STATUS"):
+        _run(fake, 1)
+
+
+def test_the_cap_grows_again_after_enough_full_forwards() -> None:
+    """Slowly, never above the limit, and not for forwards too small to prove anything."""
+    cap = BatchCap(10)
+    cap.shrink(10)
+    for _ in range(1000):
+        cap.fitted(4)
+    assert cap.rows == 5
+    seen = {5}
+    for _ in range(100):
+        cap.fitted(cap.rows)
+        seen.add(cap.rows)
+    assert seen == {5, 7, 10}
+
+
+def test_the_cap_never_falls_below_one_row() -> None:
+    """There is no smaller forward."""
+    cap = BatchCap(4)
+    cap.shrink(1)
+    assert cap.rows == 1

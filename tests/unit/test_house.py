@@ -1,0 +1,59 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import mlq
+
+HOUSE: Final = Path(mlq.__file__).parent
+ROOMS: Final = sorted(HOUSE.rglob("*.py"))
+FILE_LINES: Final = 350
+FUNCTION_LINES: Final = 50
+DOCSTRING_WIDTH: Final = 120
+NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+"""Names that say nothing about what is inside, so that everything ends up there."""
+
+
+def shown(path: Path) -> str:
+    """Name a test after the file that it looks at."""
+    return str(path.relative_to(HOUSE))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Find every function and method of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=shown)
+def test_a_module_says_in_its_first_line_what_lives_there(path: Path) -> None:
+    """The first lines of all modules, read one after another, are the description of the tree."""
+    first, *rest = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
+    assert 0 < len(first) <= DOCSTRING_WIDTH
+    assert not rest or rest[0] == "", "the first line is a paragraph of its own"
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=shown)
+def test_a_file_can_be_read_at_a_sitting(path: Path) -> None:
+    """In every tool of this kind the files that went fat were the command line and the worker."""
+    assert len(path.read_text().splitlines()) <= FILE_LINES
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=shown)
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    """Its decorators and docstring count: they are read too."""
+    lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions(path)}
+    assert {name: n for name, n in lengths.items() if n > FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("path", [*ROOMS, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
+def test_a_name_says_what_is_inside(path: Path) -> None:
+    """Somebody who looks for a thing must be able to guess where it is."""
+    assert path.stem not in NAMELESS

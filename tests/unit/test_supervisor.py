@@ -1,0 +1,91 @@
+"""The supervisor's decisions, driven by histories on a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlq.fleet.supervisor import (
+    LETTING_GO_S,
+    MAX_DEATHS,
+    STABLE_S,
+    Began,
+    Died,
+    Drain,
+    GiveUp,
+    Kill,
+    LetGo,
+    Postponed,
+    Ready,
+    Start,
+    StopAsked,
+    Supervisor,
+    Tick,
+)
+
+
+@pytest.fixture
+def fleet() -> Supervisor:
+    """Two slots, both running since 0."""
+    fleet = Supervisor(["gpu0", "gpu1"])
+    assert fleet.step(Began(), at=0.0) == [Start("gpu0"), Start("gpu1")]
+    return fleet
+
+
+def test_the_first_death_restarts_at_once_and_the_next_ones_wait_longer(fleet: Supervisor) -> None:
+    """Backoff doubles, and the other child is never touched."""
+    assert fleet.step(Died("gpu0", -9), at=10.0) == [Postponed("gpu0", -9, 0.0), Start("gpu0")]
+    assert fleet.step(Died("gpu0", -9), at=12.0) == [Postponed("gpu0", -9, 1.0)]
+    assert fleet.wake_at() == 13.0
+    assert fleet.step(Tick(), at=12.9) == []
+    assert fleet.step(Tick(), at=13.0) == [Start("gpu0")]
+    assert fleet.step(Died("gpu0", -9), at=14.0) == [Postponed("gpu0", -9, 2.0)]
+
+
+def test_a_worker_that_was_healthy_for_long_dies_for_the_first_time_again(fleet: Supervisor) -> None:
+    """Deaths count in a row, not since the beginning of time."""
+    fleet.step(Died("gpu0", 1), at=1.0)
+    fleet.step(Died("gpu0", 1), at=2.0)
+    fleet.step(Tick(), at=3.0)
+    fleet.step(Ready("gpu0"), at=4.0)
+    assert fleet.step(Died("gpu0", 1), at=4.0 + STABLE_S) == [Postponed("gpu0", 1, 0.0), Start("gpu0")]
+
+
+def test_a_crash_loop_is_given_up_and_the_other_slot_goes_on(fleet: Supervisor) -> None:
+    """The verdict is the slot's own."""
+    at = 0.0
+    for _ in range(MAX_DEATHS):
+        at += 100.0
+        fleet.step(Died("gpu1", -11), at)
+        fleet.step(Tick(), at + 60.0)
+    assert fleet.step(Died("gpu1", -11), at + 61.0) == [GiveUp("gpu1", -11, MAX_DEATHS + 1)]
+    assert fleet.failed == {"gpu1": -11}
+    assert fleet.running == ["gpu0"]
+    assert not fleet.finished
+
+
+def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:
+    """Exit code 3 comes back the same however often it is tried."""
+    assert fleet.step(Died("gpu0", 3), at=1.0) == [GiveUp("gpu0", 3, 1)]
+    assert fleet.step(Died("gpu1", 3), at=1.0) == [GiveUp("gpu1", 3, 1)]
+    assert fleet.finished
+
+
+def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fleet: Supervisor) -> None:
+    """One SIGTERM each, then SIGQUIT, then SIGKILL after its time; who has ended gets no signal."""
+    assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0"), Drain("gpu1")]
+    assert fleet.step(Died("gpu0", 0), at=2.0) == []
+    assert fleet.step(StopAsked(), at=3.0) == [LetGo("gpu1")]
+    assert fleet.wake_at() == 3.0 + LETTING_GO_S
+    assert fleet.step(Tick(), at=3.0 + LETTING_GO_S) == [Kill("gpu1")]
+    assert fleet.step(Died("gpu1", -9), at=6.0) == []
+    assert fleet.finished
+    assert not fleet.failed
+
+
+def test_a_slot_that_waits_for_its_restart_is_not_started_after_a_stop(fleet: Supervisor) -> None:
+    """Nobody wants a new worker during a drain."""
+    fleet.step(Died("gpu0", 1), at=1.0)
+    fleet.step(Died("gpu0", 1), at=1.5)
+    assert fleet.step(StopAsked(), at=2.0) == [Drain("gpu1")]
+    assert fleet.step(Tick(), at=100.0) == []
+    assert fleet.running == ["gpu1"]
