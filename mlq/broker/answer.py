@@ -1,0 +1,38 @@
+"""Answer: what a script stores of a task, and where its client looks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from mlq.broker.script import Word
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One value of Celery's result store, published on the channel of the same name.
+
+    `db` is another database of the broker's server; None means the broker's own. 0 seconds keep it for ever.
+    """
+
+    key: str
+    payload: bytes
+    keep_s: int
+    db: int | None = None
+
+
+def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
+    """Give the five words that answer.lua reads."""
+    here = database(redis)
+    if answer is None:
+        return (here, here, "", "", 0)
+    there = here if answer.db is None else answer.db
+    return (here, there, answer.key, answer.payload, answer.keep_s)
+
+
+def database(redis: Redis) -> int:
+    """Tell which database this client's connections select."""
+    return int(redis.connection_pool.connection_kwargs.get("db") or 0)

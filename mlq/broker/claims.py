@@ -1,0 +1,171 @@
+"""Claims: how one worker takes messages, answers them and gives them back.
+
+Every message is at every moment in one place: a queue, a claim, the delay list, the dead letters, or answered.
+Each method here is one script, so nobody can see it in between or die in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from mlq import keys
+from mlq.broker import answer
+from mlq.broker.answer import Answer
+from mlq.broker.claim import Claim, Gone, parse
+from mlq.broker.completion import Completed, Completion
+from mlq.broker.priorities import queue_keys
+from mlq.broker.script import Call, Script, Word
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+Side: TypeAlias = Literal["head", "tail"]
+"""The end of a queue: what is at its head is served next, what is at its tail last."""
+
+ROWS_HEADER: Final = "mlq_rows"
+"""How many rows a message of our producers brings: weigh.lua finds it without decoding. Absent means one."""
+
+_WATCH_MS: Final = 2500
+"""How long a watcher is believed without a word. It looks each second anyway, and so confirms its role."""
+
+_claim: Final = Script("claim")
+_complete: Final = Script("complete")
+_progress: Final = Script("progress")
+_release: Final = Script("release")
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold."""
+
+    rows: int
+    bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Messages for this worker, in the order in which they are to be served."""
+
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing waits. Exactly one idle worker of those that serve the same queues is told to watch them.
+
+    The watcher asks EXISTS of `Claims.watched` on a tracking connection, claims again if anything is there,
+    and waits for Redis to push a change. The others wait in BRPOP on `Claims.bell`.
+    """
+
+    watch: bool
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """The worker has no lease: what it held is others' now, and it must end."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The state is stored; the claim goes on."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """The message is back on its queue."""
+
+
+class Claims:
+    """The claims of one incarnation of one worker.
+
+    `queues` are what it serves, most urgent first; `together` are the tasks that may share a batch. The client
+    must give bytes, and speak to the database of the broker.
+    """
+
+    def __init__(self, redis: Redis, wid: str, queues: Sequence[str], together: Collection[str]) -> None:
+        self._redis = redis
+        self._wid = wid
+        self._queues = tuple(queues)
+        self._together = tuple(together)
+        self._key = keys.claims(wid)
+        self._calls = count(1)
+        self.bell = keys.bell(queues)
+
+    @property
+    def watched(self) -> list[str]:
+        """The keys whose change can mean work: every list of every queue, and the set of paused queues."""
+        return [key for queue in self._queues for key in queue_keys(queue)] + [keys.PAUSED]
+
+    def claim(
+        self, room: Room, *, holding: Collection[str] = (), order: Sequence[str] | None = None
+    ) -> Taken | Nothing | Fenced:
+        """Take messages, queue by queue: in `order`, if somebody's share demands another than usual.
+
+        `holding` are the ids that the worker really has; whatever else is filed under it is handed out again.
+        A worker that holds something is not idle, so it is never told to watch, and never given a suspect. One
+        that holds a suspect must not claim at all until that is answered.
+        """
+        queues = self._queues if order is None else order
+        verdict, *claims = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
+        if verdict == b"FENCED":
+            return Fenced()
+        if verdict == b"TAKEN":
+            return Taken(tuple(map(parse, claims[0])))
+        return Nothing(watch=verdict == b"WATCH")
+
+    def complete(self, completion: Completion) -> Completed | Gone:
+        """Answer a claim in one step: the result, what follows from it, and the end of the claim.
+
+        A second caller gets `Gone`, and so does a worker that was declared dead: complete.lua looks for the
+        claim first, so neither can overwrite a result, or answer for a message that another now runs.
+        """
+        return _completed(_complete(self._redis, *self._completing(completion)))
+
+    def complete_all(self, completions: Iterable[Completion]) -> list[Completed | Gone]:
+        """Answer a batch in one round trip.
+
+        A batch whose reply got lost can be sent again: what had been recorded then comes back as `Gone`.
+        """
+        return [*map(_completed, _complete.batch(self._redis, map(self._completing, completions)))]
+
+    def record(self, claim: Claim, state: Answer) -> Recorded | Gone:
+        """Store a state that is not the last: it can never overwrite one that is."""
+        stored = _progress(self._redis, [self._key], [claim.id, *answer.words(self._redis, state)])
+        return Recorded() if stored else Gone()
+
+    def release(self, claim: Claim, to: Side) -> Released | Gone:
+        """Put a claim's message back on its queue, once."""
+        return Released() if self.release_many([claim], to) else Gone()
+
+    def release_many(self, claims: Collection[Claim], to: Side) -> int:
+        """Put several back in one step, in their old order: all but the suspect, the surplus of a batch."""
+        if not claims:  # to the script, none means all
+            return 0
+        return int(_release(self._redis, [self._key], [to, *(claim.id for claim in claims)]))
+
+    def release_all(self, to: Side) -> int:
+        """Put back whatever is filed under this worker, what it never heard of included."""
+        return int(_release(self._redis, [self._key], [to]))
+
+    def _claim_keys(self, queues: Sequence[str]) -> list[str]:
+        ours = [keys.LEASES, self._key, keys.CLAIM_SERIAL, keys.CRASHES, keys.PAUSED, keys.WATCHES, self.bell]
+        return ours + [key for queue in queues for key in queue_keys(queue)]
+
+    def _claim_words(self, room: Room, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
+        watch_ms = 0 if holding else _WATCH_MS
+        words: list[Word] = [self._wid, next(self._calls), room.rows, room.bytes, watch_ms]
+        return [*words, len(queues), len(self._together), *queues, *self._together, *holding]
+
+    def _completing(self, completion: Completion) -> Call:
+        claim = completion.claim
+        digest = claim.digest if claim.is_suspect else ""
+        followers = [word for s in completion.successors for word in (s.queue_key, s.raw)]
+        words = [claim.id, digest, *answer.words(self._redis, completion.answer), *followers]
+        return [self._key, keys.CRASHES], words
+
+
+def _completed(reply: Any) -> Completed | Gone:
+    return Completed() if reply else Gone()

@@ -1,0 +1,55 @@
+"""Delays: messages that wait for their time (ETA, a retry's countdown) outside of every worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mlq import keys
+from mlq.broker.claim import Claim, Gone
+from mlq.broker.script import Script
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_AT_ONCE: Final = 256
+"""Messages moved in one step: the server does nothing else meanwhile."""
+
+_delay: Final = Script("delay")
+_due: Final = Script("due")
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """The message waits in the delay list."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """How many messages went back to their queues, and when the next will be due (None: none waits)."""
+
+    moved: int
+    next_in_ms: int | None
+
+
+class Delays:
+    """The delay list of all queues."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def delay(self, wid: str, claim: Claim, until_ms: int) -> Delayed | Gone:
+        """Move a worker's claim to the delay list until a time of the server's clock (ms since 1970)."""
+        moved = _delay(self._redis, [keys.claims(wid), keys.DELAYS], [claim.id, until_ms])
+        return Delayed() if moved else Gone()
+
+    def due(self) -> Due:
+        """Put all that is due at the head of its queue, what has been due for longest in front.
+
+        Any number of callers may do so at once: each message is moved by one of them.
+        """
+        moved, next_in_ms = 0, 0
+        while next_in_ms == 0:
+            step, next_in_ms = _due(self._redis, [keys.DELAYS], [_AT_ONCE])
+            moved += step
+        return Due(moved, None if next_in_ms < 0 else next_in_ms)

@@ -1,0 +1,120 @@
+"""Leases: which workers live, by the server's clock, and what becomes of the claims of those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from mlq import keys
+from mlq.broker.script import Script
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from mlq.broker.claims import Side
+    from mlq.broker.script import Word
+
+LEASE_MS: Final = 3000
+
+_register: Final = Script("register")
+_renew: Final = Script("renew")
+_expired: Final = Script("expired")
+_reap: Final = Script("reap")
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A death that somebody is to blame for: a signal, or an exit code that is none of ours.
+
+    `limit` is how many a message may cause; `circumstances` go into the dead letter of one that has reached it.
+    """
+
+    limit: int = 3
+    circumstances: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """The worker is fenced. `buried` names the dead letter of the message that was blamed once too often."""
+
+    released: int
+    buried: str | None
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Its lease was renewed since the caller looked."""
+
+
+@dataclass(frozen=True)
+class AlreadyReaped:
+    """Somebody else was first, or the worker never had a lease: there is nothing to give back."""
+
+
+class Leases:
+    """All workers' leases. No key expires by itself, so there is nothing to evict."""
+
+    def __init__(self, redis: Redis, lease_ms: int = LEASE_MS) -> None:
+        self._redis = redis
+        self._lease_ms = lease_ms
+
+    def register(self, wid: str) -> int:
+        """Give a new worker its lease, before its first claim; replies the deadline on the server's clock."""
+        return int(float(_register(self._redis, [keys.LEASES], [wid, self._lease_ms])))
+
+    def renew(self, wids: Collection[str]) -> frozenset[str]:
+        """Renew, and tell who is fenced: their work is void, and they must be killed."""
+        fenced = _renew(self._redis, [keys.LEASES], [self._lease_ms, *wids])
+        return frozenset(wid.decode() for wid in fenced)
+
+    def expired(self) -> dict[str, int]:
+        """Look for leases that have run out: worker and deadline."""
+        flat = _expired(self._redis, [keys.LEASES], [])
+        return {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
+
+    def reap(self, wid: str, *, to: Side, crash: Crash | None = None) -> Reaped | AlreadyReaped:
+        """Fence a worker whose end the caller has seen (waitpid), and give back what it held.
+
+        To the head after a drain; to the tail after a crash, so that a message which kills does not meet the
+        next worker while innocent ones wait.
+        """
+        return _reaped(self._reap(wid, seen="", to=to, crash=crash))
+
+    def reap_expired(self, wid: str, deadline: int) -> Reaped | Alive | AlreadyReaped:
+        """Fence a worker of another host if its lease still ends at `deadline`; nobody is blamed.
+
+        Only for a lease that `Silence` has confirmed: right after Redis was away every lease has run out.
+        """
+        reply = self._reap(wid, seen=deadline, to="head", crash=None)
+        return Alive() if reply[0] == b"ALIVE" else _reaped(reply)
+
+    def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
+        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD]
+        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter("")]
+        pairs = [word for pair in crash.circumstances.items() for word in pair] if crash else []
+        return cast("list[Any]", _reap(self._redis, ours, [*words, *pairs]))
+
+
+def _reaped(reply: list[Any]) -> Reaped | AlreadyReaped:
+    if reply[0] == b"GONE":
+        return AlreadyReaped()
+    _, released, buried = reply
+    return Reaped(released, buried.decode() or None)
+
+
+class Silence:
+    """Tells a dead host from one that Redis has not heard for a moment: pure, fed with `Leases.expired`.
+
+    A lease is confirmed as lost when it was seen expired twice with the same deadline, `patience_s` apart: in
+    between a living supervisor would have renewed, even if the server itself had been away.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._since: dict[tuple[str, int], float] = {}
+
+    def confirm(self, expired: Mapping[str, int], at: float) -> list[tuple[str, int]]:
+        """Add one look, at a time of the monotonic clock; give what is to be reaped."""
+        self._since = {lease: self._since.get(lease, at) for lease in expired.items()}
+        return [lease for lease, since in self._since.items() if at - since >= self._patience_s]

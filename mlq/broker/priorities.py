@@ -1,0 +1,22 @@
+"""Priorities: the lists that kombu spreads a queue over, and the order in which mlq serves them."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from typing import Final
+
+_STEPS: Final = (0, 3, 6, 9)
+"""kombu rounds a priority down to one of these; its own workers serve 0 first, as the most urgent."""
+
+_SEPARATOR: Final = "\x06\x16"
+
+
+def queue_key(queue: str, priority: int = 0) -> str:
+    """Name the list into which kombu publishes a message of this priority."""
+    step = _STEPS[bisect(_STEPS, max(0, priority)) - 1]
+    return f"{queue}{_SEPARATOR}{step}" if step else queue
+
+
+def queue_keys(queue: str) -> list[str]:
+    """Name all lists of a queue, the most urgent first: 9 before 0, whoever published."""
+    return [queue_key(queue, step) for step in reversed(_STEPS)]

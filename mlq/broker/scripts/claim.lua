@@ -1,0 +1,65 @@
+-- Take messages for a worker, queue by queue, and file each under it in the same call.
+-- KEYS: leases claims serial crashes paused watches bell, then as many keys for each queue, most urgent first
+-- ARGV: wid call rows bytes watch_ms (0: not idle), how many queues, tasks; queues, tasks, ids that it holds
+-- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}.
+-- with: clock record crash weigh watch lost take
+
+local leases, claims, serial, crashes, paused, watches, bell = unpack(KEYS, 1, 7)
+local wid, call, rows, bytes, watch_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local queues_end = 7 + ARGV[6]
+local tasks_end = queues_end + ARGV[7]
+
+local function set_of(words, first, last)
+  local set = {}
+  for i = first, last do
+    set[words[i]] = true
+  end
+  return set
+end
+
+-- No lease, no work: whoever reaped this worker has given its claims to others.
+if not redis.call('ZSCORE', leases, wid) then
+  return { 'FENCED' }
+end
+
+-- A lost reply is handed out again, and nothing else with it: a call that the client or the network repeats
+-- takes no more than it did the first time.
+local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV))
+if #lost > 0 then
+  return { 'TAKEN', lost }
+end
+
+local names = redis.call('SMEMBERS', paused)
+local stopped, keys_a_queue, open = set_of(names, 1, #names), (#KEYS - 7) / ARGV[6], {}
+for i = 8, #KEYS do
+  if not stopped[ARGV[7 + math.ceil((i - 7) / keys_a_queue)]] then
+    open[#open + 1] = KEYS[i]
+  end
+end
+
+local function anything_waits()
+  return #open > 0 and redis.call('EXISTS', unpack(open)) > 0
+end
+
+local taken, full = {}, false
+if anything_waits() then
+  redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
+  -- One more than there is room for: the message that turns out not to fit is filed, too, for a moment.
+  local last = redis.call('INCRBY', serial, rows + 1) - rows - 1
+  -- The call's number survives a server that lost its last second, the serial a call that arrives twice:
+  -- together no id ever stands for two messages.
+  local function new_id()
+    last = last + 1
+    return call .. '-' .. last
+  end
+  local room = { rows = rows, bytes = bytes, alone = tasks_end == #ARGV }
+  taken, full = take(open, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end))
+end
+
+if #taken > 0 and leave_watch(watches, bell, wid) or full and anything_waits() then
+  ring(bell)
+end
+if #taken > 0 then
+  return { 'TAKEN', taken }
+end
+return { watch_ms ~= '0' and take_watch(watches, bell, wid, watch_ms) and 'WATCH' or 'WAIT' }

@@ -1,0 +1,21 @@
+-- Store a result and tell whoever waits for it: Celery subscribes to a channel named like the key.
+-- `at` is where its five words begin in ARGV: this database, the result's (of the same server), key, payload,
+-- seconds to keep (0: for ever). No key, no result.
+local function answer(at)
+  local here, there, key, payload, seconds = unpack(ARGV, at, at + 4)
+  if key == '' then
+    return
+  end
+  if there ~= here then
+    redis.call('SELECT', there)
+  end
+  if seconds == '0' then
+    redis.call('SET', key, payload)
+  else
+    redis.call('SET', key, payload, 'EX', seconds)
+  end
+  redis.call('PUBLISH', key, payload)
+  if there ~= here then
+    redis.call('SELECT', here)
+  end
+end

@@ -1,0 +1,35 @@
+-- Pop and file, key by key, until `room` is used up: {rows, bytes, alone = may a suspect be taken}.
+-- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
+-- the caller has written to `claims` already.
+-- Replies the claims, and whether it stopped before the keys were empty.
+local function take(keys, claims, crashes, new_id, room, together)
+  local taken, now, crashes_of = {}, now_ms(), crash_counter(crashes)
+
+  local function fits(rows, suspect, size)
+    if #taken == 0 then
+      return room.alone or not suspect -- whatever its size: nobody else could take it, either
+    end
+    return rows and not suspect and rows <= room.rows and size <= room.bytes
+  end
+
+  for _, key in ipairs(keys) do
+    local frame, raw = frame_of(now, key), redis.call('RPOP', key)
+    while raw do
+      local id, record = new_id(), frame .. raw
+      redis.call('HSET', claims, id, record)
+      local rows, crashed = rows_of(raw, together), crashes_of(raw)
+      if not fits(rows, crashed, #raw) then
+        redis.call('RPUSH', key, raw)
+        redis.call('HDEL', claims, id)
+        return taken, true
+      end
+      taken[#taken + 1] = { id, record, crashed or -1 }
+      room.rows, room.bytes = room.rows - (rows or room.rows), room.bytes - #raw
+      if crashed or room.rows <= 0 or room.bytes <= 0 then
+        return taken, true
+      end
+      raw = redis.call('RPOP', key)
+    end
+  end
+  return taken, false
+end

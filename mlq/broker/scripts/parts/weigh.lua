@@ -1,0 +1,14 @@
+-- How many rows a message brings, or nil if it is to be claimed alone.
+-- Read off the text, never decoded: cjson raises on hostile input. `"task":` with bare quotes cannot stand
+-- inside a JSON string, so it is always a key; a message that repeats it deeper inside fools this hint, and
+-- only ends up in a larger or smaller batch than it should. The worker decodes, and has the last word.
+local function rows_of(raw, together)
+  local _, colon = raw:find('"task":', 1, true)
+  local task = colon and raw:match('^%s*"([^"]*)"', colon + 1)
+  if not task or not together[task] then
+    return nil
+  end
+  _, colon = raw:find('"mlq_rows":', 1, true)
+  local rows = colon and tonumber(raw:match('^%s*(%d+)', colon + 1))
+  return math.max(1, rows or 1)
+end

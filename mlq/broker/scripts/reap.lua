@@ -1,0 +1,51 @@
+-- Fence a worker and give back everything that it held, once.
+-- KEYS: leases claims crashes watches dead
+-- ARGV: wid seen side limit letters, field value ...
+--   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
+--   limit    blamed crashes that a message may cause, or '' when nobody is to blame
+--   letters  what the keys of dead letters begin with; the pairs say how the worker ended
+-- Replies {'GONE'}, {'ALIVE'}, or {'REAPED', given back, id of the dead letter or ''}.
+-- with: clock record crash give_back watch letter
+
+local leases, claims, crashes, watches, dead = unpack(KEYS)
+local wid, seen, side, limit, letters = unpack(ARGV, 1, 5)
+
+local deadline = tonumber(redis.call('ZSCORE', leases, wid))
+if not deadline then
+  return { 'GONE' }
+end
+-- A supervisor that was away may have renewed since the caller looked: then nobody is dead.
+if seen ~= '' and (deadline ~= tonumber(seen) or deadline >= now_ms()) then
+  return { 'ALIVE' }
+end
+
+redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
+
+-- Blame a message only if the worker died with it alone in its hands. Of several each is a suspect, without
+-- blame: from now on it is claimed alone, and the next crash names the culprit.
+local function blame(ids)
+  for _, id in ipairs(ids) do
+    local record = redis.call('HGET', claims, id)
+    local _, _, raw = unframe(record)
+    if #ids > 1 then
+      redis.call('HSETNX', crashes, redis.sha1hex(raw), 0)
+    elseif redis.call('HINCRBY', crashes, redis.sha1hex(raw), 1) >= tonumber(limit) then
+      file_letter(dead, letters .. id, crashes, id, record, 6)
+      redis.call('HDEL', claims, id)
+      return id
+    end
+  end
+  return ''
+end
+
+local buried = limit ~= '' and blame(redis.call('HKEYS', claims)) or ''
+local given = give_back(claims, redis.call('HKEYS', claims), side)
+
+local bells = redis.call('HKEYS', watches)
+for _, bell in ipairs(bells) do
+  if leave_watch(watches, bell, wid) then
+    ring(bell)
+  end
+end
+redis.call('ZREM', leases, wid) -- last: a reaper that is stopped half-way is tried again
+return { 'REAPED', given, buried }
