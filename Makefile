@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint completions clean
+.PHONY: help demo test lint bench completions clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions tha
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python completions/generate.py --check
+
+bench: $(VENV)/bench ## Measure mlq beside plain Celery, rq, dramatiq and a bare loop; writes benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
 completions: $(VENV)/demo ## Write the completion files anew
 	$(BIN)/python completions/generate.py
@@ -43,6 +46,10 @@ $(VENV)/demo: $(VENV)/pip pyproject.toml constraints.txt
 
 $(VENV)/test: $(VENV)/demo
 	$(BIN)/pip install -q -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/bench: $(VENV)/demo
+	$(BIN)/pip install -q -c constraints.txt --group bench
 	@touch $@
 
 $(VENV)/lint: $(VENV)/test

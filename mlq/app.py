@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from mlq import tasks
+from mlq import tasks, wire
 from mlq.broker.connection import Address, broker_address, tls_options, transport_options
-from mlq.broker.depth import BARE_QUEUE, SENT_AT_HEADER
 from mlq.config import Settings, load
 from mlq.errors import WorkerNeedsModel
 
@@ -27,7 +26,7 @@ def create_app(settings: Settings) -> Celery:
     broker = broker_address(settings)
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
-    tasks.register(app)
+    tasks.register(app, settings.aliases or {})
     signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="mlq.stamp")
     return app
 
@@ -38,11 +37,11 @@ def _routing(settings: Settings) -> dict[str, Any]:
     Each has an exchange and a key of its own: Celery would bind them all to the default queue's.
     """
     return {
-        "task_queues": [Queue(n, Exchange(n), routing_key=n) for n in (*settings.queues, BARE_QUEUE)],
+        "task_queues": [Queue(n, Exchange(n), routing_key=n) for n in (*settings.queues, wire.BARE_QUEUE)],
         "task_default_queue": settings.default_queue,
         "task_routes": {
-            tasks.PREDICT: {"queue": settings.urgent_queue},
-            tasks.BATCH_PREDICT: {"queue": settings.batch_queue},
+            wire.PREDICT: {"queue": settings.urgent_queue},
+            wire.BATCH_PREDICT: {"queue": settings.batch_queue},
         },
     }
 
@@ -102,7 +101,7 @@ def _results(settings: Settings, broker: Address) -> dict[str, Any]:
 def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
     """Write the time of sending into a message, so that `mlq queues` can tell how old the oldest is."""
     if headers is not None:
-        headers.setdefault(SENT_AT_HEADER, time.time())
+        headers.setdefault(wire.SENT_AT_HEADER, time.time())
 
 
 @signals.celeryd_init.connect(weak=False)

@@ -91,6 +91,9 @@ class Settings:
     broker_transport_options: Mapping[str, Any] | None = _setting(
         parsing.table, None, "handed to kombu as they are, over mlq's own", secret=True
     )
+    aliases: Mapping[str, str] | None = _setting(
+        parsing.aliases, None, 'foreign task names that the model answers too: {"their.predict" = "mlq.predict"}'
+    )
     state_dir: Path | None = _setting(
         parsing.path, None, "sockets, logs, the embedded broker's data; unset: under $XDG_STATE_HOME"
     )

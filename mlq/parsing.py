@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from mlq.wire import BATCH_PREDICT, PREDICT
+
 _REDIS = ("redis", "rediss", "redis+socket")
 
 
@@ -99,6 +101,14 @@ def table(value: Any) -> Mapping[str, Any]:
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise TypeError("expected a table (in the environment: a JSON object)")
+    return found
+
+
+def aliases(value: Any) -> Mapping[str, str]:
+    """Accept a table from foreign task names to mlq's own."""
+    found = table(value)
+    for ours in found.values():
+        one_of(PREDICT, BATCH_PREDICT)(ours)
     return found
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from celery import Celery, Task
 from celery.exceptions import Reject
 
+from mlq.consumer.strategy import Outcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
+from mlq.wire import BATCH_PREDICT, PREDICT
 
 if TYPE_CHECKING:
     from mlq.model.model import Model
@@ -18,11 +21,7 @@ if TYPE_CHECKING:
 else:
     _Task = Task  # generic in the stubs alone
 
-PREDICT: Final = "mlq.predict"
-BATCH_PREDICT: Final = "mlq.batch_predict"
 RETRY_DELAY_S: Final = 5
-ROW_ERROR: Final = "mlq.error"
-"""The one key of an element of mlq.batch_predict's result that stands for a row that failed."""
 
 
 class Meter(Protocol):
@@ -35,32 +34,50 @@ class Meter(Protocol):
         """Stop taking work: the device answers nothing until the process is replaced."""
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What a worker answers with. `outcomes`: what a shared forward has computed already, by task id."""
+
+    model: Model
+    meter: Meter
+    outcomes: dict[str, Outcome[Any]] = field(default_factory=dict)
+
+    def answer(self, task_id: str | None, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
+        """Answer rows, or give the answers that are there. Raises what Model.predict raises."""
+        ready = self.outcomes.pop(task_id or "", None)
+        if ready is None:
+            answers = self.model.predict(rows)
+            self.meter.count_rows(len(rows))
+            return answers
+        if ready.failure is not None:
+            raise ready.failure
+        return ready.answers
+
+
 class ModelTask(_Task):
     """A task answered by the worker's model. Clients register it too, without one."""
 
     abstract = True
     default_retry_delay = RETRY_DELAY_S
-    serving: tuple[Model, Meter] | None = None
+    serving: Serving | None = None
 
-    def answer(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
+    def answer(self, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
         """Run the rows; raise celery's Retry for failures that can pass, while tries are left.
 
         Raises NoModel where no model was loaded, Reject (the message goes back) when the device is gone.
         """
         if self.serving is None:
             raise NoModel
-        model, meter = self.serving
         try:
-            answers: list[Any | RowFailure] = model.predict(rows)
+            answers = self.serving.answer(self.request.id, rows)
         except DeviceLost as exc:
-            meter.device_lost(exc)
+            self.serving.meter.device_lost(exc)
             raise Reject(exc, requeue=True) from exc
-        except model.transient as exc:
+        except self.serving.model.transient as exc:
             raise self.retry(exc=exc) from exc
         passing = next((a.error for a in answers if isinstance(a, RowFailure) and a.retryable), None)
         if passing is not None and self.request.retries < (self.max_retries or 0):
             raise self.retry(exc=passing)
-        meter.count_rows(len(rows))
         return answers
 
 
@@ -90,25 +107,29 @@ class BatchPredict(ModelTask):
             message = f"{BATCH_PREDICT} takes a list of rows, not {type(rows).__name__}"
             raise TypeError(message)
         attempts = self.request.retries + 1
-        return [_written(a, attempts) if isinstance(a, RowFailure) else a for a in self.answer(rows)]
+        return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(rows)]
 
 
-def _written(failure: RowFailure, attempts: int) -> dict[str, Any]:
-    kind, message = type(failure.error).__name__, str(failure.error)
-    error = {"type": kind, "message": message, "retryable": failure.retryable, "attempts": attempts}
-    return {ROW_ERROR: error}
+def register(app: Celery, aliases: Mapping[str, str]) -> None:
+    """Add both tasks to an app, and the foreign names for them; without a model until `serve` gives them one."""
+    kinds: dict[str, type[ModelTask]] = {PREDICT: Predict, BATCH_PREDICT: BatchPredict}
+    for name, ours in {**{k: k for k in kinds}, **aliases}.items():
+        app.register_task(_named(kinds[ours], name))
 
 
-def register(app: Celery) -> None:
-    """Add both tasks to an app; without a model until `serve` gives them one."""
-    for task in (Predict(), BatchPredict()):
-        app.register_task(task)
+def _named(kind: type[ModelTask], task_name: str) -> ModelTask:
+    class Named(kind):  # type: ignore[misc, valid-type]  # a class made of a value
+        name = task_name
+
+    return Named()
 
 
-def serve(app: Celery, model: Model, meter: Meter) -> None:
+def serve(app: Celery, model: Model, meter: Meter) -> Serving:
     """Let this process answer: from now on the tasks have a model."""
+    serving = Serving(model, meter)
     for task in _model_tasks(app):
-        task.serving = (model, meter)
+        task.serving = serving
+    return serving
 
 
 def can_answer(app: Celery) -> bool:

@@ -10,20 +10,24 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from mlq import status
+from mlq import status, wire
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from mlq.broker.connection import Address
     from mlq.broker.heartbeats import Heartbeat
     from mlq.consumer.activity import Activity
+    from mlq.consumer.engine import Engine
     from mlq.model.model import Model
 
 DEVICE_LOST: Final = 70
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(settings: Settings, identity: Identity) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
-    Raises NoModel, InvalidModel, CudaUnavailable, NoBroker; each has its exit code.
+    Raises NoModel, InvalidModel, CudaUnavailable, NoBroker, BrokerUnreachable; each has its exit code.
     """
     from mlq import tasks
     from mlq.app import create_app
@@ -76,7 +80,6 @@ def serve(settings: Settings, identity: Identity) -> int:
     from mlq.consumer.activity import Activity
     from mlq.consumer.heartbeat import HeartbeatThread
 
-    app = create_app(settings)
     activity = Activity()
     heart = HeartbeatThread(partial(state_store, settings), partial(_describe, settings, identity, activity))
     activity.changed = heart.soon
@@ -84,15 +87,47 @@ def serve(settings: Settings, identity: Identity) -> int:
     try:
         model = _load_model(settings, identity)
         activity.fingerprint = model.fingerprint
-        tasks.serve(app, model, activity)
-        activity.connect()
-        try:
-            code = _consume(app, settings, identity)
-        finally:
-            model.close()
+        with _engine(settings, identity, model) as engine, closing(model):
+            app = create_app(settings)
+            serving = tasks.serve(app, model, activity)
+            activity.connect()
+            if engine is not None:
+                engine.begin(app, serving.outcomes, activity)
+            code = _consume(app, settings, identity, engine)
     finally:
         heart.end()
     return DEVICE_LOST if activity.device_error else code
+
+
+@contextmanager
+def _engine(settings: Settings, identity: Identity, model: Model) -> Iterator[Engine | None]:
+    """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
+    from mlq.broker.connection import broker_address, connected, is_redis, redis_client
+    from mlq.consumer.engine import Engine
+
+    address = broker_address(settings)
+    if not is_redis(address.url):
+        yield None
+        return
+    names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
+    # A connection of the engine's own, made before it replaces kombu's transports in this process.
+    with connected(settings, address) as connection:
+        engine = Engine(redis_client(connection), identity.id, queues(settings), model, names)
+        engine.install(answers_too=_answers_at(settings, address))
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _answers_at(settings: Settings, broker: Address) -> bool:
+    """Tell whether results are kept on the broker's server, where they can be recorded with a claim's end."""
+    if settings.result_backend is None:
+        return True
+    one, other = urlsplit(settings.result_backend), urlsplit(broker.url)
+    if one.scheme != other.scheme:
+        return False
+    return one.path == other.path if one.scheme == "redis+socket" else one.netloc == other.netloc
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -136,14 +171,16 @@ def _demand_cuda(gpu: str) -> None:
     raise CudaUnavailable(gpu=gpu, reason=reason)
 
 
-def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
+def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine | None) -> int:
     """Run Celery's worker in this process until it is told to stop."""
     from celery import signals
     from celery.exceptions import SecurityWarning
 
     from mlq.consumer.pool import SoloPool
 
-    def ready(**_: Any) -> None:
+    def ready(sender: Any, **_: Any) -> None:
+        if engine is not None:
+            engine.watch_events(sender)
         status.tell(status.READY)
 
     signals.worker_ready.connect(ready, weak=False)
@@ -165,10 +202,8 @@ def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
 
 def queues(settings: Settings) -> tuple[str, ...]:
     """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
-    from mlq.broker.depth import BARE_QUEUE
-
     served = settings.worker.queues or settings.queues
-    return (*served, BARE_QUEUE) if settings.default_queue in served else served
+    return (*served, wire.BARE_QUEUE) if settings.default_queue in served else served
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 Side: TypeAlias = Literal["head", "tail"]
 """The end of a queue: what is at its head is served next, what is at its tail last."""
 
-ROWS_HEADER: Final = "mlq_rows"
-"""How many rows a message of our producers brings: weigh.lua finds it without decoding. Absent means one."""
-
 _WATCH_MS: Final = 2500
 """How long a watcher is believed without a word. It looks each second anyway, and so confirms its role."""
 

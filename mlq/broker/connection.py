@@ -57,9 +57,9 @@ def state_address(settings: Settings) -> Address:
     if settings.state_url is not None:
         return Address(settings.state_url, settings.origin("state_url"))
     broker = broker_address(settings)
-    if _is_redis(broker.url):
+    if is_redis(broker.url):
         return broker
-    if settings.result_backend is not None and _is_redis(settings.result_backend):
+    if settings.result_backend is not None and is_redis(settings.result_backend):
         return Address(settings.result_backend, settings.origin("result_backend"))
     raise NoStateStore(url=broker.shown)
 
@@ -67,7 +67,7 @@ def state_address(settings: Settings) -> Address:
 def transport_options(settings: Settings, url: str) -> dict[str, Any]:
     """Give kombu and Celery the options without which a frozen server blocks its clients for ever."""
     given = settings.broker_transport_options or {}
-    if not _is_redis(url):
+    if not is_redis(url):
         return dict(given)
     if url.startswith("sentinel://") and "master_name" not in given:
         origin = settings.origin("broker_transport_options")
@@ -155,7 +155,8 @@ def _tls(url: str) -> dict[str, Any]:
     return {"ssl": options} if options else {}
 
 
-def _is_redis(url: str) -> bool:
+def is_redis(url: str) -> bool:
+    """Tell a Redis or Valkey server, in every form of its URL, from other brokers."""
     return urlsplit(url).scheme in {"redis", "rediss", "redis+socket", "sentinel"}
 
 

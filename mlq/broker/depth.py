@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
+from mlq import keys
+from mlq.broker.priorities import queue_of
+from mlq.broker.script import Script
+from mlq.wire import SENT_AT_HEADER
+
 if TYPE_CHECKING:
     from kombu import Connection
     from redis import Redis
 
-SENT_AT_HEADER: Final = "mlq_sent_at"
-"""Seconds since 1970, put into the headers of every message that mlq.app sends."""
-
-BARE_QUEUE: Final = "celery"
-"""Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
-
 
 _NOT_FOUND: Final = "404"
 """AMQP's reply code for a queue that does not exist; kombu's Redis transport writes it as a text."""
+
+
+_held: Final = Script("held")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     ready = {name: _ready(channel, connection, name) for name in names}
     if connection.transport.driver_type != "redis":
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
-    in_flight = _in_flight(channel.client, channel.unacked_key)
+    in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
     at = time.time() if now is None else now
     return [_on_redis(channel, name, ready[name], in_flight[name], at) for name in names]
 
@@ -101,6 +103,16 @@ def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
         queue = _routing_key(cast("bytes", entry))
         if queue is not None:
             held[queue] += 1
+    return held
+
+
+def _claimed(client: Redis) -> Counter[str]:
+    """Count what our own workers hold, by the queue that it came from."""
+    workers = cast("list[bytes]", client.zrange(keys.LEASES, 0, -1))
+    flat = _held(client, [keys.claims(wid.decode()) for wid in workers], [])
+    held: Counter[str] = Counter()
+    for key, count in zip(flat[::2], flat[1::2], strict=True):
+        held[queue_of(key.decode())] += count
     return held
 
 

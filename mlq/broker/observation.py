@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlq.broker import depth, heartbeats
 from mlq.broker.connection import broker_address, connected, redis_client, state_address
-from mlq.broker.depth import BARE_QUEUE, QueueDepth
+from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
 from mlq.config import Settings
 from mlq.errors import NoSuchQueue
+from mlq.wire import BARE_QUEUE
 
 if TYPE_CHECKING:
     from kombu import Connection

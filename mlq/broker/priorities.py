@@ -20,3 +20,8 @@ def queue_key(queue: str, priority: int = 0) -> str:
 def queue_keys(queue: str) -> list[str]:
     """Name all lists of a queue, the most urgent first: 9 before 0, whoever published."""
     return [queue_key(queue, step) for step in reversed(_STEPS)]
+
+
+def queue_of(key: str) -> str:
+    """Name the queue to which a list belongs."""
+    return key.partition(_SEPARATOR)[0]

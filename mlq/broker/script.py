@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redis import Redis
-from redis.exceptions import NoScriptError
+if TYPE_CHECKING:
+    from redis import Redis
 
 Word: TypeAlias = str | bytes | int
 """What a script can be given."""
@@ -42,6 +42,8 @@ class Script:
 
     def __call__(self, redis: Redis, keys: Sequence[str], words: Sequence[Word]) -> Any:
         """Run it, and give what it replied."""
+        from redis.exceptions import NoScriptError
+
         try:
             return redis.evalsha(self._sha, len(keys), *keys, *words)
         except NoScriptError:  # a server that has restarted: EVAL runs the script and remembers it again
@@ -52,6 +54,8 @@ class Script:
 
         The first failure is raised when all have been tried.
         """
+        from redis.exceptions import NoScriptError
+
         calls = list(calls)
         with redis.pipeline(transaction=False) as pipe:
             for keys, words in calls:

@@ -31,8 +31,12 @@ class Activity:
         """Follow Celery's own signals."""
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._draining, weak=False)
-        signals.task_prerun.connect(self._began, weak=False)
-        signals.task_postrun.connect(self._ended, weak=False)
+        signals.task_prerun.connect(self.began, weak=False)
+        signals.task_postrun.connect(self._one_ended, weak=False)
+
+    def count_task(self) -> None:
+        """Add a task that was answered."""
+        self.tasks_done += 1
 
     def count_rows(self, rows: int) -> None:
         """Add to the rows answered."""
@@ -49,14 +53,20 @@ class Activity:
     def _draining(self, **_: Any) -> None:
         self._become("draining")
 
-    def _began(self, task_id: str, **_: Any) -> None:
+    def began(self, task_id: str, **_: Any) -> None:
+        """Be busy with a task, or with a batch that begins with it."""
         self.task = task_id
         self._become("busy")
 
-    def _ended(self, **_: Any) -> None:
+    def ended(self, tasks: int, rows: int) -> None:
+        """Be idle again, having done so much more."""
         self.task = None
-        self.tasks_done += 1
+        self.tasks_done += tasks
+        self.rows_done += rows
         self._become("idle")
+
+    def _one_ended(self, **_: Any) -> None:
+        self.ended(tasks=1, rows=0)
 
     def _become(self, new: str) -> None:
         if self.state != "draining":

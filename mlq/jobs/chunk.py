@@ -10,7 +10,7 @@ import orjson
 
 from mlq.jobs import row
 from mlq.jobs.row import Row, RowError
-from mlq.tasks import ROW_ERROR
+from mlq.wire import ROW_ERROR
 
 ROWS: Final = 64
 """Rows in a chunk, unless --chunk says otherwise."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery import Celery
 
-from mlq import tasks
+from mlq import wire
 from mlq.config import Settings
 from mlq.jobs.chunk import Chunk, pack
 from mlq.jobs.connecting import Desk
@@ -43,13 +43,14 @@ def _publish(app: Celery, job: Job, options: dict[str, Any]) -> None:
             if not chunk.unanswerable:
                 name, args = _call(job, chunk)
                 message = app.amqp.as_task_v2(job.task_id(chunk), name, args, argsrepr=_shown(chunk))
-                app.amqp.send_task_message(producer, name, message, queue=job.queue, **options)
+                rows = {wire.ROWS_HEADER: len(chunk.inputs)}
+                app.amqp.send_task_message(producer, name, message, queue=job.queue, headers=rows, **options)
 
 
 def _call(job: Job, chunk: Chunk) -> tuple[str, tuple[Any, ...]]:
     if job.single:
-        return tasks.PREDICT, (chunk.inputs[0],)
-    return tasks.BATCH_PREDICT, (chunk.inputs,)
+        return wire.PREDICT, (chunk.inputs[0],)
+    return wire.BATCH_PREDICT, (chunk.inputs,)
 
 
 def _shown(chunk: Chunk) -> str:

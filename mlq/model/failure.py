@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from mlq.wire import row_error
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,10 @@ class RowFailure:
 
     error: Exception
     retryable: bool
+
+    def as_element(self, attempts: int) -> dict[str, Any]:
+        """Write it as the element of a batch's result that stands for the row."""
+        return row_error(self.error, retryable=self.retryable, attempts=attempts)
 
 
 class ModelError(Exception):

@@ -19,13 +19,14 @@ from mlq import keys
 from mlq.broker import embedded
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone
-from mlq.broker.claims import ROWS_HEADER, Claims, Fenced, Nothing, Recorded, Released, Room, Taken
+from mlq.broker.claims import Claims, Fenced, Nothing, Recorded, Released, Room, Taken
 from mlq.broker.completion import Completed, Completion, Successor
 from mlq.broker.dead_letters import Answered, Buried, DeadLetters
 from mlq.broker.delays import Delayed, Delays, Due
 from mlq.broker.leases import AlreadyReaped, Crash, Leases, Reaped, Silence
 from mlq.broker.priorities import queue_key
 from mlq.broker.script import Script
+from mlq.wire import ROWS_HEADER
 
 QUEUES = ("realtime", "default", "batch")
 BATCH = Room(rows=64)

@@ -106,8 +106,8 @@ def test_queues_and_workers_are_seen_while_they_are_busy(house: Any, start: Any)
     (worker,) = house.json("worker")["workers"]
     assert worker["task"] == f"{job}.0"
     batch = next(q for q in house.json("queues")["queues"] if q["name"] == "batch")
-    assert (batch["ready"], batch["in_flight"], batch["workers"]) == (2, 1, 1)
-    assert batch["oldest_age_s"] > 0
+    # All three fit into one forward of this model, so its worker holds them.
+    assert (batch["ready"], batch["in_flight"], batch["workers"]) == (0, 3, 1)
     gate.touch()
     assert house.run("result", job, "--wait").returncode == 0
     assert house.json("queues", "batch")["queues"][0]["ready"] == 0

@@ -1,0 +1,140 @@
+"""A stock Celery producer, for mlq and the plain setup alike: it knows task names, queues and addresses, no more."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from celery import Celery
+from redis import Redis
+
+from benchmarks.client import PATIENCE_S
+from benchmarks.server import BACKSTAGE, Server
+
+URGENT: Final = "realtime"
+BULK: Final = "batch"
+_TOGETHER: Final = 500
+_LOOK_S: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Names of the tasks for one row and for a chunk of rows."""
+
+    one: str
+    chunk: str
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where a contender's queues and results are."""
+
+    queues: int
+    results: int
+
+
+class CeleryBacklog:
+    """Messages of a stock producer, in a queue that is moved to its worker when the clock starts."""
+
+    def __init__(self, ids: Sequence[str], queue: str, server: Server, at: Databases) -> None:
+        self.ids = ids
+        self._queue = queue
+        self._at = at
+        self._backstage = server.redis(BACKSTAGE)
+        self._queues = server.redis(at.queues)
+        self._results = server.redis(at.results)
+
+    def release(self) -> None:
+        """Move the queue: one command, which wakes whoever waits for it."""
+        if not self._backstage.move(self._queue, self._at.queues):
+            raise RuntimeError(f"queue {self._queue} was not empty when its backlog came")
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Wait for the last answer, told by its publication as a stock client is; then check all of them."""
+        deadline = time.monotonic() + timeout_s
+        last = _key(self.ids[-1])
+        with self._results.pubsub() as published:  # type: ignore[no-untyped-call]
+            published.subscribe(last)
+            while not self._ready(last):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                published.get_message(timeout=min(_LOOK_S, left))
+        return True
+
+    def check(self) -> None:
+        """Make sure that every message was answered with success, and forget the answers."""
+        keys = [_key(i) for i in self.ids]
+        metas = [json.loads(value) if value else {} for value in self._results.mget(keys)]
+        failed = [meta for meta in metas if meta.get("status") != "SUCCESS"]
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(metas)} messages were not answered: {failed[0]}")
+        self._results.unlink(*keys)
+
+    def waiting(self) -> int:
+        """Count the messages that no worker has taken."""
+        return int(self._queues.llen(self._queue))
+
+    def drop(self) -> None:
+        """Take back what no worker has taken."""
+        self._backstage.unlink(self._queue)
+        self._queues.unlink(self._queue)
+
+    def _ready(self, key: str) -> bool:
+        value = self._results.get(key)
+        # A plain worker writes STARTED under the same key.
+        return isinstance(value, bytes) and json.loads(value)["status"] in {"SUCCESS", "FAILURE", "REVOKED"}
+
+
+class CeleryClient:
+    """Asks one by one over a stock app; fills queues in pipelined batches, over the same code."""
+
+    def __init__(self, server: Server, at: Databases, tasks: Tasks) -> None:
+        self._server = server
+        self._at = at
+        self._tasks = tasks
+        self._app = _stock(server.celery_url(at.queues), server.celery_url(at.results))
+        # Without a backend it subscribes to nothing: 10,000 subscriptions would be the producer's cost, not a worker's.
+        self._publisher = _stock(server.celery_url(BACKSTAGE), "disabled://")
+        self._results: Redis = server.redis(at.results)
+
+    def ask(self, row: Any) -> Any:
+        """Submit one row to the urgent queue and wait for its answer."""
+        return self._app.send_task(self._tasks.one, (row,), queue=URGENT).get(timeout=PATIENCE_S)
+
+    def ask_chunk(self, rows: list[Any]) -> Any:
+        """Submit a chunk to the bulk queue and wait for its answer."""
+        return self._app.send_task(self._tasks.chunk, (rows,), queue=BULK).get(timeout=PATIENCE_S)
+
+    def fill(self, rows: Sequence[Any]) -> CeleryBacklog:
+        """Publish single rows for the urgent queue."""
+        return self._fill(self._tasks.one, rows, URGENT)
+
+    def fill_chunks(self, chunks: Sequence[list[Any]]) -> CeleryBacklog:
+        """Publish chunks of rows for the bulk queue."""
+        return self._fill(self._tasks.chunk, chunks, BULK)
+
+    def close(self) -> None:
+        """Close both apps; a result that is collected later must not look for its server."""
+        backend: Any = self._app.backend
+        backend.result_consumer.cancel_for = lambda *_: None
+        backend.result_consumer.stop()
+        self._app.close()
+        self._publisher.close()
+
+    def _fill(self, task: str, payloads: Sequence[Any], queue: str) -> CeleryBacklog:
+        send: Any = self._publisher.send_task
+        with self._publisher.producer_or_acquire() as producer, producer.batch(_TOGETHER):
+            ids = [send(task, (payload,), queue=queue, producer=producer).id for payload in payloads]
+        return CeleryBacklog(ids, queue, self._server, self._at)
+
+
+def _stock(broker: str, backend: str) -> Celery:
+    return Celery("producer", broker=broker, backend=backend, set_as_current=False)
+
+
+def _key(task_id: str) -> str:
+    return f"celery-task-meta-{task_id}"

@@ -1,0 +1,48 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from benchmarks.server import Server
+
+_PACKAGES: Final = ("mlq", "celery", "kombu", "redis", "torch", "numpy", "orjson", "rq", "dramatiq")
+
+
+def description() -> str:
+    """Name the processor, its cores, the memory, the system, and how busy it is."""
+    memory = psutil.virtual_memory().total / 2**30
+    load = ", ".join(f"{x:.2f}" for x in os.getloadavg())
+    cores = psutil.cpu_count()
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}; load {load}"
+
+
+def versions(at: Server) -> str:
+    """List what was measured."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return f"Python {platform.python_version()}, {at.version()}, {packages}; commit {_commit()}"
+
+
+def _processor() -> str:
+    return next(_models(), platform.machine())
+
+
+def _models() -> Iterator[str]:
+    listed = Path("/proc/cpuinfo")
+    for line in listed.read_text().splitlines() if listed.exists() else []:
+        if line.startswith("model name"):
+            yield line.partition(":")[2].strip()
+
+
+def _commit() -> str:
+    argv = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "none yet"

@@ -1,0 +1,52 @@
+"""Submit → result on an idle worker: one row at a time, every contender in turn within each round of asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from benchmarks import inputs, model
+from benchmarks.client import Client
+from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, Finding, at_most, percentile
+from benchmarks.scale import Scale
+from benchmarks.stage import Contender, Stage
+from benchmarks.turns import turns
+
+_WARM_UP: Final = 5
+_SELDOM: Final = 10
+"""dramatiq polls when it is idle: an ask takes it most of a second, and everybody else would wait for it."""
+
+
+def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
+    """Ask stock producers; 16 floats a row, small MLP."""
+    contenders: Mapping[str, Contender[Client]] = {
+        MLQ: stage.mlq(model.SMALL),
+        PLAIN: stage.plain(model.SMALL),
+        RQ: stage.rq(model.SMALL),
+        DRAMATIQ: stage.dramatiq(model.SMALL),
+    }
+    row = inputs.numbers(stage.random(), 1)[0]
+    for contender in contenders.values():
+        for _ in range(_WARM_UP):
+            contender.client.ask(row)
+    rounds = [_round(contenders, row, scale.asks) for _ in range(scale.rounds)]
+    middle = {who: [percentile(took[who], 0.5) for took in rounds] for who in contenders}
+    # Of all rounds together: one has too few for its hundredth to be more than chance.
+    worst = {who: [percentile([ms for took in rounds for ms in took[who]], 0.99)] for who in contenders}
+    over = (MLQ, PLAIN)
+    return [
+        Finding("submit → result, idle worker, p50", "ms", middle, over, at_most(0.8)),
+        Finding("submit → result, idle worker, p99", "ms", worst, over),
+    ]
+
+
+def _round(contenders: Mapping[str, Contender[Client]], row: list[float], asks: int) -> Mapping[str, list[float]]:
+    took: dict[str, list[float]] = {who: [] for who in contenders}
+    for number in range(asks):
+        present = [who for who in contenders if who != DRAMATIQ or number % _SELDOM == 0]
+        for who in turns(present, 1):
+            began = time.perf_counter()
+            contenders[who].client.ask(row)
+            took[who].append(1e3 * (time.perf_counter() - began))
+    return took

@@ -1,0 +1,68 @@
+"""Single-row messages from a backlog: how many a second, and what each costs its worker and the server.
+
+The messages lie ready before the clock starts, so that neither publishing them nor a producer's pace is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks import inputs, model
+from benchmarks.celery_client import CeleryBacklog
+from benchmarks.client import Client
+from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, Finding, at_least, at_most
+from benchmarks.process import spent
+from benchmarks.scale import Scale
+from benchmarks.stage import Contender, Stage
+from benchmarks.turns import turns
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one backlog."""
+
+    per_s: float
+    worker_us: float
+    server_us: float
+
+
+def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
+    """Compare everybody, results on, 16 floats a row."""
+    contenders: Mapping[str, Contender[Client]] = {
+        MLQ: stage.mlq(model.SMALL),
+        PLAIN: stage.plain(model.SMALL),
+        RQ: stage.rq(model.SMALL),
+        DRAMATIQ: stage.dramatiq(model.SMALL),
+    }
+    random = stage.random()
+    for contender in contenders.values():
+        contender.client.ask(inputs.numbers(random, 1)[0])
+    costs: dict[str, list[Cost]] = {who: [] for who in contenders}
+    for who in turns(list(contenders), scale.rounds):
+        costs[who].append(_cost(stage, contenders[who], inputs.numbers(random, scale.messages[who])))
+    over = (MLQ, PLAIN)
+    per_s = {who: [c.per_s for c in found] for who, found in costs.items()}
+    worker = {who: [c.worker_us for c in found] for who, found in costs.items()}
+    server = {who: [c.server_us for c in found] for who, found in costs.items()}
+    return [
+        Finding("worker CPU a single-row message", "µs", worker, over, at_most(0.1)),
+        Finding("single-row messages, one worker", "1/s", per_s, over, at_least(10)),
+        Finding("Redis CPU a single-row message", "µs", server, over),
+    ]
+
+
+def _cost(stage: Stage, contender: Contender[Client], rows: Sequence[list[float]]) -> Cost:
+    backlog = contender.client.fill(rows)
+    cpu, server, began = contender.process.cpu_s(), stage.server.cpu_s(), time.perf_counter()
+    backlog.release()
+    answered = backlog.wait()
+    took = time.perf_counter() - began
+    worker = spent(cpu, contender.process.cpu_s())
+    server = stage.server.cpu_s() - server
+    if not answered:
+        raise RuntimeError(f"{len(rows)} messages were not answered")
+    if isinstance(backlog, CeleryBacklog):
+        backlog.check()
+    return Cost(len(rows) / took, 1e6 * worker / len(rows), 1e6 * server / len(rows))

@@ -1,0 +1,88 @@
+"""A contender's processes: started in a session of their own, measured as a tree, ended by pid."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from mlq import tether
+
+READY_WITHIN_S: Final = 90.0
+STOP_WITHIN_S: Final = 15.0
+_POLL_S: Final = 0.02
+_SHOWN: Final = 2000
+
+
+class Process:
+    """A command in the background; the tree below it counts as it."""
+
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.argv = argv
+        self._log = log
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                # A benchmark that is killed leaves no worker behind.
+                tether.command(list(argv), signal.SIGTERM),
+                env=environment,
+                cwd=log.parent,  # no configuration file, nor any module, of whoever runs this
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str) -> None:
+        """Wait until its log holds a text."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while text not in self._log.read_text(errors="replace"):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = self._log.read_text(errors="replace")[-_SHOWN:]
+                raise RuntimeError(f"{text!r} did not come from {' '.join(self.argv)}:\n{said}")
+            time.sleep(_POLL_S)
+
+    def cpu_s(self) -> dict[int, float]:
+        """Give the CPU time of each process of the tree so far."""
+        times = {p.pid: p.cpu_times() for p in self._tree()}
+        return {pid: t.user + t.system for pid, t in times.items()}
+
+    def rss_bytes(self) -> int:
+        """Give the resident memory of the largest process: the one with the model."""
+        return max(int(p.memory_info().rss) for p in self._tree())
+
+    def freeze(self) -> None:
+        """Stop every process where it is."""
+        for process in self._tree():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let a frozen tree run again."""
+        for process in self._tree():
+            process.resume()
+
+    def end(self) -> None:
+        """Stop it as its users would, then with force; the tree is looked up first, by pid."""
+        if self._process.poll() is not None:
+            return
+        tree = self._tree()
+        self._process.terminate()
+        _, alive = psutil.wait_procs(tree, timeout=STOP_WITHIN_S)
+        for process in alive:
+            process.kill()
+        self._process.wait()
+
+    def _tree(self) -> list[psutil.Process]:
+        top = psutil.Process(self._process.pid)
+        return [top, *top.children(recursive=True)]
+
+
+def spent(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """Give the CPU time between two readings of a tree. A death in between voids the measurement."""
+    if before.keys() - after.keys():
+        raise RuntimeError("a process of the contender died while it was measured")
+    return sum(after.values()) - sum(before.values())

@@ -1,0 +1,1 @@
+"""The same inference on other task queues, with results."""

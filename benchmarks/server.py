@@ -1,0 +1,60 @@
+"""The one server of a run: mlq's embedded broker, each contender in databases of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from redis import Redis
+
+from mlq.broker import embedded
+
+MLQ: Final = 0
+PLAIN: Final = 1
+PLAIN_RESULTS: Final = 2
+RQ: Final = 3
+DRAMATIQ: Final = 4
+BACKSTAGE: Final = 15
+"""Backlogs are published here, where nobody listens, and moved to their contender in one step."""
+
+
+class Server:
+    """Where it is, in the words of each client, and what it has cost."""
+
+    def __init__(self, celery_url: str) -> None:
+        self._socket = celery_url.removeprefix("redis+socket://")
+        self._own = self.redis(BACKSTAGE)
+        # A rewrite of the append-only file in the middle of somebody's turn would be charged to them.
+        self._own.config_set("auto-aof-rewrite-percentage", 0)
+
+    def celery_url(self, database: int) -> str:
+        """Write the address as Celery and kombu read it."""
+        return f"redis+socket://{self._socket}?virtual_host={database}"
+
+    def redis_url(self, database: int) -> str:
+        """Write the address as redis-py reads it."""
+        return f"unix://{self._socket}?db={database}"
+
+    def redis(self, database: int) -> Redis:
+        """Open a client."""
+        return Redis(unix_socket_path=self._socket, db=database)
+
+    def cpu_s(self) -> float:
+        """Give the CPU time that the server has used, its threads included (INFO cpu)."""
+        info = self._own.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+    def version(self) -> str:
+        """Name the server and its version."""
+        info = self._own.info("server")
+        name = "Valkey" if "valkey_version" in info else "Redis"
+        return f"{name} {info.get('valkey_version', info['redis_version'])}"
+
+
+@contextmanager
+def running(state: Path) -> Iterator[Server]:
+    """Run the embedded broker as `mlq worker start` finds it."""
+    with embedded.running(state) as url:
+        yield Server(url)

@@ -1,0 +1,180 @@
+"""The stage of a run: one server, and the contenders that are up. All of them serve the same model at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+
+from benchmarks import model, server
+from benchmarks.celery_client import CeleryClient, Databases, Tasks
+from benchmarks.client import Client
+from benchmarks.process import Process
+from benchmarks.rivals.client import DramatiqClient, RqClient
+from benchmarks.server import Server
+
+ROOT: Final = Path(__file__).parent.parent
+BIN: Final = Path(sys.executable).parent
+
+_ONE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",  # mlq sets OMP_NUM_THREADS itself, to the cores that there are
+}
+
+_C_co = TypeVar("_C_co", bound=Client, covariant=True)
+
+
+@dataclass(frozen=True)
+class Contender(Generic[_C_co]):
+    """A worker that is up, and a producer for it."""
+
+    process: Process
+    client: _C_co
+
+
+class Stage:
+    """Starts what is asked for, once for each model, and ends it when another model comes."""
+
+    def __init__(self, directory: Path, at: Server, seed: int) -> None:
+        self.directory = directory
+        self.server = at
+        self.seed = seed
+        self.forwards = directory / "forwards"
+        self.commands: list[Sequence[str]] = []
+        self._model = ""
+        self._up: dict[str, Contender[Any]] = {}
+
+    def mlq(self, name: str) -> Contender[CeleryClient]:
+        """`mlq worker start`, and a stock Celery producer."""
+
+        def start() -> Contender[CeleryClient]:
+            served = ["--model", self._served(name), "--max-batch-size", str(model.ROWS_AT_ONCE[name])]
+            argv = [str(BIN / "mlq"), "worker", "start", "--cpus", "1", "--queues", "realtime,default,batch", *served]
+            process = self.start("mlq", argv, ready="ready after")
+            at = Databases(server.MLQ, server.MLQ)
+            return Contender(process, CeleryClient(self.server, at, Tasks("mlq.predict", "mlq.batch_predict")))
+
+        return self._once("mlq", name, start)
+
+    def plain(self, name: str) -> Contender[CeleryClient]:
+        """The plain Celery setup, and the same producer."""
+
+        def start() -> Contender[CeleryClient]:
+            app = ["-A", "benchmarks.plain.celery_app", "worker", "--pool=solo", "--concurrency=1"]
+            how = ["--loglevel=info", "-Q", "realtime,batch,default", "-n", "plain@%h"]
+            process = self.start("plain", [str(BIN / "celery"), *app, *how], ready=" ready.", **self.plain_setup(name))
+            at = Databases(server.PLAIN, server.PLAIN_RESULTS)
+            return Contender(process, CeleryClient(self.server, at, Tasks("plain.predict", "plain.batch_predict")))
+
+        return self._once("plain", name, start)
+
+    def rq(self, name: str) -> Contender[RqClient]:
+        """An rq worker that does not fork, and its producer."""
+
+        def start() -> Contender[RqClient]:
+            url = self.server.redis_url(server.RQ)
+            argv = [str(BIN / "rq"), "worker", "--worker-class", "rq.SimpleWorker", "--url", url, "realtime"]
+            process = self.start("rq", argv, ready="Listening on", BENCH_MODEL=name)
+            return Contender(process, RqClient(self.server, process))
+
+        return self._once("rq", name, start)
+
+    def dramatiq(self, name: str) -> Contender[DramatiqClient]:
+        """A dramatiq worker with one thread, and its producer."""
+
+        def start() -> Contender[DramatiqClient]:
+            module = "benchmarks.rivals.dramatiq_actors"
+            argv = [str(BIN / "dramatiq"), module, "--processes", "1", "--threads", "1"]
+            url = self.server.redis_url(server.DRAMATIQ)
+            process = self.start("dramatiq", argv, ready="ready for action", BENCH_MODEL=name, BENCH_BROKER=url)
+            return Contender(process, DramatiqClient(self.server, process))
+
+        return self._once("dramatiq", name, start)
+
+    def start(self, name: str, argv: Sequence[str], *, ready: str, **extra: str) -> Process:
+        """Start a command and wait until it says that it is ready; whatever is wrong, its log is in the error."""
+        if argv not in self.commands:
+            self.commands.append(argv)
+        process = Process(argv, self.environment(**extra), self.directory / f"{name}.log")
+        try:
+            process.wait_for(ready)
+        except BaseException:
+            process.end()
+            raise
+        return process
+
+    def run(self, argv: Sequence[str], **extra: str) -> str:
+        """Run a command to its end; give what it printed."""
+        done = subprocess.run(
+            argv, env=self.environment(**extra), cwd=self.directory, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Make a world of its own: neither your configuration nor your broker is met in it."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_", "MALLOC_"))}
+        own = {"XDG_STATE_HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory / "config")}
+        shared = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", model.FORWARDS: str(self.forwards)}
+        return {**inherited, **own, **shared, **_ONE_THREAD, **extra}
+
+    def plain_setup(self, name: str) -> dict[str, str]:
+        """Write what the plain setup reads from its environment."""
+        url = self.server.celery_url
+        return {
+            "BENCH_BROKER": url(server.PLAIN),
+            "BENCH_RESULTS": url(server.PLAIN_RESULTS),
+            "BENCH_MODEL": name,
+        }
+
+    def random(self) -> np.random.Generator:
+        """Give every measurement the same numbers, whichever ran before it."""
+        return np.random.default_rng(self.seed)
+
+    def clear(self) -> None:
+        """End every contender."""
+        while self._up:
+            _, contender = self._up.popitem()
+            contender.client.close()
+            contender.process.end()
+
+    def _once(self, who: str, name: str, start: Callable[[], Contender[_C_co]]) -> Contender[_C_co]:
+        if name != self._model:
+            self.clear()
+            self._model = name
+        if who not in self._up:
+            self._up[who] = start()
+        found: Contender[_C_co] = self._up[who]
+        return found
+
+    def _served(self, name: str) -> str:
+        """Name the model as mlq takes it: an exported program, or the class that needs no torch."""
+        if name == model.SLOW:
+            return f"{ROOT / 'benchmarks' / 'model.py'}:Slow"
+        path = self.directory / f"{name}.pt2"
+        if not path.exists():
+            self.run([sys.executable, "-m", "benchmarks.model", name, str(path)])
+        return str(path)
+
+
+@contextmanager
+def stage(seed: int) -> Iterator[Stage]:
+    """Set a stage up in a temporary directory, and leave nothing of it behind."""
+    with tempfile.TemporaryDirectory(prefix="mlq-bench-") as name:
+        directory = Path(name)
+        with server.running(directory / "mlq") as at:
+            found = Stage(directory, at, seed)
+            try:
+                yield found
+            finally:
+                found.clear()

@@ -1,0 +1,95 @@
+"""Answering: completions go to Redis in one trip for each batch, and are tried again for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from mlq.broker.claims import Claims
+from mlq.broker.completion import Completion
+from mlq.consumer.ledger import Ledger
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+_GIVE_UP_S: Final = 600.0
+"""After so long a batch is forgotten here. It is still claimed, so it is handed out and run again."""
+
+_BEHIND: Final = 4
+"""Batches that may wait to be recorded; then the worker waits, too: its memory is bounded."""
+
+log = logging.getLogger("mlq.answering")
+
+
+@dataclass(frozen=True)
+class _End:
+    """Nothing comes after this."""
+
+
+class Answering(threading.Thread):
+    """Records how claims end. While Redis is away or full the answers wait here, in order."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(name="mlq-answering", daemon=True)
+        self._claims = claims
+        self._ledger = ledger
+        self._clock = clock
+        self._sleep = sleep
+        self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
+
+    def record(self, completions: Sequence[Completion], *, behind: bool) -> None:
+        """Record a batch: `behind` the caller's back while it goes on, or at once, when nothing else waits.
+
+        At once is a thread's hop sooner; it is only done when no earlier batch would be overtaken.
+        """
+        if not completions:
+            return
+        if behind or self._waiting.unfinished_tasks or not self._recorded(completions):
+            self._waiting.put(completions)
+
+    def run(self) -> None:
+        """Record what comes, until `end`."""
+        while True:
+            batch = self._waiting.get()
+            if isinstance(batch, _End):
+                return
+            self._insist(batch)
+            self._waiting.task_done()
+
+    def end(self, timeout: float) -> None:
+        """Let everything be recorded that was handed in; what cannot be within `timeout` is run again elsewhere."""
+        self._waiting.put(_End())
+        self.join(timeout)
+
+    def _insist(self, batch: Sequence[Completion]) -> None:
+        pause, give_up_at = _FIRST_PAUSE_S, self._clock() + _GIVE_UP_S
+        while not self._recorded(batch):
+            if self._clock() > give_up_at:
+                log.error("%d answers could not be recorded in %g s: their tasks run again", len(batch), _GIVE_UP_S)
+                self._ledger.drop([c.claim for c in batch])
+                return
+            self._sleep(pause)
+            pause = min(_LONGEST_PAUSE_S, 2 * pause)
+
+    def _recorded(self, batch: Sequence[Completion]) -> bool:
+        """Try once. What was recorded by a try whose reply got lost comes back as Gone, which is as good."""
+        try:
+            self._claims.complete_all(batch)
+        except (RedisError, OSError) as exc:
+            log.warning("%d answers cannot be recorded yet: %s", len(batch), exc)
+            return False
+        self._ledger.drop([c.claim for c in batch])
+        return True

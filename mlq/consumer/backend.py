@@ -1,0 +1,59 @@
+"""The result backend inside a worker: what Celery stores of a claimed message waits for its acknowledgement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from celery.app import backends
+from celery.backends.redis import RedisBackend
+from celery.exceptions import ImproperlyConfigured
+from kombu.utils.encoding import bytes_to_str
+
+from mlq.broker.answer import Answer
+
+if TYPE_CHECKING:
+    from mlq.broker.claims import Claims
+    from mlq.consumer.ledger import Ledger
+
+
+class ClaimBackend(RedisBackend):
+    """Celery's Redis backend, where the results are on the broker's server.
+
+    Celery stores, then acknowledges; a death in between would run the task again, and its links twice. So a final
+    state is kept in the ledger and recorded together with the claim's end; other states are stored at once, but
+    only while the claim is held: a worker that was declared dead overwrites nothing.
+    """
+
+    ledger: ClassVar[Ledger | None] = None
+    claims: ClassVar[Claims | None] = None
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        if self.ledger is None or self.claims is None:
+            raise ImproperlyConfigured("ClaimBackend is for mlq's own workers")
+        claim = self.ledger.claim_of(task_id)
+        if claim is None:  # somebody else's task, or one that was acknowledged before it ran
+            return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)  # type: ignore[misc]
+        stock: Any = self
+        meta = stock._get_result_meta(result=result, state=state, traceback=traceback, request=request)  # noqa: SLF001
+        answer = self.answer(task_id, self.encode({**meta, "task_id": task_id}))
+        if state in self.READY_STATES:
+            self.ledger.keep_answer(task_id, answer)
+        else:
+            self.ensure(self.claims.record, (claim, answer))
+        return result
+
+    def answer(self, task_id: str, payload: str | bytes) -> Answer:
+        """Say where a task's result goes."""
+        stock: Any = self  # the stubs know little of it
+        key = stock.get_key_for_task(task_id)
+        data = payload.encode() if isinstance(payload, str) else payload
+        return Answer(bytes_to_str(key), data, int(stock.expires or 0), int(stock.connparams.get("db") or 0))
+
+
+def install(claims: Claims, ledger: Ledger) -> None:
+    """Let every app of this process store through the claims when its results are in Redis."""
+    ClaimBackend.claims, ClaimBackend.ledger = claims, ledger
+    name = f"{__name__}:{ClaimBackend.__qualname__}"
+    backends.BACKEND_ALIASES.update({"redis": name, "rediss": name})

@@ -1,0 +1,108 @@
+"""Delivery: what the engine asks of Celery: run a message as it runs any, and say what it would store of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import signals
+from celery.worker import state
+
+from mlq.broker.answer import Answer
+from mlq.broker.priorities import queue_of
+from mlq.consumer.backend import ClaimBackend
+from mlq.consumer.envelope import Message
+from mlq.consumer.ledger import Ledger
+from mlq.consumer.setting_aside import encode
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+_SIGNALS: Final = (
+    signals.task_received,
+    signals.task_prerun,
+    signals.task_postrun,
+    signals.task_success,
+    signals.before_task_publish,
+)
+
+
+class Delivery:
+    """Celery's side of a worker. `transport` and `consumer` are set with every connection of Celery's."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.transport: Any = None
+        self.consumer: Any = None
+
+    def begin(self, app: Celery, counted: Callable[[], None]) -> None:
+        """Deliver to this app's tasks; call `counted` for each task that Celery never sees.
+
+        Receivers of signals that are connected by now are our own, and say nothing of a user's wishes.
+        """
+        self._app = app
+        self._counted = counted
+        self._listeners = _count_listeners()
+
+    @property
+    def knows(self) -> Callable[[str], bool]:
+        """Whether a task of this name is registered here."""
+        return self._app.tasks.__contains__
+
+    @property
+    def revoked(self) -> Collection[str]:
+        """Ids of tasks that somebody revoked."""
+        return state.revoked
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether results are on the broker's server, so that they can be recorded with the claim's end."""
+        return isinstance(self._app.backend, ClaimBackend)
+
+    def is_watched(self) -> bool:
+        """Whether anybody asked for more than the result: task events, or a signal's receiver of the user's own."""
+        groups = getattr(getattr(self.consumer, "event_dispatcher", None), "groups", None) or ()
+        return "task" in groups or _count_listeners() != self._listeners
+
+    def make_answer(self, task_id: str, meta: dict[str, Any]) -> Answer | None:
+        """Write what the result store keeps of a task; None where nothing is kept here."""
+        backend = self._app.backend
+        if not isinstance(backend, ClaimBackend):
+            return None
+        return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
+
+    def make_payload_answer(self, message: Message, payload: bytes) -> Answer | None:
+        """Say where a payload goes that is a whole result already; None if its sender wants none."""
+        backend = self._app.backend
+        if message.headers.get("ignore_result") or not isinstance(backend, ClaimBackend):
+            return None
+        return backend.answer(message.task_id, payload)
+
+    def deliver(self, message: Message) -> None:
+        """Let Celery run a message: its strategy, its tracer, its acknowledgement."""
+        task = self._app.tasks[message.task]
+        if task.acks_late:
+            self._ledger.open(message.claim, message.task_id)
+        payload = message.payload
+        payload["properties"]["delivery_tag"] = message.claim.id
+        payload["headers"]["eta"] = None  # its time has come; Celery would keep it in memory for a moment
+        self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (what kombu's own channels call)
+
+    @staticmethod
+    def queue_of(message: Message) -> str:
+        """Name the queue that a message was claimed from."""
+        return queue_of(message.claim.queue_key)
+
+    def acks_early(self, message: Message) -> bool:
+        """Whether a message's task wants to be acknowledged before it runs: then it runs once at the most."""
+        return not self._app.tasks[message.task].acks_late
+
+    def count(self, message: Message) -> None:
+        """Count a task that Celery never saw, also in the totals that `celery inspect stats` shows."""
+        state.total_count[message.task] += 1
+        state.all_total_count[0] += 1
+        self._counted()
+
+
+def _count_listeners() -> int:
+    return sum(len(signal.receivers or ()) for signal in _SIGNALS)

@@ -1,0 +1,105 @@
+"""Doorbell: how an idle worker learns that there is work, without asking all the time.
+
+One idle worker of those that serve the same queues watches them: Redis pushes an invalidation over its tracking
+connection when one of their keys changes, whoever published. The others wait at a bell that carries no data.
+Both may fail to ring; every worker looks by itself each second, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+LOOK_EVERY_S: Final = 1.0
+_POLL_S: Final = 0.02
+"""Where tracking is refused (a proxy, an ACL), the watcher asks this often instead."""
+
+log = logging.getLogger("mlq.doorbell")
+
+
+class Doorbell:
+    """Waits for work on connections of its own. `keys` are what `Claims.watched` names, `bell` is its bell."""
+
+    def __init__(self, redis: Redis, watched: Sequence[str], bell: str) -> None:
+        self._redis = redis
+        self._lists = [key for key in watched if key != keys.PAUSED]
+        self._bell = bell
+        self._tracking: Any = None  # redis-py's Connection, most of which is not typed
+        self._refused = False
+
+    def wait(self, *, watch: bool, seconds: float = LOOK_EVERY_S) -> None:
+        """Return when there may be work, or after so many seconds.
+
+        Raises redis.RedisError when the server is away.
+        """
+        if not watch:
+            self._redis.brpop([self._bell], timeout=seconds)
+        elif self._refused:
+            self._poll(seconds)
+        else:
+            self._watch(seconds)
+
+    def close(self) -> None:
+        """Close the tracking connection."""
+        if self._tracking is not None:
+            self._tracking.disconnect()
+            self._tracking = None
+
+    def _watch(self, seconds: float) -> None:
+        """Ask whether anything is there, which is also what makes Redis track the keys; then wait for a change.
+
+        The question comes after the tracking is on and before the wait: what arrives at any moment is either in
+        the answer or rings.
+        """
+        from redis.exceptions import ResponseError
+
+        try:
+            connection = self._tracking or self._connect()
+            # The lists come last: a push that is read before a reply is taken for older than it.
+            self._ask(connection, "EXISTS", keys.PAUSED)
+            if not self._ask(connection, "EXISTS", *self._lists):
+                self._listen(connection, seconds)
+        except ResponseError as exc:
+            log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)
+            self._refused = True
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Any:
+        """Open a connection that speaks RESP3, the protocol in which Redis can push."""
+        pool = self._redis.connection_pool
+        connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+        connection.connect()
+        self._tracking = connection
+        self._ask(connection, "CLIENT", "TRACKING", "ON", "NOLOOP")
+        return connection
+
+    def _ask(self, connection: Any, *words: str) -> Any:
+        """Send a command and give its reply. Pushes that arrive before it are old news: the reply is newer."""
+        connection.send_command(*words)
+        while True:
+            reply = connection.read_response(push_request=True)
+            if isinstance(reply, Exception):
+                raise reply
+            if not isinstance(reply, (list, type(None))):
+                return reply
+
+    @staticmethod
+    def _listen(connection: Any, seconds: float) -> None:
+        """Wait for a push. What it names does not matter: the next claim looks at everything."""
+        if connection.can_read(timeout=seconds):
+            connection.read_response(push_request=True)
+
+    def _poll(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._redis.exists(*self._lists):
+            time.sleep(_POLL_S)

@@ -1,0 +1,317 @@
+"""The engine: claimed batches through the model, their answers to Redis, everything else to Celery."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.exceptions import WorkerTerminate
+from celery.platforms import EX_FAILURE
+from celery.worker import state
+from redis.exceptions import RedisError
+
+from mlq.broker.claims import Claims, Room
+from mlq.broker.completion import Completion, Successor
+from mlq.broker.leases import Leases
+from mlq.consumer import backend, bodies, plain, strategy, transport
+from mlq.consumer.announcing import Announcing
+from mlq.consumer.answering import Answering
+from mlq.consumer.delivery import Delivery
+from mlq.consumer.doorbell import Doorbell
+from mlq.consumer.envelope import Malformed, Message
+from mlq.consumer.intake import Batch, Intake
+from mlq.consumer.lease import LeaseThread
+from mlq.consumer.ledger import Ledger
+from mlq.consumer.plain import NO_ANSWER, Rows
+from mlq.consumer.setting_aside import SettingAside
+from mlq.consumer.strategy import Outcome
+from mlq.model.failure import DeviceLost
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
+
+    from mlq.consumer.activity import Activity
+    from mlq.model.model import Model
+
+FENCED: Final = 76
+"""Exit code of a worker that was taken for dead: what it held runs elsewhere (sysexits' EX_PROTOCOL)."""
+
+_STAGE_BELOW_S: Final = 0.25
+"""While a batch takes longer, none is staged behind it: an idle worker would answer it sooner."""
+
+_URGENT_EVERY_S: Final = 0.005
+"""How often, at most, a long message stops to look for more urgent ones."""
+
+_LAST_WORDS_S: Final = 10.0
+"""How long a drain waits for answers to be recorded; what is not by then runs again elsewhere."""
+
+log = logging.getLogger("mlq.engine")
+
+
+class Engine:
+    """Takes, runs and answers the messages of one worker.
+
+    Two threads of its own surround Celery's main thread, which computes: the intake claims and decodes the next
+    batch meanwhile, the answering records the one before. `names` maps each name under which the model is served
+    to mlq.predict or mlq.batch_predict; `outcomes` is where the tasks look for answers that are there already.
+    """
+
+    def __init__(self, redis: Redis, wid: str, queues: Sequence[str], model: Model, names: Mapping[str, str]) -> None:
+        self._wid = wid
+        self._queues = tuple(queues)
+        self._model = model
+        self._names = names
+        self._redis = redis
+        self.ledger = Ledger()
+        self.claims = Claims(redis, wid, queues, together=names)
+        self._leases = Leases(redis)
+        self._delivery = Delivery(self.ledger)
+        self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
+        self._answering = Answering(self.claims, self.ledger)
+        self._announcing = Announcing(self._announce)
+        self._lease = LeaseThread(self._leases, wid, lost=self._fenced)
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
+        doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
+        room = Room(rows=model.max_batch_size)
+        self._intake = Intake(self.claims, self.ledger, doorbell, self._aside, room, wake=self._ring)
+        self._activity: Activity | None = None
+        self._outcomes: dict[str, Outcome[Any]] = {}
+        self._done: list[Completion] = []
+        self._computing = False
+        self._forward_s = 0.0
+        self._looked_at = 0.0
+        self._is_fenced = False
+
+    # Life
+
+    def install(self, *, answers_too: bool) -> None:
+        """Take over kombu's Redis transports in this process, and with `answers_too` Celery's Redis results."""
+        transport.install(self)
+        if answers_too:
+            backend.install(self.claims, self.ledger)
+
+    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], activity: Activity) -> None:
+        """Get a lease and start the threads; nothing is claimed before Celery has connected.
+
+        Raises redis.RedisError.
+        """
+        self._activity = activity
+        self._outcomes = outcomes
+        bodies.mark_ends(app, self.ledger)
+        self._delivery.begin(app, activity.count_task)
+        self._leases.register(self._wid)
+        for thread in (self._lease, self._answering, self._announcing):
+            thread.start()
+
+    def attach(self, connected: Any, hub: Any) -> None:
+        """Deliver to this connection from now on. A new connection finds claims, stage and threads as they are."""
+        self._delivery.transport = connected
+        hub.add_reader(self._bell, self._turn)
+        ended, unrun = self.ledger.abandon()
+        self._answering.record(ended, behind=True)
+        if unrun:
+            self._aside.give_back(unrun)
+        if not self._intake.is_alive():
+            self._let_go_at_once_on_sigquit()
+            self._intake.start()
+        self._ring()
+
+    def watch_events(self, consumer: Any) -> None:
+        """Ask this consumer of Celery's from now on whether anybody listens to task events."""
+        self._delivery.consumer = consumer
+
+    def close(self) -> None:
+        """Claim no more, let the answers be recorded, and give everything else back to the head of its queue."""
+        if self._intake.is_alive():
+            self._intake.end()
+        self._answering.end(_LAST_WORDS_S)
+        self._lease.end()
+        try:
+            self._leases.reap(self._wid, to="head")
+        except (RedisError, OSError) as exc:
+            log.warning("what is still claimed is given back when the lease runs out: %s", exc)
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this worker was taken for dead."""
+        return self._is_fenced or self._intake.fenced
+
+    # What the transport asks (transport.Keeper)
+
+    def acknowledge(self, claim_id: str) -> None:
+        """Record the end of a message that Celery ran."""
+        completion = self.ledger.close(claim_id)
+        if completion is not None:
+            self._answering.record([completion], behind=False)
+
+    def reject(self, claim_id: str, *, requeue: bool) -> None:
+        """Give a message back to its queue's end, or bury it."""
+        completion = self.ledger.close(claim_id)
+        if completion is None:
+            return
+        if requeue:
+            self.claims.release(completion.claim, "tail")
+            self.ledger.drop([completion.claim])
+        else:
+            self._aside.bury(Malformed(completion.claim, "rejected", "its task rejected it"))
+
+    def keep_successor(self, successor: Successor) -> bool:
+        """Keep what a task publishes at its end, to be queued in the same step."""
+        return self.ledger.keep_successor(successor)
+
+    # A turn: one claimed batch, in the main thread
+
+    def _turn(self) -> None:
+        """Run what is staged. Called by the hub, so control messages are served between two batches."""
+        self._drain_bell()
+        if self.fenced or self._intake.broken:
+            code = FENCED if self.fenced else EX_FAILURE
+            setattr(state, "should_terminate", code)  # noqa: B010 (the stubs know None alone)
+            return
+        batch = self._intake.take()
+        if batch is None:
+            return
+        try:
+            self._run(batch)
+        finally:
+            self._intake.allow()
+
+    def _run(self, batch: Batch) -> None:
+        together, alone = self._split(batch.messages)
+        if together:
+            self._compute(together, more_urgent=self._more_urgent(batch))
+        for message in alone:
+            self._alone(message)
+
+    def _split(self, messages: Sequence[Message]) -> tuple[list[Rows], list[Message]]:
+        """Part what may share a forward from what runs by itself; an id that is there twice shares once."""
+        together: dict[str, Rows] = {}
+        alone: list[Message] = []
+        for message in messages:
+            rows = plain.rows_of(message, self._names, self._delivery.revoked)
+            if rows is None or message.task_id in together:
+                alone.append(message)
+            else:
+                together[message.task_id] = rows
+        return list(together.values()), alone
+
+    def _compute(self, messages: Sequence[Rows], more_urgent: Sequence[str]) -> None:
+        """Put the rows of many messages through the model, and end each message as its rows are done."""
+        began = time.monotonic()
+        assert self._activity is not None  # noqa: S101 (begin comes first)
+        self._activity.began(messages[0].message.task_id)
+        self._announcing.began([m.message for m in messages])
+        stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._forward_s < _STAGE_BELOW_S
+        self._computing = True
+        try:
+            for outcome in strategy.run(self._model, messages, lambda left: self._before(left, stages, more_urgent)):
+                self._end(outcome)
+        except DeviceLost as exc:
+            self._activity.device_lost(exc)
+            self.claims.release_many([m.message.claim for m in messages], "head")
+        finally:
+            self._computing = False
+            self._announcing.ended()
+            self._flush(behind=self._intake.waiting)
+            self._forward_s = 0.5 * (self._forward_s + time.monotonic() - began)
+            self._activity.ended(tasks=0, rows=sum(len(m.rows) for m in messages))
+
+    def _end(self, outcome: Outcome[Rows]) -> None:
+        """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
+        message = outcome.message.message
+        if outcome.message.is_plain and self._delivery.keeps_answers and not self._delivery.is_watched():
+            result = plain.answer(outcome)
+            if result is not NO_ANSWER:
+                payload = plain.success(message, result)
+                answer = self._delivery.make_payload_answer(message, payload)
+                self._done.append(Completion(message.claim, answer))
+                self._delivery.count(message)
+                return
+        self._outcomes[message.task_id] = outcome
+        self._delivery.deliver(message)
+
+    def _before(self, left: int, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:  # noqa: FBT001 (told once)
+        """Before a forward: record what is done, and take what must not wait for the `left` rows.
+
+        With `stages`, the next batch is claimed behind the last forward. Not sooner: it waits for all that is left.
+        And not where the batch was not full: then nothing was left behind it.
+        """
+        self._flush(behind=True)
+        if stages and left <= self._model.max_batch_size:
+            self._intake.allow()
+        now = time.monotonic()
+        if not more_urgent or now - self._looked_at < _URGENT_EVERY_S:
+            return ()
+        self._looked_at = now
+        try:
+            together, alone = self._split(self._intake.urgent(more_urgent))
+        except (RedisError, OSError) as exc:
+            log.warning("cannot look for urgent work: %s", exc)
+            return ()
+        for message in alone:
+            self._alone(message)
+        return together
+
+    def _more_urgent(self, batch: Batch) -> tuple[str, ...]:
+        """Name the queues that go before this batch's; none while a suspect runs, which is alone in our hands."""
+        if batch.is_suspect:
+            return ()
+        places = [self._queues.index(self._delivery.queue_of(m)) for m in batch.messages]
+        return self._queues[: max(places)]
+
+    def _alone(self, message: Message) -> None:
+        """Run a message as Celery runs any."""
+        if not self._delivery.knows(message.task):
+            self._aside.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here"))
+            return
+        if self._delivery.acks_early(message):
+            self._answering.record([Completion(message.claim)], behind=False)
+        self._delivery.deliver(message)
+
+    def _flush(self, *, behind: bool) -> None:
+        done, self._done = self._done, []
+        if done:
+            self._answering.record(done, behind=behind)
+
+    # Bells and signals
+
+    def _announce(self, message: Message) -> None:
+        """Write STARTED of a message that runs for a while; nobody must learn that Redis is away by this."""
+        started = {"status": "STARTED", "result": {"pid": os.getpid(), "hostname": self._wid}, "traceback": None}
+        answer = self._delivery.make_answer(message.task_id, started)
+        try:
+            if answer is not None and not message.headers.get("ignore_result"):
+                self.claims.record(message.claim, answer)
+        except (RedisError, OSError) as exc:
+            log.debug("STARTED is not written: %s", exc)
+
+    def _fenced(self) -> None:
+        self._is_fenced = True
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the hub, from any thread."""
+        os.eventfd_write(self._bell, 1)
+
+    def _drain_bell(self) -> None:
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            return
+
+    def _let_go_at_once_on_sigquit(self) -> None:
+        """Leave a forward of ours in the middle, as SoloPool leaves a task of Celery's."""
+        stock = signal.getsignal(signal.SIGQUIT)
+
+        def let_go(number: int, frame: Any) -> None:
+            if self._computing:
+                raise WorkerTerminate(0)
+            if callable(stock):
+                stock(number, frame)
+
+        signal.signal(signal.SIGQUIT, let_go)

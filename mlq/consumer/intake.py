@@ -1,0 +1,198 @@
+"""Intake: a thread that claims and decodes the next batch, also while the device computes the present one.
+
+One batch is staged, no more. Whoever runs the batches says when another may be claimed (`allow`): a worker that is
+busy for long would otherwise sit on messages that an idle one could answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from mlq.broker.claim import Claim
+from mlq.broker.claims import Claims, Fenced, Nothing, Room, Taken
+from mlq.consumer.doorbell import LOOK_EVERY_S, Doorbell
+from mlq.consumer.envelope import Malformed, Message, decode
+from mlq.consumer.ledger import Ledger
+from mlq.consumer.setting_aside import SettingAside
+
+_AWAY_PAUSE_S: Final = 0.25
+_EARLY_S: Final = 0.05
+"""A message whose time comes within this is run now: clocks of hosts differ by more."""
+
+log = logging.getLogger("mlq.intake")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Messages claimed together, decoded, in the order in which they are to be served."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker died with this message: then nothing may be claimed while it runs."""
+        return any(m.claim.is_suspect for m in self.messages)
+
+
+class Intake(threading.Thread):
+    """Fills the stage. `wake` is called from this thread whenever something is staged, or the worker is fenced."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        ledger: Ledger,
+        doorbell: Doorbell,
+        aside: SettingAside,
+        room: Room,
+        wake: Callable[[], None],
+    ) -> None:
+        super().__init__(name="mlq-intake", daemon=True)
+        self._claims = claims
+        self._ledger = ledger
+        self._doorbell = doorbell
+        self._aside = aside
+        self._room = room
+        self._wake = wake
+        # Serializes claims: what one call has taken must be in the ledger before the next says what is held, or
+        # Redis would hand the same messages out twice, as a reply that got lost.
+        self._claiming = threading.Lock()
+        self._changed = threading.Condition()
+        self._staged: Batch | None = None
+        self._allowed = True
+        self._ended = False
+        self.fenced = False
+        self.broken = False
+
+    def take(self) -> Batch | None:
+        """Take what is staged; nothing more is claimed until `allow`."""
+        with self._changed:
+            batch, self._staged = self._staged, None
+            if batch is not None:
+                self._allowed = False
+            return batch
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch is staged."""
+        return self._staged is not None
+
+    def allow(self) -> None:
+        """Let the next batch be claimed."""
+        with self._changed:
+            self._allowed = True
+            self._changed.notify()
+
+    def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
+        """Claim what waits on these queues now, for the caller's own thread, between two forwards of a long message.
+
+        Raises redis.RedisError.
+        """
+        got = self._claim(order=queues)
+        return tuple(self._usable(got.claims)) if isinstance(got, Taken) else ()
+
+    def end(self) -> None:
+        """Claim nothing more. When this returns no claim is under way, and none will be."""
+        with self._claiming, self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Claim whenever it is allowed and the stage is empty, until `end` or fenced."""
+        try:
+            while self._may_claim():
+                self._step_or_wait()
+        except Exception:
+            if not self._ended:  # at the end connections are closed under our feet
+                log.exception("the intake failed; this worker ends")
+                self.broken = True
+                self._wake()
+        finally:
+            self._doorbell.close()
+
+    def _step_or_wait(self) -> None:
+        try:
+            self._step()
+        except (RedisError, OSError) as exc:
+            if self._ended:
+                return
+            # Redis is away, or starts: what is claimed stays claimed, and nothing is lost by waiting.
+            log.warning("cannot take work: %s", exc)
+            self._doorbell.close()
+            time.sleep(_AWAY_PAUSE_S)
+
+    def _may_claim(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or (self._allowed and self._staged is None))
+            return not self._ended and not self.fenced
+
+    def _step(self) -> None:
+        self._aside.move_due()
+        holding = self._ledger.holding
+        match self._claim():
+            case Taken(claims):
+                self._stage(Batch(tuple(self._usable(claims))))
+            case Nothing(watch) if not holding:
+                self._doorbell.wait(watch=watch, seconds=min(LOOK_EVERY_S, self._aside.next_due_s()))
+            case Nothing():
+                # Something is in our hands, so we are not idle and were not asked to watch: look again when it
+                # is recorded. To wait at the bell now could mean that nobody watches.
+                self._rest()
+            case Fenced():
+                self.fenced = True
+                self._wake()
+            case None:
+                return
+
+    def _claim(self, order: Sequence[str] | None = None) -> Taken | Nothing | Fenced | None:
+        with self._claiming:
+            if self._ended:
+                return None
+            got = self._claims.claim(self._room, holding=self._ledger.holding, order=order)
+            if isinstance(got, Taken):
+                self._ledger.take(got.claims)
+            return got
+
+    def _rest(self) -> None:
+        """Wait until the running batch is done, which is when `allow` is called, or just a moment."""
+        with self._changed:
+            self._changed.wait(timeout=0.005)
+
+    def _stage(self, batch: Batch) -> None:
+        if not batch.messages:
+            return
+        with self._changed:
+            self._staged = batch
+        self._wake()
+
+    def _usable(self, claims: Sequence[Claim]) -> Iterator[Message]:
+        """Decode; set aside what cannot or must not run now, and give back what is more than a batch."""
+        rows = 0
+        now = datetime.now(timezone.utc)
+        for index, claim in enumerate(claims):
+            decoded = decode(claim)
+            if isinstance(decoded, Malformed):
+                self._aside.bury(decoded)
+                continue
+            if decoded.eta is not None and (decoded.eta - now).total_seconds() > _EARLY_S:
+                self._aside.delay(decoded, (decoded.eta - now).total_seconds())
+                continue
+            rows += _rows_in(decoded)
+            yield decoded
+            # A stock message of many rows counts as one until it is decoded.
+            if rows >= self._room.rows and index + 1 < len(claims):
+                self._aside.give_back(claims[index + 1 :])
+                return
+
+
+def _rows_in(message: Message) -> int:
+    """Count the rows that a message seems to bring; a task of the user's own counts as one."""
+    first = message.args[0] if message.args else next(iter(message.kwargs.values()), None)
+    return len(first) if message.task.endswith("batch_predict") and isinstance(first, list) else 1

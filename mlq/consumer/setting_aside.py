@@ -1,0 +1,96 @@
+"""Setting aside: claimed messages that cannot or must not run here and now."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from mlq.broker.answer import Answer
+from mlq.broker.claim import Claim
+from mlq.broker.claims import Claims
+from mlq.broker.dead_letters import DeadLetters
+from mlq.broker.delays import Delays
+from mlq.consumer.envelope import Malformed, Message
+from mlq.consumer.ledger import Ledger
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_LOOK_FOR_DUE_S: Final = 1.0
+
+MakeAnswer = Callable[[str, dict[str, Any]], Answer | None]
+"""Makes what the result store keeps of a task (its id, and Celery's fields), or None where nothing is kept."""
+
+log = logging.getLogger("mlq.dead")
+
+
+class SettingAside:
+    """Moves claims to where they belong instead: the dead letters, the delay list, their queue."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        wid: str,
+        claims: Claims,
+        ledger: Ledger,
+        make_answer: MakeAnswer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = redis
+        self._wid = wid
+        self._claims = claims
+        self._ledger = ledger
+        self._letters = DeadLetters(redis)
+        self._delays = Delays(redis)
+        self._make_answer = make_answer
+        self._clock = clock
+        self._look_at = 0.0
+
+    def bury(self, malformed: Malformed) -> None:
+        """Move a message to the dead letters; where its id can be read, its client gets a FAILURE."""
+        log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "buried"})
+        failure = malformed.task_id and self._make_answer(
+            malformed.task_id, failure_of(malformed.reason, malformed.why)
+        )
+        circumstances = {"reason": malformed.reason, "why": malformed.why, "worker": self._wid}
+        self._letters.bury(self._wid, malformed.claim, circumstances, failure or None)
+        self._ledger.drop([malformed.claim])
+
+    def delay(self, message: Message, seconds: float) -> None:
+        """Move a message to the delay list until its time, on the server's clock."""
+        now_s, now_us = self._redis.time()
+        until_ms = int(1000 * (now_s + seconds)) + now_us // 1000
+        self._delays.delay(self._wid, message.claim, until_ms)
+        self._ledger.drop([message.claim])
+
+    def give_back(self, claims: Sequence[Claim]) -> None:
+        """Put claims back where the next worker takes them."""
+        self._claims.release_many(claims, "head")
+        self._ledger.drop(claims)
+
+    def move_due(self) -> None:
+        """Put delayed messages back whose time has come, once in a while: any worker may be the one that does."""
+        if self._clock() < self._look_at:
+            return
+        next_in_ms = self._delays.due().next_in_ms
+        wait_s = _LOOK_FOR_DUE_S if next_in_ms is None else min(_LOOK_FOR_DUE_S, next_in_ms / 1000)
+        self._look_at = self._clock() + wait_s
+
+    def next_due_s(self) -> float:
+        """Give the seconds until `move_due` is worth calling."""
+        return max(0.001, self._look_at - self._clock())
+
+
+def failure_of(kind: str, message: str) -> dict[str, Any]:
+    """Make Celery's fields of a task that failed without having run."""
+    result = {"exc_type": "Rejected", "exc_message": [f"{kind}: {message}"], "exc_module": "celery.exceptions"}
+    return {"status": "FAILURE", "result": result, "traceback": None}
+
+
+def encode(meta: dict[str, Any]) -> bytes:
+    """Write the value of a result key."""
+    return orjson.dumps(meta)

@@ -1,0 +1,95 @@
+"""The micro-batch strategy: rows of many messages in one forward, urgent ones between two. Knows nothing of Redis."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from mlq.model.failure import RowFailure
+
+
+class Predictor(Protocol):
+    """What the strategy needs of a model."""
+
+    max_batch_size: int
+    transient: tuple[type[Exception], ...]
+
+    def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
+        """Answer each row, in order; raise what is transient, for all of them."""
+
+
+class HasRows(Protocol):
+    """A message that brings rows."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """Its inputs, in order."""
+
+
+M = TypeVar("M", bound=HasRows)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[M]):
+    """What became of a message's rows: an answer or a failure each, or one transient failure of them all."""
+
+    message: M
+    answers: Sequence[Any | RowFailure]
+    failure: Exception | None = None
+
+
+@dataclass
+class _Progress(Generic[M]):
+    message: M
+    answers: list[Any] = field(default_factory=list)
+    failure: Exception | None = None
+
+    @property
+    def left(self) -> int:
+        return 0 if self.failure is not None else len(self.message.rows) - len(self.answers)
+
+
+def run(model: Predictor, messages: Sequence[M], urgent: Callable[[int], Sequence[M]]) -> Iterator[Outcome[M]]:
+    """Answer messages, in forwards of up to the model's batch size; each is yielded once its last row is done.
+
+    Greedy: a forward takes what is there, whoever's rows they are. Before every forward `urgent` is told how many
+    rows are left, and gives messages that came meanwhile and cannot wait for them; they go next.
+    """
+    line = deque(_Progress(m) for m in messages)
+    yield from _finished(line)
+    while line:
+        line.extendleft(_Progress(m) for m in reversed(urgent(sum(p.left for p in line))))
+        _forward(model, line)
+        yield from _finished(line)
+
+
+def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
+    """Compute the next rows of the line, and hand each message its own."""
+    rows: list[Any] = []
+    shares: list[tuple[_Progress[M], int]] = []
+    for progress in line:
+        share = min(progress.left, model.max_batch_size - len(rows))
+        if share == 0:
+            break
+        start = len(progress.answers)
+        rows += progress.message.rows[start : start + share]
+        shares.append((progress, share))
+    try:
+        answers = model.predict(rows)
+    except model.transient as exc:
+        for progress, _ in shares:
+            progress.failure = exc
+        return
+    start = 0
+    for progress, share in shares:
+        progress.answers += answers[start : start + share]
+        start += share
+
+
+def _finished(line: deque[_Progress[M]]) -> Iterator[Outcome[M]]:
+    """Take the messages off the line that have all their answers; an empty one has them from the start."""
+    while line and not line[0].left:
+        done = line.popleft()
+        yield Outcome(done.message, done.answers, done.failure)

@@ -1,0 +1,106 @@
+"""The transport inside a worker: kombu's own, but task messages are claimed, and their ends recorded."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from kombu import transport as kombu_transport
+from kombu.transport import redis
+from kombu.utils.json import dumps
+
+from mlq.broker.completion import Successor
+
+
+class Keeper(Protocol):
+    """Who holds the claims of this process."""
+
+    def attach(self, connected: Any, hub: Any) -> None:
+        """Deliver messages to the consumers of this transport from now on."""
+
+    def acknowledge(self, claim_id: str) -> None:
+        """Record the end of a message."""
+
+    def reject(self, claim_id: str, *, requeue: bool) -> None:
+        """Give a message back, or bury it."""
+
+    def keep_successor(self, successor: Successor) -> bool:
+        """Keep a message that is published at the end of a task; False if it is to go out now."""
+
+
+class _QoS(redis.QoS):
+    """Acknowledgements end claims. What stock workers left in `unacked` is still restored, as kombu does it."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Nothing to remember: the claim is filed in Redis already."""
+
+    def ack(self, delivery_tag: str) -> None:
+        keeper_of(self.channel).acknowledge(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 (kombu's signature)
+        keeper_of(self.channel).reject(delivery_tag, requeue=requeue)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Nothing to restore: a claim outlives its connection, and the keeper gives back what it holds at the end."""
+
+
+class _Poller(redis.MultiChannelPoller):
+    """Polls for control messages alone: BRPOP would take tasks without a claim."""
+
+    def _register_BRPOP(self, channel: Any) -> None:  # noqa: N802 (kombu's name)
+        """Leave the queues to the intake."""
+
+
+class _Claiming:
+    """Mixed into kombu's Redis channels. Control and reply queues, which are fanout, keep stock behaviour."""
+
+    keeper: ClassVar[Keeper]
+    QoS = _QoS
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
+        """Publish, unless what is published follows from a task that ends: then it goes out with its end."""
+        channel: Any = self
+        priority = channel._get_message_priority(message, reverse=False)  # noqa: SLF001 (kombu's own key scheme)
+        key = channel._q_for_pri(queue, priority)  # noqa: SLF001
+        if not self.keeper.keep_successor(Successor(key, dumps(message).encode())):
+            return super()._put(queue, message, **kwargs)  # type: ignore[misc]
+        return None
+
+
+class _Attaching:
+    """Mixed into kombu's Redis transports."""
+
+    keeper: ClassVar[Keeper]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = _Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Let the hub serve control messages as ever, and our batches beside them."""
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
+        self.keeper.attach(self, loop)
+
+
+def keeper_of(channel: Any) -> Keeper:
+    """Give the keeper to which a channel belongs."""
+    keeper: Keeper = channel.keeper
+    return keeper
+
+
+def install(keeper: Keeper) -> None:
+    """Replace kombu's Redis transports in this process: URLs stay stock, and every form of them works.
+
+    A class path in `broker_transport` would not do: redis+socket:// ignores it, rediss:// becomes plaintext, and a
+    list of URLs reverts to stock on fail-over.
+    """
+    plain = _made("Claiming", redis.Transport, redis.Channel, keeper)
+    sentinel = _made("ClaimingSentinel", redis.SentinelTransport, redis.SentinelChannel, keeper)
+    # kombu calls what is not a text, and takes what it gives.
+    aliases: Any = kombu_transport
+    aliases.TRANSPORT_ALIASES.update({"redis": lambda: plain, "rediss": lambda: plain, "sentinel": lambda: sentinel})
+    aliases._transport_cache.clear()  # noqa: SLF001 (where names were resolved before us)
+
+
+def _made(name: str, transport: type, channel: type, keeper: Keeper) -> Any:
+    claiming = type(f"{name}Channel", (_Claiming, channel), {"keeper": keeper})
+    return type(f"{name}Transport", (_Attaching, transport), {"keeper": keeper, "Channel": claiming})

@@ -1,0 +1,29 @@
+"""Names in messages and results that other Celery clients see: they only grow."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+PREDICT: Final = "mlq.predict"
+"""One row in, its answer out."""
+
+BATCH_PREDICT: Final = "mlq.batch_predict"
+"""A list of rows in, a list of answers out."""
+
+ROW_ERROR: Final = "mlq.error"
+"""The one key of an element of mlq.batch_predict's result that stands for a row that failed."""
+
+SENT_AT_HEADER: Final = "mlq_sent_at"
+"""Seconds since 1970, in the headers of every message that mlq sends."""
+
+ROWS_HEADER: Final = "mlq_rows"
+"""How many rows a message of ours brings: the claim script finds it without decoding. Absent means one."""
+
+BARE_QUEUE: Final = "celery"
+"""Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
+
+
+def row_error(error: Exception, *, retryable: bool, attempts: int) -> dict[str, Any]:
+    """Write the element that stands for a failed row."""
+    about = {"type": type(error).__name__, "message": str(error), "retryable": retryable, "attempts": attempts}
+    return {ROW_ERROR: about}
