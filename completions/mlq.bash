@@ -40,10 +40,10 @@ _mlq_up() {
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
-        --max-batch-size | --broker) : ;;
+        --share | --max-batch-size | --broker) : ;;
         *)
             case $current in
-                -*) _mlq_words --model --output --queues --max-batch-size --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --model --output --queues --share --max-batch-size --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -63,13 +63,13 @@ _mlq_worker() {
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --cpus | --max-batch-size | --name | --broker) : ;;
+        --gpus | --cpus | --share | --max-batch-size | --name | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --cpus --model --output --queues --max-batch-size --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --cpus --model --output --queues --share --max-batch-size --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -116,11 +116,13 @@ _mlq_result() {
 
 _mlq_queues() {
     if ((COMP_CWORD == at + 1)); then
-        _mlq_words ls purge
+        _mlq_words ls pause resume purge
         _mlq_queues_ls
         return
     fi
     case ${COMP_WORDS[at + 1]} in
+        pause) _mlq_queues_pause ;;
+        resume) _mlq_queues_resume ;;
         purge) _mlq_queues_purge ;;
         *) _mlq_queues_ls ;;
     esac
@@ -133,6 +135,32 @@ _mlq_queues_ls() {
         *)
             case $current in
                 -*) _mlq_words --watch --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names queues ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_queues_pause() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names queues ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_queues_resume() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_names queues ;;
             esac
             ;;

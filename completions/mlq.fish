@@ -14,7 +14,7 @@ function __mlq_place
             contains -- "$words[2]" start ls; or set words worker ls
             echo "$words[1..2]"
         case queues
-            contains -- "$words[2]" ls purge; or set words queues ls
+            contains -- "$words[2]" ls pause resume purge; or set words queues ls
             echo "$words[1..2]"
         case '*'
             echo "$words[1]"
@@ -52,6 +52,7 @@ complete -c mlq -n '__mlq_in' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in up' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
 complete -c mlq -n '__mlq_in up' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
 complete -c mlq -n '__mlq_in up' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in up' -l share -x -d 'Device time that a queue gets at least, however busy others are'
 complete -c mlq -n '__mlq_in up' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
 complete -c mlq -n '__mlq_in up' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in up' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
@@ -71,6 +72,7 @@ complete -c mlq -n '__mlq_in worker start' -l cpus -x -d 'Start this many CPU wo
 complete -c mlq -n '__mlq_in worker start' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
 complete -c mlq -n '__mlq_in worker start' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
 complete -c mlq -n '__mlq_in worker start' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in worker start' -l share -x -d 'Device time that a queue gets at least, however busy others are'
 complete -c mlq -n '__mlq_in worker start' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
@@ -126,6 +128,8 @@ complete -c mlq -n '__mlq_in result' -a '(mlq values jobs 2>/dev/null)'
 
 # mlq queues
 complete -c mlq -n '__mlq_after queues' -a ls -d 'Show every configured queue, or only NAMES'
+complete -c mlq -n '__mlq_after queues' -a pause -d 'Let no worker take from a queue until it is resumed'
+complete -c mlq -n '__mlq_after queues' -a resume -d 'Let workers take from a paused queue again'
 complete -c mlq -n '__mlq_after queues' -a purge -d 'Drop every message that waits in a queue'
 
 # mlq queues ls
@@ -139,6 +143,26 @@ complete -c mlq -n '__mlq_in queues ls' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in queues ls' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in queues ls' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in queues ls' -a '(mlq values queues 2>/dev/null)'
+
+# mlq queues pause
+complete -c mlq -n '__mlq_in queues pause' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in queues pause' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in queues pause' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in queues pause' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in queues pause' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in queues pause' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in queues pause' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in queues pause' -a '(mlq values queues 2>/dev/null)'
+
+# mlq queues resume
+complete -c mlq -n '__mlq_in queues resume' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in queues resume' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in queues resume' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in queues resume' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in queues resume' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in queues resume' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in queues resume' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in queues resume' -a '(mlq values queues 2>/dev/null)'
 
 # mlq queues purge
 complete -c mlq -n '__mlq_in queues purge' -l yes -d 'Do not ask'

@@ -59,6 +59,9 @@ class WorkerSettings:
     queues: tuple[str, ...] | None = _setting(
         parsing.names, None, "queues that a worker serves, most urgent first; unset: all of them"
     )
+    shares: Mapping[str, float] | None = _setting(
+        parsing.shares, None, 'device time that a queue gets at least: {"batch" = 0.1}; unset: strictly in order'
+    )
     max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
 
 

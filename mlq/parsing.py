@@ -112,6 +112,16 @@ def aliases(value: Any) -> Mapping[str, str]:
     return found
 
 
+def shares(value: Any) -> Mapping[str, float]:
+    """Accept a table from queues to fractions, or a text such as batch=0.1,default=0.2."""
+    if isinstance(value, str) and not value.startswith("{"):
+        value = dict(part.split("=", 1) for part in names(value))
+    found = {queue: float(fraction) for queue, fraction in table(value).items()}
+    if any(not 0 < fraction < 1 for fraction in found.values()) or sum(found.values()) >= 1:
+        raise ValueError("expected fractions between 0 and 1 that leave something to the other queues")
+    return found
+
+
 def path(value: Any) -> Path:
     """Accept a path; ~ is the user's home."""
     return Path(text(value)).expanduser().absolute()

@@ -12,6 +12,7 @@ from celery.exceptions import Reject
 from mlq.consumer.strategy import Outcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
+from mlq.packing import unpack
 from mlq.wire import BATCH_PREDICT, PREDICT
 
 if TYPE_CHECKING:
@@ -101,13 +102,14 @@ class BatchPredict(ModelTask):
     name = BATCH_PREDICT
     max_retries = 1
 
-    def run(self, rows: list[Any]) -> list[Any]:
+    def run(self, rows: Any) -> list[Any]:
         """Answer each row, in order."""
-        if not isinstance(rows, list):
+        found = rows if isinstance(rows, list) else unpack(rows)
+        if found is None:
             message = f"{BATCH_PREDICT} takes a list of rows, not {type(rows).__name__}"
             raise TypeError(message)
         attempts = self.request.retries + 1
-        return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(rows)]
+        return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(found)]
 
 
 def register(app: Celery, aliases: Mapping[str, str]) -> None:

@@ -13,6 +13,9 @@ BATCH_PREDICT: Final = "mlq.batch_predict"
 ROW_ERROR: Final = "mlq.error"
 """The one key of an element of mlq.batch_predict's result that stands for a row that failed."""
 
+PACKED_ROWS: Final = "mlq.rows"
+"""The one key of an object that stands for a list of rows of numbers: {"dtype", "shape", "data": base64}."""
+
 SENT_AT_HEADER: Final = "mlq_sent_at"
 """Seconds since 1970, in the headers of every message that mlq sends."""
 

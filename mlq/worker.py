@@ -112,7 +112,9 @@ def _engine(settings: Settings, identity: Identity, model: Model) -> Iterator[En
     names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
     # A connection of the engine's own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
-        engine = Engine(redis_client(connection), identity.id, queues(settings), model, names)
+        engine = Engine(
+            redis_client(connection), identity.id, queues(settings), model, names, settings.worker.shares or {}
+        )
         engine.install(answers_too=_answers_at(settings, address))
         try:
             yield engine

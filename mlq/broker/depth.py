@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -37,6 +37,7 @@ class QueueDepth:
     delayed: int | None
     oldest_age_s: float | None
     by_priority: Mapping[str, int] | None
+    paused: bool = False
 
 
 def read(connection: Connection, names: Sequence[str], *, now: float | None = None) -> list[QueueDepth]:
@@ -51,7 +52,9 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
     in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
     at = time.time() if now is None else now
-    return [_on_redis(channel, name, ready[name], in_flight[name], at) for name in names]
+    paused = {name.decode() for name in channel.client.smembers(keys.PAUSED)}
+    found = [_on_redis(channel, name, ready[name], in_flight[name], at) for name in names]
+    return [replace(depth, paused=depth.name in paused) for depth in found]
 
 
 def _ready(channel: Any, connection: Connection, name: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlq import keys
 from mlq.broker import depth, heartbeats
 from mlq.broker.connection import broker_address, connected, redis_client, state_address
 from mlq.broker.depth import QueueDepth
@@ -46,6 +47,23 @@ def purge(settings: Settings, name: str) -> int:
         _depths(settings, connection, [name])
         channel: Any = connection.default_channel
         return int(channel.queue_purge(name) or 0)
+
+
+def pause(settings: Settings, name: str) -> None:
+    """Let no worker of mlq's take from a queue; what runs goes on, and what is sent waits.
+
+    Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue.
+    """
+    with connected(settings, broker_address(settings)) as connection:
+        _depths(settings, connection, [name])
+        redis_client(connection).sadd(keys.PAUSED, name)
+
+
+def resume(settings: Settings, name: str) -> bool:
+    """Let workers take from a queue again; False if it was not paused. Raises as `pause` does."""
+    with connected(settings, broker_address(settings)) as connection:
+        _depths(settings, connection, [name])
+        return bool(redis_client(connection).srem(keys.PAUSED, name))
 
 
 def _depths(settings: Settings, connection: Connection, names: Sequence[str]) -> list[QueueDepth]:

@@ -48,7 +48,10 @@ def _terminal(given: dict[str, Any]) -> Terminal:
 
 
 def _flag(key: str) -> str:
-    return "--" + key.rpartition("__")[2].replace("_", "-")
+    return _FLAGS.get(key) or "--" + key.rpartition("__")[2].replace("_", "-")
+
+
+_FLAGS: Final = {"worker__shares": "--share"}
 
 
 def _given(ctx: Any) -> dict[str, Any]:

@@ -21,6 +21,12 @@ Output = Annotated[
     typer.Option("--output", help="raw: the model's numbers; classify: class and confidence.", metavar="KIND"),
 ]
 Queues = Annotated[str | None, typer.Option("--queues", help="Queues to serve, most urgent first.", metavar="A,B")]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--share", help="Device time that a queue gets at least, however busy others are.", metavar="batch=0.1"
+    ),
+]
 MaxBatchSize = Annotated[
     int | None,
     typer.Option("--max-batch-size", help="Rows in one forward, if the model names no limit.", metavar="N", min=1),

@@ -16,7 +16,7 @@ from mlq.console.repeating import every
 
 app = group(
     "ls",
-    """Show what waits, what runs, how old it is; empty a queue.
+    """Show what waits, what runs, how old it is; pause, resume or empty a queue.
 
     \b
     Examples:
@@ -26,6 +26,7 @@ app = group(
     """,
 )
 
+Name = Annotated[str, typer.Argument(help="The queue.", metavar="NAME")]
 Names = Annotated[list[str] | None, typer.Argument(help="Only these queues.", metavar="[NAME]...")]
 
 
@@ -47,9 +48,37 @@ def ls(ctx: typer.Context, names: Names = None, watch: options.Watch = None) -> 
 
 
 @command(app, cls=Command)
+def pause(ctx: typer.Context, name: Name) -> None:
+    """Let no worker take from a queue until it is resumed. What runs goes on; what is sent waits.
+
+    \b
+    Examples:
+      mlq queues pause batch
+
+    Workers of mlq's heed it; stock Celery workers on the same queue do not.
+    """
+    call = begin(ctx)
+    observation.pause(call.settings, name)
+    call.terminal.line(f"{name} is paused; `mlq queues resume {name}` goes on")
+
+
+@command(app, cls=Command)
+def resume(ctx: typer.Context, name: Name) -> None:
+    """Let workers take from a paused queue again.
+
+    \b
+    Examples:
+      mlq queues resume batch
+    """
+    call = begin(ctx)
+    was_paused = observation.resume(call.settings, name)
+    call.terminal.line(f"{name} goes on" if was_paused else f"{name} was not paused")
+
+
+@command(app, cls=Command)
 def purge(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The queue to empty.", metavar="NAME")],
+    name: Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:

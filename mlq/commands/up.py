@@ -19,6 +19,7 @@ def up(
     model: options.Model = None,
     output: options.Output = None,
     queues: options.Queues = None,
+    share: options.Share = None,
     max_batch_size: options.MaxBatchSize = None,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
@@ -31,6 +32,11 @@ def up(
     Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
     """
     call = begin(
-        ctx, worker__model=model, worker__output=output, worker__queues=queues, worker__max_batch_size=max_batch_size
+        ctx,
+        worker__model=model,
+        worker__output=output,
+        worker__queues=queues,
+        worker__shares=share,
+        worker__max_batch_size=max_batch_size,
     )
     fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ))

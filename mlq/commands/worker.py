@@ -35,6 +35,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     model: options.Model = None,
     output: options.Output = None,
     queues: options.Queues = None,
+    share: options.Share = None,
     max_batch_size: options.MaxBatchSize = None,
     name: options.Name = None,
 ) -> None:
@@ -50,7 +51,12 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     With no broker configured and none running, an embedded one is started, and stopped at the end.
     """
     call = begin(
-        ctx, worker__model=model, worker__output=output, worker__queues=queues, worker__max_batch_size=max_batch_size
+        ctx,
+        worker__model=model,
+        worker__output=output,
+        worker__queues=queues,
+        worker__shares=share,
+        worker__max_batch_size=max_batch_size,
     )
     fleet.run(
         call,

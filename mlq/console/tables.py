@@ -34,7 +34,7 @@ def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) 
                 "delayed": d.delayed,
                 "oldest_age_s": None if d.oldest_age_s is None else round(d.oldest_age_s, 3),
                 "workers": len(serving(workers, d.name)),
-                "paused": False,
+                "paused": d.paused,
                 "by_priority": d.by_priority,
             }
             for d in depths
@@ -46,7 +46,8 @@ def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> 
     """Draw what waits, what runs, how old the oldest is, and who serves it."""
     table = _table("QUEUE", READY=True, RUNNING=True, OLDEST=True, WORKERS=True)
     for d in depths:
-        _row(table, d.name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
+        name = f"{d.name} (paused)" if d.paused else d.name
+        _row(table, name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
     return table
 
 

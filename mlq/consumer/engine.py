@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from mlq.consumer.lease import LeaseThread
 from mlq.consumer.ledger import Ledger
 from mlq.consumer.plain import NO_ANSWER, Rows
 from mlq.consumer.setting_aside import SettingAside
+from mlq.consumer.shares import Shares
 from mlq.consumer.strategy import Outcome
 from mlq.model.failure import DeviceLost
 
@@ -42,7 +44,7 @@ FENCED: Final = 76
 """Exit code of a worker that was taken for dead: what it held runs elsewhere (sysexits' EX_PROTOCOL)."""
 
 _STAGE_BELOW_S: Final = 0.25
-"""While a batch takes longer, none is staged behind it: an idle worker would answer it sooner."""
+"""While a turn takes longer, none is staged behind it: an idle worker would answer it sooner."""
 
 _URGENT_EVERY_S: Final = 0.005
 """How often, at most, a long message stops to look for more urgent ones."""
@@ -61,9 +63,18 @@ class Engine:
     to mlq.predict or mlq.batch_predict; `outcomes` is where the tasks look for answers that are there already.
     """
 
-    def __init__(self, redis: Redis, wid: str, queues: Sequence[str], model: Model, names: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        wid: str,
+        queues: Sequence[str],
+        model: Model,
+        names: Mapping[str, str],
+        shares: Mapping[str, float],
+    ) -> None:
         self._wid = wid
         self._queues = tuple(queues)
+        self._shares = Shares(queues, shares)
         self._model = model
         self._names = names
         self._redis = redis
@@ -78,12 +89,15 @@ class Engine:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
         room = Room(rows=model.max_batch_size)
-        self._intake = Intake(self.claims, self.ledger, doorbell, self._aside, room, wake=self._ring)
+        self._intake = Intake(
+            self.claims, self.ledger, doorbell, self._aside, room, order=self._shares.order, wake=self._ring
+        )
         self._activity: Activity | None = None
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
         self._computing = False
-        self._forward_s = 0.0
+        self._rows_done: Counter[str] = Counter()
+        self._turn_s = 0.0
         self._looked_at = 0.0
         self._is_fenced = False
 
@@ -206,24 +220,35 @@ class Engine:
         assert self._activity is not None  # noqa: S101 (begin comes first)
         self._activity.began(messages[0].message.task_id)
         self._announcing.began([m.message for m in messages])
-        stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._forward_s < _STAGE_BELOW_S
+        stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._turn_s < _STAGE_BELOW_S
         self._computing = True
         try:
             for outcome in strategy.run(self._model, messages, lambda left: self._before(left, stages, more_urgent)):
                 self._end(outcome)
         except DeviceLost as exc:
+            self._flush(behind=False)
             self._activity.device_lost(exc)
             self.claims.release_many([m.message.claim for m in messages], "head")
         finally:
             self._computing = False
             self._announcing.ended()
             self._flush(behind=self._intake.waiting)
-            self._forward_s = 0.5 * (self._forward_s + time.monotonic() - began)
-            self._activity.ended(tasks=0, rows=sum(len(m.rows) for m in messages))
+            self._account(time.monotonic() - began)
+
+    def _account(self, seconds: float) -> None:
+        """Book a turn's time on the queues whose rows it computed."""
+        rows, self._rows_done = self._rows_done, Counter()
+        total = sum(rows.values())
+        for queue, count in rows.items():
+            self._shares.used(queue, seconds * count / max(1, total))
+        self._turn_s = 0.5 * (self._turn_s + seconds)
+        if self._activity is not None:
+            self._activity.ended(tasks=0, rows=total)
 
     def _end(self, outcome: Outcome[Rows]) -> None:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
         message = outcome.message.message
+        self._rows_done[self._delivery.queue_of(message)] += len(outcome.message.rows)
         if outcome.message.is_plain and self._delivery.keeps_answers and not self._delivery.is_watched():
             result = plain.answer(outcome)
             if result is not NO_ANSWER:
@@ -247,6 +272,8 @@ class Engine:
         now = time.monotonic()
         if not more_urgent or now - self._looked_at < _URGENT_EVERY_S:
             return ()
+        if any(self._shares.is_owed(q) for q in self._queues if q not in more_urgent):
+            return ()  # it is the less urgent ones' turn: that is what a share is
         self._looked_at = now
         try:
             together, alone = self._split(self._intake.urgent(more_urgent))
@@ -271,7 +298,9 @@ class Engine:
             return
         if self._delivery.acks_early(message):
             self._answering.record([Completion(message.claim)], behind=False)
+        began = time.monotonic()
         self._delivery.deliver(message)
+        self._shares.used(self._delivery.queue_of(message), time.monotonic() - began)
 
     def _flush(self, *, behind: bool) -> None:
         done, self._done = self._done, []

@@ -22,6 +22,7 @@ from mlq.consumer.doorbell import LOOK_EVERY_S, Doorbell
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.consumer.ledger import Ledger
 from mlq.consumer.setting_aside import SettingAside
+from mlq.wire import ROWS_HEADER
 
 _AWAY_PAUSE_S: Final = 0.25
 _EARLY_S: Final = 0.05
@@ -43,7 +44,7 @@ class Batch:
 
 
 class Intake(threading.Thread):
-    """Fills the stage. `wake` is called from this thread whenever something is staged, or the worker is fenced."""
+    """Fills the stage. `order` says how queues are to be served; `wake` is called when something is staged."""
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class Intake(threading.Thread):
         doorbell: Doorbell,
         aside: SettingAside,
         room: Room,
+        *,
+        order: Callable[[], Sequence[str]],
         wake: Callable[[], None],
     ) -> None:
         super().__init__(name="mlq-intake", daemon=True)
@@ -60,6 +63,7 @@ class Intake(threading.Thread):
         self._doorbell = doorbell
         self._aside = aside
         self._room = room
+        self._order = order
         self._wake = wake
         # Serializes claims: what one call has taken must be in the ledger before the next says what is held, or
         # Redis would hand the same messages out twice, as a reply that got lost.
@@ -95,7 +99,7 @@ class Intake(threading.Thread):
 
         Raises redis.RedisError.
         """
-        got = self._claim(order=queues)
+        got = self._claim(queues)
         return tuple(self._usable(got.claims)) if isinstance(got, Taken) else ()
 
     def end(self) -> None:
@@ -136,7 +140,7 @@ class Intake(threading.Thread):
     def _step(self) -> None:
         self._aside.move_due()
         holding = self._ledger.holding
-        match self._claim():
+        match self._claim(self._order()):
             case Taken(claims):
                 self._stage(Batch(tuple(self._usable(claims))))
             case Nothing(watch) if not holding:
@@ -151,7 +155,7 @@ class Intake(threading.Thread):
             case None:
                 return
 
-    def _claim(self, order: Sequence[str] | None = None) -> Taken | Nothing | Fenced | None:
+    def _claim(self, order: Sequence[str]) -> Taken | Nothing | Fenced | None:
         with self._claiming:
             if self._ended:
                 return None
@@ -195,4 +199,7 @@ class Intake(threading.Thread):
 def _rows_in(message: Message) -> int:
     """Count the rows that a message seems to bring; a task of the user's own counts as one."""
     first = message.args[0] if message.args else next(iter(message.kwargs.values()), None)
+    said = message.headers.get(ROWS_HEADER)
+    if isinstance(said, int):
+        return said
     return len(first) if message.task.endswith("batch_predict") and isinstance(first, list) else 1

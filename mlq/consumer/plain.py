@@ -12,7 +12,8 @@ import orjson
 from mlq.consumer.envelope import Message
 from mlq.consumer.strategy import Outcome
 from mlq.model.failure import RowFailure
-from mlq.wire import BATCH_PREDICT, PREDICT
+from mlq.packing import unpack
+from mlq.wire import PREDICT
 
 _FOLLOWED: Final = ("callbacks", "errbacks", "chain", "chord")
 _SPECIAL: Final = ("expires", "timelimit", "group", "stamped_headers", "replaced_task_nesting", "shadow")
@@ -51,7 +52,8 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
         return None
     if task == PREDICT:
         return Rows(message, [found], single=True)
-    return Rows(message, found, single=False) if task == BATCH_PREDICT and isinstance(found, list) else None
+    rows = found if isinstance(found, list) else unpack(found)
+    return None if rows is None else Rows(message, rows, single=False)
 
 
 _NONE: Final = object()

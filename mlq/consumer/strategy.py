@@ -67,15 +67,17 @@ def run(model: Predictor, messages: Sequence[M], urgent: Callable[[int], Sequenc
 
 def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
     """Compute the next rows of the line, and hand each message its own."""
-    rows: list[Any] = []
     shares: list[tuple[_Progress[M], int]] = []
+    room = model.max_batch_size
     for progress in line:
-        share = min(progress.left, model.max_batch_size - len(rows))
+        share = min(progress.left, room)
         if share == 0:
             break
-        start = len(progress.answers)
-        rows += progress.message.rows[start : start + share]
         shares.append((progress, share))
+        room -= share
+    parts = [p.message.rows[len(p.answers) : len(p.answers) + share] for p, share in shares]
+    # A part that fills the forward alone stays as it is: packed rows are one array, and need not be taken apart.
+    rows = parts[0] if len(parts) == 1 else [row for part in parts for row in part]
     try:
         answers = model.predict(rows)
     except model.transient as exc:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import orjson
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend
+from celery.states import READY_STATES
 
 from mlq.config import Settings, masked
 from mlq.errors import NoResults, UnreadableResults
@@ -92,8 +94,8 @@ def metas(app: Celery, task_ids: Sequence[str]) -> list[dict[str, Any] | None]:
     """
     backend: Any = app.backend
     values = backend.mget([backend.get_key_for_task(i) for i in task_ids]) if task_ids else []
-    decoded = [None if v is None else backend.decode_result(v) for v in values]
-    return [m if m is not None and m.get("status") in backend.READY_STATES else None for m in decoded]
+    decoded = [None if v is None else orjson.loads(v) for v in values]
+    return [m if m is not None and m["status"] in READY_STATES else None for m in decoded]
 
 
 def demand_results(app: Celery, settings: Settings) -> None:

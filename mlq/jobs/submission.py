@@ -14,9 +14,10 @@ from mlq.jobs.chunk import Chunk, pack
 from mlq.jobs.connecting import Desk
 from mlq.jobs.job import Job, save
 from mlq.jobs.row import Row
+from mlq.packing import pack as pack_rows
 
-_BATCH: Final = 200
-"""Messages in one pipeline."""
+_BATCH: Final = 16
+"""Messages in one pipeline: enough to save round trips, few enough that workers begin while the rest is packed."""
 
 
 def plan(rows: Sequence[Row], settings: Settings, *, queue: str | None, chunk_rows: int) -> Job:
@@ -50,7 +51,7 @@ def _publish(app: Celery, job: Job, options: dict[str, Any]) -> None:
 def _call(job: Job, chunk: Chunk) -> tuple[str, tuple[Any, ...]]:
     if job.single:
         return wire.PREDICT, (chunk.inputs[0],)
-    return wire.BATCH_PREDICT, (chunk.inputs,)
+    return wire.BATCH_PREDICT, (pack_rows(chunk.inputs),)
 
 
 def _shown(chunk: Chunk) -> str:

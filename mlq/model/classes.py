@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from mlq.model.failure import NotServable
-from mlq.model.outputs import per_row
+from mlq.model.outputs import is_array, per_row
 from mlq.model.reference import ModelRef, search_first
 
 
@@ -29,10 +29,12 @@ class ClassModel:
         return [self._instance.example()] if hasattr(self._instance, "example") else []
 
     def prepare(self, rows: Sequence[Any]) -> list[Any]:
+        # Rows that were packed for the journey come to a class as the lists that their sender wrote.
+        plain = [row.tolist() if is_array(row) else row for row in rows]
         hook = getattr(self._instance, "preprocess", None)
-        return list(rows) if hook is None else [_or_error(hook, row) for row in rows]
+        return plain if hook is None else [_or_error(hook, row) for row in plain]
 
-    def predict(self, prepared: list[Any]) -> Any:
+    def predict(self, prepared: Sequence[Any]) -> Any:
         output = self._instance.predict(prepared)
         hook = getattr(self._instance, "postprocess", None)
         return output if hook is None else [_or_error(hook, o) for o in per_row(output, len(prepared))]

@@ -23,10 +23,10 @@ class FileModel:
     def examples(self) -> list[Any]:
         return self._signature.zeros()
 
-    def prepare(self, rows: Sequence[Any]) -> list[Any]:
-        return list(rows)
+    def prepare(self, rows: Sequence[Any]) -> Sequence[Any]:
+        return rows  # packed ones are an array already
 
-    def predict(self, prepared: list[Any]) -> Any:
+    def predict(self, prepared: Sequence[Any]) -> Any:
         output = self._call(self._signature.tensor(prepared, self._device))
         return output if is_array(output) else Columns(output)
 

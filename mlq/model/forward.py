@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlq.model.accelerator import Trouble, release_memory, trouble
 from mlq.model.cap import BatchCap
 from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure
 
-Call = Callable[[list[Any]], list[Any]]
+Call = Callable[[Sequence[Any]], list[Any]]
 """One forward: rows in, as many answers out, with an Exception in the slot of a row that failed."""
 
 
@@ -26,7 +26,7 @@ class Forward:
         self._cap = cap
         self._transient = transient
 
-    def run(self, rows: list[Any]) -> list[Any]:
+    def run(self, rows: Sequence[Any]) -> list[Any]:
         """Answer every row, in order. Raises DeviceLost and what is transient, nothing else."""
         found: list[Any] = []
         while len(found) < len(rows):
@@ -40,7 +40,7 @@ class Forward:
             raise DeviceLost(str(error)) from error
         return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._transient))
 
-    def _settle(self, rows: list[Any]) -> list[Any]:
+    def _settle(self, rows: Sequence[Any]) -> list[Any]:
         outcome = self._attempt(rows)
         if isinstance(outcome, list):
             self._cap.fitted(len(rows))
@@ -55,7 +55,7 @@ class Forward:
         middle = len(rows) // 2
         return self._settle(rows[:middle]) + self._settle(rows[middle:])
 
-    def _attempt(self, rows: list[Any]) -> list[Any] | Exception:
+    def _attempt(self, rows: Sequence[Any]) -> list[Any] | Exception:
         """Call once. What failed is returned, not handled in the except block, which would keep tensors alive."""
         try:
             return self._call(rows)

@@ -10,7 +10,7 @@ from mlq.model.cap import BatchCap
 from mlq.model.classify import classify
 from mlq.model.failure import NotFinite, RowFailure
 from mlq.model.forward import Forward
-from mlq.model.outputs import answers
+from mlq.model.outputs import answers, is_array
 from mlq.model.predictor import Predictor
 
 Output = Literal["raw", "classify"]
@@ -56,10 +56,12 @@ class Model:
 
     def _answer(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
         prepared = self._predictor.prepare(rows)
+        if is_array(prepared):  # no slot of an array is an exception
+            return self._forward.run(prepared)
         computed = iter(self._forward.run([p for p in prepared if not isinstance(p, Exception)]))
         return [self._forward.failure(p) if isinstance(p, Exception) else next(computed) for p in prepared]
 
-    def _compute(self, prepared: list[Any]) -> list[Any]:
+    def _compute(self, prepared: Sequence[Any]) -> list[Any]:
         output = self._predictor.predict(prepared)
         if self._output == "classify":
             return classify(output, len(prepared), device=self.device)

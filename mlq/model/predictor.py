@@ -16,10 +16,10 @@ class Predictor(Protocol):
     def examples(self) -> list[Any]:
         """Give rows to warm up with; none where nothing is known of a row."""
 
-    def prepare(self, rows: Sequence[Any]) -> list[Any]:
-        """Turn rows into what `predict` takes, once a row; an Exception in slot i fails row i alone."""
+    def prepare(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Turn rows into what `predict` takes, once a row; an Exception in slot i of a list fails row i alone."""
 
-    def predict(self, prepared: list[Any]) -> Any:
+    def predict(self, prepared: Sequence[Any]) -> Any:
         """Compute one forward: a tensor, an array, a dict or tuple of them, or a list of one output a row."""
 
     def close(self) -> None:

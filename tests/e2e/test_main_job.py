@@ -123,6 +123,18 @@ def test_a_second_set_of_workers_shares_the_broker_and_takes_free_names(house: A
     assert len(house.json("worker")["workers"]) == 2
 
 
+def test_a_paused_queue_keeps_what_is_sent_until_it_is_resumed(house: Any, start: Any) -> None:
+    """Nothing is refused and nothing runs; the idle worker learns of the end of the pause by itself."""
+    start("--cpus", "1")
+    house.write("rows.json", [1, 2])
+    assert house.run("queues", "pause", "batch").returncode == 0
+    job = house.run("submit", "rows.json").stdout.strip()
+    (batch,) = house.json("queues", "batch")["queues"]
+    assert (batch["paused"], batch["ready"]) == (True, 1)
+    assert house.run("queues", "resume", "batch").stdout == "batch goes on\n"
+    assert house.run("result", job, "--wait", "--timeout", "30").returncode == 0
+
+
 def test_purge_asks_and_drops_what_waits(house: Any, start: Any) -> None:
     """Off a terminal nobody can be asked, so --yes is demanded."""
     start("--cpus", "1", "--queues", "realtime")

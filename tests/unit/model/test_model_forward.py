@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ class Fake:
         self.fits = fits
         self.sizes: list[int] = []
 
-    def __call__(self, rows: list[Any]) -> list[Any]:
+    def __call__(self, rows: Sequence[Any]) -> list[Any]:
         self.sizes.append(len(rows))
         if len(rows) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
