@@ -1,1 +1,1 @@
-"""What is in Redis and who may move it: connections, depth, registry, the embedded server."""
+"""What is in Redis and who may move it: connections, depth, claims, leases, the embedded server."""

@@ -1,1 +1,1 @@
-"""Inside the worker process: the pool, what the worker is doing, its heartbeat."""
+"""Inside the worker process: messages taken, run and answered; the pool, the heartbeat."""
