@@ -161,11 +161,15 @@ def is_redis(url: str) -> bool:
 
 
 def _is_away(exc: Exception) -> bool:
+    import socket
+
     from kombu.exceptions import OperationalError
     from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
-    return isinstance(exc, (OperationalError, RedisConnectionError, RedisTimeoutError, OSError))
+    # No other OSError: a full disk under the output is not a broker that is away.
+    away = (OperationalError, RedisConnectionError, RedisTimeoutError, ConnectionError, TimeoutError, socket.gaierror)
+    return isinstance(exc, away)
 
 
 def _is_refusal(exc: BaseException) -> bool:

@@ -48,6 +48,7 @@ class Answering(threading.Thread):
         self._ledger = ledger
         self._clock = clock
         self._sleep = sleep
+        self._away = False
         self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
 
     def record(self, completions: Sequence[Completion], *, behind: bool) -> None:
@@ -71,7 +72,10 @@ class Answering(threading.Thread):
 
     def end(self, timeout: float) -> None:
         """Let everything be recorded that was handed in; what cannot be within `timeout` is run again elsewhere."""
-        self._waiting.put(_End())
+        try:
+            self._waiting.put(_End(), timeout=timeout)
+        except queue.Full:  # Redis has been away for long: there is no use in waiting on
+            return
         self.join(timeout)
 
     def _insist(self, batch: Sequence[Completion]) -> None:
@@ -89,7 +93,10 @@ class Answering(threading.Thread):
         try:
             self._claims.complete_all(batch)
         except (RedisError, OSError) as exc:
-            log.warning("%d answers cannot be recorded yet: %s", len(batch), exc)
+            if not self._away:
+                log.warning("answers cannot be recorded, trying again until they can: %s", exc)
+            self._away = True
             return False
+        self._away = False
         self._ledger.drop([c.claim for c in batch])
         return True

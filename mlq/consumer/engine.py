@@ -27,7 +27,7 @@ from mlq.consumer.envelope import Malformed, Message
 from mlq.consumer.intake import Batch, Intake
 from mlq.consumer.lease import LeaseThread
 from mlq.consumer.ledger import Ledger
-from mlq.consumer.plain import NO_ANSWER, Rows
+from mlq.consumer.plain import Rows
 from mlq.consumer.setting_aside import SettingAside
 from mlq.consumer.shares import Shares
 from mlq.consumer.strategy import Outcome
@@ -250,9 +250,8 @@ class Engine:
         message = outcome.message.message
         self._rows_done[self._delivery.queue_of(message)] += len(outcome.message.rows)
         if outcome.message.is_plain and self._delivery.keeps_answers and not self._delivery.is_watched():
-            result = plain.answer(outcome)
-            if result is not NO_ANSWER:
-                payload = plain.success(message, result)
+            payload = plain.success(message, plain.answer(outcome))
+            if payload is not None:
                 answer = self._delivery.make_payload_answer(message, payload)
                 self._done.append(Completion(message.claim, answer))
                 self._delivery.count(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -127,17 +128,25 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
     if encoding not in {"base64", None}:
         raise _Refused(f"the body's encoding {encoding!r} is unknown")
     try:
-        parts = orjson.loads(binascii.a2b_base64(body) if encoding else body)
+        parts = _json(binascii.a2b_base64(body) if encoding else body.encode())
     except binascii.Error as exc:
         raise _Refused(f"the body is not base64: {exc}") from None
-    except orjson.JSONDecodeError as exc:
-        raise _Refused(f"the body is not JSON: {exc.msg}") from None
+    except (ValueError, RecursionError) as exc:
+        raise _Refused(f"the body is not JSON: {exc}") from None
     if not isinstance(parts, list) or len(parts) != _PARTS:
         raise _Refused("the body is not [arguments, keyword arguments, what follows]")
     args, kwargs, embed = parts
     if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         raise _Refused("the body's parts are not a list, an object and an object")
     return args, kwargs, embed or {}
+
+
+def _json(text: bytes) -> Any:
+    """Decode a body; what orjson refuses and Celery's own JSON takes, such as NaN, is taken, too."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def _moment(eta: Any) -> datetime:

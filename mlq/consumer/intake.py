@@ -72,6 +72,7 @@ class Intake(threading.Thread):
         self._staged: Batch | None = None
         self._allowed = True
         self._ended = False
+        self._away = False
         self.fenced = False
         self.broken = False
 
@@ -128,9 +129,15 @@ class Intake(threading.Thread):
             if self._ended:
                 return
             # Redis is away, or starts: what is claimed stays claimed, and nothing is lost by waiting.
-            log.warning("cannot take work: %s", exc)
+            if not self._away:
+                log.warning("cannot take work, trying again until it can: %s", exc)
+            self._away = True
             self._doorbell.close()
             time.sleep(_AWAY_PAUSE_S)
+        else:
+            if self._away:
+                log.info("taking work again")
+            self._away = False
 
     def _may_claim(self) -> bool:
         with self._changed:

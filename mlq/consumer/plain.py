@@ -90,8 +90,13 @@ def answer(outcome: Outcome[Rows]) -> Any:
 NO_ANSWER: Final = object()
 
 
-def success(message: Message, result: Any) -> bytes:
-    """Write what Celery's Redis backend stores of a task that succeeded; tests hold it equal to the tracer's."""
+def success(message: Message, result: Any) -> bytes | None:
+    """Write what Celery's Redis backend stores of a task that succeeded; tests hold it equal to the tracer's.
+
+    None for NO_ANSWER, and for what orjson does not write but Celery may: a whole number of more than 64 bits.
+    """
+    if result is NO_ANSWER:
+        return None
     meta = {
         "status": "SUCCESS",
         "result": result,
@@ -103,4 +108,7 @@ def success(message: Message, result: Any) -> bytes:
     parent = message.headers.get("parent_id")
     if parent:
         meta["parent_id"] = parent
-    return orjson.dumps(meta)
+    try:
+        return orjson.dumps(meta)
+    except TypeError:
+        return None

@@ -20,6 +20,9 @@ LETTING_GO_S: Final = 2.0
 MISCONFIGURED: Final = 3
 """The exit code of a worker that will fail the same way again: no model, one that does not load."""
 
+BROKER_AWAY: Final = 4
+"""The exit code of a worker that found no broker: no fault of its own, so it is tried for as long as it takes."""
+
 
 # Events: what happened.
 
@@ -175,7 +178,7 @@ class Supervisor:
         if self._stops:
             slot.phase = _Phase.STOPPED
             return []
-        if code == MISCONFIGURED or slot.deaths > MAX_DEATHS:
+        if code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, slot.deaths)]
         pause = _pause(slot.deaths)

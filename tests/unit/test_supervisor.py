@@ -63,6 +63,15 @@ def test_a_crash_loop_is_given_up_and_the_other_slot_goes_on(fleet: Supervisor) 
     assert not fleet.finished
 
 
+def test_a_worker_that_finds_no_broker_is_tried_for_ever(fleet: Supervisor) -> None:
+    """An outage of Redis must not empty the slots that it outlasts."""
+    at = 0.0
+    for _ in range(10 * MAX_DEATHS):
+        at += 100.0
+        assert not any(isinstance(a, GiveUp) for a in fleet.step(Died("gpu0", 4), at))
+        assert fleet.step(Tick(), at + 60.0) in ([], [Start("gpu0")])
+
+
 def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:
     """Exit code 3 comes back the same however often it is tried."""
     assert fleet.step(Died("gpu0", 3), at=1.0) == [GiveUp("gpu0", 3, 1)]
