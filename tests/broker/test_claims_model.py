@@ -397,7 +397,8 @@ class Walk:
         """Compare what is stored, in both databases, and what was published: each answer once, in order."""
         for (db, key), payload in self.truth.stored.items():
             assert (self.elsewhere if db else self.redis).get(key) == payload
-        published = iter(lambda: heard.get_message(ignore_subscribe_messages=True), None)
+        # Without a timeout None can also mean: nothing has arrived yet.
+        published = iter(lambda: heard.get_message(ignore_subscribe_messages=True, timeout=1), None)
         assert [(m["channel"].decode(), m["data"]) for m in published] == self.truth.published
         for letter_id, raw in self.truth.dead.items():
             letter = self.letters.read(letter_id)
