@@ -81,6 +81,8 @@ def kind(value: Any) -> str:
 
 
 def _split(output: Any, rows: int) -> list[Any]:
+    import numpy as np
+
     check_length(output, rows)
     array = to_numpy(output)
     found: list[Any] = array.tolist()
@@ -88,6 +90,8 @@ def _split(output: Any, rows: int) -> list[Any]:
         return found
     if array.dtype.kind != "f":
         return [_json_or_error(value) for value in found]
+    if np.isfinite(array).all():
+        return found
     return [value if fine else NotFinite() for value, fine in zip(found, finite_rows(array), strict=True)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Signature:
 
         array = _numbers(rows)
         self._check(array)
-        return torch.from_numpy(_exactly(array, self._numpy_dtype())).to(device=device, dtype=self.dtype)
+        tensor = torch.from_numpy(_exactly(array, self._numpy_dtype))
+        return tensor if device == "cpu" and tensor.dtype is self.dtype else tensor.to(device=device, dtype=self.dtype)
 
     def zeros(self) -> list[Any]:
         """Give one row of zeros, or no row where the shape is unknown. A free length counts as 2.
@@ -36,7 +38,7 @@ class Signature:
 
         if self.row is None:
             return []
-        return [np.zeros([2 if n is None else n for n in self.row], self._numpy_dtype()).tolist()]
+        return [np.zeros([2 if n is None else n for n in self.row], self._numpy_dtype).tolist()]
 
     def _check(self, array: np.ndarray[Any, Any]) -> None:
         found = array.shape[1:]
@@ -45,6 +47,7 @@ class Signature:
         if len(found) != len(self.row) or any(n not in {None, m} for n, m in zip(self.row, found, strict=True)):
             raise ValueError(f"the model takes rows of shape {_shape(self.row)}, not {_shape(found)}")
 
+    @cached_property
     def _numpy_dtype(self) -> np.dtype[Any]:
         import numpy as np
         import torch
@@ -68,8 +71,10 @@ def _exactly(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
     """Cast, and refuse to turn 1.5 into 1: floats may lose digits, whole numbers may not change."""
     import numpy as np
 
+    if array.dtype == dtype:
+        return array if array.flags.writeable else array.copy()  # packed rows are bytes, which torch must not change
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = array.astype(dtype, copy=False)
+        cast = array.astype(dtype)
     if dtype.kind in "biu" and (cast != array).any():
         raise TypeError(f"the model takes {dtype}, and a row holds a number that is none")
     return cast
