@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def submit(  # noqa: PLR0913 (an option each)
         raise UsageError(
             what="-o and --timeout are for waiting", mend="add --wait, or use `mlq result ID -o OUT` later"
         )
+    gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     path = None if file == "-" else Path(file)
     rows = reading.read_stream(sys.stdin.buffer, id_field) if path is None else reading.read_file(path, id_field)
     job = submission.plan(rows, call.settings, queue=queue, chunk_rows=chunk)

@@ -12,7 +12,7 @@ from mlq.jobs import row
 from mlq.jobs.row import Row, RowError
 from mlq.wire import ROW_ERROR
 
-ROWS: Final = 64
+ROWS: Final = 128
 """Rows in a chunk, unless --chunk says otherwise."""
 
 LARGEST_BYTES: Final = 2**20
