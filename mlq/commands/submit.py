@@ -15,6 +15,7 @@ from mlq.jobs import reading, submission
 from mlq.jobs.chunk import ROWS
 from mlq.jobs.collection import demand_results
 from mlq.jobs.connecting import desk
+from mlq.jobs.row import Row
 
 app = single()
 
@@ -48,10 +49,8 @@ def submit(  # noqa: PLR0913 (an option each)
         raise UsageError(
             what="-o and --timeout are for waiting", mend="add --wait, or use `mlq result ID -o OUT` later"
         )
-    gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     path = None if file == "-" else Path(file)
-    rows = reading.read_stream(sys.stdin.buffer, id_field) if path is None else reading.read_file(path, id_field)
-    job = submission.plan(rows, call.settings, queue=queue, chunk_rows=chunk)
+    job = submission.plan(_rows(path, id_field), call.settings, queue=queue, chunk_rows=chunk)
     with desk(call.settings) as at:
         if not wait:
             submission.submit(at, job, priority)
@@ -62,3 +61,10 @@ def submit(  # noqa: PLR0913 (an option each)
             submission.submit(at, job, priority)
             finished = waiting.collect(call, at, job, stream, timeout)
     waiting.report(call, job, finished, out)
+
+
+def _rows(path: Path | None, id_field: str | None) -> list[Row]:
+    gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
+    if path is None:
+        return reading.read_stream(sys.stdin.buffer, id_field)
+    return reading.read_file(path, id_field)

@@ -7,7 +7,7 @@ import os
 import typer
 
 from mlq.commands import fleet, options
-from mlq.commands.invocation import Command, begin, command, single
+from mlq.commands.invocation import Command, command, single
 from mlq.fleet.planning import found, plan
 
 app = single()
@@ -31,12 +31,5 @@ def up(
 
     Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
     """
-    call = begin(
-        ctx,
-        worker__model=model,
-        worker__output=output,
-        worker__queues=queues,
-        worker__shares=share,
-        worker__max_batch_size=max_batch_size,
-    )
+    call = fleet.begin(ctx, model=model, output=output, queues=queues, shares=share, max_batch_size=max_batch_size)
     fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ))

@@ -50,14 +50,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
     """
-    call = begin(
-        ctx,
-        worker__model=model,
-        worker__output=output,
-        worker__queues=queues,
-        worker__shares=share,
-        worker__max_batch_size=max_batch_size,
-    )
+    call = fleet.begin(ctx, model=model, output=output, queues=queues, shares=share, max_batch_size=max_batch_size)
     fleet.run(
         call,
         lambda slots: plan(call.settings, Devices(gpus, cpus), slots, os.environ, prefix=name),
