@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
     _log_to_stderr(verbose=arguments.verbose)
     host = socket.gethostname()
-    wid = f"{host}:{arguments.name}:{secrets.token_hex(4)}"
+    wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
         return serve(load(), Identity(arguments.name, host, arguments.gpu, wid, time.time()))
     except MlqError as exc:
@@ -235,6 +235,7 @@ def _describe(settings: Settings, identity: Identity, activity: Activity) -> Hea
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mlq.worker", description="One inference process, unsupervised.")
     parser.add_argument("--name", required=True, help="the worker's name on this host")
+    parser.add_argument("--id", help="the name of this incarnation, by which its supervisor recovers what it held")
     parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
     parser.add_argument("--verbose", action="store_true", help="log every task")
     return parser.parse_args(argv)

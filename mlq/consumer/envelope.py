@@ -82,6 +82,14 @@ def decode(claim: Claim) -> Message | Malformed:
     return message
 
 
+def task_id_of(raw: bytes) -> str | None:
+    """Read no more than a message's task id; None where it has none that can be answered."""
+    try:
+        return _task_id(_envelope(raw)["headers"])
+    except _Refused:
+        return None
+
+
 def _envelope(raw: bytes) -> dict[str, Any]:
     try:
         payload = orjson.loads(raw)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 from collections import deque
 from collections.abc import Mapping
@@ -65,12 +67,13 @@ class Child:
 
     def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str]) -> None:
         self.spec = spec
+        self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         log_read, log_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                tether.command(spec.argv(), signal.SIGKILL),
+                tether.command([*spec.argv(), "--id", self.wid], signal.SIGKILL),
                 env={**spec.environment(inherited), status.VARIABLE: str(status_write)},
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,

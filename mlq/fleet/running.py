@@ -15,6 +15,7 @@ from typing import Final
 from mlq import status
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.fleet.child import Child
+from mlq.fleet.recovery import Death
 from mlq.fleet.spec import WorkerSpec
 from mlq.fleet.supervisor import (
     MISCONFIGURED,
@@ -91,9 +92,12 @@ News = Logged | Started | BecameReady | Postponed | GaveUp | Stopping
 class Fleet:
     """Workers on this host, kept as their specs say until a signal ends them."""
 
-    def __init__(self, specs: Sequence[WorkerSpec], tell: Callable[[News], None]) -> None:
+    def __init__(
+        self, specs: Sequence[WorkerSpec], tell: Callable[[News], None], recover: Callable[[Death], None]
+    ) -> None:
         self._specs = {s.name: s for s in specs}
         self._tell = tell
+        self._recover = recover
         self._supervisor = Supervisor(self._specs)
         self._children: dict[str, Child] = {}
         self._started_at: dict[str, float] = {}
@@ -172,6 +176,7 @@ class Fleet:
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
         code = child.reap()
+        self._recover(Death(child.wid, code, asked=bool(self._supervisor.stops)))
         self._step(Died(child.spec.name, code))
 
     def _wait(self) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final
 
 from mlq.broker import embedded
-from mlq.broker.connection import Address, broker_address, connected
+from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client
 from mlq.config import Settings, state_directory
+from mlq.fleet.recovery import Recovery
 from mlq.fleet.running import Fleet, News
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_LAST_WORDS_S: Final = 5.0
+"""How long the end waits for the last workers' claims to be given back; then their leases run out."""
 
 
 def run(
@@ -27,7 +35,29 @@ def run(
     with closing(Slots(state_directory(settings))) as slots:
         specs = plan(slots)
         with _broker(settings) as broker:
-            return Fleet(specs, opened(broker, specs)).run()
+            recovery = _recovery(settings, broker)
+            try:
+                return Fleet(specs, opened(broker, specs), recovery.died).run()
+            finally:
+                recovery.end(_LAST_WORDS_S)
+
+
+def _recovery(settings: Settings, broker: Address) -> Recovery:
+    """Start the thread that gives back what dead workers held."""
+
+    @contextmanager
+    def open_broker() -> Iterator[Redis]:
+        with connected(settings, broker) as connection:
+            yield redis_client(connection)
+
+    def answer_key(task_id: str) -> tuple[str, int] | None:
+        here = settings.result_backend in {None, broker.url}
+        return (f"celery-task-meta-{task_id}", settings.result_expires) if here else None
+
+    recovery = Recovery(open_broker, answer_key)
+    if is_redis(broker.url):
+        recovery.start()
+    return recovery
 
 
 @contextmanager

@@ -19,6 +19,11 @@ from mlq.fleet.child import Child
 from mlq.fleet.gpus import Gpu
 from mlq.fleet.spec import WorkerSpec
 
+KILLER = """def answer(self, row):
+        if row == "die":
+            os.kill(os.getpid(), 9)
+"""
+
 
 def test_the_first_signal_lets_the_running_task_finish(house: Any, client: Celery, start: Any) -> None:
     """A drain is a success: exit 0, and the answer is there."""
@@ -153,3 +158,30 @@ def test_gpus_that_are_not_there_are_exit_5(house: Any) -> None:
     assert done.returncode == 5
     assert done.stderr.startswith("mlq: no GPU 0: ")
     assert "--cpus" in done.stderr
+
+
+def test_what_a_killed_worker_held_runs_elsewhere_long_before_its_lease_runs_out(
+    house: Any, client: Celery, start: Any
+) -> None:
+    """Its supervisor saw it die: fenced and given back at once, with nobody waiting for a timeout."""
+    workers = start("--cpus", "2", ready=2)
+    task = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "gate")}], queue="realtime")
+    log = house.directory / "model.log"
+    house.until(lambda: log.exists() and log.read_text().count("start") == 1, "it runs")
+    (held_by,) = [pid for pid in workers.pids().values() if str(pid) in log.read_text()]
+    os.kill(held_by, signal.SIGKILL)
+    workers.wait_for("died with 1 messages, which are queued again")
+    (house.directory / "gate").touch()
+    assert task.get(timeout=30)["pid"] != held_by
+
+
+def test_a_message_that_kills_its_workers_becomes_a_dead_letter(house: Any, client: Celery, start: Any) -> None:
+    """Three deaths alone in a worker's hands, then FAILURE for its client; innocent work goes on all the while."""
+    house.write("serve.py", (house.directory / "serve.py").read_text().replace("def answer(self, row):", KILLER))
+    start("--cpus", "2", ready=2)
+    pill = client.send_task("mlq.predict", ["die"], queue="realtime")
+    innocent = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(20)]
+    assert [task.get(timeout=60)["row"] for task in innocent] == list(range(20))
+    with pytest.raises(Exception, match="its worker died 3 times"):
+        pill.get(timeout=60)
+    assert client.backend.client.zcard("mlq:dead") == 1

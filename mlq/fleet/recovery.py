@@ -1,0 +1,109 @@
+"""Recovery: what a dead worker held is given back at once, by the supervisor that saw it die."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from mlq.broker.answer import Answer
+from mlq.broker.dead_letters import DeadLetters
+from mlq.broker.leases import Crash, Leases, Reaped
+from mlq.consumer import envelope
+from mlq.errors import MlqError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+BLAMELESS: Final = frozenset({0, 3, 4, 70, 75, 76})
+"""Exit codes that no message is to blame for: drained, misconfigured, no broker, device lost, recycled, fenced."""
+
+MAX_CRASHES: Final = 3
+"""Workers that a message may take down before it is a dead letter."""
+
+log = logging.getLogger("mlq.recovery")
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker's end: who it was, how it ended, and whether we had asked it to."""
+
+    wid: str
+    code: int
+    asked: bool
+
+    @property
+    def crash(self) -> Crash | None:
+        """Who is to blame: what the worker held, unless it ended as it should or as we wanted."""
+        if self.asked or self.code in BLAMELESS:
+            return None
+        ended = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
+        about = {"reason": "crash", "why": f"its worker ended with {ended}", "worker": self.wid}
+        return Crash(MAX_CRASHES, {**about, "host": socket.gethostname()})
+
+
+class Recovery(threading.Thread):
+    """Fences dead workers and releases their claims, in a thread: Redis may be away, and the fleet must not wait.
+
+    Then their leases run out, and whoever looks next releases what they held. `answer_key` gives the key of a
+    task's result and the seconds to keep it, or None where results are not on the broker's server.
+    """
+
+    def __init__(
+        self,
+        open_broker: Callable[[], AbstractContextManager[Redis]],
+        answer_key: Callable[[str], tuple[str, int] | None],
+    ) -> None:
+        super().__init__(name="mlq-recovery", daemon=True)
+        self._open_broker = open_broker
+        self._answer_key = answer_key
+        self._deaths: queue.Queue[Death | None] = queue.Queue()
+
+    def died(self, death: Death) -> None:
+        """Recover what this worker held, soon."""
+        self._deaths.put(death)
+
+    def end(self, timeout: float) -> None:
+        """Finish what was handed in, if it can be finished in time."""
+        self._deaths.put(None)
+        if self.is_alive():
+            self.join(timeout)
+
+    def run(self) -> None:
+        """Recover death after death, until `end`."""
+        while (death := self._deaths.get()) is not None:
+            try:
+                with self._open_broker() as redis:
+                    self._recover(redis, death)
+            except MlqError as exc:
+                log.warning("what %s held is given back when its lease runs out: %s", death.wid, exc)
+
+    def _recover(self, redis: Redis, death: Death) -> None:
+        """Give back: to the tail after a crash, so that a message which kills does not meet the next worker first."""
+        crash = death.crash
+        reaped = Leases(redis).reap(death.wid, to="tail" if crash else "head", crash=crash)
+        if isinstance(reaped, Reaped) and reaped.released:
+            log.warning("%s died with %d messages, which are queued again", death.wid, reaped.released)
+        if isinstance(reaped, Reaped) and reaped.buried:
+            log.error("a message took down %d workers and is a dead letter now: %s", MAX_CRASHES, reaped.buried)
+            self._answer(DeadLetters(redis), reaped.buried)
+
+    def _answer(self, letters: DeadLetters, letter_id: str) -> None:
+        """Tell whoever waits for a buried task that it will not come."""
+        letter = letters.read(letter_id)
+        task_id = envelope.task_id_of(letter.raw) if letter else None
+        place = self._answer_key(task_id) if task_id else None
+        if task_id is None or place is None:
+            return
+        key, keep_s = place
+        why = f"its worker died {MAX_CRASHES} times while it ran; dead letter {letter_id}"
+        result = {"exc_type": "WorkerLostError", "exc_message": [why], "exc_module": "billiard.exceptions"}
+        meta: dict[str, Any] = {"status": "FAILURE", "result": result, "traceback": None, "children": [], "task_id": task_id}
+        letters.answer(letter_id, Answer(key, orjson.dumps(meta), keep_s))
