@@ -62,6 +62,9 @@ class WorkerSettings:
     shares: Mapping[str, float] | None = _setting(
         parsing.shares, None, 'device time that a queue gets at least: {"batch" = 0.1}; unset: strictly in order'
     )
+    imports: tuple[str, ...] | None = _setting(
+        parsing.names, None, "modules with tasks of your own (@shared_task), imported by every worker before it serves"
+    )
     max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
 
 

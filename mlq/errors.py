@@ -162,6 +162,13 @@ class InvalidModel(MlqError):
     hint = "{mend}"
 
 
+class TasksNotImportable(MlqError):
+    """the module {module} (worker.imports from {origin}) cannot be imported: {reason}"""
+
+    exit_code = 3
+    hint = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
+
+
 class CudaUnavailable(MlqError):
     """GPU {gpu} is asked for, but torch cannot use CUDA: {reason}"""
 

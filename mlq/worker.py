@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(settings: Settings, identity: Identity) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
-    Raises NoModel, InvalidModel, CudaUnavailable, NoBroker, BrokerUnreachable; each has its exit code.
+    Raises NoModel, InvalidModel, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each its exit code.
     """
     from mlq import tasks
     from mlq.app import create_app
@@ -93,6 +95,9 @@ def serve(settings: Settings, identity: Identity) -> int:
             activity.connect()
             if engine is not None:
                 engine.begin(app, serving.outcomes, activity)
+            _import_tasks(settings)
+            if engine is not None:
+                engine.mark_tasks()
             code = _consume(app, settings, identity, engine)
     finally:
         heart.end()
@@ -160,6 +165,23 @@ def _load_model(settings: Settings, identity: Identity) -> Model:
     )
     log.info("loaded %s on %s in %.1f s", worker.model, identity.device, time.monotonic() - began)
     return model
+
+
+def _import_tasks(settings: Settings) -> None:
+    """Import the modules whose tasks this worker is to know besides mlq's own: those that its operator named.
+
+    After the engine counted our own receivers of signals: what these modules connect are their author's wishes.
+    """
+    from mlq.errors import TasksNotImportable
+    from mlq.model.reference import search_first
+
+    search_first(Path.cwd())
+    for module in settings.worker.imports or ():
+        try:
+            importlib.import_module(module)
+        except Exception as exc:  # the module's own code runs here, and may raise anything
+            origin, reason = settings.origin("worker.imports"), f"{type(exc).__name__}: {exc}".splitlines()[0]
+            raise TasksNotImportable(module=module, origin=origin, reason=reason) from exc
 
 
 def _demand_cuda(gpu: str) -> None:

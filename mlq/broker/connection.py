@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mlq.broker import embedded
 from mlq.config import DEFAULT, Settings, masked, state_directory
-from mlq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting, NoBroker, NoStateStore
+from mlq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting, MlqError, NoBroker, NoStateStore
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
 """A broker that does not answer must be reported within 5 s, the start of the command included."""
+
+_PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def explained(address: Address) -> Iterator[None]:
     """Say of a failed connection what a user can do about it."""
     try:
         yield
+    except MlqError:  # explained already
+        raise
     except Exception as exc:
         reason = _reason(exc)
         facts: Mapping[str, Any] = {"url": address.shown, "origin": address.origin, "reason": reason}
@@ -179,7 +184,9 @@ def _is_refusal(exc: BaseException) -> bool:
 
 
 def _reason(exc: Exception) -> str:
-    return str(exc).strip().rstrip(".") or type(exc).__name__
+    """Give the server's own words; redis-py puts the command before them, and that holds what was to be stored."""
+    said = _PIPELINED.sub("", str(exc))
+    return said.strip().rstrip(".") or type(exc).__name__
 
 
 def _refusal_hint(reason: str) -> str:

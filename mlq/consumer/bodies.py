@@ -21,6 +21,10 @@ def mark_ends(app: Celery, ledger: Ledger) -> None:
     for task in app.tasks.values():
         _mark(task, ledger)
 
+
+def follow(ledger: Ledger) -> None:
+    """Tell the ledger when Celery's tracer has ended a task."""
+
     def trace_ended(task_id: str, **_: Any) -> None:
         ledger.end(task_id)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.exceptions import WorkerTerminate
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from redis.exceptions import RedisError
@@ -18,7 +16,7 @@ from redis.exceptions import RedisError
 from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
 from mlq.broker.leases import Leases
-from mlq.consumer import backend, bodies, plain, strategy, transport
+from mlq.consumer import backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.announcing import Announcing
 from mlq.consumer.answering import Answering
 from mlq.consumer.delivery import Delivery
@@ -116,11 +114,16 @@ class Engine:
         """
         self._activity = activity
         self._outcomes = outcomes
-        bodies.mark_ends(app, self.ledger)
+        self._app = app
+        bodies.follow(self.ledger)
         self._delivery.begin(app, activity.count_task)
         self._leases.register(self._wid)
         for thread in (self._lease, self._answering, self._announcing):
             thread.start()
+
+    def mark_tasks(self) -> None:
+        """Follow the ends of all tasks that the app knows by now. Celery's tracers are built later, from these."""
+        bodies.mark_ends(self._app, self.ledger)
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. A new connection finds claims, stage and threads as they are."""
@@ -131,7 +134,7 @@ class Engine:
         if unrun:
             self._aside.give_back(unrun)
         if not self._intake.is_alive():
-            self._let_go_at_once_on_sigquit()
+            pool.let_go_on_sigquit(lambda: self._computing)
             self._intake.start()
         self._ring()
 
@@ -169,8 +172,7 @@ class Engine:
         if completion is None:
             return
         if requeue:
-            self.claims.release(completion.claim, "tail")
-            self.ledger.drop([completion.claim])
+            self._aside.give_back([completion.claim], to="tail")
         else:
             self._aside.bury(Malformed(completion.claim, "rejected", "its task rejected it"))
 
@@ -185,13 +187,18 @@ class Engine:
         self._drain_bell()
         if self.fenced or self._intake.broken:
             code = FENCED if self.fenced else EX_FAILURE
-            setattr(state, "should_terminate", code)  # noqa: B010 (the stubs know None alone)
+            # Not should_terminate: Celery would terminate, and then exit with 0.
+            setattr(state, "should_stop", code)  # noqa: B010 (the stubs know None alone)
             return
         batch = self._intake.take()
         if batch is None:
             return
         try:
             self._run(batch)
+        except (RedisError, OSError) as exc:
+            # What has not ended yet is handed out again; what has, and is not recorded yet, ends only once.
+            log.warning("a batch was interrupted: %s", exc)
+            self.ledger.drop([m.claim for m in batch.messages])
         finally:
             self._intake.allow()
 
@@ -266,21 +273,30 @@ class Engine:
         And not where the batch was not full: then nothing was left behind it.
         """
         self._flush(behind=True)
+        together = self._urgent(more_urgent)
+        # Afterwards, or the intake could stage what is more urgent, and we run what came behind it.
         if stages and left <= self._model.max_batch_size:
             self._intake.allow()
+        return together
+
+    def _urgent(self, more_urgent: Sequence[str]) -> Sequence[Rows]:
+        """Take what waits on more urgent queues, but do not ask all the time."""
         now = time.monotonic()
         if not more_urgent or now - self._looked_at < _URGENT_EVERY_S:
             return ()
         if any(self._shares.is_owed(q) for q in self._queues if q not in more_urgent):
             return ()  # it is the less urgent ones' turn: that is what a share is
         self._looked_at = now
+        found: Sequence[Message] = ()
         try:
-            together, alone = self._split(self._intake.urgent(more_urgent))
+            found = self._intake.urgent(more_urgent)
+            together, alone = self._split(found)
+            for message in alone:
+                self._alone(message)
         except (RedisError, OSError) as exc:
-            log.warning("cannot look for urgent work: %s", exc)
+            log.warning("urgent work has to wait: %s", exc)
+            self.ledger.drop([m.claim for m in found])
             return ()
-        for message in alone:
-            self._alone(message)
         return together
 
     def _more_urgent(self, batch: Batch) -> tuple[str, ...]:
@@ -331,15 +347,3 @@ class Engine:
             os.eventfd_read(self._bell)
         except BlockingIOError:
             return
-
-    def _let_go_at_once_on_sigquit(self) -> None:
-        """Leave a forward of ours in the middle, as SoloPool leaves a task of Celery's."""
-        stock = signal.getsignal(signal.SIGQUIT)
-
-        def let_go(number: int, frame: Any) -> None:
-            if self._computing:
-                raise WorkerTerminate(0)
-            if callable(stock):
-                stock(number, frame)
-
-        signal.signal(signal.SIGQUIT, let_go)

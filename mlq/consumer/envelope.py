@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
+import reprlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -20,6 +21,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 """A task id becomes part of a key, a log line and a table: nothing else may be in it."""
 
 _JSON: Final = "application/json"
+_LIMITS: Final = 2
 _PARTS: Final = 3
 """A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
 
@@ -75,6 +77,7 @@ def decode(claim: Claim) -> Message | Malformed:
         task_id = _task_id(headers)
         _properties(payload)
         args, kwargs, embed = _body(payload)
+        _numbers(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed)
         message.eta  # noqa: B018 (raises if it is no time)
     except _Refused as exc:
@@ -116,6 +119,17 @@ def _task(headers: dict[str, Any]) -> str:
     return task
 
 
+def _numbers(headers: dict[str, Any]) -> None:
+    """Check the headers with which Celery, or we, calculate."""
+    retries, limits = headers.get("retries"), headers.get("timelimit")
+    if not isinstance(retries, int | None):
+        raise _Refused(f"retries is {_kind(retries)}, not a whole number")
+    if limits is not None and not (
+        isinstance(limits, list) and len(limits) == _LIMITS and all(isinstance(n, int | float | None) for n in limits)
+    ):
+        raise _Refused(f"timelimit is {_shown(limits)}, not a pair of seconds")
+
+
 def _properties(payload: dict[str, Any]) -> None:
     """Check what kombu reads of a message before any task is looked at."""
     properties = payload.get("properties")
@@ -126,19 +140,23 @@ def _properties(payload: dict[str, Any]) -> None:
     if not isinstance(properties.get("delivery_tag"), str):
         raise _Refused("properties have no delivery_tag")
     if payload.get("content-type") != _JSON:
-        raise _Refused(f"the content type is {payload.get('content-type')!r}; only {_JSON} is accepted")
+        raise _Refused(f"the content type is {_shown(payload.get('content-type'))}; only {_JSON} is accepted")
+    if not isinstance(payload.get("content-encoding"), str | None):
+        raise _Refused(f"the content encoding is {_kind(payload['content-encoding'])}, not a text")
 
 
 def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     body, encoding = payload.get("body"), payload["properties"].get("body_encoding")
     if not isinstance(body, str):
         raise _Refused(f"the body is {_kind(body)}, not a text")
-    if encoding not in {"base64", None}:
-        raise _Refused(f"the body's encoding {encoding!r} is unknown")
+    if encoding not in ("base64", None):
+        raise _Refused(f"the body's encoding {_shown(encoding)} is unknown")
     try:
-        parts = _json(binascii.a2b_base64(body) if encoding else body.encode())
-    except binascii.Error as exc:
+        text = binascii.a2b_base64(body) if encoding else body.encode()
+    except ValueError as exc:  # binascii.Error is one; what is no ASCII, or half a character, is another
         raise _Refused(f"the body is not base64: {exc}") from None
+    try:
+        parts = _json(text)
     except (ValueError, RecursionError) as exc:
         raise _Refused(f"the body is not JSON: {exc}") from None
     if not isinstance(parts, list) or len(parts) != _PARTS:
@@ -160,9 +178,14 @@ def _json(text: bytes) -> Any:
 def _moment(eta: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(eta.replace("Z", "+00:00"))
-    except (AttributeError, ValueError):
-        raise _Refused(f"eta {eta!r} is not a time") from None
+    except (AttributeError, TypeError, ValueError):
+        raise _Refused(f"eta {_shown(eta)} is not a time") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _shown(value: Any) -> str:
+    """Quote what a message says of itself: it may be a megabyte, and hold anything."""
+    return reprlib.repr(value)
 
 
 def _kind(value: Any) -> str:

@@ -101,7 +101,7 @@ class Intake(threading.Thread):
         Raises redis.RedisError.
         """
         got = self._claim(queues)
-        return tuple(self._usable(got.claims)) if isinstance(got, Taken) else ()
+        return self._sorted(got.claims) if isinstance(got, Taken) else ()
 
     def end(self) -> None:
         """Claim nothing more. When this returns no claim is under way, and none will be."""
@@ -149,7 +149,7 @@ class Intake(threading.Thread):
         holding = self._ledger.holding
         match self._claim(self._order()):
             case Taken(claims):
-                self._stage(Batch(tuple(self._usable(claims))))
+                self._stage(Batch(self._sorted(claims)))
             case Nothing(watch) if not holding:
                 self._doorbell.wait(watch=watch, seconds=min(LOOK_EVERY_S, self._aside.next_due_s()))
             case Nothing():
@@ -182,6 +182,17 @@ class Intake(threading.Thread):
         with self._changed:
             self._staged = batch
         self._wake()
+
+    def _sorted(self, claims: Sequence[Claim]) -> tuple[Message, ...]:
+        """Give what is to be run; if Redis fails meanwhile, forget all of it.
+
+        It is still filed under this worker, and handed out again as soon as nobody here claims to hold it.
+        """
+        try:
+            return tuple(self._usable(claims))
+        except BaseException:
+            self._ledger.drop(claims)
+            raise
 
     def _usable(self, claims: Sequence[Claim]) -> Iterator[Message]:
         """Decode; set aside what cannot or must not run now, and give back what is more than a batch."""

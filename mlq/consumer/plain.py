@@ -93,7 +93,8 @@ NO_ANSWER: Final = object()
 def success(message: Message, result: Any) -> bytes | None:
     """Write what Celery's Redis backend stores of a task that succeeded; tests hold it equal to the tracer's.
 
-    None for NO_ANSWER, and for what orjson does not write but Celery may: a whole number of more than 64 bits.
+    None for NO_ANSWER, and for what orjson does not write (a whole number of more than 64 bits, half a character):
+    Celery's own writer can, or says in the result why not.
     """
     if result is NO_ANSWER:
         return None

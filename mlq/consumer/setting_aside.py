@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
-from mlq.broker.claims import Claims
+from mlq.broker.claims import Claims, Side
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.delays import Delays
 from mlq.consumer.envelope import Malformed, Message
@@ -29,7 +30,11 @@ log = logging.getLogger("mlq.dead")
 
 
 class SettingAside:
-    """Moves claims to where they belong instead: the dead letters, the delay list, their queue."""
+    """Moves claims to where they belong instead: the dead letters, the delay list, their queue.
+
+    Each method raises redis.RedisError when it cannot. The claim leaves the ledger in any case: what is still filed
+    under this worker is then handed out again, instead of being held by nobody for as long as the worker lives.
+    """
 
     def __init__(
         self,
@@ -57,20 +62,27 @@ class SettingAside:
             malformed.task_id, failure_of(malformed.reason, malformed.why)
         )
         circumstances = {"reason": malformed.reason, "why": malformed.why, "worker": self._wid}
-        self._letters.bury(self._wid, malformed.claim, circumstances, failure or None)
-        self._ledger.drop([malformed.claim])
+        with self._dropped([malformed.claim]):
+            self._letters.bury(self._wid, malformed.claim, circumstances, failure or None)
 
     def delay(self, message: Message, seconds: float) -> None:
         """Move a message to the delay list until its time, on the server's clock."""
-        now_s, now_us = self._redis.time()
-        until_ms = int(1000 * (now_s + seconds)) + now_us // 1000
-        self._delays.delay(self._wid, message.claim, until_ms)
-        self._ledger.drop([message.claim])
+        with self._dropped([message.claim]):
+            now_s, now_us = self._redis.time()
+            until_ms = int(1000 * (now_s + seconds)) + now_us // 1000
+            self._delays.delay(self._wid, message.claim, until_ms)
 
-    def give_back(self, claims: Sequence[Claim]) -> None:
-        """Put claims back where the next worker takes them."""
-        self._claims.release_many(claims, "head")
-        self._ledger.drop(claims)
+    def give_back(self, claims: Sequence[Claim], to: Side = "head") -> None:
+        """Put claims back on their queues: at the head, where the next worker takes them, unless told otherwise."""
+        with self._dropped(claims):
+            self._claims.release_many(claims, to)
+
+    @contextmanager
+    def _dropped(self, claims: Collection[Claim]) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._ledger.drop(claims)
 
     def move_due(self) -> None:
         """Put delayed messages back whose time has come, once in a while: any worker may be the one that does."""

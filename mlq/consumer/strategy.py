@@ -70,12 +70,16 @@ def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
     shares: list[tuple[_Progress[M], int]] = []
     room = model.max_batch_size
     for progress in line:
-        share = min(progress.left, room)
-        if share == 0:
+        if not room:
             break
+        share = min(progress.left, room)
+        if share == 0:  # it has no rows, and so needs no room
+            continue
         shares.append((progress, share))
         room -= share
     parts = [p.message.rows[len(p.answers) : len(p.answers) + share] for p, share in shares]
+    if not parts:
+        return
     # A part that fills the forward alone stays as it is: packed rows are one array, and need not be taken apart.
     rows = parts[0] if len(parts) == 1 else [row for part in parts for row in part]
     try:

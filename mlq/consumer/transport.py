@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar, Protocol
 
 from kombu import transport as kombu_transport
 from kombu.transport import redis
 from kombu.utils.json import dumps
+from redis.exceptions import OutOfMemoryError
 
 from mlq.broker.completion import Successor
+
+log = logging.getLogger("mlq.transport")
 
 
 class Keeper(Protocol):
@@ -39,6 +43,13 @@ class _QoS(redis.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 (kombu's signature)
         keeper_of(self.channel).reject(delivery_tag, requeue=requeue)
 
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Leave stock workers' messages where they are while memory is full: the lock could not be written."""
+        try:
+            super().restore_visible(*args, **kwargs)
+        except OutOfMemoryError as exc:
+            log.warning("what stock workers left is not restored: %s", exc)
+
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Nothing to restore: a claim outlives its connection, and the keeper gives back what it holds at the end."""
 
@@ -55,6 +66,16 @@ class _Claiming:
 
     keeper: ClassVar[Keeper]
     QoS = _QoS
+
+    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
+        """Bind, or go on without while memory is full: else a worker could not connect that would make room.
+
+        We claim by the names of the queues, and clients declare what they publish to.
+        """
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+        except OutOfMemoryError as exc:
+            log.warning("queue %s is not bound: %s", queue, exc)
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
         """Publish, unless what is published follows from a task that ends: then it goes out with its end."""

@@ -105,5 +105,11 @@ class Recovery(threading.Thread):
         key, keep_s = place
         why = f"its worker died {MAX_CRASHES} times while it ran; dead letter {letter_id}"
         result = {"exc_type": "WorkerLostError", "exc_message": [why], "exc_module": "billiard.exceptions"}
-        meta: dict[str, Any] = {"status": "FAILURE", "result": result, "traceback": None, "children": [], "task_id": task_id}
+        meta: dict[str, Any] = {
+            "status": "FAILURE",
+            "result": result,
+            "traceback": None,
+            "children": [],
+            "task_id": task_id,
+        }
         letters.answer(letter_id, Answer(key, orjson.dumps(meta), keep_s))

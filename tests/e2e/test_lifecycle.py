@@ -184,4 +184,5 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter(house: Any, clie
     assert [task.get(timeout=60)["row"] for task in innocent] == list(range(20))
     with pytest.raises(Exception, match="its worker died 3 times"):
         pill.get(timeout=60)
-    assert client.backend.client.zcard("mlq:dead") == 1
+    backend: Any = client.backend
+    assert backend.client.zcard("mlq:dead") == 1
