@@ -1,15 +1,222 @@
-"""Real servers for tests: private, started here, stopped by pid."""
+"""What all tests share: private servers, real workers, `mlq` as a user runs it; started here, ended by pid."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded
+
+MLQ = str(Path(sys.executable).with_name("mlq"))
+DEADLINE_S = 60.0
+
+MODEL = '''
+"""A model without torch. A row is a command: what to answer, or what to do first."""
+import os, time
+
+class Model:
+    max_batch_size = 4
+
+    def setup(self, device):
+        self.device = device
+
+    def predict(self, rows):
+        return [self.answer(row) for row in rows]
+
+    def answer(self, row):
+        log = os.environ.get("MODEL_LOG")
+        if log:  # O_APPEND: what really ran, whatever anybody recorded
+            with open(log, "a") as file:
+                file.write(f"start {row} {os.getpid()}\\n")
+        if isinstance(row, dict):
+            if "sleep" in row:
+                time.sleep(row["sleep"])
+            if "wait_for" in row:
+                while not os.path.exists(row["wait_for"]):
+                    time.sleep(0.01)
+            if "fail" in row:
+                raise ValueError(row["fail"])
+        return {"row": row, "pid": os.getpid(), "device": self.device}
+'''
+
+
+class Running:
+    """An `mlq` command in the background, whose lines on stderr can be waited for."""
+
+    def __init__(self, argv: Sequence[str], environment: dict[str, str], cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            [MLQ, *argv], env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._grew = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._grew:
+                self.lines.append(line.rstrip("\n"))
+                self._grew.notify_all()
+        with self._grew:
+            self._grew.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until so many lines hold a text."""
+        with self._grew:
+            there = self._grew.wait_for(lambda: sum(text in line for line in self.lines) >= times, DEADLINE_S)
+        assert there, f"{text!r} did not come {times} times:\n" + "\n".join(self.lines)
+
+    def pids(self) -> dict[str, int]:
+        """Give the latest process id of each worker, from the lines that say so."""
+        said = [line for line in self.lines if "(pid " in line and " starting on " in line]
+        return {line.split(" |")[0].strip(): int(line.rpartition("(pid ")[2].rstrip(")")) for line in said}
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and give the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end, and give the exit code."""
+        code = self.process.wait(DEADLINE_S)
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Read what is left of an ended process, and close its pipes."""
+        self._reader.join(DEADLINE_S)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@dataclass
+class House:
+    """One user's world: a state directory, a working directory, an environment."""
+
+    directory: Path
+    environment: dict[str, str]
+
+    @property
+    def state(self) -> Path:
+        """Where mlq keeps its state here."""
+        return Path(self.environment["XDG_STATE_HOME"]) / "mlq"
+
+    @property
+    def broker_url(self) -> str:
+        """The embedded broker's URL."""
+        running = embedded.find(self.state)
+        assert running is not None
+        return running.url
+
+    def run(self, *argv: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002 (subprocess's word)
+        """Run a command to its end."""
+        return subprocess.run(
+            [MLQ, *argv],
+            env=self.environment,
+            cwd=self.directory,
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+
+    def json(self, *argv: str) -> Any:
+        """Run a command that answers in JSON."""
+        done = self.run(*argv, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write a file: text as it is, everything else as JSON."""
+        path = self.directory / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until something holds that no event tells of."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {DEADLINE_S:g} s: {what}"
+            time.sleep(0.02)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def house(state: Path) -> House:
+    """Make a user's world, with a model that needs no torch in serve.py."""
+    work = state / "work"
+    work.mkdir()
+    (work / "serve.py").write_text(MODEL)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_"))}
+    environment = {
+        **inherited,
+        "XDG_STATE_HOME": str(state),
+        "XDG_CONFIG_HOME": str(state / "config"),
+        "MODEL_LOG": str(work / "model.log"),
+    }
+    return House(work, environment)
+
+
+@pytest.fixture
+def start(house: House) -> Iterator[Start]:
+    """Start `mlq worker start …` and wait until its workers are ready; they end with the test."""
+    started: list[Running] = []
+
+    def begin(*argv: str, model: str = "serve.py:Model", ready: int = 1, **environment: str) -> Running:
+        command = ["worker", "start", *argv, "--model", model]
+        running = Running(command, {**house.environment, **environment}, house.directory)
+        started.append(running)
+        running.wait_for("ready after", times=ready)
+        return running
+
+    yield begin
+    for running in reversed(started):
+        if running.process.poll() is None:
+            running.process.terminate()
+            try:
+                running.process.wait(10)
+            except subprocess.TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+        running.close()
+
+
+@pytest.fixture
+def broker(house: House) -> Iterator[str]:
+    """Run the embedded broker from here, so that it outlives the workers of the test."""
+    with embedded.running(house.state) as url:
+        yield url
+
+
+@pytest.fixture
+def client(broker: str) -> Iterator[Celery]:
+    """Make a stock Celery client that knows nothing of mlq but its broker's address."""
+    app = Celery("stranger", broker=broker, backend=broker, set_as_current=False)
+    yield app
+    backend: Any = app.backend
+    consumer = backend.result_consumer
+    consumer.cancel_for = lambda *_: None  # results are collected later than their server: 20 s of retries each
+    consumer.stop()
+    app.close()
 
 
 @pytest.fixture

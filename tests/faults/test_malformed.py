@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import pickle
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +14,6 @@ from celery import Celery
 from redis import Redis
 
 from mlq.broker.dead_letters import DeadLetter, DeadLetters
-
-# The worlds of tests/e2e: fixtures are found by the names that a module gives them.
-_spec = importlib.util.spec_from_file_location("e2e_conftest", Path(__file__).parents[1] / "e2e" / "conftest.py")
-assert _spec is not None
-assert _spec.loader is not None
-_e2e = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _e2e  # dataclasses look their module up
-_spec.loader.exec_module(_e2e)
-house, start, broker, client = _e2e.house, _e2e.start, _e2e.broker, _e2e.client
 
 Start = Callable[..., Any]
 Change = Callable[[dict[str, Any]], Any]
