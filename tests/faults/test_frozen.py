@@ -1,26 +1,93 @@
-"""A worker that is frozen while it is idle holds nothing, so nothing is lost with it."""
+"""Processes that stand still: a worker, and the server itself."""
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+import time
 
-from celery import Celery
+import pytest
+
+from benchmarks.faultkit import World, stand_still, until
+from mlq.broker import embedded
 
 
-def test_a_message_that_arrives_while_its_only_worker_is_frozen_is_not_lost_ten_of_ten(
-    client: Celery, start: Any
+@pytest.mark.timeout(180)
+def test_a_message_that_arrives_while_its_only_worker_is_frozen_is_not_lost(world: World) -> None:
+    """Stock Celery loses ten of ten: BRPOP hands it to a socket that nobody reads (celery-on-redis.md, 5)."""
+    for _ in range(10):
+        worker = world.start("frozen")
+        worker.wait_ready()
+        until(lambda: bool(world.redis.hlen("mlq:watches")), "the worker is idle, and watches")
+        worker.freeze()
+        world.send()
+        worker.kill()
+        replacement = world.start("replacement")
+        world.answered(30)
+        assert replacement.stop() == 0
+    world.check()
+    assert sum(world.starts().values()) == 10
+
+
+def test_a_message_that_arrives_while_the_watcher_is_frozen_is_answered_by_another(world: World) -> None:
+    """The watcher alone is rung; the others look each second, and take its role when it runs out."""
+    watcher, other = world.start("watcher"), world.start("other")
+    for worker in (watcher, other):
+        worker.wait_ready()
+    until(lambda: bool(world.redis.hlen("mlq:watches")), "somebody watches")
+    if b":other:" in next(iter(world.redis.hgetall("mlq:watches").values())):
+        watcher, other = other, watcher
+    watcher.freeze()
+    task = world.send()
+    world.answered(10)
+    assert world.result(task)["pid"] == other.pid
+    watcher.kill()
+    assert other.stop() == 0
+    world.check()
+
+
+def test_a_frozen_worker_that_was_taken_for_dead_can_record_nothing(world: World) -> None:
+    """Its message runs elsewhere; what it says when it wakes is void, and it ends to be replaced."""
+    gate = world.directory / "gate"
+    zombie = world.start("zombie")
+    zombie.wait_ready()
+    task = world.send({"gate": str(gate)})
+    until(lambda: world.has_begun(task), "the message runs")
+    zombie.freeze()
+    heir = world.start("heir")
+    until(lambda: world.starts()[task] == 2, "it runs again elsewhere", 30, world.whereabouts)
+    gate.touch()
+    world.answered()
+    zombie.thaw()
+    assert zombie.process.wait(30) == 76
+    assert world.result(task)["pid"] == heir.pid
+    assert heir.stop() == 0
+    world.check()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seconds", [2, 8])
+def test_a_server_that_stands_still_for_a_while_costs_nothing_but_time(
+    world: World, faulty: embedded.Server, seconds: int
 ) -> None:
-    """Stock Celery loses ten of ten: BRPOP hands the message to a socket that nobody reads.
-
-    Each worker is killed before it was healthy for long, so a new fleet takes the place of each.
-    """
-    for number in range(10):
-        workers = start("--cpus", "1", ready=1)
-        (pid,) = workers.pids().values()
-        os.kill(pid, signal.SIGSTOP)
-        task = client.send_task("mlq.predict", [number], queue="realtime")
-        os.kill(pid, signal.SIGKILL)
-        assert task.get(timeout=60)["row"] == number
-        workers.end()
+    """Every lease has run out when it goes on. Nobody is dead, so nobody may be taken for dead."""
+    workers = [world.start(name) for name in ("a", "b", "c")]
+    for worker in workers:
+        worker.wait_ready()
+    for _ in range(400):
+        world.send({"sleep": 0.005})
+    until(lambda: len(world.starts()) > 40, "the workers are under load")
+    assert faulty.pid is not None
+    os.kill(faulty.pid, signal.SIGSTOP)
+    try:
+        stand_still(faulty.pid)
+        time.sleep(seconds)  # the fault itself: so long it stands still
+    finally:
+        os.kill(faulty.pid, signal.SIGCONT)
+    world.answered()
+    later = world.send()
+    world.answered()
+    assert world.starts()[later] == 1
+    assert all(worker.lives for worker in workers), world.whereabouts()
+    assert {worker.stop() for worker in workers} == {0}
+    world.check()

@@ -1,0 +1,78 @@
+"""A server whose memory is full: nothing can be added, so what is there must be worked off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.faultkit import World, until
+
+FULL = 16 * 2**20
+LONG_MS = 13_000
+"""Longer than every timer of kombu's and Celery's, each of which may try to write something."""
+
+
+@contextmanager
+def full_memory(world: World) -> Iterator[None]:
+    """Fill the server to its brim and over it with a key of somebody else's, which then goes."""
+    world.redis.set("filler", b"x" * 2 * FULL)
+    world.redis.config_set("maxmemory", FULL)
+    yield
+    world.redis.config_set("maxmemory", 0)
+    world.redis.delete("filler")
+
+
+def submit(world: World) -> subprocess.CompletedProcess[str]:
+    """Run `mlq submit` as a user does."""
+    rows = world.directory / "rows.json"
+    rows.write_text('[{"id": "1"}, {"id": "2"}]')
+    command = [str(Path(sys.executable).with_name("mlq")), "submit", str(rows)]
+    return subprocess.run(
+        command, env=world.environment, cwd=world.directory, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_workers_work_off_a_full_server_while_submit_is_refused(world: World) -> None:
+    """A stock worker exits at its next write, even an acknowledgement, and its result is lost."""
+    workers = [world.start(name) for name in ("a", "b")]
+    for worker in workers:
+        worker.wait_ready()
+    gate = world.directory / "gate"
+    for _ in range(300):
+        world.send({"gate": str(gate)})
+    until(lambda: len(world.starts()) >= 2, "both are at work")
+    with full_memory(world):
+        gate.touch()
+        world.answered()
+        refused = submit(world)
+        before = world.leases()
+        until(
+            lambda: all(at > before[wid] + LONG_MS for wid, at in world.leases().items()),
+            "the leases were renewed for several times their length",
+            why_not=world.whereabouts,
+        )
+        assert world.leases().keys() == before.keys()
+    assert refused.returncode == 4, refused.stderr
+    assert "its memory is full" in refused.stderr
+    assert refused.stderr.count("refuses") == 1, "one sentence, and nothing of what was to be stored"
+    assert "HSET" not in refused.stderr
+    assert submit(world).returncode == 0
+    until(lambda: not world.left(), "what is submitted later is worked off, too", why_not=world.whereabouts)
+    assert {worker.stop() for worker in workers} == {0}
+    answered = {task_id: n for (task_id, _), n in world.recorded().items()}
+    assert {i: answered.get(i) for i in world.sent} == dict.fromkeys(world.sent, 1)
+
+
+def test_a_worker_that_starts_while_memory_is_full_works_off_the_queue(world: World) -> None:
+    """Else the last worker to die would leave a server that nobody can empty."""
+    tasks = [world.send() for _ in range(20)]
+    with full_memory(world):
+        worker = world.start("late")
+        world.answered(30)
+        assert worker.lives
+    assert {world.result(task)["pid"] for task in tasks} == {worker.pid}
+    assert worker.stop() == 0
+    world.check()
