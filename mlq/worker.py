@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 DEVICE_LOST: Final = 70
 """Exit code of a worker whose device must not be used again by this process (sysexits' EX_SOFTWARE)."""
 
+_EVENT_EVERY_S: Final = 10.0
+"""Between two of Celery's heartbeat events, which are for monitors; they tell these how long to wait for the next."""
+
 log = logging.getLogger("mlq.worker")
 
 
@@ -217,6 +220,7 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
         queues=list(queues(settings)),
         without_mingle=True,  # a second of start-up to learn revokes that live in memory only
         without_gossip=True,
+        heartbeat_interval=_EVENT_EVERY_S,
         loglevel="INFO",
         quiet=True,
     )

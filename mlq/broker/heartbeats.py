@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq import keys
+from mlq.broker.script import Script
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -18,6 +19,8 @@ REMEMBERED_S: Final = 60
 
 SILENT_S: Final = 6
 """Three beats missed."""
+
+_beat: Final = Script("beat")
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,8 @@ class Heartbeat:
 
 
 def beat(client: Redis, heartbeat: Heartbeat) -> None:
-    """Say that a worker is alive, for REMEMBERED_S.
-
-    The set is written with every beat: a reader may have just removed the name, having seen the key expire.
-    """
-    with client.pipeline(transaction=False) as pipe:
-        pipe.set(keys.heartbeat(heartbeat.id), heartbeat.encode(), ex=REMEMBERED_S)
-        pipe.sadd(keys.WORKERS, heartbeat.id)
-        pipe.execute()
+    """Say that a worker is alive, for REMEMBERED_S; also where memory is full, which is when somebody looks."""
+    _beat(client, [keys.heartbeat(heartbeat.id), keys.WORKERS], [heartbeat.id, heartbeat.encode(), REMEMBERED_S])
 
 
 def farewell(client: Redis, worker_id: str) -> None:

@@ -19,7 +19,6 @@ LEASE_MS: Final = 3000
 
 _register: Final = Script("register")
 _renew: Final = Script("renew")
-_expired: Final = Script("expired")
 _reap: Final = Script("reap")
 
 
@@ -40,6 +39,15 @@ class Reaped:
 
     released: int
     buried: str | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Whose work is void, whose lease has run out (with its deadline), and whether a delayed message is due."""
+
+    fenced: frozenset[str]
+    expired: dict[str, int]
+    due: bool
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,17 @@ class Leases:
 
     def renew(self, wids: Collection[str]) -> frozenset[str]:
         """Renew, and tell who is fenced: their work is void, and they must be killed."""
-        fenced = _renew(self._redis, [keys.LEASES], [self._lease_ms, *wids])
-        return frozenset(wid.decode() for wid in fenced)
+        return self.look(wids).fenced
 
     def expired(self) -> dict[str, int]:
         """Look for leases that have run out: worker and deadline."""
-        flat = _expired(self._redis, [keys.LEASES], [])
-        return {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
+        return self.look(()).expired
+
+    def look(self, wids: Collection[str]) -> Look:
+        """Renew, and look for others' leases that have run out and for delayed messages, in one request."""
+        fenced, flat, due = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self._lease_ms, *wids])
+        expired = {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
+        return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due))
 
     def reap(self, wid: str, *, to: Side, crash: Crash | None = None) -> Reaped | AlreadyReaped:
         """Fence a worker whose end the caller has seen (waitpid), and give back what it held.

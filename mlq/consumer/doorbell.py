@@ -2,7 +2,7 @@
 
 One idle worker of those that serve the same queues watches them: Redis pushes an invalidation over its tracking
 connection when one of their keys changes, whoever published. The others wait at a bell that carries no data.
-Both may fail to ring; every worker looks by itself each second, too.
+Both may fail to ring; every worker looks by itself every few seconds, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from mlq import keys
 if TYPE_CHECKING:
     from redis import Redis
 
-LOOK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 3.0
+"""How long a ring that was lost delays a message, and how often each idle worker costs the server two requests."""
+
+_OF_TIMEOUT: Final = 0.75
+"""A wait must end before the socket's time-out does: a server that says nothing for that long is away."""
+
 _POLL_S: Final = 0.02
 """Where tracking is refused (a proxy, an ACL), the watcher asks this often instead."""
 
@@ -29,6 +34,8 @@ class Doorbell:
 
     def __init__(self, redis: Redis, watched: Sequence[str], bell: str) -> None:
         self._redis = redis
+        timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
+        self._longest_s = LOOK_EVERY_S if timeout is None else _OF_TIMEOUT * timeout
         self._lists = [key for key in watched if key != keys.PAUSED]
         self._bell = bell
         self._tracking: Any = None  # redis-py's Connection, most of which is not typed
@@ -39,6 +46,7 @@ class Doorbell:
 
         Raises redis.RedisError when the server is away.
         """
+        seconds = min(seconds, self._longest_s)
         if not watch:
             self._redis.brpop([self._bell], timeout=seconds)
         elif self._refused:
@@ -62,9 +70,10 @@ class Doorbell:
 
         try:
             connection = self._tracking or self._connect()
-            # The lists come last: a push that is read before a reply is taken for older than it.
-            self._ask(connection, "EXISTS", keys.PAUSED)
-            if not self._ask(connection, "EXISTS", *self._lists):
+            # A paused queue may be all that is there. The lists then come last: a push that is read before a reply
+            # is taken for older than it.
+            found = self._ask(connection, "EXISTS", *self._lists, keys.PAUSED)
+            if not found or not self._ask(connection, "EXISTS", *self._lists):
                 self._listen(connection, seconds)
         except ResponseError as exc:
             log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)

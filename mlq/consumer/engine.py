@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
+from mlq.broker.delays import Delays
 from mlq.broker.leases import Leases
 from mlq.consumer import backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.announcing import Announcing
@@ -83,7 +84,7 @@ class Engine:
         self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
         self._answering = Answering(self.claims, self.ledger)
         self._announcing = Announcing(self._announce)
-        self._lease = LeaseThread(self._leases, wid, lost=self._fenced)
+        self._lease = LeaseThread(self._leases, wid, lost=self._fenced, due=Delays(redis).due)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
         room = Room(rows=model.max_batch_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -30,6 +30,7 @@ class LeaseThread(threading.Thread):
         wid: str,
         lost: Callable[[], None],
         *,
+        due: Callable[[], object],
         lease_ms: int = LEASE_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -37,6 +38,7 @@ class LeaseThread(threading.Thread):
         self._leases = leases
         self._wid = wid
         self._lost = lost
+        self._due = due
         self._every_s = lease_ms / 1000 / RENEWALS_IN_A_LEASE
         self._silence = Silence(1.5 * self._every_s)
         self._clock = clock
@@ -46,11 +48,14 @@ class LeaseThread(threading.Thread):
         """Renew and look, until `end` or until the lease is another's to give back."""
         while not self._ended.wait(self._every_s):
             try:
-                if self._wid in self._leases.renew([self._wid]):
+                look = self._leases.look([self._wid])
+                if self._wid in look.fenced:
                     log.error("this worker was taken for dead: what it holds runs elsewhere")
                     self._lost()
                     return
-                self._reap()
+                self._reap(look.expired)
+                if look.due:
+                    self._due()
             except (RedisError, OSError) as exc:
                 log.warning("the lease cannot be renewed: %s", exc)
 
@@ -58,7 +63,7 @@ class LeaseThread(threading.Thread):
         """Stop renewing."""
         self._ended.set()
 
-    def _reap(self) -> None:
-        for wid, deadline in self._silence.confirm(self._leases.expired(), self._clock()):
+    def _reap(self, expired: Mapping[str, int]) -> None:
+        for wid, deadline in self._silence.confirm(expired, self._clock()):
             reaped = self._leases.reap_expired(wid, deadline)
             log.warning("worker %s fell silent: %s", wid, reaped, extra={"action": "reaped"})

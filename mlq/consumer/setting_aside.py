@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,8 +21,6 @@ from mlq.consumer.ledger import Ledger
 
 if TYPE_CHECKING:
     from redis import Redis
-
-_LOOK_FOR_DUE_S: Final = 1.0
 
 MakeAnswer = Callable[[str, dict[str, Any]], Answer | None]
 """Makes what the result store keeps of a task (its id, and Celery's fields), or None where nothing is kept."""
@@ -71,6 +70,7 @@ class SettingAside:
             now_s, now_us = self._redis.time()
             until_ms = int(1000 * (now_s + seconds)) + now_us // 1000
             self._delays.delay(self._wid, message.claim, until_ms)
+        self._look_at = min(self._look_at, self._clock() + seconds)
 
     def give_back(self, claims: Sequence[Claim], to: Side = "head") -> None:
         """Put claims back on their queues: at the head, where the next worker takes them, unless told otherwise."""
@@ -85,12 +85,14 @@ class SettingAside:
             self._ledger.drop(claims)
 
     def move_due(self) -> None:
-        """Put delayed messages back whose time has come, once in a while: any worker may be the one that does."""
+        """Put delayed messages back whose time has come, if any did of which this worker knows.
+
+        Whoever delays a message looks in time; what one leaves behind that dies or is busy is seen with the leases.
+        """
         if self._clock() < self._look_at:
             return
         next_in_ms = self._delays.due().next_in_ms
-        wait_s = _LOOK_FOR_DUE_S if next_in_ms is None else min(_LOOK_FOR_DUE_S, next_in_ms / 1000)
-        self._look_at = self._clock() + wait_s
+        self._look_at = self._clock() + (math.inf if next_in_ms is None else next_in_ms / 1000)
 
     def next_due_s(self) -> float:
         """Give the seconds until `move_due` is worth calling."""

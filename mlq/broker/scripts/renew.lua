@@ -1,14 +1,17 @@
--- Renew leases.   KEYS: leases   ARGV: lease_ms, wids
--- Replies the wids that have none any more: fenced, and never to be revived, for their claims are others' now.
+-- Renew leases, and look for what has run out meanwhile, by the server's clock.
+-- KEYS: leases delays   ARGV: lease_ms, wids
+-- Replies {wids, {wid, deadline, ...}, due}: those that have no lease any more (fenced, and never to be revived,
+-- for their claims are others' now), those whose lease has run out, and how many delayed messages are due.
 -- with: clock
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
-local deadline, fenced = now_ms() + ARGV[1], {}
+local now, fenced = now_ms(), {}
 for i = 2, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
-    redis.call('ZADD', KEYS[1], 'XX', deadline, ARGV[i])
+    redis.call('ZADD', KEYS[1], 'XX', now + ARGV[1], ARGV[i])
   else
     fenced[#fenced + 1] = ARGV[i]
   end
 end
-return fenced
+local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'WITHSCORES')
+return { fenced, expired, redis.call('ZCOUNT', KEYS[2], '-inf', now) }
