@@ -40,10 +40,10 @@ _mlq_up() {
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
-        --share | --max-batch-size | --broker) : ;;
+        --share | --max-batch-size | --drain-timeout | --broker) : ;;
         *)
             case $current in
-                -*) _mlq_words --model --output --queues --share --max-batch-size --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --model --output --queues --share --max-batch-size --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -51,25 +51,28 @@ _mlq_up() {
 
 _mlq_worker() {
     if ((COMP_CWORD == at + 1)); then
-        _mlq_words start ls
+        _mlq_words start ls drain stop restart
         _mlq_worker_ls
         return
     fi
     case ${COMP_WORDS[at + 1]} in
         start) _mlq_worker_start ;;
+        drain) _mlq_worker_drain ;;
+        stop) _mlq_worker_stop ;;
+        restart) _mlq_worker_restart ;;
         *) _mlq_worker_ls ;;
     esac
 }
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --cpus | --share | --max-batch-size | --name | --broker) : ;;
+        --gpus | --cpus | --share | --max-batch-size | --drain-timeout | --name | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --cpus --model --output --queues --share --max-batch-size --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --cpus --model --output --queues --share --max-batch-size --drain-timeout --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -82,6 +85,45 @@ _mlq_worker_ls() {
         *)
             case $current in
                 -*) _mlq_words --watch --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker_drain() {
+    case $previous in
+        --host | --timeout | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --all --host --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names workers ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker_stop() {
+    case $previous in
+        --host | --drain-timeout | --timeout | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --all --host --drain-timeout --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names workers ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker_restart() {
+    case $previous in
+        --host | --drain-timeout | --timeout | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --all --host --rolling --drain-timeout --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names workers ;;
             esac
             ;;
     esac

@@ -11,7 +11,7 @@ function __mlq_place
     end
     switch "$words[1]"
         case worker
-            contains -- "$words[2]" start ls; or set words worker ls
+            contains -- "$words[2]" start ls drain stop restart; or set words worker ls
             echo "$words[1..2]"
         case queues
             contains -- "$words[2]" ls pause resume purge; or set words queues ls
@@ -54,6 +54,7 @@ complete -c mlq -n '__mlq_in up' -l output -x -a 'raw classify' -d 'raw: the mod
 complete -c mlq -n '__mlq_in up' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
 complete -c mlq -n '__mlq_in up' -l share -x -d 'Device time that a queue gets at least, however busy others are'
 complete -c mlq -n '__mlq_in up' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in up' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
 complete -c mlq -n '__mlq_in up' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in up' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
 complete -c mlq -n '__mlq_in up' -s v -l verbose -d 'Say more'
@@ -65,6 +66,9 @@ complete -c mlq -n '__mlq_in up' -s h -l help -d 'Show this message and exit'
 # mlq worker
 complete -c mlq -n '__mlq_after worker' -a start -d 'Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C'
 complete -c mlq -n '__mlq_after worker' -a ls -d 'Show the live workers of every host, busy ones too'
+complete -c mlq -n '__mlq_after worker' -a drain -d 'Let workers finish what they run, take no more, and end; on any host'
+complete -c mlq -n '__mlq_after worker' -a stop -d 'Drain workers, but give back to the queue what still runs after --drain-timeout (30 s); on any host'
+complete -c mlq -n '__mlq_after worker' -a restart -d 'Drain workers and start them anew, with the model file as it is now; on any host'
 
 # mlq worker start
 complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
@@ -74,6 +78,7 @@ complete -c mlq -n '__mlq_in worker start' -l output -x -a 'raw classify' -d 'ra
 complete -c mlq -n '__mlq_in worker start' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
 complete -c mlq -n '__mlq_in worker start' -l share -x -d 'Device time that a queue gets at least, however busy others are'
 complete -c mlq -n '__mlq_in worker start' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in worker start' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in worker start' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
@@ -93,6 +98,51 @@ complete -c mlq -n '__mlq_in worker ls' -s q -l quiet -d 'Say less: answers and 
 complete -c mlq -n '__mlq_in worker ls' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in worker ls' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in worker ls' -s h -l help -d 'Show this message and exit'
+
+# mlq worker drain
+complete -c mlq -n '__mlq_in worker drain' -l all -d 'All workers, of all hosts or of --host'
+complete -c mlq -n '__mlq_in worker drain' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker drain' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'
+complete -c mlq -n '__mlq_in worker drain' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in worker drain' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker drain' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker drain' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker drain' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker drain' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker drain' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker drain' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in worker drain' -a '(mlq values workers 2>/dev/null)'
+
+# mlq worker stop
+complete -c mlq -n '__mlq_in worker stop' -l all -d 'All workers, of all hosts or of --host'
+complete -c mlq -n '__mlq_in worker stop' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker stop' -l drain-timeout -x -d 'Give back what still runs after so long'
+complete -c mlq -n '__mlq_in worker stop' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'
+complete -c mlq -n '__mlq_in worker stop' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in worker stop' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker stop' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker stop' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker stop' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker stop' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker stop' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker stop' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in worker stop' -a '(mlq values workers 2>/dev/null)'
+
+# mlq worker restart
+complete -c mlq -n '__mlq_in worker restart' -l all -d 'All workers, of all hosts or of --host'
+complete -c mlq -n '__mlq_in worker restart' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker restart' -l rolling -d 'One after the other, each ready before the next'
+complete -c mlq -n '__mlq_in worker restart' -l drain-timeout -x -d 'Give back what still runs after so long'
+complete -c mlq -n '__mlq_in worker restart' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'
+complete -c mlq -n '__mlq_in worker restart' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in worker restart' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker restart' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker restart' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker restart' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker restart' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker restart' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker restart' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in worker restart' -a '(mlq values workers 2>/dev/null)'
 
 # mlq submit
 complete -c mlq -n '__mlq_in submit' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'

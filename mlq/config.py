@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from mlq import parsing
 from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
+from mlq.wire import BARE_QUEUE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +67,9 @@ class WorkerSettings:
         parsing.names, None, "modules with tasks of your own (@shared_task), imported by every worker before it serves"
     )
     max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
+    drain_timeout: float | None = _setting(
+        parsing.seconds, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,12 @@ class Settings:
     def batch_queue(self) -> str:
         """Where the rows of files go: the last queue."""
         return self.queues[-1]
+
+    @property
+    def served_queues(self) -> tuple[str, ...]:
+        """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
+        served = self.worker.queues or self.queues
+        return (*served, BARE_QUEUE) if self.default_queue in served else served
 
     def origin(self, dotted: str) -> str:
         """Name the place that decided the value of a key, in words for an error."""

@@ -58,6 +58,18 @@ class SlotTaken(MlqError):
     hint = "stop that one first, or start this set under another name with --name; `mlq worker` lists the live ones"
 
 
+class NotSupervised(MlqError):
+    """worker {name} runs without a supervisor: nobody would start it again"""
+
+    hint = "`mlq worker drain` ends it; `mlq worker start` runs workers that can be restarted"
+
+
+class WorkersNotDone(MlqError):
+    """{names} did not do as ordered"""
+
+    hint = "`mlq worker` shows their state, `mlq worker logs` on their host why"
+
+
 # 2: wrong usage
 
 
@@ -238,6 +250,13 @@ class NoSuchQueue(MlqError):
     hint = "`mlq queues` lists the configured ones: {known}"
 
 
+class NoSuchWorker(MlqError):
+    """there is no worker {name}; those that are seen: {known}"""
+
+    exit_code = 5
+    hint = "`mlq worker` lists them"
+
+
 class NoSuchJob(MlqError):
     """no job or finished task {id!r}: unknown, expired, or not answered yet"""
 
@@ -267,6 +286,13 @@ class TimedOut(MlqError):
 
     exit_code = 7
     hint = "nothing is lost: `{command}` collects the answers"
+
+
+class OrderPending(MlqError):
+    """{number} of {workers} workers have not done as ordered yet"""
+
+    exit_code = 7
+    hint = "the order stands; `mlq worker` shows how far they are"
 
 
 class Unfinished(MlqError):

@@ -21,6 +21,9 @@ def heartbeat(worker_id: str) -> str:
     return f"mlq:heartbeat:{worker_id}"
 
 
+ORDERS: Final = "mlq:orders"
+"""Hash, worker id to what an operator wants of it: permanent, an entry goes with its worker."""
+
 JOBS: Final = "mlq:jobs"
 """Zset, ids of recorded jobs by the time of their submission: permanent, trimmed with every submission."""
 

@@ -7,11 +7,12 @@ import importlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mlq import status, wire
+from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from mlq.broker.connection import Address
     from mlq.broker.heartbeats import Heartbeat
+    from mlq.broker.orders import Order
     from mlq.consumer.activity import Activity
     from mlq.consumer.engine import Engine
     from mlq.model.model import Model
@@ -85,19 +88,20 @@ def serve(settings: Settings, identity: Identity) -> int:
     from mlq.consumer.activity import Activity
     from mlq.consumer.heartbeat import HeartbeatThread
 
-    activity = Activity()
-    heart = HeartbeatThread(partial(state_store, settings), partial(_describe, settings, identity, activity))
-    activity.changed = heart.soon
-    heart.start()
+    board = Board.inherited()
+    activity = Activity(board.write if board else _nobody)
+    heart = HeartbeatThread(partial(state_store, settings), lambda: [_describe(settings, identity, activity)], _obey)
+    if board is None:
+        heart.start()
     try:
         model = _load_model(settings, identity)
-        activity.fingerprint = model.fingerprint
-        with _engine(settings, identity, model) as engine, closing(model):
+        activity.loaded(model.fingerprint)
+        with _engine(settings, identity, model, activity) as engine, closing(model):
             app = create_app(settings)
             serving = tasks.serve(app, model, activity)
             activity.connect()
             if engine is not None:
-                engine.begin(app, serving.outcomes, activity)
+                engine.begin(app, serving.outcomes, renews=board is None)
             _import_tasks(settings)
             if engine is not None:
                 engine.mark_tasks()
@@ -108,7 +112,7 @@ def serve(settings: Settings, identity: Identity) -> int:
 
 
 @contextmanager
-def _engine(settings: Settings, identity: Identity, model: Model) -> Iterator[Engine | None]:
+def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.consumer.engine import Engine
@@ -121,7 +125,13 @@ def _engine(settings: Settings, identity: Identity, model: Model) -> Iterator[En
     # A connection of the engine's own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
         engine = Engine(
-            redis_client(connection), identity.id, queues(settings), model, names, settings.worker.shares or {}
+            redis_client(connection),
+            identity.id,
+            settings.served_queues,
+            model,
+            names,
+            settings.worker.shares or {},
+            activity,
         )
         engine.install(answers_too=_answers_at(settings, address))
         try:
@@ -217,7 +227,7 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
         hostname=f"{identity.name}@{identity.host}",
         pool_cls=SoloPool,
         concurrency=1,
-        queues=list(queues(settings)),
+        queues=list(settings.served_queues),
         without_mingle=True,  # a second of start-up to learn revokes that live in memory only
         without_gossip=True,
         heartbeat_interval=_EVENT_EVERY_S,
@@ -226,12 +236,6 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
     )
     worker.start()
     return int(worker.exitcode or 0)
-
-
-def queues(settings: Settings) -> tuple[str, ...]:
-    """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
-    served = settings.worker.queues or settings.queues
-    return (*served, wire.BARE_QUEUE) if settings.default_queue in served else served
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
@@ -246,16 +250,27 @@ def _describe(settings: Settings, identity: Identity, activity: Activity) -> Hea
         pid=os.getpid(),
         gpu=identity.gpu,
         device=identity.device,
-        state=activity.state,
-        queues=queues(settings),
+        state="starting",
+        queues=settings.served_queues,
         model=settings.worker.model or "",
-        fingerprint=activity.fingerprint,
-        task=activity.task,
-        tasks_done=activity.tasks_done,
-        rows_done=activity.rows_done,
+        fingerprint=None,
+        task=None,
+        tasks_done=0,
+        rows_done=0,
         started_at=identity.started_at,
         rss_bytes=psutil.Process().memory_info().rss,
-    )
+    ).saying(activity.report)
+
+
+def _obey(orders: Mapping[str, Order]) -> None:
+    """End as an operator wants. Without a supervisor nobody would start this worker again, or wait for a deadline."""
+    for order in orders.values():
+        log.info("told to %s", order.word)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _nobody(_: Report) -> None:
+    """Report to nobody: a worker without a supervisor writes its heartbeat itself."""
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
 from mlq import keys
-from mlq.broker.script import Script
+from mlq.board import Report
+from mlq.broker.orders import Order, withdraw
+from mlq.broker.script import Call, Script
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,15 +27,19 @@ _beat: Final = Script("beat")
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A live worker's own word. `state` is starting, idle, busy, draining; readers add lost.
+    """What is known of a worker, by its own word or its supervisor's.
 
-    `started_at` is in seconds since 1970 by the worker's clock, `rss_bytes` its resident memory.
+    `state` is starting, idle, busy, draining; its supervisor knows hung and failed (then there is no `pid`), and
+    readers add lost. `since` is when the state began, `started_at` when the process did (seconds since 1970, by the
+    worker's clock); `rss_bytes` is its resident memory. `supervisor` is the pid of who takes orders for it, None for a
+    worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
+    to start; `busy_s`, `done` and `forwards` are board.Report's. `lease_s` is what readers add: the seconds left.
     """
 
     id: str
     name: str
     host: str
-    pid: int
+    pid: int | None
     gpu: str | None
     device: str
     state: str
@@ -45,6 +51,14 @@ class Heartbeat:
     rows_done: int
     started_at: float
     rss_bytes: int
+    since: float = 0.0
+    restarts: int = 0
+    supervisor: int | None = None
+    ready_s: float | None = None
+    busy_s: float = 0.0
+    done: dict[str, int] = field(default_factory=dict)
+    forwards: list[float] = field(default_factory=list)
+    lease_s: float | None = None
 
     def encode(self) -> bytes:
         """Write the value of the key."""
@@ -56,10 +70,32 @@ class Heartbeat:
         fields: dict[str, Any] = orjson.loads(value)
         return cls(**{**fields, "queues": tuple(fields["queues"])})
 
+    def saying(self, report: Report) -> Heartbeat:
+        """Add what the worker reports of itself."""
+        return replace(
+            self,
+            state=report.state,
+            since=report.since,
+            fingerprint=report.fingerprint,
+            task=report.task,
+            tasks_done=report.tasks_done,
+            rows_done=report.rows_done,
+            busy_s=report.busy_s,
+            done=report.done,
+            forwards=report.forwards,
+        )
 
-def beat(client: Redis, heartbeat: Heartbeat) -> None:
-    """Say that a worker is alive, for REMEMBERED_S; also where memory is full, which is when somebody looks."""
-    _beat(client, [keys.heartbeat(heartbeat.id), keys.WORKERS], [heartbeat.id, heartbeat.encode(), REMEMBERED_S])
+
+def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
+    """Say that workers are alive, for REMEMBERED_S, and give what was ordered of them.
+
+    This works where memory is full, too, which is when somebody looks.
+    """
+    calls: list[Call] = [
+        ([keys.heartbeat(h.id), keys.WORKERS, keys.ORDERS], [h.id, h.encode(), REMEMBERED_S]) for h in described
+    ]
+    orders = _beat.batch(client, calls)
+    return {h.id: Order.decode(order) for h, order in zip(described, orders, strict=True) if order is not None}
 
 
 def farewell(client: Redis, worker_id: str) -> None:
@@ -67,6 +103,7 @@ def farewell(client: Redis, worker_id: str) -> None:
     with client.pipeline(transaction=False) as pipe:
         pipe.delete(keys.heartbeat(worker_id))
         pipe.srem(keys.WORKERS, worker_id)
+        pipe.hdel(keys.ORDERS, worker_id)
         pipe.execute()
 
 
@@ -79,12 +116,16 @@ def read(client: Redis) -> list[Heartbeat]:
         for worker_id in ids:
             pipe.get(keys.heartbeat(worker_id))
             pipe.pttl(keys.heartbeat(worker_id))
-        answers = pipe.execute()
-    found = dict(zip(ids, zip(answers[::2], answers[1::2], strict=True), strict=True))
-    gone = [i for i, (value, _) in found.items() if value is None]
+            pipe.zscore(keys.LEASES, worker_id)
+        pipe.time()
+        *answers, (now_s, now_us) = pipe.execute()
+    found = dict(zip(ids, zip(answers[::3], answers[1::3], answers[2::3], strict=True), strict=True))
+    gone = [i for i, (value, _, _) in found.items() if value is None]
     if gone:
         client.srem(keys.WORKERS, *gone)
-    alive = [_judged(Heartbeat.decode(v), ttl) for v, ttl in found.values() if v is not None]
+        withdraw(client, gone)
+    now = now_s + now_us / 1e6
+    alive = [_judged(Heartbeat.decode(v), ttl, until, now) for v, ttl, until in found.values() if v is not None]
     return sorted(alive, key=lambda h: (h.host, h.name, h.started_at))
 
 
@@ -93,6 +134,7 @@ def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:
     return [h for h in heartbeats if queue in h.queues and h.state != "lost"]
 
 
-def _judged(heartbeat: Heartbeat, ttl_ms: int) -> Heartbeat:
+def _judged(heartbeat: Heartbeat, ttl_ms: int, leased_until_ms: float | None, now: float) -> Heartbeat:
     silent_s = REMEMBERED_S - ttl_ms / 1000
-    return replace(heartbeat, state="lost") if silent_s > SILENT_S else heartbeat
+    lease_s = None if leased_until_ms is None else round(leased_until_ms / 1000 - now, 3)
+    return replace(heartbeat, lease_s=lease_s, state="lost" if silent_s > SILENT_S else heartbeat.state)

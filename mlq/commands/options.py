@@ -31,6 +31,10 @@ MaxBatchSize = Annotated[
     int | None,
     typer.Option("--max-batch-size", help="Rows in one forward, if the model names no limit.", metavar="N", min=1),
 ]
+DrainTimeout = Annotated[
+    float | None,
+    typer.Option("--drain-timeout", help="Give back what still runs so long after a drain began.", metavar="SECONDS"),
+]
 Name = Annotated[
     str | None, typer.Option("--name", help="Prefix of the workers' names, where one host runs several sets.")
 ]

@@ -21,6 +21,7 @@ def up(
     queues: options.Queues = None,
     share: options.Share = None,
     max_batch_size: options.MaxBatchSize = None,
+    drain_timeout: options.DrainTimeout = None,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
 
@@ -31,5 +32,13 @@ def up(
 
     Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
     """
-    call = fleet.begin(ctx, model=model, output=output, queues=queues, shares=share, max_batch_size=max_batch_size)
+    call = fleet.begin(
+        ctx,
+        model=model,
+        output=output,
+        queues=queues,
+        shares=share,
+        max_batch_size=max_batch_size,
+        drain_timeout=drain_timeout,
+    )
     fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ))

@@ -1,15 +1,17 @@
-"""mlq worker: start inference workers, list the live ones."""
+"""mlq worker: start inference workers, list the live ones, end them or start them anew on any host."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
+from typing import Annotated
 
 import typer
 
 from mlq.broker import heartbeats
 from mlq.broker.connection import state_store
-from mlq.commands import fleet, options
+from mlq.broker.orders import Order
+from mlq.commands import fleet, options, ordering
 from mlq.commands.invocation import Answering, Command, begin, command, group
 from mlq.console import tables
 from mlq.console.repeating import every
@@ -17,12 +19,14 @@ from mlq.fleet.planning import Devices, plan
 
 app = group(
     "ls",
-    """Start inference workers, one per device; list the live ones.
+    """Start inference workers, one per device; list the live ones; end them or start them anew.
 
     \b
     Examples:
       mlq worker                                       the live workers of every host
       mlq worker start --gpus 0,1 --model model.pt2    one worker per GPU, in the foreground
+      mlq worker drain gpu0@node7                      let one finish, wherever it runs
+      mlq worker restart --all --rolling               a new model file, one worker after the other
     """,
 )
 
@@ -37,6 +41,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     queues: options.Queues = None,
     share: options.Share = None,
     max_batch_size: options.MaxBatchSize = None,
+    drain_timeout: options.DrainTimeout = None,
     name: options.Name = None,
 ) -> None:
     """Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C.
@@ -50,7 +55,15 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
     """
-    call = fleet.begin(ctx, model=model, output=output, queues=queues, shares=share, max_batch_size=max_batch_size)
+    call = fleet.begin(
+        ctx,
+        model=model,
+        output=output,
+        queues=queues,
+        shares=share,
+        max_batch_size=max_batch_size,
+        drain_timeout=drain_timeout,
+    )
     fleet.run(
         call,
         lambda slots: plan(call.settings, Devices(gpus, cpus), slots, os.environ, prefix=name),
@@ -72,3 +85,72 @@ def ls(ctx: typer.Context, watch: options.Watch = None) -> None:
         for _ in every(watch):
             found = heartbeats.read(store)
             show(tables.workers_document(found), partial(tables.workers_table, found))
+
+
+@command(app, cls=Answering)
+def drain(
+    ctx: typer.Context,
+    names: ordering.Names = None,
+    *,
+    everyone: ordering.Everyone = False,
+    host: ordering.Host = None,
+    timeout: ordering.Patience = None,
+) -> None:
+    """Let workers finish what they run, take no more, and end; on any host.
+
+    \b
+    Examples:
+      mlq worker drain gpu0
+      mlq worker drain --all --host node7
+
+    A supervisor whose last worker has ended ends, too.
+    """
+    order = Order("drain")
+    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=False, patience=timeout)
+
+
+@command(app, cls=Answering)
+def stop(
+    ctx: typer.Context,
+    names: ordering.Names = None,
+    *,
+    everyone: ordering.Everyone = False,
+    host: ordering.Host = None,
+    drain_timeout: ordering.Deadline = 30.0,
+    timeout: ordering.Patience = None,
+) -> None:
+    """Drain workers, but give back to the queue what still runs after --drain-timeout (30 s); on any host.
+
+    \b
+    Examples:
+      mlq worker stop gpu0 gpu1
+      mlq worker stop --all --drain-timeout 0
+    """
+    order = Order("stop", drain_timeout)
+    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=False, patience=timeout)
+
+
+@command(app, cls=Answering)
+def restart(
+    ctx: typer.Context,
+    names: ordering.Names = None,
+    *,
+    everyone: ordering.Everyone = False,
+    host: ordering.Host = None,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="One after the other, each ready before the next.")
+    ] = False,
+    drain_timeout: ordering.Deadline = None,
+    timeout: ordering.Patience = None,
+) -> None:
+    """Drain workers and start them anew, with the model file as it is now; on any host.
+
+    \b
+    Examples:
+      mlq worker restart gpu0
+      mlq worker restart --all --rolling
+
+    Waits until they are ready. With --rolling a worker that fails to start ends it: the others keep serving.
+    """
+    order = Order("restart", drain_timeout)
+    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=rolling, patience=timeout)

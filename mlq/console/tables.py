@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = "-"
 
+_INTERNAL: Final = frozenset({"id", "forwards"})
+"""Fields of a heartbeat that are no business of a script's: how mlq names and measures a worker inside."""
+
 
 def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> dict[str, Any]:
     """mlq.queues/1: one entry a queue; what is not known is null, never 0."""
@@ -55,7 +58,7 @@ def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
     """mlq.workers/1: one entry a worker, on every host."""
     return {
         "schema": "mlq.workers/1",
-        "workers": [{k: v for k, v in asdict(w).items() if k != "id"} for w in workers],
+        "workers": [{k: v for k, v in asdict(w).items() if k not in _INTERNAL} for w in workers],
     }
 
 

@@ -1,46 +1,67 @@
-"""What a worker is doing right now, and what it did so far: the source of its heartbeat."""
+"""What a worker is doing right now, and what it did so far: the source of its report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import signals
 from celery.platforms import EX_OK
 from celery.worker import state
 
+from mlq.board import Report
 from mlq.model.failure import DeviceLost
 
 
 class Activity:
-    """Counters and state of this process. Written by the main thread, read by the heartbeat's.
+    """Keeps a Report up to date, and calls `changed` with it.
 
-    Single attributes are replaced whole, so a reader sees an old value or a new one, never half of one.
+    Its single attributes are replaced whole, so that another thread which reads it sees old values or new ones.
     """
 
-    def __init__(self) -> None:
-        self.changed: Callable[[], None] = _nobody
-        self.state = "starting"
-        self.fingerprint: str | None = None
-        self.task: str | None = None
-        self.tasks_done = 0
-        self.rows_done = 0
+    def __init__(self, changed: Callable[[Report], None]) -> None:
+        self.report = Report(since=time.time())
         self.device_error: DeviceLost | None = None
+        self._changed = changed
+        self._began_at = 0.0
+        self._in_batch = False
 
     def connect(self) -> None:
         """Follow Celery's own signals."""
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._draining, weak=False)
-        signals.task_prerun.connect(self.began, weak=False)
+        signals.task_prerun.connect(self._one_began, weak=False)
         signals.task_postrun.connect(self._one_ended, weak=False)
 
-    def count_task(self) -> None:
+    def loaded(self, fingerprint: str | None) -> None:
+        """The model is there."""
+        self.report.fingerprint = fingerprint
+        self._changed(self.report)
+
+    def leased(self) -> None:
+        """There is a lease, and it has to be renewed from now on."""
+        self.report.leased = True
+        self._changed(self.report)
+
+    def looked(self) -> None:
+        """Work was asked for."""
+        self.report.looked_at = time.monotonic()
+        self._changed(self.report)
+
+    def count_task(self, queue: str) -> None:
         """Add a task that was answered."""
-        self.tasks_done += 1
+        self.report.tasks_done += 1
+        self.report.done[queue] = self.report.done.get(queue, 0) + 1
 
     def count_rows(self, rows: int) -> None:
         """Add to the rows answered."""
-        self.rows_done += rows
+        self.report.rows_done += rows
+
+    def count_forward(self, rows: int, seconds: float) -> None:
+        """Add a turn that was one forward."""
+        sums = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
+        self.report.forwards = [a + b for a, b in zip(self.report.forwards, sums, strict=True)]
 
     def device_lost(self, reason: DeviceLost) -> None:
         """Take no more work; the process ends with the running message and is replaced."""
@@ -53,26 +74,37 @@ class Activity:
     def _draining(self, **_: Any) -> None:
         self._become("draining")
 
-    def began(self, task_id: str, **_: Any) -> None:
-        """Be busy with a task, or with a batch that begins with it."""
-        self.task = task_id
+    def batch_began(self, task_id: str) -> None:
+        """Be busy with a batch that begins with this task. Those of it that Celery runs are a part of it."""
+        self._in_batch = True
+        self._began(task_id)
+
+    def batch_ended(self) -> None:
+        """Be idle again."""
+        self._in_batch = False
+        self._ended()
+
+    def _began(self, task_id: str) -> None:
+        self._began_at = time.monotonic()
+        self.report.task = task_id
         self._become("busy")
 
-    def ended(self, tasks: int, rows: int) -> None:
-        """Be idle again, having done so much more."""
-        self.task = None
-        self.tasks_done += tasks
-        self.rows_done += rows
+    def _ended(self) -> None:
+        self.report.task = None
+        self.report.busy_s += time.monotonic() - self._began_at
         self._become("idle")
 
-    def _one_ended(self, **_: Any) -> None:
-        self.ended(tasks=1, rows=0)
+    def _one_began(self, task_id: str, **_: Any) -> None:
+        if not self._in_batch:
+            self._began(task_id)
+
+    def _one_ended(self, task: Any = None, **_: Any) -> None:
+        delivery: Mapping[str, Any] = getattr(getattr(task, "request", None), "delivery_info", None) or {}
+        self.count_task(str(delivery.get("routing_key") or ""))
+        if not self._in_batch:
+            self._ended()
 
     def _become(self, new: str) -> None:
-        if self.state != "draining":
-            self.state = new
-        self.changed()
-
-
-def _nobody() -> None:
-    """Tell nobody: who wants to know of changes sets `changed`."""
+        if self.report.state not in {"draining", new}:
+            self.report.state, self.report.since = new, time.time()
+        self._changed(self.report)

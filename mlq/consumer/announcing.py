@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from redis.exceptions import RedisError
+
+from mlq.broker.claims import Claims
 from mlq.consumer.envelope import Message
+from mlq.consumer.setting_aside import MakeAnswer
 
 AFTER_S: Final = 0.1
 
-Announce = Callable[[Message], None]
+log = logging.getLogger("mlq.announcing")
 
 
 class Announcing(threading.Thread):
-    """Calls `announce` once for each message that is still running after AFTER_S."""
+    """Writes STARTED once for each message that is still running after AFTER_S; `hostname` is who runs it."""
 
-    def __init__(self, announce: Announce) -> None:
+    def __init__(self, claims: Claims, make_answer: MakeAnswer, hostname: str) -> None:
         super().__init__(name="mlq-announcing", daemon=True)
-        self._announce = announce
+        self._claims = claims
+        self._make_answer = make_answer
+        self._hostname = hostname
         self._running: Sequence[Message] = ()
         self._began = threading.Event()
 
@@ -44,3 +52,13 @@ class Announcing(threading.Thread):
                 announced = before
                 for message in before:
                     self._announce(message)
+
+    def _announce(self, message: Message) -> None:
+        """Record it under the claim; nobody must learn that Redis is away by this."""
+        started = {"status": "STARTED", "result": {"pid": os.getpid(), "hostname": self._hostname}, "traceback": None}
+        answer = self._make_answer(message.task_id, started)
+        try:
+            if answer is not None and not message.headers.get("ignore_result"):
+                self._claims.record(message.claim, answer)
+        except (RedisError, OSError) as exc:
+            log.debug("STARTED is not written: %s", exc)

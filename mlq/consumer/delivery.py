@@ -35,8 +35,8 @@ class Delivery:
         self.transport: Any = None
         self.consumer: Any = None
 
-    def begin(self, app: Celery, counted: Callable[[], None]) -> None:
-        """Deliver to this app's tasks; call `counted` for each task that Celery never sees.
+    def begin(self, app: Celery, counted: Callable[[str], None]) -> None:
+        """Deliver to this app's tasks; call `counted` with the queue of each task that Celery never sees.
 
         Receivers of signals that are connected by now are our own, and say nothing of a user's wishes.
         """
@@ -101,7 +101,7 @@ class Delivery:
         """Count a task that Celery never saw, also in the totals that `celery inspect stats` shows."""
         state.total_count[message.task] += 1
         state.all_total_count[0] += 1
-        self._counted()
+        self._counted(self.queue_of(message))
 
 
 def _count_listeners() -> int:

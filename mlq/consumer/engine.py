@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.platforms import EX_FAILURE
@@ -15,7 +14,6 @@ from redis.exceptions import RedisError
 
 from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
-from mlq.broker.delays import Delays
 from mlq.broker.leases import Leases
 from mlq.consumer import backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.announcing import Announcing
@@ -31,6 +29,7 @@ from mlq.consumer.setting_aside import SettingAside
 from mlq.consumer.shares import Shares
 from mlq.consumer.strategy import Outcome
 from mlq.model.failure import DeviceLost
+from mlq.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -70,6 +69,7 @@ class Engine:
         model: Model,
         names: Mapping[str, str],
         shares: Mapping[str, float],
+        activity: Activity,
     ) -> None:
         self._wid = wid
         self._queues = tuple(queues)
@@ -83,15 +83,15 @@ class Engine:
         self._delivery = Delivery(self.ledger)
         self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
         self._answering = Answering(self.claims, self.ledger)
-        self._announcing = Announcing(self._announce)
-        self._lease = LeaseThread(self._leases, wid, lost=self._fenced, due=Delays(redis).due)
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
+        self._announcing = Announcing(self.claims, self._delivery.make_answer, wid)
+        self._lease: LeaseThread | None = None
+        self._bell = Wakeup()
+        self._activity = activity
         doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
         room = Room(rows=model.max_batch_size)
         self._intake = Intake(
-            self.claims, self.ledger, doorbell, self._aside, room, order=self._shares.order, wake=self._ring
+            self.claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring
         )
-        self._activity: Activity | None = None
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
         self._computing = False
@@ -108,19 +108,24 @@ class Engine:
         if answers_too:
             backend.install(self.claims, self.ledger)
 
-    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], activity: Activity) -> None:
+    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], *, renews: bool) -> None:
         """Get a lease and start the threads; nothing is claimed before Celery has connected.
+
+        With `renews` the lease is renewed here, from a thread; otherwise by the supervisor, which reads the board.
 
         Raises redis.RedisError.
         """
-        self._activity = activity
         self._outcomes = outcomes
         self._app = app
         bodies.follow(self.ledger)
-        self._delivery.begin(app, activity.count_task)
+        self._delivery.begin(app, self._activity.count_task)
         self._leases.register(self._wid)
-        for thread in (self._lease, self._answering, self._announcing):
-            thread.start()
+        self._activity.leased()
+        if renews:
+            self._lease = LeaseThread(self._redis, lambda: [self._wid], lost=self._lost)
+            self._lease.start()
+        self._answering.start()
+        self._announcing.start()
 
     def mark_tasks(self) -> None:
         """Follow the ends of all tasks that the app knows by now. Celery's tracers are built later, from these."""
@@ -129,7 +134,7 @@ class Engine:
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. A new connection finds claims, stage and threads as they are."""
         self._delivery.transport = connected
-        hub.add_reader(self._bell, self._turn)
+        hub.add_reader(self._bell.fd, self._turn)
         ended, unrun = self.ledger.abandon()
         self._answering.record(ended, behind=True)
         if unrun:
@@ -137,7 +142,7 @@ class Engine:
         if not self._intake.is_alive():
             pool.let_go_on_sigquit(lambda: self._computing)
             self._intake.start()
-        self._ring()
+        self._bell.ring()
 
     def watch_events(self, consumer: Any) -> None:
         """Ask this consumer of Celery's from now on whether anybody listens to task events."""
@@ -148,7 +153,8 @@ class Engine:
         if self._intake.is_alive():
             self._intake.end()
         self._answering.end(_LAST_WORDS_S)
-        self._lease.end()
+        if self._lease is not None:
+            self._lease.end()
         try:
             self._leases.reap(self._wid, to="head")
         except (RedisError, OSError) as exc:
@@ -181,11 +187,16 @@ class Engine:
         """Keep what a task publishes at its end, to be queued in the same step."""
         return self.ledger.keep_successor(successor)
 
+    def _order(self) -> Sequence[str]:
+        """Say how the queues are to be served: asked whenever work is looked for, so it is a sign of life, too."""
+        self._activity.looked()
+        return self._shares.order()
+
     # A turn: one claimed batch, in the main thread
 
     def _turn(self) -> None:
         """Run what is staged. Called by the hub, so control messages are served between two batches."""
-        self._drain_bell()
+        self._bell.clear()
         if self.fenced or self._intake.broken:
             code = FENCED if self.fenced else EX_FAILURE
             # Not should_terminate: Celery would terminate, and then exit with 0.
@@ -225,8 +236,7 @@ class Engine:
     def _compute(self, messages: Sequence[Rows], more_urgent: Sequence[str]) -> None:
         """Put the rows of many messages through the model, and end each message as its rows are done."""
         began = time.monotonic()
-        assert self._activity is not None  # noqa: S101 (begin comes first)
-        self._activity.began(messages[0].message.task_id)
+        self._activity.batch_began(messages[0].message.task_id)
         self._announcing.began([m.message for m in messages])
         stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._turn_s < _STAGE_BELOW_S
         self._computing = True
@@ -250,8 +260,10 @@ class Engine:
         for queue, count in rows.items():
             self._shares.used(queue, seconds * count / max(1, total))
         self._turn_s = 0.5 * (self._turn_s + seconds)
-        if self._activity is not None:
-            self._activity.ended(tasks=0, rows=total)
+        self._activity.count_rows(total)
+        if 0 < total <= self._model.max_batch_size:
+            self._activity.count_forward(total, seconds)
+        self._activity.batch_ended()
 
     def _end(self, outcome: Outcome[Rows]) -> None:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
@@ -323,28 +335,6 @@ class Engine:
         if done:
             self._answering.record(done, behind=behind)
 
-    # Bells and signals
-
-    def _announce(self, message: Message) -> None:
-        """Write STARTED of a message that runs for a while; nobody must learn that Redis is away by this."""
-        started = {"status": "STARTED", "result": {"pid": os.getpid(), "hostname": self._wid}, "traceback": None}
-        answer = self._delivery.make_answer(message.task_id, started)
-        try:
-            if answer is not None and not message.headers.get("ignore_result"):
-                self.claims.record(message.claim, answer)
-        except (RedisError, OSError) as exc:
-            log.debug("STARTED is not written: %s", exc)
-
-    def _fenced(self) -> None:
+    def _lost(self, _: Collection[str]) -> None:
         self._is_fenced = True
-        self._ring()
-
-    def _ring(self) -> None:
-        """Wake the hub, from any thread."""
-        os.eventfd_write(self._bell, 1)
-
-    def _drain_bell(self) -> None:
-        try:
-            os.eventfd_read(self._bell)
-        except BlockingIOError:
-            return
+        self._bell.ring()

@@ -1,40 +1,59 @@
-"""The heartbeat thread: a busy solo worker answers nobody, so a thread says that it lives."""
+"""The heartbeat thread: says that workers live. A supervisor runs it for its children, a worker without for itself."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError
 
 from mlq.broker import heartbeats
 from mlq.broker.heartbeats import Heartbeat
+from mlq.broker.orders import Order
 from mlq.errors import MlqError
 
 if TYPE_CHECKING:
     from redis import Redis
 
 INTERVAL_S: Final = 2.0
-SHORTEST_GAP_S: Final = 0.25
-"""Between two beats, however often something changes: 4 a second at the most, 1 in two seconds when idle."""
+"""Between two beats of a worker that does nothing new."""
+
+CHANGING_S: Final = 1.0
+"""Between two beats of a worker whose state changes all the time."""
+
+LOOK_EVERY_S: Final = 0.25
+"""How soon a change is seen; looking costs no request."""
+
+_PARTING_S: Final = 1.0
+_NEVER: Final = (-math.inf, None)
 
 log = logging.getLogger("mlq.heartbeat")
 
 
 class HeartbeatThread(threading.Thread):
-    """Writes `describe()` every INTERVAL_S over a connection of its own, for as long as the process lives.
+    """Writes what `describe` gives, each worker's at least every INTERVAL_S, over a connection of its own.
 
-    While the store is away it says so once and keeps trying: nobody can see the worker, but it works.
+    With a beat comes back what somebody ordered of that worker; `obey` is called with it, once. While the store is
+    away it says so once and keeps trying: nobody can see the workers, but they work.
     """
 
     def __init__(
-        self, open_store: Callable[[], AbstractContextManager[Redis]], describe: Callable[[], Heartbeat]
+        self,
+        open_store: Callable[[], AbstractContextManager[Redis]],
+        describe: Callable[[], Sequence[Heartbeat]],
+        obey: Callable[[Mapping[str, Order]], None],
     ) -> None:
         super().__init__(name="mlq-heartbeat", daemon=True)
         self._open_store = open_store
         self._describe = describe
-        self._wake = threading.Event()
+        self._obey = obey
+        self._said: dict[str, tuple[float, Any]] = {}
+        self._obeyed: dict[str, Order] = {}
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -45,26 +64,48 @@ class HeartbeatThread(threading.Thread):
                 with self._open_store() as store:
                     silent = False
                     self._beat(store)
-            except MlqError as exc:
+            except (MlqError, RedisError, OSError) as exc:
                 if not silent:
                     log.warning("no heartbeat: %s", exc)
                 silent = True
+                self._said.clear()
                 self._ended.wait(INTERVAL_S)
-
-    def soon(self) -> None:
-        """Beat before long: something changed that a watcher should not wait for."""
-        self._wake.set()
 
     def end(self) -> None:
         """Say farewell and stop; wait a moment for it, no longer than the process may take to end."""
         self._ended.set()
-        self._wake.set()
-        self.join(timeout=1.0)
+        if self.is_alive():
+            self.join(_PARTING_S)
 
     def _beat(self, store: Redis) -> None:
         while not self._ended.is_set():
-            self._wake.clear()
-            heartbeats.beat(store, self._describe())
-            self._ended.wait(SHORTEST_GAP_S)
-            self._wake.wait(INTERVAL_S - SHORTEST_GAP_S)
-        heartbeats.farewell(store, self._describe().id)
+            described = self._describe()
+            due = [h for h in described if self._is_due(h, time.monotonic())]
+            if due:
+                self._take(heartbeats.beat(store, due))
+            gone = self._said.keys() - {h.id for h in described}
+            self._forget(store, gone)
+            self._ended.wait(LOOK_EVERY_S)
+        self._forget(store, set(self._said))
+
+    def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
+        news = (heartbeat.state, heartbeat.task, heartbeat.fingerprint)
+        at, before = self._said.get(heartbeat.id, _NEVER)
+        if now - at < (CHANGING_S if news != before else INTERVAL_S):
+            return False
+        self._said[heartbeat.id] = now, news
+        return True
+
+    def _take(self, orders: Mapping[str, Order]) -> None:
+        """Pass on what is new: an order stays in the store until its worker has ended."""
+        new = {wid: order for wid, order in orders.items() if self._obeyed.get(wid) != order}
+        if new:
+            self._obeyed.update(new)
+            self._said.update(dict.fromkeys(new, _NEVER))  # what comes of it is news, and soon told
+            self._obey(new)
+
+    def _forget(self, store: Redis, gone: set[str]) -> None:
+        for wid in gone:
+            heartbeats.farewell(store, wid)
+            self._said.pop(wid, None)
+            self._obeyed.pop(wid, None)

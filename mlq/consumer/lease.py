@@ -1,16 +1,23 @@
-"""The lease of a worker without a supervisor that renews it: it renews its own, and reaps the dead."""
+"""The lease thread: renews leases, reaps the dead. A supervisor runs it for its children, a worker without for itself.
+
+It belongs into the supervisor: a call that holds the GIL for longer than a lease stops every thread of its process.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker.delays import Delays
 from mlq.broker.leases import LEASE_MS, Leases, Silence
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 RENEWALS_IN_A_LEASE: Final = 3
 
@@ -18,50 +25,56 @@ log = logging.getLogger("mlq.lease")
 
 
 class LeaseThread(threading.Thread):
-    """Renews the lease of `wid` and looks for others' that have run out, three times in a lease's length.
+    """Renews the leases that `wids` names, three times in a lease's length, and calls `lost` with those it lost.
 
-    A call that holds the GIL for longer than a lease stops this thread: the worker is then taken for dead and its
-    messages run elsewhere, and what it answers afterwards is void. Nothing is lost or recorded twice.
+    A worker that lost its lease was taken for dead: its messages run elsewhere, and what it answers is void. With
+    the same request it looks for others' leases that have run out, and for delayed messages that nobody put back.
     """
 
     def __init__(
         self,
-        leases: Leases,
-        wid: str,
-        lost: Callable[[], None],
+        redis: Redis,
+        wids: Callable[[], Collection[str]],
+        lost: Callable[[Collection[str]], None],
         *,
-        due: Callable[[], object],
         lease_ms: int = LEASE_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="mlq-lease", daemon=True)
-        self._leases = leases
-        self._wid = wid
+        self._leases = Leases(redis, lease_ms)
+        self._delays = Delays(redis)
+        self._wids = wids
         self._lost = lost
-        self._due = due
         self._every_s = lease_ms / 1000 / RENEWALS_IN_A_LEASE
         self._silence = Silence(1.5 * self._every_s)
         self._clock = clock
         self._ended = threading.Event()
+        self._away = False
 
     def run(self) -> None:
-        """Renew and look, until `end` or until the lease is another's to give back."""
+        """Renew and look, until `end`. While Redis is away nobody can take a lease, either: nothing is given up."""
         while not self._ended.wait(self._every_s):
             try:
-                look = self._leases.look([self._wid])
-                if self._wid in look.fenced:
-                    log.error("this worker was taken for dead: what it holds runs elsewhere")
-                    self._lost()
-                    return
-                self._reap(look.expired)
-                if look.due:
-                    self._due()
+                self._look()
             except (RedisError, OSError) as exc:
-                log.warning("the lease cannot be renewed: %s", exc)
+                if not self._away:
+                    log.warning("leases cannot be renewed, trying again until they can: %s", exc)
+                self._away = True
+            else:
+                self._away = False
 
     def end(self) -> None:
         """Stop renewing."""
         self._ended.set()
+
+    def _look(self) -> None:
+        look = self._leases.look(self._wids())
+        if look.fenced:
+            log.error("taken for dead, what they hold runs elsewhere: %s", ", ".join(sorted(look.fenced)))
+            self._lost(look.fenced)
+        self._reap(look.expired)
+        if look.due:
+            self._delays.due()
 
     def _reap(self, expired: Mapping[str, int]) -> None:
         for wid, deadline in self._silence.confirm(expired, self._clock()):

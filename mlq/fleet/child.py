@@ -7,11 +7,13 @@ import secrets
 import signal
 import socket
 import subprocess
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-from mlq import status, tether
+from mlq import board, status, tether
+from mlq.board import Board
 from mlq.fleet.spec import WorkerSpec
 
 _LAST_LINES: Final = 20
@@ -68,17 +70,24 @@ class Child:
     def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str]) -> None:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
+        self.began_at, self.started_at = time.monotonic(), time.time()
+        self.ready_s: float | None = None
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self.board = Board.create()
         log_read, log_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
             self._process = subprocess.Popen(
                 tether.command([*spec.argv(), "--id", self.wid], signal.SIGKILL),
-                env={**spec.environment(inherited), status.VARIABLE: str(status_write)},
+                env={
+                    **spec.environment(inherited),
+                    status.VARIABLE: str(status_write),
+                    board.VARIABLE: str(self.board.fd),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
-                pass_fds=[status_write],
+                pass_fds=[status_write, self.board.fd],
                 start_new_session=True,
             )
         finally:
@@ -102,4 +111,5 @@ class Child:
         os.close(self.pidfd)
         self.log.close()
         self.status.close()
+        self.board.close()
         return code

@@ -7,13 +7,18 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from mlq import status
+from mlq.broker.heartbeats import Heartbeat
+from mlq.broker.orders import Order
 from mlq.errors import WorkersFailed, WorkersMisconfigured
+from mlq.fleet import registry
 from mlq.fleet.child import Child
 from mlq.fleet.recovery import Death
 from mlq.fleet.spec import WorkerSpec
@@ -24,9 +29,11 @@ from mlq.fleet.supervisor import (
     Died,
     Drain,
     Event,
+    Fenced,
     GiveUp,
     Kill,
     LetGo,
+    Ordered,
     Postponed,
     Ready,
     Start,
@@ -34,6 +41,7 @@ from mlq.fleet.supervisor import (
     Supervisor,
     Tick,
 )
+from mlq.wakeup import Wakeup
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
@@ -93,14 +101,19 @@ class Fleet:
     """Workers on this host, kept as their specs say until a signal ends them."""
 
     def __init__(
-        self, specs: Sequence[WorkerSpec], tell: Callable[[News], None], recover: Callable[[Death], None]
+        self,
+        specs: Sequence[WorkerSpec],
+        tell: Callable[[News], None],
+        recover: Callable[[Death], None],
+        drain_s: float | None = None,
     ) -> None:
         self._specs = {s.name: s for s in specs}
         self._tell = tell
         self._recover = recover
-        self._supervisor = Supervisor(self._specs)
+        self._supervisor = Supervisor(self._specs, drain_s)
+        self._asked: deque[Callable[[], None]] = deque()
+        self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
-        self._started_at: dict[str, float] = {}
         self._selector = selectors.DefaultSelector()
         self._stopped_by: int | None = None
 
@@ -114,6 +127,56 @@ class Fleet:
             while not self._supervisor.finished:
                 self._wait()
         return self._exit_code()
+
+    # For threads that speak with the store and the broker
+
+    def describe(self) -> list[Heartbeat]:
+        """Say what is known of each worker that is there, or should be."""
+        empty = self._supervisor.empty
+        described = []
+        for slot, child in list(self._children.items()):
+            said = registry.blank(child.spec, child.wid)
+            said = replace(said, restarts=self._supervisor.restarts(slot), started_at=child.started_at)
+            if slot in empty:
+                described.append(replace(said, state="failed" if empty[slot] else "starting"))
+            elif slot in self._supervisor.running:
+                said = _alive(said, child)
+                ending = self._supervisor.is_draining(slot) and said.state != "hung"
+                described.append(replace(said, state="draining") if ending else said)
+        return described
+
+    def leased(self) -> list[str]:
+        """Name the workers whose leases are to be renewed."""
+        running = [self._children[s] for s in self._supervisor.running if s in self._children]
+        return [c.wid for c in running if (report := c.board.read()) is not None and report.leased]
+
+    def fence(self, wids: Collection[str]) -> None:
+        """Kill workers whose lease was taken away: what they do is void."""
+        self._ask(lambda: self._tell_supervisor(wids, Fenced))
+
+    def obey(self, orders: Mapping[str, Order]) -> None:
+        """Do what an operator wants of these workers."""
+        for wid, order in orders.items():
+            self._ask(partial(self._obey, wid, order))
+
+    def _ask(self, action: Callable[[], None]) -> None:
+        """Let the loop do something: no thread but the loop's touches the supervisor or a child."""
+        self._asked.append(action)
+        self._wakeup.ring()
+
+    def _answer(self) -> None:
+        self._wakeup.clear()
+        while self._asked:
+            self._asked.popleft()()
+
+    def _obey(self, wid: str, order: Order) -> None:
+        again = order.word == "restart"
+        self._tell_supervisor([wid], lambda slot: Ordered(slot, again, order.seconds))
+
+    def _tell_supervisor(self, wids: Collection[str], event: Callable[[str], Event]) -> None:
+        """Turn words about incarnations into events of slots; one that is gone is nobody's any more."""
+        for slot in [s for s, child in self._children.items() if child.wid in wids]:
+            self._step(event(slot))
 
     def _exit_code(self) -> int:
         if self._supervisor.stops > 1 and self._stopped_by is not None:
@@ -141,7 +204,7 @@ class Fleet:
 
     def _start(self, slot: str) -> None:
         child = Child(self._specs[slot], os.environ)
-        self._children[slot], self._started_at[slot] = child, time.monotonic()
+        self._children[slot] = child
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
         self._watch(child.pidfd, lambda: self._bury(child))
@@ -164,7 +227,8 @@ class Fleet:
         slot = child.spec.name
         for line in child.status.read():
             if line == status.READY:
-                self._tell(BecameReady(slot, time.monotonic() - self._started_at[slot]))
+                child.ready_s = time.monotonic() - child.began_at
+                self._tell(BecameReady(slot, child.ready_s))
                 self._step(Ready(slot))
         if child.status.ended:
             self._selector.unregister(child.status.fd)
@@ -205,6 +269,7 @@ class Fleet:
         wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, lambda *_: None) for number in _STOP_SIGNALS}
         self._watch(reader.fileno(), lambda: self._stop_asked(reader))
+        self._watch(self._wakeup.fd, self._answer)
         try:
             yield
         finally:
@@ -214,3 +279,13 @@ class Fleet:
             self._selector.close()
             reader.close()
             writer.close()
+
+
+def _alive(said: Heartbeat, child: Child) -> Heartbeat:
+    memory, process_status = registry.memory_and_status(child.pid)
+    said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
+    report = child.board.read()
+    if report is None:
+        return said
+    hung = registry.is_hung(report, process_status, time.monotonic())
+    return replace(said.saying(report), state="hung") if hung else said.saying(report)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlq.broker import embedded
-from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client
+from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client, state_store
 from mlq.config import Settings, state_directory
+from mlq.consumer.heartbeat import HeartbeatThread
+from mlq.consumer.lease import LeaseThread
 from mlq.fleet.recovery import Recovery
 from mlq.fleet.running import Fleet, News
 from mlq.fleet.slots import Slots
@@ -36,10 +39,30 @@ def run(
         specs = plan(slots)
         with _broker(settings) as broker:
             recovery = _recovery(settings, broker)
+            fleet = Fleet(specs, opened(broker, specs), recovery.died, settings.worker.drain_timeout)
+            heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey)
             try:
-                return Fleet(specs, opened(broker, specs), recovery.died).run()
+                with _leases(settings, broker, fleet):
+                    heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
+                    return fleet.run()
             finally:
                 recovery.end(_LAST_WORDS_S)
+                heart.end()
+
+
+@contextmanager
+def _leases(settings: Settings, broker: Address, fleet: Fleet) -> Iterator[None]:
+    """Keep the workers' leases renewed, where the broker knows leases."""
+    if not is_redis(broker.url):
+        yield
+        return
+    with connected(settings, broker) as connection:
+        thread = LeaseThread(redis_client(connection), fleet.leased, fleet.fence)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.end()
 
 
 def _recovery(settings: Settings, broker: Address) -> Recovery:

@@ -48,6 +48,25 @@ class Died:
 
 
 @dataclass(frozen=True)
+class Fenced:
+    """The worker in this slot lost its lease: what it held runs elsewhere, and what it does is void."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """An operator wants the worker in this slot to end, giving back after `seconds` what still runs (None: never).
+
+    With `again` the slot starts anew; without, it stays empty.
+    """
+
+    slot: str
+    again: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class StopAsked:
     """Ctrl-C, SIGTERM: the first asks to drain, the second to let go at once."""
 
@@ -57,7 +76,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Began | Ready | Died | StopAsked | Tick
+Event = Began | Ready | Died | Fenced | Ordered | StopAsked | Tick
 
 
 # Actions: what the shell must do.
@@ -127,15 +146,28 @@ class _Slot:
     ready_at: float | None = None
     deaths: int = 0
     code: int = 0
+    starts: int = 0
+    ordered: Ordered | None = None
+    let_go_at: float | None = None
+    kill_at: float | None = None
+
+    @property
+    def wake_at(self) -> float | None:
+        """When something is to be done about it."""
+        start_at = self.start_at if self.phase is _Phase.WAITING else None
+        return min((t for t in (start_at, self.let_go_at, self.kill_at) if t is not None), default=None)
 
 
 class Supervisor:
-    """Keeps one process in each slot. A slot's deaths change that slot alone."""
+    """Keeps one process in each slot. A slot's deaths change that slot alone.
 
-    def __init__(self, slots: Iterable[str]) -> None:
+    `drain_s` is how long a drain may take before what still runs is given back; None: as long as it takes.
+    """
+
+    def __init__(self, slots: Iterable[str], drain_s: float | None = None) -> None:
         self._slots = {name: _Slot(name) for name in slots}
+        self._drain_s = drain_s
         self._stops = 0
-        self._kill_at: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -152,11 +184,23 @@ class Supervisor:
         """Slots that were given up, with the last exit code of each."""
         return {s.name: s.code for s in self._slots.values() if s.phase is _Phase.FAILED}
 
+    @property
+    def empty(self) -> dict[str, bool]:
+        """Slots without a process that are still wanted: whether each was given up, or waits for its next start."""
+        waiting = {_Phase.FAILED: True, _Phase.WAITING: False}
+        return {s.name: waiting[s.phase] for s in self._slots.values() if s.phase in waiting}
+
+    def is_draining(self, slot: str) -> bool:
+        """Whether the worker in this slot was told to end."""
+        return bool(self._stops) or self._slots[slot].ordered is not None
+
+    def restarts(self, slot: str) -> int:
+        """Count the processes that a slot had before the one that it has, or last had."""
+        return max(0, self._slots[slot].starts - 1)
+
     def wake_at(self) -> float | None:
         """When a Tick is due, on the clock that `step` is given."""
-        times = [s.start_at for s in self._slots.values() if s.phase is _Phase.WAITING]
-        times += [] if self._kill_at is None else [self._kill_at]
-        return min(times, default=None)
+        return min((at for s in self._slots.values() if (at := s.wake_at) is not None), default=None)
 
     def step(self, event: Event, at: float) -> list[Action]:
         """Take in what happened at `at` (seconds, monotonic) and say what to do."""
@@ -166,6 +210,10 @@ class Supervisor:
                 return []
             case Died(slot, code):
                 return self._died(self._slots[slot], code, at)
+            case Fenced(slot):
+                return [Kill(slot)] if slot in self.running else []
+            case Ordered(slot):
+                return self._order(self._slots[slot], event, at)
             case StopAsked():
                 return self._stop(at)
             case Began() | Tick():
@@ -175,9 +223,13 @@ class Supervisor:
         was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
         slot.deaths = 1 if was_healthy else slot.deaths + 1
         slot.ready_at, slot.code = None, code
-        if self._stops:
+        slot.let_go_at = slot.kill_at = None
+        ordered, slot.ordered = slot.ordered, None
+        if self._stops or (ordered and not ordered.again):
             slot.phase = _Phase.STOPPED
             return []
+        if ordered:
+            return self._start_anew(slot, at)
         if code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, slot.deaths)]
@@ -185,28 +237,55 @@ class Supervisor:
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
+    def _start_anew(self, slot: _Slot, at: float) -> list[Action]:
+        slot.deaths, slot.phase, slot.start_at = 0, _Phase.WAITING, at
+        return self._due(at)
+
+    def _order(self, slot: _Slot, order: Ordered, at: float) -> list[Action]:
+        if self._stops or slot.phase is _Phase.STOPPED:
+            return []  # what it is asked for happens anyway, or is not for this incarnation to do
+        if slot.phase is _Phase.RUNNING:
+            slot.ordered = order
+            return self._drain(slot, at, order.seconds)
+        if order.again:
+            return self._start_anew(slot, at)
+        slot.phase = _Phase.STOPPED
+        return []
+
+    @staticmethod
+    def _drain(slot: _Slot, at: float, seconds: float | None) -> list[Action]:
+        slot.let_go_at = None if seconds is None else at + seconds
+        return [Drain(slot.name)]
+
     def _due(self, at: float) -> list[Action]:
-        actions: list[Action] = []
-        for slot in self._slots.values():
-            if slot.phase is _Phase.WAITING and slot.start_at <= at:
-                slot.phase = _Phase.RUNNING
-                actions.append(Start(slot.name))
-        if self._kill_at is not None and self._kill_at <= at:
-            self._kill_at = None
-            actions += [Kill(s) for s in self.running]
-        return actions
+        return [action for slot in self._slots.values() for action in self._due_of(slot, at)]
+
+    @staticmethod
+    def _due_of(slot: _Slot, at: float) -> list[Action]:
+        if slot.phase is _Phase.WAITING and slot.start_at <= at:
+            slot.phase, slot.starts = _Phase.RUNNING, slot.starts + 1
+            return [Start(slot.name)]
+        if slot.let_go_at is not None and slot.let_go_at <= at:
+            slot.let_go_at, slot.kill_at = None, at + LETTING_GO_S
+            return [LetGo(slot.name)]
+        if slot.kill_at is not None and slot.kill_at <= at:
+            slot.kill_at = None
+            return [Kill(slot.name)]
+        return []
 
     def _stop(self, at: float) -> list[Action]:
         self._stops += 1
         for slot in self._slots.values():
             if slot.phase is _Phase.WAITING:
                 slot.phase = _Phase.STOPPED
+        running = [self._slots[name] for name in self.running]
         if self._stops == 1:
-            return [Drain(s) for s in self.running]
+            return [action for slot in running for action in self._drain(slot, at, self._drain_s)]
         if self._stops == 2:  # noqa: PLR2004 (the second signal)
-            self._kill_at = at + LETTING_GO_S
-            return [LetGo(s) for s in self.running]
-        return [Kill(s) for s in self.running]
+            for slot in running:
+                slot.let_go_at = at
+            return self._due(at)
+        return [Kill(slot.name) for slot in running]
 
     @property
     def running(self) -> list[str]:

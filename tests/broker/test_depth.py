@@ -104,7 +104,7 @@ def test_bare_clients_queue_is_shown_while_something_is_there(server: Server, ap
 
 def test_a_silent_worker_is_lost_and_then_forgotten(redis: Redis) -> None:
     """By the server's clock: no host's own clock is asked."""
-    heartbeats.beat(redis, WORKER)
+    heartbeats.beat(redis, [WORKER])
     assert [w.state for w in heartbeats.read(redis)] == ["idle"]
     assert heartbeats.serving(heartbeats.read(redis), "realtime")
     redis.expire("mlq:heartbeat:h:cpu0:1", heartbeats.REMEMBERED_S - heartbeats.SILENT_S - 1)

@@ -11,9 +11,11 @@ from mlq.fleet.supervisor import (
     Began,
     Died,
     Drain,
+    Fenced,
     GiveUp,
     Kill,
     LetGo,
+    Ordered,
     Postponed,
     Ready,
     Start,
@@ -98,3 +100,53 @@ def test_a_slot_that_waits_for_its_restart_is_not_started_after_a_stop(fleet: Su
     assert fleet.step(StopAsked(), at=2.0) == [Drain("gpu1")]
     assert fleet.step(Tick(), at=100.0) == []
     assert fleet.running == ["gpu1"]
+
+
+def test_an_order_ends_one_worker_and_no_other(fleet: Supervisor) -> None:
+    """Its slot stays empty, and what runs past the deadline is given back."""
+    assert fleet.step(Ordered("gpu0", again=False, seconds=30.0), at=1.0) == [Drain("gpu0")]
+    assert fleet.is_draining("gpu0")
+    assert not fleet.is_draining("gpu1")
+    assert fleet.step(Tick(), at=30.9) == []
+    assert fleet.step(Tick(), at=31.0) == [LetGo("gpu0")]
+    assert fleet.step(Tick(), at=31.0 + LETTING_GO_S) == [Kill("gpu0")]
+    assert fleet.step(Died("gpu0", -9), at=34.0) == []
+    assert fleet.running == ["gpu1"]
+    assert fleet.step(Ordered("gpu1", again=False, seconds=None), at=35.0) == [Drain("gpu1")]
+    assert fleet.step(Died("gpu1", 0), at=1000.0) == []
+    assert fleet.finished
+
+
+def test_a_restart_starts_at_once_and_is_no_death_in_a_row(fleet: Supervisor) -> None:
+    """Whoever restarts often must not end in backoff."""
+    for turn in range(3 * MAX_DEATHS):
+        at = float(turn)
+        assert fleet.step(Ordered("gpu0", again=True, seconds=None), at) == [Drain("gpu0")]
+        assert fleet.step(Died("gpu0", 0), at) == [Start("gpu0")]
+    assert fleet.restarts("gpu0") == 3 * MAX_DEATHS
+
+
+def test_a_slot_that_was_given_up_can_be_restarted_or_stopped(fleet: Supervisor) -> None:
+    """The operator has mended what was wrong, or gives it up, too."""
+    for slot in ("gpu0", "gpu1"):
+        assert fleet.step(Died(slot, 3), at=1.0) == [GiveUp(slot, 3, 1)]
+    assert fleet.empty == {"gpu0": True, "gpu1": True}
+    assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=2.0) == [Start("gpu0")]
+    assert fleet.step(Ordered("gpu1", again=False, seconds=None), at=2.0) == []
+    assert fleet.empty == {}
+
+
+def test_a_worker_without_a_lease_is_killed(fleet: Supervisor) -> None:
+    """What it does is void, and its device is better used by its successor."""
+    assert fleet.step(Fenced("gpu0"), at=1.0) == [Kill("gpu0")]
+    assert fleet.step(Died("gpu0", -9), at=1.0) == [Postponed("gpu0", -9, 0.0), Start("gpu0")]
+
+
+def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
+    """--drain-timeout holds for the first signal; without it a drain takes as long as it takes."""
+    fleet = Supervisor(["gpu0"], drain_s=10.0)
+    fleet.step(Began(), at=0.0)
+    assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0")]
+    assert fleet.wake_at() == 11.0
+    assert fleet.step(Tick(), at=11.0) == [LetGo("gpu0")]
+    assert fleet.step(Tick(), at=11.0 + LETTING_GO_S) == [Kill("gpu0")]

@@ -1,0 +1,62 @@
+"""Registry: what a supervisor says of its workers, busy, hung and failed ones too."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from mlq.broker.heartbeats import Heartbeat
+
+if TYPE_CHECKING:
+    from mlq.board import Report
+    from mlq.fleet.spec import WorkerSpec
+
+NOT_LOOKING_S: Final = 20.0
+"""An idle worker looks for work every few seconds, and tries to while the broker is away: so long, and it hangs."""
+
+_FROZEN: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DEAD})
+
+
+def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
+    """Describe a worker of which nothing is known but what it is to be."""
+    return Heartbeat(
+        id=wid,
+        name=spec.name,
+        host=socket.gethostname(),
+        pid=None,
+        gpu=spec.gpu.uuid if spec.gpu else None,
+        device="cuda:0" if spec.gpu else "cpu",
+        state="starting",
+        queues=spec.settings.served_queues,
+        model=spec.settings.worker.model or "",
+        fingerprint=None,
+        task=None,
+        tasks_done=0,
+        rows_done=0,
+        started_at=time.time(),
+        rss_bytes=0,
+        supervisor=os.getpid(),
+    )
+
+
+def is_hung(report: Report, process_status: str, now: float) -> bool:
+    """Tell a worker that makes no progress from one that is busy or idle; `now` is the host's monotonic clock.
+
+    A busy one is not judged here: how long a task may take is its time limit's affair.
+    """
+    if process_status in _FROZEN:
+        return True
+    return report.state == "idle" and report.leased and now - report.looked_at > NOT_LOOKING_S
+
+
+def memory_and_status(pid: int) -> tuple[int, str]:
+    """Look at a process: resident bytes, and psutil's word for its state; 0 and `dead` for one that has gone."""
+    try:
+        process = psutil.Process(pid)
+        return process.memory_info().rss, process.status()
+    except psutil.Error:
+        return 0, psutil.STATUS_DEAD

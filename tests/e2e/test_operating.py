@@ -1,0 +1,127 @@
+"""Workers are seen, ended and started anew from anywhere; their leases are their supervisor's business."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+
+HOLDS_THE_GIL = """    def predict(self, rows):
+        import ctypes
+        ctypes.PyDLL(None).usleep(6_000_000)  # a PyDLL, unlike a CDLL, does not release the GIL
+        return rows
+"""
+
+
+def states(house: Any) -> dict[str, str]:
+    """Give each worker's state."""
+    return {w["name"]: w["state"] for w in house.json("worker")["workers"]}
+
+
+def test_a_call_that_holds_the_gil_for_two_leases_costs_a_worker_nothing(
+    house: Any, client: Celery, start: Any
+) -> None:
+    """A thread in the worker would not run; its supervisor renews, and goes on saying that it is busy."""
+    house.write("holds.py", f"class Model:\n    def setup(self, device): ...\n{HOLDS_THE_GIL}")
+    workers = start("--cpus", "1", model="holds.py:Model")
+    pid = workers.pids()["cpu0"]
+    task = client.send_task("mlq.predict", [1], queue="realtime")
+    house.until(lambda: states(house) == {"cpu0": "busy"}, "it is busy")
+    assert task.get(timeout=60) == 1
+    (worker,) = house.json("worker")["workers"]
+    assert (worker["pid"], worker["restarts"]) == (pid, 0)
+
+
+def test_the_messages_of_a_dead_host_run_elsewhere(house: Any, client: Celery, start: Any) -> None:
+    """The supervisor takes its children along; another host's supervisor sees that nobody renews."""
+    gate = house.directory / "gate"
+    doomed = start("--cpus", "1", "--name", "doomed")
+    task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    house.until(lambda: states(house) == {"doomed-cpu0": "busy"}, "it is busy")
+    start("--cpus", "1", "--name", "heir")
+    doomed.process.kill()
+    doomed.wait()
+    gate.touch()
+    assert task.get(timeout=60)["row"] == {"wait_for": str(gate)}
+    assert task.status == "SUCCESS"
+
+
+def test_a_frozen_worker_is_seen_as_hung(house: Any, start: Any) -> None:
+    """It cannot say so itself, and Celery's monitors would list it as if nothing were."""
+    workers = start("--cpus", "2", ready=2)
+    os.kill(workers.pids()["cpu0"], signal.SIGSTOP)
+    house.until(lambda: states(house) == {"cpu0": "hung", "cpu1": "idle"}, "the frozen one is hung")
+    os.kill(workers.pids()["cpu0"], signal.SIGCONT)
+    house.until(lambda: states(house) == {"cpu0": "idle", "cpu1": "idle"}, "it came back")
+
+
+def test_a_slot_that_was_given_up_is_still_listed(house: Any, start: Any) -> None:
+    """A worker that nobody sees any more is the one that is looked for."""
+    workers = start("--cpus", "2", ready=2)
+    house.write("serve.py", "raise RuntimeError('broken while it ran')")
+    os.kill(workers.pids()["cpu0"], signal.SIGKILL)
+    workers.wait_for("cpu0 failed")
+    house.until(lambda: states(house) == {"cpu0": "failed", "cpu1": "idle"}, "the failed one is listed")
+    done = house.run("worker", "restart", "cpu1", "--json")
+    assert done.returncode == 1
+    assert "cpu1@" in done.stderr
+    assert workers.wait() == 3
+
+
+def test_a_drained_worker_finishes_what_it_runs_and_the_other_goes_on(house: Any, client: Celery, start: Any) -> None:
+    """By name, from any host; the supervisor ends with its last worker, and that is a success."""
+    workers = start("--cpus", "2", ready=2)
+    gate = house.directory / "gate"
+    task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    house.until(lambda: "busy" in states(house).values(), "one is busy")
+    (busy,) = [name for name, state in states(house).items() if state == "busy"]
+    waited = house.run("worker", "drain", busy, "--timeout", "0.5")
+    assert waited.returncode == 7
+    assert "the order stands" in waited.stderr
+    house.until(lambda: states(house)[busy] == "draining", "it drains")
+    gate.touch()
+    assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}
+    house.until(lambda: busy not in states(house), "it has ended")
+    assert client.send_task("mlq.predict", ["more"], queue="realtime").get(timeout=30)["row"] == "more"
+    assert house.run("worker", "drain", "--all").returncode == 0
+    assert workers.wait() == 0
+
+
+def test_stop_gives_back_what_runs_past_its_deadline(house: Any, client: Celery, start: Any) -> None:
+    """To the head of its queue, and to nobody's blame."""
+    workers = start("--cpus", "1")
+    client.send_task("mlq.predict", [{"sleep": 600}], queue="realtime")
+    house.until(lambda: states(house) == {"cpu0": "busy"}, "it is busy")
+    assert house.run("worker", "stop", "cpu0", "--drain-timeout", "0").returncode == 0
+    assert workers.wait() == 0
+    with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
+        assert redis.llen("realtime") == 1
+        assert not redis.exists(keys.CRASHES)
+        assert not redis.exists(keys.ORDERS)
+
+
+def test_a_rolling_restart_serves_all_the_time(house: Any, start: Any) -> None:
+    """One after the other, each ready before the next: there is never nobody."""
+    workers = start("--cpus", "2", ready=2)
+    before = workers.pids()
+    done = house.run("worker", "restart", "--all", "--rolling")
+    assert done.returncode == 0, done.stderr
+    workers.wait_for("ready after", times=4)
+    lives = [line.split(" |")[0] for line in workers.lines if "shutdown" in line or "ready after" in line]
+    assert lives[2:] in (["cpu0", "cpu0", "cpu1", "cpu1"], ["cpu1", "cpu1", "cpu0", "cpu0"])
+    assert set(workers.pids().values()).isdisjoint(before.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["drain"], 2), (["stop", "nobody"], 5), (["restart", "--all", "--host", "nowhere"], 5)]
+)
+def test_an_order_names_whom_it_means(house: Any, start: Any, words: list[str], code: int) -> None:
+    """Silence is not everybody, and a name that nobody has is an error."""
+    start("--cpus", "1")
+    assert house.run("worker", *words).returncode == code

@@ -1,0 +1,47 @@
+"""A supervisor reads whole reports, whatever moment it reads at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mlq.board import Board, Report
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """An empty page."""
+    board = Board.create()
+    yield board
+    board.close()
+
+
+def test_a_page_without_a_word_says_nothing(board: Board) -> None:
+    """A child that has not come as far as its first report is not an idle one."""
+    assert board.read() is None
+
+
+def test_a_report_is_read_as_it_was_written(board: Board) -> None:
+    """Both ends may be different processes: nothing but the page connects them."""
+    report = Report(state="busy", task="t", done={"realtime": 3}, leased=True)
+    board.write(report)
+    assert Board(board.fd).read() == report
+
+
+def test_a_torn_report_is_never_taken_for_a_whole_one(board: Board) -> None:
+    """A writer that is stopped half-way leaves a page that does not match its checksum."""
+    board.write(Report(task="before"))
+    assert board.read() == Report(task="before")
+    board.write(Report(task="after"))
+    board._page[12] ^= 0xFF
+    assert board.read() == Report(task="before")
+
+
+def test_a_page_that_was_closed_meanwhile_still_says_what_it_said_last() -> None:
+    """One thread buries a worker while another describes it."""
+    board = Board.create()
+    board.write(Report(task="last"))
+    board.read()
+    board.close()
+    assert board.read() == Report(task="last")
