@@ -40,10 +40,10 @@ _mlq_up() {
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
-        --share | --max-batch-size | --drain-timeout | --broker) : ;;
+        --share | --max-batch-size | --drain-timeout | --wait-broker | --broker) : ;;
         *)
             case $current in
-                -*) _mlq_words --model --output --queues --share --max-batch-size --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --model --output --queues --share --max-batch-size --drain-timeout --wait-broker --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -51,7 +51,7 @@ _mlq_up() {
 
 _mlq_worker() {
     if ((COMP_CWORD == at + 1)); then
-        _mlq_words start ls drain stop restart
+        _mlq_words start ls drain stop restart logs
         _mlq_worker_ls
         return
     fi
@@ -60,19 +60,20 @@ _mlq_worker() {
         drain) _mlq_worker_drain ;;
         stop) _mlq_worker_stop ;;
         restart) _mlq_worker_restart ;;
+        logs) _mlq_worker_logs ;;
         *) _mlq_worker_ls ;;
     esac
 }
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --cpus | --share | --max-batch-size | --drain-timeout | --name | --broker) : ;;
+        --gpus | --cpus | --share | --max-batch-size | --drain-timeout | --name | --wait-broker | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --cpus --model --output --queues --share --max-batch-size --drain-timeout --name --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --cpus --model --output --queues --share --max-batch-size --drain-timeout --name --wait-broker --detach --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -123,6 +124,19 @@ _mlq_worker_restart() {
         *)
             case $current in
                 -*) _mlq_words --all --host --rolling --drain-timeout --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names workers ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_worker_logs() {
+    case $previous in
+        -n | --lines | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --follow -f --lines -n --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_names workers ;;
             esac
             ;;

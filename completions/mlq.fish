@@ -11,7 +11,7 @@ function __mlq_place
     end
     switch "$words[1]"
         case worker
-            contains -- "$words[2]" start ls drain stop restart; or set words worker ls
+            contains -- "$words[2]" start ls drain stop restart logs; or set words worker ls
             echo "$words[1..2]"
         case queues
             contains -- "$words[2]" ls pause resume purge; or set words queues ls
@@ -55,6 +55,7 @@ complete -c mlq -n '__mlq_in up' -l queues -x -a '(__fish_complete_list , "mlq v
 complete -c mlq -n '__mlq_in up' -l share -x -d 'Device time that a queue gets at least, however busy others are'
 complete -c mlq -n '__mlq_in up' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
 complete -c mlq -n '__mlq_in up' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
+complete -c mlq -n '__mlq_in up' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in up' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in up' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
 complete -c mlq -n '__mlq_in up' -s v -l verbose -d 'Say more'
@@ -69,6 +70,7 @@ complete -c mlq -n '__mlq_after worker' -a ls -d 'Show the live workers of every
 complete -c mlq -n '__mlq_after worker' -a drain -d 'Let workers finish what they run, take no more, and end; on any host'
 complete -c mlq -n '__mlq_after worker' -a stop -d 'Drain workers, but give back to the queue what still runs after --drain-timeout (30 s); on any host'
 complete -c mlq -n '__mlq_after worker' -a restart -d 'Drain workers and start them anew, with the model file as it is now; on any host'
+complete -c mlq -n '__mlq_after worker' -a logs -d 'Show what workers wrote, of this host from their log files, of others their last 20 lines'
 
 # mlq worker start
 complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
@@ -80,6 +82,8 @@ complete -c mlq -n '__mlq_in worker start' -l share -x -d 'Device time that a qu
 complete -c mlq -n '__mlq_in worker start' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
 complete -c mlq -n '__mlq_in worker start' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in worker start' -l wait-broker -x -d 'Try so long to reach a broker that is away'
+complete -c mlq -n '__mlq_in worker start' -l detach -d 'Return once the workers are ready'
 complete -c mlq -n '__mlq_in worker start' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in worker start' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
 complete -c mlq -n '__mlq_in worker start' -s v -l verbose -d 'Say more'
@@ -143,6 +147,18 @@ complete -c mlq -n '__mlq_in worker restart' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in worker restart' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in worker restart' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in worker restart' -a '(mlq values workers 2>/dev/null)'
+
+# mlq worker logs
+complete -c mlq -n '__mlq_in worker logs' -s f -l follow -d 'Go on with what comes, until Ctrl-C'
+complete -c mlq -n '__mlq_in worker logs' -s n -l lines -x -d 'How many of the last lines'
+complete -c mlq -n '__mlq_in worker logs' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in worker logs' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in worker logs' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in worker logs' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in worker logs' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in worker logs' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in worker logs' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in worker logs' -a '(mlq values workers 2>/dev/null)'
 
 # mlq submit
 complete -c mlq -n '__mlq_in submit' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'

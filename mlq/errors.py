@@ -58,6 +58,12 @@ class SlotTaken(MlqError):
     hint = "stop that one first, or start this set under another name with --name; `mlq worker` lists the live ones"
 
 
+class StartedWithFailures(MlqError):
+    """{failed} of {workers} workers did not start: {slots}"""
+
+    hint = "the others serve; `mlq worker logs {first}` says why, `mlq worker restart {first}` tries again"
+
+
 class NotSupervised(MlqError):
     """worker {name} runs without a supervisor: nobody would start it again"""
 
@@ -78,6 +84,13 @@ class UsageError(MlqError):
 
     exit_code = 2
     hint = "{mend}"
+
+
+class NotFollowed(MlqError):
+    """{names}: only the last lines of another host's workers can be read here"""
+
+    exit_code = 2
+    hint = "run `mlq worker logs -f` on that host, or leave out -f"
 
 
 class NotJson(MlqError):
@@ -158,6 +171,13 @@ class UnreadableResults(MlqError):
 
     exit_code = 3
     hint = "set MLQ_RESULT_BACKEND to one, or fetch them with the client that wrote that setting"
+
+
+class EvictingBroker(MlqError):
+    """the broker at {url} evicts when its memory is full (maxmemory-policy {policy}): queues would vanish"""
+
+    exit_code = 3
+    hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; then start again"
 
 
 class NoModel(MlqError):

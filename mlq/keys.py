@@ -24,6 +24,12 @@ def heartbeat(worker_id: str) -> str:
 ORDERS: Final = "mlq:orders"
 """Hash, worker id to what an operator wants of it: permanent, an entry goes with its worker."""
 
+
+def last_lines(host: str, name: str) -> str:
+    """JSON list, the end of a worker's log: expires `broker.last_lines.KEPT_S` after the last line."""
+    return f"mlq:last-lines:{host}:{name}"
+
+
 JOBS: Final = "mlq:jobs"
 """Zset, ids of recorded jobs by the time of their submission: permanent, trimmed with every submission."""
 

@@ -35,6 +35,10 @@ DrainTimeout = Annotated[
     float | None,
     typer.Option("--drain-timeout", help="Give back what still runs so long after a drain began.", metavar="SECONDS"),
 ]
+WaitBroker = Annotated[
+    float | None,
+    typer.Option("--wait-broker", help="Try so long to reach a broker that is away.", metavar="SECONDS", min=0),
+]
 Name = Annotated[
     str | None, typer.Option("--name", help="Prefix of the workers' names, where one host runs several sets.")
 ]

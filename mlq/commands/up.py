@@ -14,7 +14,7 @@ app = single()
 
 
 @command(app, cls=Command)
-def up(
+def up(  # noqa: PLR0913, PLR0917 (an option each)
     ctx: typer.Context,
     model: options.Model = None,
     output: options.Output = None,
@@ -22,6 +22,7 @@ def up(
     share: options.Share = None,
     max_batch_size: options.MaxBatchSize = None,
     drain_timeout: options.DrainTimeout = None,
+    wait_broker: options.WaitBroker = None,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
 
@@ -41,4 +42,4 @@ def up(
         max_batch_size=max_batch_size,
         drain_timeout=drain_timeout,
     )
-    fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ))
+    fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ), wait_broker=wait_broker)

@@ -12,6 +12,7 @@ from mlq.broker import heartbeats
 from mlq.broker.connection import state_store
 from mlq.broker.orders import Order
 from mlq.commands import fleet, options, ordering
+from mlq.commands import logs as logfiles
 from mlq.commands.invocation import Answering, Command, begin, command, group
 from mlq.console import tables
 from mlq.console.repeating import every
@@ -43,6 +44,9 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     max_batch_size: options.MaxBatchSize = None,
     drain_timeout: options.DrainTimeout = None,
     name: options.Name = None,
+    wait_broker: options.WaitBroker = None,
+    *,
+    detach: Annotated[bool, typer.Option(fleet.DETACH, help="Return once the workers are ready.")] = False,
 ) -> None:
     """Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C.
 
@@ -51,6 +55,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
       mlq worker start --gpus 0,1 --model model.pt2
       mlq worker start --cpus 2 --model serve.py:Model --queues realtime,default
       mlq worker start --gpus all --model model.pt2 --output classify
+      mlq worker start --gpus all --model model.pt2 --detach
 
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
@@ -64,9 +69,13 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
         max_batch_size=max_batch_size,
         drain_timeout=drain_timeout,
     )
+    if detach:
+        fleet.detach(call)
+        return
     fleet.run(
         call,
         lambda slots: plan(call.settings, Devices(gpus, cpus), slots, os.environ, prefix=name),
+        wait_broker=wait_broker,
     )
 
 
@@ -154,3 +163,26 @@ def restart(
     """
     order = Order("restart", drain_timeout)
     ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=rolling, patience=timeout)
+
+
+@command(app, cls=Command)
+def logs(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Workers; none: all of this host.", metavar="[NAME]...")
+    ] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
+) -> None:
+    """Show what workers wrote, of this host from their log files, of others their last 20 lines.
+
+    \b
+    Examples:
+      mlq worker logs gpu0 -f
+      mlq worker logs gpu0@node7
+      mlq worker logs -n 1000 | grep WARNING
+
+    The files lie in the state directory under logs/, 10 MiB and one older file each.
+    """
+    logfiles.show(begin(ctx), names or (), number=lines, follow=follow)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -24,21 +24,31 @@ INTERVAL_S: Final = 2.0
 """Between two beats of a worker that does nothing new."""
 
 CHANGING_S: Final = 1.0
-"""Between two beats of a worker whose state changes all the time."""
+"""Between two beats of a worker that is busy and idle by turns."""
 
 LOOK_EVERY_S: Final = 0.25
 """How soon a change is seen; looking costs no request."""
 
 _PARTING_S: Final = 1.0
 _NEVER: Final = (-math.inf, None)
+_BY_TURNS: Final = frozenset({"idle", "busy"})
 
 log = logging.getLogger("mlq.heartbeat")
+
+
+class _News(NamedTuple):
+    """What a watcher should not wait for, if it changes."""
+
+    state: str
+    task: str | None
+    fingerprint: str | None
 
 
 class HeartbeatThread(threading.Thread):
     """Writes what `describe` gives, each worker's at least every INTERVAL_S, over a connection of its own.
 
-    With a beat comes back what somebody ordered of that worker; `obey` is called with it, once. While the store is
+    With a beat comes back what somebody ordered of that worker; `obey` is called with it, once. After beats `keep` may
+    store what else is to be known of the workers. While the store is
     away it says so once and keeps trying: nobody can see the workers, but they work.
     """
 
@@ -47,12 +57,14 @@ class HeartbeatThread(threading.Thread):
         open_store: Callable[[], AbstractContextManager[Redis]],
         describe: Callable[[], Sequence[Heartbeat]],
         obey: Callable[[Mapping[str, Order]], None],
+        keep: Callable[[Redis], None] | None = None,
     ) -> None:
         super().__init__(name="mlq-heartbeat", daemon=True)
         self._open_store = open_store
         self._describe = describe
         self._obey = obey
-        self._said: dict[str, tuple[float, Any]] = {}
+        self._keep = keep
+        self._said: dict[str, tuple[float, _News | None]] = {}
         self._obeyed: dict[str, Order] = {}
         self._ended = threading.Event()
 
@@ -83,15 +95,17 @@ class HeartbeatThread(threading.Thread):
             due = [h for h in described if self._is_due(h, time.monotonic())]
             if due:
                 self._take(heartbeats.beat(store, due))
+                if self._keep is not None:
+                    self._keep(store)
             gone = self._said.keys() - {h.id for h in described}
             self._forget(store, gone)
             self._ended.wait(LOOK_EVERY_S)
         self._forget(store, set(self._said))
 
     def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
-        news = (heartbeat.state, heartbeat.task, heartbeat.fingerprint)
+        news = _News(heartbeat.state, heartbeat.task, heartbeat.fingerprint)
         at, before = self._said.get(heartbeat.id, _NEVER)
-        if now - at < (CHANGING_S if news != before else INTERVAL_S):
+        if now - at < _pause(before, news):
             return False
         self._said[heartbeat.id] = now, news
         return True
@@ -109,3 +123,10 @@ class HeartbeatThread(threading.Thread):
             heartbeats.farewell(store, wid)
             self._said.pop(wid, None)
             self._obeyed.pop(wid, None)
+
+
+def _pause(before: _News | None, news: _News) -> float:
+    """Say how long after its last beat a worker has the next one."""
+    if before is None or news == before:
+        return INTERVAL_S
+    return CHANGING_S if {before.state, news.state} <= _BY_TURNS else 0.0

@@ -16,7 +16,9 @@ from mlq import board, status, tether
 from mlq.board import Board
 from mlq.fleet.spec import WorkerSpec
 
-_LAST_LINES: Final = 20
+LAST_LINES: Final = 20
+"""How many of its lines are shown of a worker that failed."""
+
 _READ_BYTES: Final = 65536
 _LONGEST_LINE: Final = 16384
 
@@ -72,7 +74,7 @@ class Child:
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.began_at, self.started_at = time.monotonic(), time.time()
         self.ready_s: float | None = None
-        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.board = Board.create()
         log_read, log_write = os.pipe()
         status_read, status_write = os.pipe()

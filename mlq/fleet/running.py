@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -19,7 +19,8 @@ from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.fleet import registry
-from mlq.fleet.child import Child
+from mlq.fleet.child import LAST_LINES, Child
+from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping
 from mlq.fleet.recovery import Death
 from mlq.fleet.spec import WorkerSpec
 from mlq.fleet.supervisor import (
@@ -51,52 +52,6 @@ _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
 }
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A worker wrote a line."""
-
-    slot: str
-    line: str
-
-
-@dataclass(frozen=True)
-class Started:
-    """A worker's process is there; its model is not yet."""
-
-    slot: str
-    pid: int
-    device: str
-
-
-@dataclass(frozen=True)
-class BecameReady:
-    """A worker takes work, so many seconds after its process was started."""
-
-    slot: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class GaveUp:
-    """A slot is left empty; the last lines that its worker wrote say why."""
-
-    slot: str
-    code: int
-    deaths: int
-    last_lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Somebody asked to stop, for the `times`-th time, while these slots were at work."""
-
-    times: int
-    running: Sequence[str]
-
-
-News = Logged | Started | BecameReady | Postponed | GaveUp | Stopping
-
-
 class Fleet:
     """Workers on this host, kept as their specs say until a signal ends them."""
 
@@ -111,6 +66,7 @@ class Fleet:
         self._tell = tell
         self._recover = recover
         self._supervisor = Supervisor(self._specs, drain_s)
+        self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
         self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
@@ -149,6 +105,10 @@ class Fleet:
         """Name the workers whose leases are to be renewed."""
         running = [self._children[s] for s in self._supervisor.running if s in self._children]
         return [c.wid for c in running if (report := c.board.read()) is not None and report.leased]
+
+    def last_lines(self) -> dict[str, list[str]]:
+        """Give the last lines of each worker, those of the process before it first."""
+        return {slot: list(lines) for slot, lines in list(self._last_lines.items())}
 
     def fence(self, wids: Collection[str]) -> None:
         """Kill workers whose lease was taken away: what they do is void."""
@@ -220,6 +180,7 @@ class Fleet:
 
     def _log(self, child: Child, lines: Sequence[str]) -> None:
         child.last_lines.extend(lines)
+        self._last_lines.setdefault(child.spec.name, deque(maxlen=LAST_LINES)).extend(lines)
         for line in lines:
             self._tell(Logged(child.spec.name, line))
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mlq.broker import embedded
+from mlq.broker import embedded, safety
 from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client, state_store
 from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
+from mlq.errors import BrokerUnreachable
+from mlq.fleet.lastlines import LastLines
+from mlq.fleet.logs import LogFiles
+from mlq.fleet.news import BrokerAwaited, BrokerFound, News, Planned, Warned
 from mlq.fleet.recovery import Recovery
-from mlq.fleet.running import Fleet, News
+from mlq.fleet.running import Fleet
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_AGAIN_S: Final = 1.0
+"""Between two tries to reach the broker."""
 
 _LAST_WORDS_S: Final = 5.0
 """How long the end waits for the last workers' claims to be given back; then their leases run out."""
@@ -27,37 +35,55 @@ _LAST_WORDS_S: Final = 5.0
 def run(
     settings: Settings,
     plan: Callable[[Slots], list[WorkerSpec]],
-    opened: Callable[[Address, Sequence[WorkerSpec]], Callable[[News], None]],
+    tell: Callable[[News], None],
+    *,
+    wait_broker_s: float = 0.0,
 ) -> int:
     """Plan, make sure of a broker, run the workers until they are stopped; give the exit code.
 
-    `opened` is told what is about to run, and gives the function that is told all further news.
-    Devices and model are looked at before a broker is started. Raises what `plan` raises, NoServerProgram,
-    ServerDidNotStart, BrokerUnreachable, BrokerRefused, WorkersFailed, WorkersMisconfigured.
+    Devices and model are looked at before a broker is started; for one that is configured and does not answer it
+    waits so long. Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused,
+    EvictingBroker, WorkersFailed, WorkersMisconfigured.
     """
-    with closing(Slots(state_directory(settings))) as slots:
+    state = state_directory(settings)
+    files = LogFiles(state, lost=lambda exc: tell(Warned(f"logs cannot be kept, work goes on: {exc}")))
+
+    def tell_both(news: News) -> None:
+        tell(news)
+        files(news)
+
+    with closing(Slots(state)) as slots:
         specs = plan(slots)
-        with _broker(settings) as broker:
-            recovery = _recovery(settings, broker)
-            fleet = Fleet(specs, opened(broker, specs), recovery.died, settings.worker.drain_timeout)
-            heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey)
-            try:
-                with _leases(settings, broker, fleet):
-                    heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
-                    return fleet.run()
-            finally:
-                recovery.end(_LAST_WORDS_S)
-                heart.end()
+        with _broker(settings, tell, wait_broker_s) as broker:
+            tell(BrokerFound(broker.shown, broker.origin))
+            tell(Planned([s.name for s in specs]))
+            return _run(settings, broker, specs, tell_both)
+
+
+def _run(settings: Settings, broker: Address, specs: Sequence[WorkerSpec], tell: Callable[[News], None]) -> int:
+    recovery = _recovery(settings, broker)
+    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout)
+    heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
+    try:
+        with _leases(settings, broker, fleet, tell):
+            heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
+            return fleet.run()
+    finally:
+        recovery.end(_LAST_WORDS_S)
+        heart.end()
 
 
 @contextmanager
-def _leases(settings: Settings, broker: Address, fleet: Fleet) -> Iterator[None]:
-    """Keep the workers' leases renewed, where the broker knows leases."""
+def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[News], None]) -> Iterator[None]:
+    """Keep the workers' leases renewed, where the broker knows leases; look at what else it would do to messages."""
     if not is_redis(broker.url):
         yield
         return
     with connected(settings, broker) as connection:
-        thread = LeaseThread(redis_client(connection), fleet.leased, fleet.fence)
+        redis = redis_client(connection)
+        for warning in safety.check(redis, broker):
+            tell(Warned(warning))
+        thread = LeaseThread(redis, fleet.leased, fleet.fence)
         thread.start()
         try:
             yield
@@ -84,13 +110,21 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
 
 
 @contextmanager
-def _broker(settings: Settings) -> Iterator[Address]:
+def _broker(settings: Settings, tell: Callable[[News], None], wait_s: float) -> Iterator[Address]:
     """Make sure that a broker answers: the configured one, else the embedded one, which is ours to start."""
     if settings.broker_url is None:
         with embedded.running(state_directory(settings)):
             yield broker_address(settings)
         return
     address = broker_address(settings)
-    with connected(settings, address):
-        pass
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        try:
+            with connected(settings, address):
+                break
+        except BrokerUnreachable as exc:
+            if time.monotonic() >= give_up_at:
+                raise
+            tell(BrokerAwaited(exc.message))
+            time.sleep(_AGAIN_S)
     yield address

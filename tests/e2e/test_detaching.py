@@ -1,0 +1,79 @@
+"""Workers in the background: the command returns when they are ready, and says why when they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def detached(house: Any) -> Iterator[Any]:
+    """A function that starts workers in the background; whatever runs at the end of the test is stopped."""
+
+    def start(*argv: str, model: str = "serve.py:Model") -> Any:
+        return house.run("worker", "start", *argv, "--model", model, "--detach")
+
+    yield start
+    house.run("worker", "stop", "--all", "--drain-timeout", "0")
+
+
+def test_the_command_returns_once_the_workers_are_ready(house: Any, detached: Any) -> None:
+    """What runs in the background is seen, logged and stopped like any other worker, broker included."""
+    done = detached("--cpus", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ready after") == 2
+    workers = house.json("worker")["workers"]
+    assert [w["name"] for w in workers] == ["cpu0", "cpu1"]
+    assert not {w["state"] for w in workers} & {"failed", "lost"}
+    supervisor = workers[0]["supervisor"]
+    assert house.run("worker", "stop", "--all").returncode == 0
+    house.until(lambda: not Path(f"/proc/{supervisor}").exists(), "the supervisor has ended")
+    assert house.run("worker").returncode == 4, "and with it the embedded broker"
+
+
+def test_workers_that_do_not_start_say_why_to_whoever_waits(detached: Any) -> None:
+    """With the exit code that the foreground has."""
+    done = detached("--cpus", "1", model="missing.py:Model")
+    assert done.returncode == 3
+    assert "there is no file missing.py" in done.stderr
+
+
+def test_some_that_do_not_start_are_named_and_the_others_serve(house: Any, detached: Any) -> None:
+    """The second to be there fails: a device that is sick, say."""
+    house.write(
+        "picky.py",
+        "import os\nfrom serve import Model as Good\nclass Model(Good):\n    def setup(self, device):\n"
+        "        if not os.path.exists('taken'): open('taken', 'x'); super().setup(device)\n"
+        "        else: raise SystemExit(3)\n",
+    )
+    done = detached("--cpus", "2", model="picky.py:Model")
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 workers did not start" in done.stderr
+    states = sorted(w["state"] for w in house.json("worker")["workers"])
+    assert states in (["failed", "idle"], ["failed", "starting"])
+
+
+def test_logs_are_kept_of_what_each_worker_wrote(house: Any, detached: Any) -> None:
+    """Also when it runs no more, and of another host's workers the last lines."""
+    detached("--cpus", "1")
+    here = house.run("worker", "logs", "cpu0", "-n", "100")
+    assert "ready after" in here.stdout
+    assert "loaded serve.py:Model" in here.stdout
+    house.until(lambda: bool(last_lines(house)), "the registry has them, too")
+    logs = house.state / "logs"
+    logs.rename(logs.with_name("elsewhere"))
+    assert "loaded serve.py:Model" in house.run("worker", "logs", "cpu0").stdout
+    followed = house.run("worker", "logs", "cpu0", "-f")
+    assert followed.returncode == 2
+    assert "on that host" in followed.stderr
+
+
+def last_lines(house: Any) -> list[str]:
+    """Read the registry."""
+    from redis import Redis
+
+    with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
+        return [key.decode() for key in redis.scan_iter("mlq:last-lines:*")]
