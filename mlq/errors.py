@@ -177,7 +177,7 @@ class EvictingBroker(MlqError):
     """the broker at {url} evicts when its memory is full (maxmemory-policy {policy}): queues would vanish"""
 
     exit_code = 3
-    hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; then start again"
+    hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; or set MLQ_BROKER_URL"
 
 
 class NoModel(MlqError):

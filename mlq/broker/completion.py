@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlq.broker.answer import Answer
@@ -18,11 +19,15 @@ class Successor:
 
 @dataclass(frozen=True)
 class Completion:
-    """How a claim ends: the answer, if anybody is to see one, and what follows from it."""
+    """How a claim ends: the answer, if anybody is to see one, and what follows from it.
+
+    `afterwards` is called once it is recorded: for what may be missing after a death, but must not come too soon.
+    """
 
     claim: Claim
     answer: Answer | None = None
     successors: tuple[Successor, ...] = ()
+    afterwards: tuple[Callable[[], object], ...] = ()
 
 
 @dataclass(frozen=True)

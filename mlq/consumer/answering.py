@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from mlq.broker.claims import Claims
-from mlq.broker.completion import Completion
+from mlq.broker.completion import Completed, Completion
 from mlq.consumer.ledger import Ledger
 
 _FIRST_PAUSE_S: Final = 0.05
@@ -91,7 +91,11 @@ class Answering(threading.Thread):
     def _recorded(self, batch: Sequence[Completion]) -> bool:
         """Try once. What was recorded by a try whose reply got lost comes back as Gone, which is as good."""
         try:
-            self._claims.complete_all(batch)
+            ends = self._claims.complete_all(batch)
+            for completion, end in zip(batch, ends, strict=True):
+                # Not if the claim is gone: whoever has it now still needs what would be tidied away.
+                for tidy in completion.afterwards if isinstance(end, Completed) else ():
+                    tidy()
         except (RedisError, OSError) as exc:
             if not self._away:
                 log.warning("answers cannot be recorded, trying again until they can: %s", exc)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery.app import backends
@@ -12,6 +14,8 @@ from kombu.utils.encoding import bytes_to_str
 from mlq.broker.answer import Answer
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from mlq.broker.claims import Claims
     from mlq.consumer.ledger import Ledger
 
@@ -44,12 +48,69 @@ class ClaimBackend(RedisBackend):
             self.ensure(self.claims.record, (claim, answer))
         return result
 
+    def on_chord_part_return(
+        self, request: Any, state: str, result: Any, propagate: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Count a part of a chord; the last one publishes the body, and deletes what was counted.
+
+        A part that runs again, since its worker died before the acknowledgement, must find the chord as it was: its
+        place is counted once, and the keys are deleted only when the part's end, the body with it, is recorded.
+        """
+        stock: Any = super()
+        if self.ledger is None or request.id is None or self.ledger.claim_of(request.id) is None:
+            stock.on_chord_part_return(request, state, result, propagate, **kwargs)
+            return
+        ours: Any = self
+        client, place = ours.client, request.group_index
+        if request.group and place is not None and ours._chord_zset:  # noqa: SLF001 (stock's own switch)
+            client.zremrangebyscore(ours.get_key_for_group(request.group, ".j"), place, place)
+        keep = partial(self.ledger.keep_for_afterwards, request.id)
+        ours.client = _Keeping(client, keep)
+        try:
+            stock.on_chord_part_return(request, state, result, propagate, **kwargs)
+        finally:
+            ours.client = client
+
     def answer(self, task_id: str, payload: str | bytes) -> Answer:
         """Say where a task's result goes."""
         stock: Any = self  # the stubs know little of it
         key = stock.get_key_for_task(task_id)
         data = payload.encode() if isinstance(payload, str) else payload
         return Answer(bytes_to_str(key), data, int(stock.expires or 0), int(stock.connparams.get("db") or 0))
+
+
+class _Keeping:
+    """Redis as on_chord_part_return sees it: what it deletes is deleted later."""
+
+    def __init__(self, client: Any, keep: Callable[[Callable[[], object]], None]) -> None:
+        self._client = client
+        self._keep = keep
+
+    def pipeline(self) -> _KeepingPipeline:
+        return _KeepingPipeline(self._client, self._keep)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+class _KeepingPipeline:
+    def __init__(self, client: Any, keep: Callable[[Callable[[], object]], None]) -> None:
+        self._client = client
+        self._keep = keep
+        self._pipeline = client.pipeline()
+
+    def delete(self, *keys: str) -> Self:
+        self._keep(partial(self._client.delete, *keys))
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipeline.reset()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
 
 
 def install(claims: Claims, ledger: Ledger) -> None:

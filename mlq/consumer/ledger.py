@@ -7,7 +7,7 @@ Celery stores first and acknowledges later, and a death in between would run wha
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from mlq.broker.answer import Answer
@@ -21,6 +21,7 @@ class _Entry:
     task_id: str
     answer: Answer | None = None
     successors: list[Successor] = field(default_factory=list)
+    afterwards: list[Callable[[], object]] = field(default_factory=list)
     has_run: bool = False
 
 
@@ -66,6 +67,10 @@ class Ledger:
         """Keep a final state until the acknowledgement."""
         self._by_task[task_id].answer = answer
 
+    def keep_for_afterwards(self, task_id: str, tidy: Callable[[], object]) -> None:
+        """Keep what is to be done once the message's end is recorded."""
+        self._by_task[task_id].afterwards.append(tidy)
+
     def collect(self, task_id: str | None) -> None:
         """From now on, what is published follows from this task; None: from none, it goes out at once."""
         self._collecting = self._by_task.get(task_id) if task_id is not None else None
@@ -102,4 +107,4 @@ class Ledger:
         self._by_task.pop(entry.task_id, None)
         if self._collecting is entry:
             self._collecting = None
-        return Completion(entry.claim, entry.answer, tuple(entry.successors))
+        return Completion(entry.claim, entry.answer, tuple(entry.successors), tuple(entry.afterwards))

@@ -320,7 +320,6 @@ def test_a_worker_that_dies_before_it_acknowledges_does_not_run_the_link_twice(
 
 
 @SETEX
-@pytest.mark.xfail(strict=True, reason="on_chord_part_return deletes the chord's keys before the acknowledgement")
 def test_a_worker_that_dies_with_the_last_part_of_a_chord_does_not_lose_its_body(world: World, client: Celery) -> None:
     """Stock Celery deletes the chord's parts before it acknowledges: the part that runs again finds none."""
     world.start(imports="own_tasks,holding")
