@@ -49,7 +49,12 @@ class ClaimBackend(RedisBackend):
         return result
 
     def on_chord_part_return(
-        self, request: Any, state: str, result: Any, propagate: bool | None = None, **kwargs: Any
+        self,
+        request: Any,
+        state: str,
+        result: Any,
+        propagate: bool | None = None,
+        **kwargs: Any,  # noqa: FBT001 (stock's signature)
     ) -> None:
         """Count a part of a chord; the last one publishes the body, and deletes what was counted.
 
