@@ -53,8 +53,8 @@ class ClaimBackend(RedisBackend):
         request: Any,
         state: str,
         result: Any,
-        propagate: bool | None = None,
-        **kwargs: Any,  # noqa: FBT001 (stock's signature)
+        propagate: bool | None = None,  # noqa: FBT001 (stock's signature)
+        **kwargs: Any,
     ) -> None:
         """Count a part of a chord; the last one publishes the body, and deletes what was counted.
 
