@@ -56,6 +56,22 @@ PAUSED: Final = "mlq:paused"
 WATCHES: Final = "mlq:watches"
 """Hash, bell to the idle worker that watches those queues and until when: permanent, one entry a set of queues."""
 
+
+def autoscale_leader(queue: str) -> str:
+    """String, the autoscaler that decides about a queue, and until when: permanent, one a queue."""
+    return f"mlq:autoscale:leader:{queue}"
+
+
+def autoscale_want(queue: str) -> str:
+    """String, how many workers autoscalers are to run for a queue: permanent, one a queue."""
+    return f"mlq:autoscale:want:{queue}"
+
+
+def autoscale_members(queue: str) -> str:
+    """Zset, workers that autoscalers run or start for a queue to the ms until which each counts: permanent, swept."""
+    return f"mlq:autoscale:members:{queue}"
+
+
 DELAYS: Final = "mlq:delays"
 """Zset, messages that wait for their time, ms of the server's clock: permanent, until due."""
 

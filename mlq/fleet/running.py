@@ -26,6 +26,7 @@ from mlq.fleet.spec import WorkerSpec
 from mlq.fleet.supervisor import (
     MISCONFIGURED,
     Action,
+    Added,
     Began,
     Died,
     Drain,
@@ -61,11 +62,13 @@ class Fleet:
         tell: Callable[[News], None],
         recover: Callable[[Death], None],
         drain_s: float | None = None,
+        *,
+        open_ended: bool = False,
     ) -> None:
         self._specs = {s.name: s for s in specs}
         self._tell = tell
         self._recover = recover
-        self._supervisor = Supervisor(self._specs, drain_s)
+        self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
         self._wakeup = Wakeup()
@@ -109,6 +112,14 @@ class Fleet:
     def last_lines(self) -> dict[str, list[str]]:
         """Give the last lines of each worker, those of the process before it first."""
         return {slot: list(lines) for slot, lines in list(self._last_lines.items())}
+
+    def add(self, spec: WorkerSpec) -> None:
+        """Start one more worker."""
+        self._ask(lambda: self._add(spec))
+
+    def _add(self, spec: WorkerSpec) -> None:
+        self._specs[spec.name] = spec
+        self._step(Added(spec.name))
 
     def fence(self, wids: Collection[str]) -> None:
         """Kill workers whose lease was taken away: what they do is void."""
@@ -201,7 +212,7 @@ class Fleet:
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
         code = child.reap()
-        self._recover(Death(child.wid, code, asked=bool(self._supervisor.stops)))
+        self._recover(Death(child.wid, code, asked=self._supervisor.is_draining(child.spec.name)))
         self._step(Died(child.spec.name, code))
 
     def _wait(self) -> None:

@@ -48,6 +48,13 @@ class Died:
 
 
 @dataclass(frozen=True)
+class Added:
+    """One more slot is wanted, or one that is empty is wanted again."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
 class Fenced:
     """The worker in this slot lost its lease: what it held runs elsewhere, and what it does is void."""
 
@@ -76,7 +83,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Began | Ready | Died | Fenced | Ordered | StopAsked | Tick
+Event = Began | Added | Ready | Died | Fenced | Ordered | StopAsked | Tick
 
 
 # Actions: what the shell must do.
@@ -162,16 +169,20 @@ class Supervisor:
     """Keeps one process in each slot. A slot's deaths change that slot alone.
 
     `drain_s` is how long a drain may take before what still runs is given back; None: as long as it takes.
+    With `open_ended` it does not end with its last worker: slots may still be added.
     """
 
-    def __init__(self, slots: Iterable[str], drain_s: float | None = None) -> None:
+    def __init__(self, slots: Iterable[str], drain_s: float | None = None, *, open_ended: bool = False) -> None:
         self._slots = {name: _Slot(name) for name in slots}
         self._drain_s = drain_s
+        self._open_ended = open_ended
         self._stops = 0
 
     @property
     def finished(self) -> bool:
         """Whether nothing runs and nothing will be started."""
+        if self._open_ended and not self._stops:
+            return False
         return all(s.phase in {_Phase.FAILED, _Phase.STOPPED} for s in self._slots.values())
 
     @property
@@ -202,7 +213,7 @@ class Supervisor:
         """When a Tick is due, on the clock that `step` is given."""
         return min((at for s in self._slots.values() if (at := s.wake_at) is not None), default=None)
 
-    def step(self, event: Event, at: float) -> list[Action]:
+    def step(self, event: Event, at: float) -> list[Action]:  # noqa: PLR0911 (a return for each kind of event)
         """Take in what happened at `at` (seconds, monotonic) and say what to do."""
         match event:
             case Ready(slot):
@@ -210,6 +221,8 @@ class Supervisor:
                 return []
             case Died(slot, code):
                 return self._died(self._slots[slot], code, at)
+            case Added(slot):
+                return self._add(slot, at)
             case Fenced(slot):
                 return [Kill(slot)] if slot in self.running else []
             case Ordered(slot):
@@ -218,6 +231,13 @@ class Supervisor:
                 return self._stop(at)
             case Began() | Tick():
                 return self._due(at)
+
+    def _add(self, name: str, at: float) -> list[Action]:
+        if self._stops or name in self.running:
+            return []
+        # Replaced as a whole: other threads read the slots while they are told what became of the workers.
+        self._slots = {**self._slots, name: _Slot(name, start_at=at)}
+        return self._due(at)
 
     def _died(self, slot: _Slot, code: int, at: float) -> list[Action]:
         was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
