@@ -32,6 +32,7 @@ class Report:
     tasks ended by queue. `forwards` are running sums over the turns of one forward each: how many, Σ rows, Σ seconds,
     Σ rows², Σ rows·seconds, Σ seconds²; differences of two reports fit the time that a batch takes. `leased` tells
     that its lease is there to be renewed, `looked_at` when it last asked for work (seconds, monotonic).
+    While a hard time limit of `limit_s` runs, `deadline` is when it ends (monotonic) and `under` names the claims.
     """
 
     state: str = "starting"
@@ -45,6 +46,9 @@ class Report:
     forwards: list[float] = field(default_factory=lambda: [0.0] * 6)
     leased: bool = False
     looked_at: float = 0.0
+    deadline: float | None = None
+    limit_s: float = 0.0
+    under: list[str] = field(default_factory=list)
 
 
 class Board:

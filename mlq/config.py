@@ -67,6 +67,16 @@ class WorkerSettings:
         parsing.names, None, "modules with tasks of your own (@shared_task), imported by every worker before it serves"
     )
     max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
+    time_limit: float | None = _setting(
+        parsing.seconds, None, "seconds after which a task or a forward is ended with its process; unset: none"
+    )
+    soft_time_limit: float | None = _setting(
+        parsing.seconds, None, "seconds after which a task or a forward gets SoftTimeLimitExceeded; unset: none"
+    )
+    max_tasks: int | None = _setting(parsing.count, None, "tasks after which a worker is replaced; unset: never")
+    max_memory: int | None = _setting(
+        parsing.size, None, "resident memory above which a worker is replaced: bytes, or 4GiB; unset: never"
+    )
     drain_timeout: float | None = _setting(
         parsing.seconds, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
     )

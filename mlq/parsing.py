@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from mlq.wire import BATCH_PREDICT, PREDICT
@@ -94,6 +95,17 @@ def count(value: Any) -> int:
     if isinstance(value, (bool, float)) or int(value) < 1:
         raise ValueError("expected a whole number, at least 1")
     return int(value)
+
+
+_UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def size(value: Any) -> int:
+    """Accept bytes, or a number with a unit: 4GiB, 500 MB."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
+    if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
+        raise ValueError("expected bytes, or a number with a unit, such as 4GiB")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def table(value: Any) -> Mapping[str, Any]:

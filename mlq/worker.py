@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from mlq.broker.orders import Order
     from mlq.consumer.activity import Activity
     from mlq.consumer.engine import Engine
+    from mlq.consumer.limits import Limit
     from mlq.model.model import Model
 
 DEVICE_LOST: Final = 70
 """Exit code of a worker whose device must not be used again by this process (sysexits' EX_SOFTWARE)."""
+
+RECYCLED: Final = 75
+"""Exit code of a worker that has done its share, and is to be replaced (sysexits' EX_TEMPFAIL)."""
 
 _EVENT_EVERY_S: Final = 10.0
 """Between two of Celery's heartbeat events, which are for monitors; they tell these how long to wait for the next."""
@@ -82,20 +86,29 @@ def serve(settings: Settings, identity: Identity) -> int:
 
     Raises NoModel, InvalidModel, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each its exit code.
     """
+    from celery.exceptions import SoftTimeLimitExceeded
+
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import state_store
+    from mlq.consumer import bodies
     from mlq.consumer.activity import Activity
     from mlq.consumer.heartbeat import HeartbeatThread
+    from mlq.consumer.limits import Limits
+    from mlq.consumer.recycling import Recycling
 
     board = Board.inherited()
-    activity = Activity(board.write if board else _nobody)
+    recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
+    activity = Activity(board.write if board else _nobody, recycling)
+    limits = Limits(_limit(settings), activity.report, activity.say)
+    limits.install()
     heart = HeartbeatThread(partial(state_store, settings), lambda: [_describe(settings, identity, activity)], _obey)
     if board is None:
         heart.start()
     try:
         model = _load_model(settings, identity)
         activity.loaded(model.fingerprint)
+        model.interrupts = (SoftTimeLimitExceeded,)
         with _engine(settings, identity, model, activity) as engine, closing(model):
             app = create_app(settings)
             serving = tasks.serve(app, model, activity)
@@ -104,11 +117,27 @@ def serve(settings: Settings, identity: Identity) -> int:
                 engine.begin(app, serving.outcomes, renews=board is None)
             _import_tasks(settings)
             if engine is not None:
-                engine.mark_tasks()
+                engine.mark_tasks(limits)
+            else:
+                bodies.mark(app, None, limits)
             code = _consume(app, settings, identity, engine)
     finally:
         heart.end()
-    return DEVICE_LOST if activity.device_error else code
+    if activity.device_error:
+        return DEVICE_LOST
+    return RECYCLED if activity.recycled and not code else code
+
+
+def _limit(settings: Settings) -> Limit:
+    from mlq.consumer.limits import Limit
+
+    return Limit(soft=settings.worker.soft_time_limit, hard=settings.worker.time_limit)
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 @contextmanager
@@ -239,8 +268,6 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
-    import psutil
-
     from mlq.broker.heartbeats import Heartbeat
 
     return Heartbeat(
@@ -258,7 +285,7 @@ def _describe(settings: Settings, identity: Identity, activity: Activity) -> Hea
         tasks_done=0,
         rows_done=0,
         started_at=identity.started_at,
-        rss_bytes=psutil.Process().memory_info().rss,
+        rss_bytes=_resident_bytes(),
     ).saying(activity.report)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import typer
+from typer.core import TyperOption
 
 from mlq.commands import invocation
-from mlq.commands.invocation import Invocation
+from mlq.commands.invocation import Command, Invocation
 from mlq.config import state_directory
 from mlq.console.fleetlog import FleetLog
 from mlq.console.printable import printable
@@ -25,9 +26,33 @@ from mlq.fleet.spec import WorkerSpec
 DETACH: Final = "--detach"
 
 
-def begin(ctx: typer.Context, **served: Any) -> Invocation:
+class Serving(Command):
+    """A command that starts workers; takes, as options, what [worker] of the configuration says of them."""
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add them. A value is parsed with the settings, so that an error names the option."""
+        yield setting("model", text="Model to serve: model.pt2, model.pt, serve.py:Class.", metavar="REF")
+        yield setting("output", text="raw: the model's numbers; classify: class and confidence.", metavar="KIND")
+        yield setting("queues", text="Queues to serve, most urgent first.", metavar="A,B")
+        yield setting("shares", "--share", text="Device time that a queue gets at least.", metavar="batch=0.1")
+        yield setting("max_batch_size", text="Rows in one forward, if the model names no limit.", metavar="N")
+        yield setting("time_limit", text="End a task, or a forward, and its process after so long.", metavar="SECONDS")
+        yield setting("soft_time_limit", text="Raise SoftTimeLimitExceeded in it after so long.", metavar="SECONDS")
+        yield setting("max_tasks", text="Replace a worker after so many tasks.", metavar="N")
+        yield setting("max_memory", text="Replace a worker above so much resident memory.", metavar="4GiB")
+        yield setting("drain_timeout", text="Give back what still runs so long after a drain began.", metavar="SECONDS")
+
+
+def setting(key: str, flag: str | None = None, *, text: str, metavar: str) -> TyperOption:
+    """Make the option that is worker.KEY of the configuration."""
+    return invocation.option(
+        f"worker__{key}", flag or "--" + key.replace("_", "-"), text=text, metavar=metavar, default=None
+    )
+
+
+def begin(ctx: typer.Context) -> Invocation:
     """Read the settings, with what this call says of [worker] over them."""
-    return invocation.begin(ctx, **{f"worker__{key}": value for key, value in served.items()})
+    return invocation.begin(ctx, **invocation.given(ctx, "worker__"))
 
 
 def run(call: Invocation, plan: Callable[[Slots], list[WorkerSpec]], *, wait_broker: float | None) -> None:

@@ -59,6 +59,11 @@ def _given(ctx: Any) -> dict[str, Any]:
     return found
 
 
+def given(ctx: Any, prefix: str) -> dict[str, Any]:
+    """Pick the remembered options whose names begin so."""
+    return {name: value for name, value in _given(ctx).items() if name.startswith(prefix)}
+
+
 def _remember(ctx: Any, param: Any, value: Any) -> Any:
     """Keep what was given at any level: `mlq --broker URL queues` is `mlq queues --broker URL`."""
     if value not in (None, False, 0):
@@ -66,18 +71,19 @@ def _remember(ctx: Any, param: Any, value: Any) -> Any:
     return value
 
 
-def _option(*names: str, text: str, **kind: Any) -> TyperOption:
+def option(*names: str, text: str, **kind: Any) -> TyperOption:
+    """Make an option whose value is remembered for `begin`, and is no argument of the command's function."""
     return TyperOption(param_decls=list(names), help=text, expose_value=False, callback=_remember, **kind)
 
 
 def shared_options() -> Iterator[TyperOption]:
     """Make the options that every command takes, the bare `mlq` included."""
-    yield _option("--broker", text="Broker URL, without a password (those go into MLQ_BROKER_URL).", metavar="URL")
-    yield _option("--config", text="Configuration file to read instead of mlq.toml.", metavar="FILE", type=Path)
-    yield _option("--verbose", "-v", text="Say more.", count=True)
-    yield _option("--quiet", "-q", text="Say less: answers and errors only.", count=True)
-    yield _option("--no-color", text="No colours.", is_flag=True)
-    yield _option("--debug", text="Show the traceback of an error.", is_flag=True)
+    yield option("--broker", text="Broker URL, without a password (those go into MLQ_BROKER_URL).", metavar="URL")
+    yield option("--config", text="Configuration file to read instead of mlq.toml.", metavar="FILE", type=Path)
+    yield option("--verbose", "-v", text="Say more.", count=True)
+    yield option("--quiet", "-q", text="Say less: answers and errors only.", count=True)
+    yield option("--no-color", text="No colours.", is_flag=True)
+    yield option("--debug", text="Show the traceback of an error.", is_flag=True)
 
 
 class Command(TyperCommand):
@@ -96,7 +102,7 @@ class Answering(Command):
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add --json."""
-        yield _option("--json", text="Answer as JSON.", is_flag=True)
+        yield option("--json", text="Answer as JSON.", is_flag=True)
 
 
 def default_to(word: str) -> type[TyperGroup]:

@@ -12,29 +12,6 @@ Gpus = Annotated[
     typer.Option("--gpus", help="GPUs to serve from: all, or indices or UUIDs with commas.", metavar="0,1|all"),
 ]
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Model to serve: model.pt2, model.pt, serve.py:Class.", metavar="REF"),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", help="raw: the model's numbers; classify: class and confidence.", metavar="KIND"),
-]
-Queues = Annotated[str | None, typer.Option("--queues", help="Queues to serve, most urgent first.", metavar="A,B")]
-Share = Annotated[
-    str | None,
-    typer.Option(
-        "--share", help="Device time that a queue gets at least, however busy others are.", metavar="batch=0.1"
-    ),
-]
-MaxBatchSize = Annotated[
-    int | None,
-    typer.Option("--max-batch-size", help="Rows in one forward, if the model names no limit.", metavar="N", min=1),
-]
-DrainTimeout = Annotated[
-    float | None,
-    typer.Option("--drain-timeout", help="Give back what still runs so long after a drain began.", metavar="SECONDS"),
-]
 WaitBroker = Annotated[
     float | None,
     typer.Option("--wait-broker", help="Try so long to reach a broker that is away.", metavar="SECONDS", min=0),

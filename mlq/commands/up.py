@@ -7,21 +7,15 @@ import os
 import typer
 
 from mlq.commands import fleet, options
-from mlq.commands.invocation import Command, command, single
+from mlq.commands.invocation import command, single
 from mlq.fleet.planning import found, plan
 
 app = single()
 
 
-@command(app, cls=Command)
-def up(  # noqa: PLR0913, PLR0917 (an option each)
+@command(app, cls=fleet.Serving)
+def up(
     ctx: typer.Context,
-    model: options.Model = None,
-    output: options.Output = None,
-    queues: options.Queues = None,
-    share: options.Share = None,
-    max_batch_size: options.MaxBatchSize = None,
-    drain_timeout: options.DrainTimeout = None,
     wait_broker: options.WaitBroker = None,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
@@ -33,13 +27,5 @@ def up(  # noqa: PLR0913, PLR0917 (an option each)
 
     Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
     """
-    call = fleet.begin(
-        ctx,
-        model=model,
-        output=output,
-        queues=queues,
-        shares=share,
-        max_batch_size=max_batch_size,
-        drain_timeout=drain_timeout,
-    )
+    call = fleet.begin(ctx)
     fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ), wait_broker=wait_broker)

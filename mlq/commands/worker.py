@@ -32,17 +32,11 @@ app = group(
 )
 
 
-@command(app, cls=Command)
-def start(  # noqa: PLR0913, PLR0917 (an option each)
+@command(app, cls=fleet.Serving)
+def start(
     ctx: typer.Context,
     gpus: options.Gpus = None,
     cpus: options.Cpus = None,
-    model: options.Model = None,
-    output: options.Output = None,
-    queues: options.Queues = None,
-    share: options.Share = None,
-    max_batch_size: options.MaxBatchSize = None,
-    drain_timeout: options.DrainTimeout = None,
     name: options.Name = None,
     wait_broker: options.WaitBroker = None,
     *,
@@ -60,15 +54,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
     """
-    call = fleet.begin(
-        ctx,
-        model=model,
-        output=output,
-        queues=queues,
-        shares=share,
-        max_batch_size=max_batch_size,
-        drain_timeout=drain_timeout,
-    )
+    call = fleet.begin(ctx)
     if detach:
         fleet.detach(call)
         return

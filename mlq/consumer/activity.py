@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,10 @@ from celery.platforms import EX_OK
 from celery.worker import state
 
 from mlq.board import Report
+from mlq.consumer.recycling import Recycling
 from mlq.model.failure import DeviceLost
+
+log = logging.getLogger("mlq.worker")
 
 
 class Activity:
@@ -20,9 +24,11 @@ class Activity:
     Its single attributes are replaced whole, so that another thread which reads it sees old values or new ones.
     """
 
-    def __init__(self, changed: Callable[[Report], None]) -> None:
+    def __init__(self, changed: Callable[[Report], None], recycling: Recycling) -> None:
         self.report = Report(since=time.time())
         self.device_error: DeviceLost | None = None
+        self.recycled = False
+        self._recycling = recycling
         self._changed = changed
         self._began_at = 0.0
         self._in_batch = False
@@ -33,6 +39,10 @@ class Activity:
         signals.worker_shutting_down.connect(self._draining, weak=False)
         signals.task_prerun.connect(self._one_began, weak=False)
         signals.task_postrun.connect(self._one_ended, weak=False)
+
+    def say(self) -> None:
+        """Tell what the report holds now."""
+        self._changed(self.report)
 
     def loaded(self, fingerprint: str | None) -> None:
         """The model is there."""
@@ -93,6 +103,11 @@ class Activity:
         self.report.task = None
         self.report.busy_s += time.monotonic() - self._began_at
         self._become("idle")
+        reason = self._recycling.reason(self.report.tasks_done)
+        if reason is not None and not self.recycled:
+            log.info("to be replaced: %s", reason)
+            self.recycled = True
+            setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 
     def _one_began(self, task_id: str, **_: Any) -> None:
         if not self._in_batch:

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from mlq.consumer.limits import effective
+
 if TYPE_CHECKING:
     from celery import Celery, Task
 
     from mlq.consumer.ledger import Ledger
+    from mlq.consumer.limits import Limits
 
 
-def mark_ends(app: Celery, ledger: Ledger) -> None:
-    """Tell the ledger of every task's end: links, chains, chord bodies and retries are kept from then on.
+def mark(app: Celery, ledger: Ledger | None, limits: Limits) -> None:
+    """Time every task's body, and tell the ledger of its end: what is published is kept from then on.
 
-    Not from its beginning: what a body sends it may wait for.
+    Not from its beginning: what a body sends it may wait for. No ledger: another broker keeps what it delivered.
     """
     for task in app.tasks.values():
-        _mark(task, ledger)
+        _mark(task, ledger, limits)
 
 
 def follow(ledger: Ledger) -> None:
@@ -31,19 +34,26 @@ def follow(ledger: Ledger) -> None:
     signals.task_postrun.connect(trace_ended, weak=False)
 
 
-def _mark(task: Task[Any, Any], ledger: Ledger) -> None:
+def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
     run, retry = task.run, task.retry
+
+    def ended() -> None:
+        if ledger is not None:
+            ledger.collect(task.request.id)
 
     @functools.wraps(run)
     def body(*args: Any, **kwargs: Any) -> Any:
+        limit = effective(task.request.timelimit, task, limits.worker)
+        claim = ledger.claim_of(task.request.id or "") if ledger is not None else None
         try:
-            return run(*args, **kwargs)
+            with limits.over(limit, [claim.id] if claim else []):
+                return run(*args, **kwargs)
         finally:
-            ledger.collect(task.request.id)
+            ended()
 
     @functools.wraps(retry)
     def retried(*args: Any, **kwargs: Any) -> Any:
-        ledger.collect(task.request.id)  # a retry is published inside the body
+        ended()  # a retry is published inside the body
         return retry(*args, **kwargs)
 
     task.run, task.retry = body, retried  # type: ignore[method-assign]

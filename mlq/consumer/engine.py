@@ -24,6 +24,7 @@ from mlq.consumer.envelope import Malformed, Message
 from mlq.consumer.intake import Batch, Intake
 from mlq.consumer.lease import LeaseThread
 from mlq.consumer.ledger import Ledger
+from mlq.consumer.limits import Limits, Timed
 from mlq.consumer.plain import Rows
 from mlq.consumer.setting_aside import SettingAside
 from mlq.consumer.shares import Shares
@@ -127,9 +128,10 @@ class Engine:
         self._answering.start()
         self._announcing.start()
 
-    def mark_tasks(self) -> None:
-        """Follow the ends of all tasks that the app knows by now. Celery's tracers are built later, from these."""
-        bodies.mark_ends(self._app, self.ledger)
+    def mark_tasks(self, limits: Limits) -> None:
+        """Time all tasks known by now, and follow their ends. Celery's tracers are built later, from these."""
+        self._limits = limits
+        bodies.mark(self._app, self.ledger, limits)
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. A new connection finds claims, stage and threads as they are."""
@@ -240,8 +242,15 @@ class Engine:
         self._announcing.began([m.message for m in messages])
         stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._turn_s < _STAGE_BELOW_S
         self._computing = True
+        model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
+
+        def before(left: int) -> Sequence[Rows]:
+            urgent = self._before(left, stages, more_urgent)
+            model.claims += [m.message.claim.id for m in urgent]
+            return urgent
+
         try:
-            for outcome in strategy.run(self._model, messages, lambda left: self._before(left, stages, more_urgent)):
+            for outcome in strategy.run(model, messages, before):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)

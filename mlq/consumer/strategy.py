@@ -15,6 +15,7 @@ class Predictor(Protocol):
 
     max_batch_size: int
     transient: tuple[type[Exception], ...]
+    interrupts: tuple[type[Exception], ...]
 
     def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
         """Answer each row, in order; raise what is transient, for all of them."""
@@ -84,6 +85,9 @@ def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
     rows = parts[0] if len(parts) == 1 else [row for part in parts for row in part]
     try:
         answers = model.predict(rows)
+        if len(parts) > 1 and any(isinstance(a, RowFailure) and isinstance(a.error, model.interrupts) for a in answers):
+            # Whose rows took so long? Each message is tried by itself, and nobody fails for another's.
+            answers = [answer for part in parts for answer in model.predict(part)]
     except model.transient as exc:
         for progress, _ in shares:
             progress.failure = exc

@@ -103,10 +103,18 @@ def _until_replaced(file: BinaryIO, path: Path, wait: Callable[[float], None]) -
     rest = b""
     while True:
         # Asked before reading: what was appended up to the replacement is read in any case.
-        replaced = path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino
+        replaced = _is_another(path, file)
         *lines, rest = (rest + file.read()).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
         if replaced:
             return
         if not lines:
             wait(_LOOK_EVERY_S)
+
+
+def _is_another(path: Path, file: BinaryIO) -> bool:
+    """Tell whether there is a new file of that name; between the old one and the new there is none for a moment."""
+    try:
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

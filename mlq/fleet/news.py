@@ -6,7 +6,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlq.fleet.supervisor import MISCONFIGURED, Postponed
+from mlq.fleet.events import Postponed
+from mlq.fleet.supervisor import MISCONFIGURED
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -32,21 +32,34 @@ log = logging.getLogger("mlq.recovery")
 
 
 @dataclass(frozen=True)
+class Overrun:
+    """A hard time limit (seconds) that had passed, and the claims that it was for."""
+
+    limit_s: float
+    claims: Collection[str]
+
+
+@dataclass(frozen=True)
 class Death:
-    """A worker's end: who it was, how it ended, and whether we had asked it to."""
+    """A worker's end: who it was, how it ended, whether we had asked it to, and which time limit had passed."""
 
     wid: str
     code: int
     asked: bool
+    overrun: Overrun | None = None
 
     @property
     def crash(self) -> Crash | None:
         """Who is to blame: what the worker held, unless it ended as it should or as we wanted."""
         if self.asked or self.code in BLAMELESS:
             return None
+        about = {"worker": self.wid, "host": socket.gethostname()}
+        if self.overrun is not None:
+            about |= {"reason": "hard-time-limit", "why": f"it took longer than {self.overrun.limit_s:g} s"}
+            # Alone it is to blame for certain, and would take as long once more. In company it is only a suspect.
+            return Crash(1, about, self.overrun.claims)
         ended = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
-        about = {"reason": "crash", "why": f"its worker ended with {ended}", "worker": self.wid}
-        return Crash(MAX_CRASHES, {**about, "host": socket.gethostname()})
+        return Crash(MAX_CRASHES, {**about, "reason": "crash", "why": f"its worker ended with {ended}"})
 
 
 class Recovery(threading.Thread):
@@ -88,14 +101,15 @@ class Recovery(threading.Thread):
     def _recover(self, redis: Redis, death: Death) -> None:
         """Give back: to the tail after a crash, so that a message which kills does not meet the next worker first."""
         crash = death.crash
-        reaped = Leases(redis).reap(death.wid, to="tail" if crash else "head", crash=crash)
+        to_tail = crash is not None and death.overrun is None
+        reaped = Leases(redis).reap(death.wid, to="tail" if to_tail else "head", crash=crash)
         if isinstance(reaped, Reaped) and reaped.released:
             log.warning("%s died with %d messages, which are queued again", death.wid, reaped.released)
         if isinstance(reaped, Reaped) and reaped.buried:
-            log.error("a message took down %d workers and is a dead letter now: %s", MAX_CRASHES, reaped.buried)
-            self._answer(DeadLetters(redis), reaped.buried)
+            log.error("dead letter %s: %s", reaped.buried, _why(death), extra={"action": "buried"})
+            self._answer(DeadLetters(redis), reaped.buried, death)
 
-    def _answer(self, letters: DeadLetters, letter_id: str) -> None:
+    def _answer(self, letters: DeadLetters, letter_id: str, death: Death) -> None:
         """Tell whoever waits for a buried task that it will not come."""
         letter = letters.read(letter_id)
         task_id = envelope.task_id_of(letter.raw) if letter else None
@@ -103,8 +117,9 @@ class Recovery(threading.Thread):
         if task_id is None or place is None:
             return
         key, keep_s = place
-        why = f"its worker died {MAX_CRASHES} times while it ran; dead letter {letter_id}"
-        result = {"exc_type": "WorkerLostError", "exc_message": [why], "exc_module": "billiard.exceptions"}
+        kind = "TimeLimitExceeded" if death.overrun else "WorkerLostError"
+        told = [death.overrun.limit_s] if death.overrun else [f"{_why(death)}; dead letter {letter_id}"]
+        result = {"exc_type": kind, "exc_message": told, "exc_module": "billiard.exceptions"}
         meta: dict[str, Any] = {
             "status": "FAILURE",
             "result": result,
@@ -113,3 +128,9 @@ class Recovery(threading.Thread):
             "task_id": task_id,
         }
         letters.answer(letter_id, Answer(key, orjson.dumps(meta), keep_s))
+
+
+def _why(death: Death) -> str:
+    if death.overrun is not None:
+        return f"it took longer than {death.overrun.limit_s:g} s"
+    return f"its worker died {MAX_CRASHES} times while it ran"

@@ -20,11 +20,9 @@ from mlq.broker.orders import Order
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.fleet import registry
 from mlq.fleet.child import LAST_LINES, Child
-from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping
-from mlq.fleet.recovery import Death
-from mlq.fleet.spec import WorkerSpec
-from mlq.fleet.supervisor import (
-    MISCONFIGURED,
+from mlq.fleet.events import (
+    Abandon,
+    Abort,
     Action,
     Added,
     Began,
@@ -36,21 +34,29 @@ from mlq.fleet.supervisor import (
     Kill,
     LetGo,
     Ordered,
+    Overdue,
     Postponed,
     Ready,
     Start,
     StopAsked,
-    Supervisor,
     Tick,
 )
+from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
+from mlq.fleet.recovery import Death, Overrun
+from mlq.fleet.spec import WorkerSpec
+from mlq.fleet.supervisor import MISCONFIGURED, Supervisor
 from mlq.wakeup import Wakeup
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
     Drain: signal.SIGTERM,
     LetGo: signal.SIGQUIT,
+    Abort: signal.SIGABRT,
     Kill: signal.SIGKILL,
 }
+
+_LOOK_EVERY_S: Final = 1.0
+"""Between two looks at time limits, where nothing else happens."""
 
 
 class Fleet:
@@ -170,7 +176,9 @@ class Fleet:
                 self._tell(action)
             case GiveUp(slot, code, deaths):
                 self._tell(GaveUp(slot, code, deaths, list(self._children[slot].last_lines)))
-            case Drain(slot) | LetGo(slot) | Kill(slot):
+            case Abandon(slot):
+                self._abandon(self._children[slot])
+            case Drain(slot) | LetGo(slot) | Abort(slot) | Kill(slot):
                 self._children[slot].signal(_SIGNALS[type(action)])
 
     def _start(self, slot: str) -> None:
@@ -211,19 +219,34 @@ class Fleet:
         for fd in (child.log.fd, child.status.fd, child.pidfd):
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
+        overrun = _overrun(child)
         code = child.reap()
-        self._recover(Death(child.wid, code, asked=self._supervisor.is_draining(child.spec.name)))
+        self._recover(Death(child.wid, code, self._supervisor.is_draining(child.spec.name), overrun))
         self._step(Died(child.spec.name, code))
+
+    def _abandon(self, child: Child) -> None:
+        """Let others run what a process holds that cannot be killed: its driver is wedged, say."""
+        slot = child.spec.name
+        self._recover(Death(child.wid, -signal.SIGKILL, asked=False, overrun=_overrun(child)))
+        self._tell(Warned(f"{slot} survives SIGKILL (pid {child.pid}): {child.spec.device} is not used any more"))
+
+    def _look_at_limits(self) -> None:
+        """Tell of workers that should have ended by their own hard time limit."""
+        for slot in self._supervisor.running:
+            report = self._children[slot].board.read() if slot in self._children else None
+            if report is not None and report.deadline is not None:
+                self._step(Overdue(slot, time.monotonic() - report.deadline))
 
     def _wait(self) -> None:
         """Sleep until something happens, then hand it to whoever watches for it."""
         wake_at = self._supervisor.wake_at()
-        timeout = None if wake_at is None else max(0.0, wake_at - time.monotonic())
+        timeout = _LOOK_EVERY_S if wake_at is None else min(_LOOK_EVERY_S, max(0.0, wake_at - time.monotonic()))
         for key, _ in self._selector.select(timeout):
             # An earlier handler of this round may have buried the child that this key belongs to, and its
             # descriptor may even stand for a new child's pipe by now: ask whether it is watched as it was.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
+        self._look_at_limits()
         self._step(Tick())
 
     def _stop_asked(self, signals: socket.socket) -> None:
@@ -261,3 +284,11 @@ def _alive(said: Heartbeat, child: Child) -> Heartbeat:
         return said
     hung = registry.is_hung(report, process_status, time.monotonic())
     return replace(said.saying(report), state="hung") if hung else said.saying(report)
+
+
+def _overrun(child: Child) -> Overrun | None:
+    """Read from the board of a child that has ended, or must, whether a hard time limit had passed."""
+    report = child.board.read()
+    if report is None or report.deadline is None or time.monotonic() < report.deadline:
+        return None
+    return Overrun(report.limit_s, report.under)

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from mlq.fleet.events import (
+    Abandon,
+    Abort,
+    Action,
+    Added,
+    Began,
+    Died,
+    Drain,
+    Event,
+    Fenced,
+    GiveUp,
+    Kill,
+    LetGo,
+    Ordered,
+    Overdue,
+    Postponed,
+    Ready,
+    Start,
+    StopAsked,
+    Tick,
+)
 
 STABLE_S: Final = 60.0
 """A worker that was ready for so long is healthy: its next death starts the count anew."""
@@ -17,6 +40,12 @@ LONGEST_PAUSE_S: Final = 30.0
 LETTING_GO_S: Final = 2.0
 """How long a worker that was told to give its task back may take, before it is killed."""
 
+_OVERDUE_S: Final = (2.0, 5.0, 10.0)
+"""So long after its hard time limit a worker that still lives is aborted, is killed, and is given up for good."""
+
+RECYCLED: Final = 75
+"""The exit code of a worker that has done its share: it is replaced at once, and that is no death."""
+
 MISCONFIGURED: Final = 3
 """The exit code of a worker that will fail the same way again: no model, one that does not load."""
 
@@ -24,124 +53,11 @@ BROKER_AWAY: Final = 4
 """The exit code of a worker that found no broker: no fault of its own, so it is tried for as long as it takes."""
 
 
-# Events: what happened.
-
-
-@dataclass(frozen=True)
-class Began:
-    """The supervisor starts."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The worker in this slot has its model and takes work."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Died:
-    """The process in this slot ended: exit code, or minus the signal."""
-
-    slot: str
-    code: int
-
-
-@dataclass(frozen=True)
-class Added:
-    """One more slot is wanted, or one that is empty is wanted again."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Fenced:
-    """The worker in this slot lost its lease: what it held runs elsewhere, and what it does is void."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """An operator wants the worker in this slot to end, giving back after `seconds` what still runs (None: never).
-
-    With `again` the slot starts anew; without, it stays empty.
-    """
-
-    slot: str
-    again: bool
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class StopAsked:
-    """Ctrl-C, SIGTERM: the first asks to drain, the second to let go at once."""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Time has passed."""
-
-
-Event = Began | Added | Ready | Died | Fenced | Ordered | StopAsked | Tick
-
-
-# Actions: what the shell must do.
-
-
-@dataclass(frozen=True)
-class Start:
-    """Start a process in this slot, now."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Drain:
-    """Finish the running task, take no more (SIGTERM)."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class LetGo:
-    """Give the running task back and end (SIGQUIT)."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Kill:
-    """End the process (SIGKILL)."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Postponed:
-    """The slot's worker died and is started again in so many seconds."""
-
-    slot: str
-    code: int
-    pause_s: float
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """The slot is left empty: its worker is misconfigured, or died too often in a row."""
-
-    slot: str
-    code: int
-    deaths: int
-
-
-Action = Start | Drain | LetGo | Kill | Postponed | GiveUp
-
-
 class _Phase(Enum):
     WAITING = "waiting"
     RUNNING = "running"
     FAILED = "failed"
+    ABANDONED = "abandoned"
     STOPPED = "stopped"
 
 
@@ -157,6 +73,7 @@ class _Slot:
     ordered: Ordered | None = None
     let_go_at: float | None = None
     kill_at: float | None = None
+    overdue_steps: int = 0
 
     @property
     def wake_at(self) -> float | None:
@@ -183,7 +100,7 @@ class Supervisor:
         """Whether nothing runs and nothing will be started."""
         if self._open_ended and not self._stops:
             return False
-        return all(s.phase in {_Phase.FAILED, _Phase.STOPPED} for s in self._slots.values())
+        return all(s.phase in {_Phase.FAILED, _Phase.ABANDONED, _Phase.STOPPED} for s in self._slots.values())
 
     @property
     def stops(self) -> int:
@@ -193,12 +110,12 @@ class Supervisor:
     @property
     def failed(self) -> dict[str, int]:
         """Slots that were given up, with the last exit code of each."""
-        return {s.name: s.code for s in self._slots.values() if s.phase is _Phase.FAILED}
+        return {s.name: s.code for s in self._slots.values() if s.phase in {_Phase.FAILED, _Phase.ABANDONED}}
 
     @property
     def empty(self) -> dict[str, bool]:
         """Slots without a process that are still wanted: whether each was given up, or waits for its next start."""
-        waiting = {_Phase.FAILED: True, _Phase.WAITING: False}
+        waiting = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.WAITING: False}
         return {s.name: waiting[s.phase] for s in self._slots.values() if s.phase in waiting}
 
     def is_draining(self, slot: str) -> bool:
@@ -225,6 +142,8 @@ class Supervisor:
                 return self._add(slot, at)
             case Fenced(slot):
                 return [Kill(slot)] if slot in self.running else []
+            case Overdue(slot, by_s):
+                return self._overdue(self._slots[slot], by_s)
             case Ordered(slot):
                 return self._order(self._slots[slot], event, at)
             case StopAsked():
@@ -240,15 +159,21 @@ class Supervisor:
         return self._due(at)
 
     def _died(self, slot: _Slot, code: int, at: float) -> list[Action]:
+        if slot.phase is _Phase.ABANDONED:  # at last; its device stays unused until an operator has looked
+            slot.phase = _Phase.FAILED
+            return []
         was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
         slot.deaths = 1 if was_healthy else slot.deaths + 1
         slot.ready_at, slot.code = None, code
         slot.let_go_at = slot.kill_at = None
+        slot.overdue_steps = 0
         ordered, slot.ordered = slot.ordered, None
         if self._stops or (ordered and not ordered.again):
             slot.phase = _Phase.STOPPED
             return []
         if ordered:
+            return self._start_anew(slot, at)
+        if code == RECYCLED:
             return self._start_anew(slot, at)
         if code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
             slot.phase = _Phase.FAILED
@@ -256,6 +181,20 @@ class Supervisor:
         pause = _pause(slot.deaths)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
+
+    @staticmethod
+    def _overdue(slot: _Slot, by_s: float) -> list[Action]:
+        """Do what faulthandler in the worker should have done, a harder thing each time."""
+        if slot.phase is not _Phase.RUNNING:
+            return []
+        step = bisect_right(_OVERDUE_S, by_s)
+        taken, slot.overdue_steps = slot.overdue_steps, max(step, slot.overdue_steps)
+        if step <= taken:
+            return []
+        if step == len(_OVERDUE_S):
+            slot.phase = _Phase.ABANDONED
+            return [Abandon(slot.name)]
+        return [Abort(slot.name) if step == 1 else Kill(slot.name)]
 
     def _start_anew(self, slot: _Slot, at: float) -> list[Action]:
         slot.deaths, slot.phase, slot.start_at = 0, _Phase.WAITING, at

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from mlq.model.accelerator import Trouble, release_memory, trouble
 from mlq.model.cap import BatchCap
 from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure
+
+
+class Kinds(Protocol):
+    """Exceptions that say nothing about the rows of a forward, and go to the caller."""
+
+    transient: tuple[type[Exception], ...]
+    interrupts: tuple[type[Exception], ...]
+
 
 Call = Callable[[Sequence[Any]], list[Any]]
 """One forward: rows in, as many answers out, with an Exception in the slot of a row that failed."""
@@ -17,17 +25,17 @@ class Forward:
     """One forward after another, whatever each of them raises.
 
     A forward that raises is halved until the rows at fault stand alone (one bad row of 64: 13 forwards).
-    Without memory it is halved too, and the cap remembers. A `transient` exception says nothing about the
-    rows and goes to the caller, who tries all of them again later.
+    Without memory it is halved too, and the cap remembers. A transient exception says nothing about the
+    rows and goes to the caller, who tries all of them again later; so does one that interrupts.
     """
 
-    def __init__(self, call: Call, cap: BatchCap, transient: tuple[type[Exception], ...]) -> None:
+    def __init__(self, call: Call, cap: BatchCap, kinds: Kinds) -> None:
         self._call = call
         self._cap = cap
-        self._transient = transient
+        self._kinds = kinds
 
     def run(self, rows: Sequence[Any]) -> list[Any]:
-        """Answer every row, in order. Raises DeviceLost and what is transient, nothing else."""
+        """Answer every row, in order. Raises DeviceLost, what is transient and what interrupts, nothing else."""
         found: list[Any] = []
         while len(found) < len(rows):
             found += self._settle(rows[len(found) : len(found) + self._cap.rows])
@@ -38,7 +46,7 @@ class Forward:
         found = trouble(error)
         if found is Trouble.LOST:
             raise DeviceLost(str(error)) from error
-        return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._transient))
+        return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._kinds.transient))
 
     def _settle(self, rows: Sequence[Any]) -> list[Any]:
         outcome = self._attempt(rows)
@@ -65,6 +73,6 @@ class Forward:
                 raise DeviceLost(str(error)) from error
             if found is Trouble.MEMORY:
                 return OutOfMemory(str(error))
-            if isinstance(error, self._transient):
+            if isinstance(error, (*self._kinds.transient, *self._kinds.interrupts)):
                 raise
             return error

@@ -25,20 +25,25 @@ class Model:
         self.device = device
         self.max_batch_size = predictor.max_batch_size
         self.transient: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *predictor.retry_on)
+        self.interrupts: tuple[type[Exception], ...] = ()
         self._predictor = predictor
         self._output = output
-        self._forward = Forward(self._compute, BatchCap(self.max_batch_size), self.transient)
+        self._forward = Forward(self._compute, BatchCap(self.max_batch_size), self)
 
     def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
         """Answer every row, in order: its output, or the failure that is its own.
 
         Raises what is `transient`, for all rows to be tried again, and DeviceLost, after which nothing works.
+        What `interrupts` it (a time limit) fails the rows that have no answer yet; earlier forwards keep theirs.
         """
         found: list[Any | RowFailure] = []
         # From the very first call on: a TorchScript module specialises itself on the mode of its first calls.
         with inference_mode():
             for start in range(0, len(rows), self.max_batch_size):
-                found += self._answer(rows[start : start + self.max_batch_size])
+                try:
+                    found += self._answer(rows[start : start + self.max_batch_size])
+                except self.interrupts as exc:
+                    return found + [RowFailure(exc, retryable=False)] * (len(rows) - len(found))
         return found
 
     def warm_up(self) -> None:

@@ -24,6 +24,7 @@ class Doubling:
 
     max_batch_size: int = 4
     transient: tuple[type[Exception], ...] = (ConnectionError,)
+    interrupts: tuple[type[Exception], ...] = ()
     away_at: int | None = None
     forwards: list[list[Any]] = field(default_factory=list)
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlq.fleet.supervisor import (
-    LETTING_GO_S,
-    MAX_DEATHS,
-    STABLE_S,
+from mlq.fleet.events import (
     Began,
     Died,
     Drain,
@@ -20,9 +17,9 @@ from mlq.fleet.supervisor import (
     Ready,
     Start,
     StopAsked,
-    Supervisor,
     Tick,
 )
+from mlq.fleet.supervisor import LETTING_GO_S, MAX_DEATHS, STABLE_S, Supervisor
 
 
 @pytest.fixture

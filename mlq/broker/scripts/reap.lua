@@ -1,14 +1,16 @@
 -- Fence a worker and give back everything that it held, once.
 -- KEYS: leases claims crashes watches dead
--- ARGV: wid seen side limit letters, field value ...
+-- ARGV: wid seen side limit letters known, claim ..., field value ...
 --   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
 --   limit    blamed crashes that a message may cause, or '' when nobody is to blame
 --   letters  what the keys of dead letters begin with; the pairs say how the worker ended
+--   known    how many claims follow that it was for; with none, it may have been any
 -- Replies {'GONE'}, {'ALIVE'}, or {'REAPED', given back, id of the dead letter or ''}.
 -- with: clock record crash give_back watch letter
 
 local leases, claims, crashes, watches, dead = unpack(KEYS)
-local wid, seen, side, limit, letters = unpack(ARGV, 1, 5)
+local wid, seen, side, limit, letters, known = unpack(ARGV, 1, 6)
+local pairs_at = 7 + known
 
 local deadline = tonumber(redis.call('ZSCORE', leases, wid))
 if not deadline then
@@ -30,7 +32,7 @@ local function blame(ids)
     if #ids > 1 then
       redis.call('HSETNX', crashes, redis.sha1hex(raw), 0)
     elseif redis.call('HINCRBY', crashes, redis.sha1hex(raw), 1) >= tonumber(limit) then
-      file_letter(dead, letters .. id, crashes, id, record, 6)
+      file_letter(dead, letters .. id, crashes, id, record, pairs_at)
       redis.call('HDEL', claims, id)
       return id
     end
@@ -38,7 +40,20 @@ local function blame(ids)
   return ''
 end
 
-local buried = limit ~= '' and blame(redis.call('HKEYS', claims)) or ''
+local function suspects()
+  if pairs_at == 7 then
+    return redis.call('HKEYS', claims)
+  end
+  local held = {}
+  for i = 7, pairs_at - 1 do
+    if redis.call('HEXISTS', claims, ARGV[i]) == 1 then -- it may have been recorded just before
+      held[#held + 1] = ARGV[i]
+    end
+  end
+  return held
+end
+
+local buried = limit ~= '' and blame(suspects()) or ''
 local given = give_back(claims, redis.call('HKEYS', claims), side)
 
 local bells = redis.call('HKEYS', watches)

@@ -7,7 +7,7 @@
 redis.call('ZREM', KEYS[3], '') -- the first write, which changes nothing: see script.py on full memory
 local now = now_ms()
 local until_ms, leader = (redis.call('GET', KEYS[1]) or '0 '):match('^(%d+) (.*)$')
-if leader == ARGV[1] or tonumber(until_ms) < now then
+if leader == ARGV[1] or tonumber(until_ms) <= now then
   leader = ARGV[1]
   redis.call('SET', KEYS[1], string.format('%d %s', now + ARGV[2], leader))
 end

@@ -31,8 +31,15 @@ class Fake:
         return list(rows)
 
 
+class Kinds:
+    """What says nothing about the rows."""
+
+    transient: tuple[type[Exception], ...] = (ConnectionError,)
+    interrupts: tuple[type[Exception], ...] = (TimeoutError,)
+
+
 def _run(fake: Fake, rows: int, cap: BatchCap | None = None) -> list[Any]:
-    return Forward(fake, cap or BatchCap(64), (ConnectionError,)).run(list(range(rows)))
+    return Forward(fake, cap or BatchCap(64), Kinds()).run(list(range(rows)))
 
 
 @pytest.mark.parametrize("place", [0, 31, 63])

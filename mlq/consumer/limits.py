@@ -1,0 +1,124 @@
+"""Limits: how long a task or a forward may take, enforced even while C code holds the GIL."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from mlq.model.failure import RowFailure
+
+if TYPE_CHECKING:
+    from mlq.board import Report
+    from mlq.model.model import Model
+
+
+_STDERR: Final = 2
+"""Not sys.stderr: Celery replaces it by an object without a descriptor, and nothing would be armed."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Seconds, or None for none. At `soft` the running code gets SoftTimeLimitExceeded, at `hard` the process ends."""
+
+    soft: float | None = None
+    hard: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.soft is not None or self.hard is not None
+
+
+def effective(message: Any, task: Any, worker: Limit) -> Limit:
+    """Choose, each for itself: the message's own limit before its task's before the worker's.
+
+    `message` is the header `timelimit` of Celery's protocol 2, [hard, soft]; 0 or null stand for none there.
+    """
+    hard, soft = message if isinstance(message, (list, tuple)) and len(message) == 2 else (None, None)  # noqa: PLR2004
+    return Limit(
+        soft=soft or getattr(task, "soft_time_limit", None) or worker.soft,
+        hard=hard or getattr(task, "time_limit", None) or worker.hard,
+    )
+
+
+class Limits:
+    """The timers of a process, for its main thread. One span is timed at a time; one within it has its time.
+
+    The soft limit is a signal, so it waits for Python to run again. The hard one is faulthandler's, a thread of C's
+    that needs no GIL: it writes the stacks and ends the process. Before that, the deadline and the claims that it
+    is for are on the board, where the supervisor finds them.
+    """
+
+    def __init__(self, worker: Limit, report: Report, changed: Callable[[], None]) -> None:
+        self.worker = worker
+        self._report = report
+        self._changed = changed
+        self._timing = False
+        self._soft_s: float | None = None
+
+    def install(self) -> None:
+        """Take SIGALRM over, and let deadly signals tell the stacks: SIGABRT may come from the supervisor."""
+        signal.signal(signal.SIGALRM, self._expired)
+        faulthandler.enable(file=_STDERR)
+
+    @contextmanager
+    def over(self, limit: Limit, claims: Sequence[str] = ()) -> Iterator[None]:
+        """Time what is done inside, on behalf of these claims. Raises celery's SoftTimeLimitExceeded there."""
+        if self._timing or not limit:
+            yield
+            return
+        self._begin(limit, claims)
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _begin(self, limit: Limit, claims: Sequence[str]) -> None:
+        self._timing = True
+        if limit.hard is not None:
+            self._report.deadline = time.monotonic() + limit.hard
+            self._report.limit_s, self._report.under = limit.hard, list(claims)
+            self._changed()
+            faulthandler.dump_traceback_later(limit.hard, exit=True, file=_STDERR)
+        if limit.soft is not None:
+            self._soft_s = limit.soft
+            signal.setitimer(signal.ITIMER_REAL, limit.soft)
+
+    def _end(self) -> None:
+        # First the flag: a signal that is pending already must not hit what comes after the span.
+        self._soft_s = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._report.deadline is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self._report.deadline, self._report.under = None, []
+            self._changed()
+        self._timing = False
+
+    def _expired(self, *_: Any) -> None:
+        if self._soft_s is not None:
+            raise SoftTimeLimitExceeded(self._soft_s)
+
+
+class Timed:
+    """A model whose every forward has the worker's limits, on behalf of `claims`, which may grow between two."""
+
+    def __init__(self, model: Model, limits: Limits, claims: list[str]) -> None:
+        self.max_batch_size = model.max_batch_size
+        self.transient = model.transient
+        self.interrupts = model.interrupts
+        self.claims = claims
+        self._model = model
+        self._limits = limits
+
+    def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
+        """Answer each row, or fail those that the time did not suffice for. Raises what Model.predict raises."""
+        try:
+            with self._limits.over(self._limits.worker, self.claims):
+                return self._model.predict(rows)
+        except SoftTimeLimitExceeded as exc:  # it came when the model had just returned
+            return [RowFailure(exc, retryable=False)] * len(rows)

@@ -1,0 +1,121 @@
+"""Time limits hold in a solo worker, where stock Celery ignores them; recycling loses nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
+from mlq.broker.dead_letters import DeadLetters
+
+STUCK = """
+import ctypes, time
+class Model:
+    max_batch_size = 4
+    def setup(self, device): ...
+    def predict(self, rows):
+        for row in rows:
+            if row == "stuck":
+                ctypes.PyDLL(None).usleep(600_000_000)  # a PyDLL, unlike a CDLL, does not release the GIL
+            if isinstance(row, float):
+                time.sleep(row)
+        return rows
+"""
+
+
+@pytest.fixture
+def stuck(house: Any) -> str:
+    """A model that hangs in C while it holds the GIL, where it is told to."""
+    house.write("stuck.py", STUCK)
+    return "stuck.py:Model"
+
+
+def dead(house: Any) -> list[Any]:
+    """Read the dead letters."""
+    from redis import Redis
+
+    with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
+        letters = DeadLetters(redis)
+        return [letters.read(i) for i in letters.ids()]
+
+
+def test_a_soft_limit_keeps_what_earlier_forwards_of_the_chunk_answered(
+    house: Any, client: Celery, start: Any, stuck: str
+) -> None:
+    """The rows that there was no time for say so, each."""
+    start("--cpus", "1", model=stuck)
+    rows = [1, 2, 3, 4, 30.0, 6, 7, 8, 9, 10, 11, 12]
+    answers = client.send_task("mlq.batch_predict", [rows], soft_time_limit=1).get(timeout=30)
+    assert answers[:4] == [1, 2, 3, 4]
+    assert {a["mlq.error"]["type"] for a in answers[4:]} == {"SoftTimeLimitExceeded"}
+    assert house.json("worker")["workers"][0]["restarts"] == 0
+
+
+def test_the_workers_soft_limit_fails_only_who_took_so_long(house: Any, client: Celery, start: Any, stuck: str) -> None:
+    """They shared a forward; each is tried by itself."""
+    start("--cpus", "1", "--soft-time-limit", "1", model=stuck)
+    house.run("queues", "pause", "realtime")
+    tasks = [client.send_task("mlq.predict", [row], queue="realtime") for row in (1, 30.0, 2)]
+    house.run("queues", "resume", "realtime")
+    assert [tasks[0].get(timeout=30), tasks[2].get(timeout=30)] == [1, 2]
+    with pytest.raises(SoftTimeLimitExceeded):
+        tasks[1].get(timeout=30)
+
+
+def test_a_hard_limit_holds_while_c_code_holds_the_gil(house: Any, client: Celery, start: Any, stuck: str) -> None:
+    """Its client is told at once, the stacks are in the log, and the message does not come back."""
+    workers = start("--cpus", "1", model=stuck)
+    with pytest.raises(TimeLimitExceeded):
+        client.send_task("mlq.predict", ["stuck"], time_limit=1).get(timeout=30)
+    (letter,) = dead(house)
+    assert letter.circumstances["reason"] == "hard-time-limit"
+    workers.wait_for("Timeout (0:00:01)!")
+    workers.wait_for("stuck.py")
+    assert client.send_task("mlq.predict", [1]).get(timeout=30) == 1
+
+
+def test_who_shared_a_forward_with_one_that_hangs_is_answered(
+    house: Any, client: Celery, start: Any, stuck: str
+) -> None:
+    """The worker's limit covers the forward; of its messages each is then run alone, and one is buried."""
+    start("--cpus", "1", "--time-limit", "1", model=stuck)
+    house.run("queues", "pause", "realtime")
+    tasks = [client.send_task("mlq.predict", [row], queue="realtime") for row in (1, "stuck", 2, 3)]
+    house.run("queues", "resume", "realtime")
+    assert [tasks[n].get(timeout=60) for n in (0, 2, 3)] == [1, 2, 3]
+    with pytest.raises(TimeLimitExceeded):
+        tasks[1].get(timeout=60)
+    assert [letter.circumstances["reason"] for letter in dead(house)] == ["hard-time-limit"]
+
+
+def test_a_task_of_the_users_own_has_limits_too(house: Any, client: Celery, start: Any) -> None:
+    """Soft ones are raised inside it, hard ones end it."""
+    house.write(
+        "own_limits.py",
+        "import time\nfrom celery import shared_task\n"
+        "@shared_task(name='own.nap', soft_time_limit=1, acks_late=True)\ndef nap(): time.sleep(600)\n"
+        "@shared_task(name='own.coma', time_limit=1, acks_late=True)\ndef coma(): time.sleep(600)\n",
+    )
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="own_limits")
+    with pytest.raises(SoftTimeLimitExceeded):
+        client.send_task("own.nap", queue="default").get(timeout=30)
+    with pytest.raises(TimeLimitExceeded):
+        client.send_task("own.coma", queue="default").get(timeout=30)
+
+
+def test_recycling_loses_nothing_and_runs_nothing_twice(house: Any, start: Any, broker: str) -> None:
+    """After five tasks a worker ends and is replaced, under load and without backoff."""
+    del broker
+    workers = start("--cpus", "1", "--max-tasks", "5")
+    house.write("rows.json", list(range(40)))
+    done = house.run("submit", "rows.json", "--chunk", "1", "--wait", "--timeout", "60")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["result"]["row"] for line in done.stdout.splitlines()] == list(range(40))
+    ran = Counter((house.directory / "model.log").read_text().split("start ")[1:])
+    assert len(ran) == 40
+    assert house.json("worker")["workers"][0]["restarts"] >= 2
+    assert not [line for line in workers.lines if "again in" in line]
