@@ -14,6 +14,7 @@ from typing import Final
 from benchmarks import (
     measure_duty,
     measure_file,
+    measure_idle,
     measure_latency,
     measure_memory,
     measure_messages,
@@ -35,6 +36,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "large": measure_file.large,
     "duty": measure_duty.measure,
     "urgency": measure_urgency.measure,
+    "idle": measure_idle.measure,
 }
 
 

@@ -23,6 +23,8 @@ class Scale:
     small_rows: Mapping[str, int]
     large_rows: int
     """In a file."""
+    waiting_messages: int
+    """Sent one by one to light workers that wait."""
     resident: tuple[int, int]
     """Messages before the first look at the memory, and before the second."""
 
@@ -35,6 +37,7 @@ QUICK: Final = Scale(
     asks=20,
     small_rows={"mlq": 10_000, "plain": 5_000, "bare loop": 10_000},
     large_rows=256,
+    waiting_messages=50,
     resident=(100, 500),
 )
 USUAL: Final = Scale(
@@ -45,6 +48,7 @@ USUAL: Final = Scale(
     asks=200,
     small_rows={"mlq": 200_000, "plain": 40_000, "bare loop": 200_000},
     large_rows=16_384,
+    waiting_messages=300,
     resident=(10_000, 100_000),
 )
 FULL: Final = Scale(**{**vars(USUAL), "resident": (10_000, 1_000_000)})

@@ -16,6 +16,7 @@ PLAIN: Final = 1
 PLAIN_RESULTS: Final = 2
 RQ: Final = 3
 DRAMATIQ: Final = 4
+WAITING: Final = 5
 BACKSTAGE: Final = 15
 """Backlogs are published here, where nobody listens, and moved to their contender in one step."""
 
@@ -24,22 +25,22 @@ class Server:
     """Where it is, in the words of each client, and what it has cost."""
 
     def __init__(self, celery_url: str) -> None:
-        self._socket = celery_url.removeprefix("redis+socket://")
+        self.socket = celery_url.removeprefix("redis+socket://")
         self._own = self.redis(BACKSTAGE)
         # A rewrite of the append-only file in the middle of somebody's turn would be charged to them.
         self._own.config_set("auto-aof-rewrite-percentage", 0)
 
     def celery_url(self, database: int) -> str:
         """Write the address as Celery and kombu read it."""
-        return f"redis+socket://{self._socket}?virtual_host={database}"
+        return f"redis+socket://{self.socket}?virtual_host={database}"
 
     def redis_url(self, database: int) -> str:
         """Write the address as redis-py reads it."""
-        return f"unix://{self._socket}?db={database}"
+        return f"unix://{self.socket}?db={database}"
 
     def redis(self, database: int) -> Redis:
         """Open a client."""
-        return Redis(unix_socket_path=self._socket, db=database)
+        return Redis(unix_socket_path=self.socket, db=database)
 
     def cpu_s(self) -> float:
         """Give the CPU time that the server has used, its threads included (INFO cpu)."""

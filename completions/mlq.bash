@@ -170,6 +170,100 @@ _mlq_result() {
     esac
 }
 
+_mlq_dead() {
+    if ((COMP_CWORD == at + 1)); then
+        _mlq_words ls show retry drop export rerun
+        _mlq_dead_ls
+        return
+    fi
+    case ${COMP_WORDS[at + 1]} in
+        show) _mlq_dead_show ;;
+        retry) _mlq_dead_retry ;;
+        drop) _mlq_dead_drop ;;
+        export) _mlq_dead_export ;;
+        rerun) _mlq_dead_rerun ;;
+        *) _mlq_dead_ls ;;
+    esac
+}
+
+_mlq_dead_ls() {
+    case $previous in
+        --queue) _mlq_names queues ;;
+        --reason | --since | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --queue --reason --since --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_dead_show() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --raw --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_dead_retry() {
+    case $previous in
+        --rate | --reason | --since | --broker) : ;;
+        --queue) _mlq_names queues ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --all --rate --dry-run --yes --queue --reason --since --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_dead_drop() {
+    case $previous in
+        --queue) _mlq_names queues ;;
+        --reason | --since | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --all --dry-run --yes --queue --reason --since --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_dead_export() {
+    case $previous in
+        -o | --output-file | --config) _mlq_files ;;
+        --queue) _mlq_names queues ;;
+        --reason | --since | --broker) : ;;
+        *)
+            case $current in
+                -*) _mlq_words --output-file -o --queue --reason --since --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_dead_rerun() {
+    case $previous in
+        --gpu | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --model | --config) _mlq_files ;;
+        --output) _mlq_words raw classify ;;
+        --queues) _mlq_list queues ;;
+        *)
+            case $current in
+                -*) _mlq_words --gpu --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
 _mlq_queues() {
     if ((COMP_CWORD == at + 1)); then
         _mlq_words ls pause resume purge
@@ -255,7 +349,7 @@ _mlq_first() {
         *)
             case $current in
                 -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
-                *) _mlq_words up worker submit result queues config ;;
+                *) _mlq_words up worker submit result dead queues config ;;
             esac
             ;;
     esac
@@ -281,6 +375,7 @@ _mlq() {
         worker) _mlq_worker ;;
         submit) _mlq_submit ;;
         result) _mlq_result ;;
+        dead) _mlq_dead ;;
         queues) _mlq_queues ;;
         config) _mlq_config ;;
     esac

@@ -13,6 +13,9 @@ function __mlq_place
         case worker
             contains -- "$words[2]" start ls drain stop restart logs; or set words worker ls
             echo "$words[1..2]"
+        case dead
+            contains -- "$words[2]" ls show retry drop export rerun; or set words dead ls
+            echo "$words[1..2]"
         case queues
             contains -- "$words[2]" ls pause resume purge; or set words queues ls
             echo "$words[1..2]"
@@ -37,6 +40,7 @@ complete -c mlq -n '__mlq_in' -a up -d 'Run an embedded broker and a worker for 
 complete -c mlq -n '__mlq_in' -a worker -d 'Start inference workers, one per device; list the live ones'
 complete -c mlq -n '__mlq_in' -a submit -d 'Send the rows of a file; with --wait, collect the answers'
 complete -c mlq -n '__mlq_in' -a result -d 'Collect the answers of a job or a task'
+complete -c mlq -n '__mlq_in' -a dead -d 'List, show, retry or drop messages that nobody will run'
 complete -c mlq -n '__mlq_in' -a queues -d 'Show what waits, what runs, how old it is'
 complete -c mlq -n '__mlq_in' -a config -d 'Show every setting, its value and where it came from'
 complete -c mlq -n '__mlq_in' -l version -d 'Show the version'
@@ -199,6 +203,105 @@ complete -c mlq -n '__mlq_in result' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in result' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in result' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in result' -a '(mlq values jobs 2>/dev/null)'
+
+# mlq dead
+complete -c mlq -n '__mlq_after dead' -a ls -d 'List dead letters, the oldest first'
+complete -c mlq -n '__mlq_after dead' -a show -d 'Show what is known of a dead letter, and its payload, escaped and cut; with --raw exactly its bytes'
+complete -c mlq -n '__mlq_after dead' -a retry -d 'Put dead letters back on their queues, behind what waits, and forget what they are blamed for'
+complete -c mlq -n '__mlq_after dead' -a drop -d 'Forget dead letters for ever'
+complete -c mlq -n '__mlq_after dead' -a export -d 'Write all that is known of dead letters as JSON Lines, their bytes in base64'
+complete -c mlq -n '__mlq_after dead' -a rerun -d 'Run a dead letter in a process of its own, away from the queues, to see what it does'
+
+# mlq dead ls
+complete -c mlq -n '__mlq_in dead ls' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Only those of this queue'
+complete -c mlq -n '__mlq_in dead ls' -l reason -x -d 'Only those with this reason: crash, malformed, …'
+complete -c mlq -n '__mlq_in dead ls' -l since -x -d 'Only those buried since: 2h, 3d, 2026-11-20T12:00Z'
+complete -c mlq -n '__mlq_in dead ls' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in dead ls' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead ls' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead ls' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead ls' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead ls' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead ls' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead ls' -s h -l help -d 'Show this message and exit'
+
+# mlq dead show
+complete -c mlq -n '__mlq_in dead show' -l raw -d 'Its bytes'
+complete -c mlq -n '__mlq_in dead show' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in dead show' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead show' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead show' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead show' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead show' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead show' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead show' -s h -l help -d 'Show this message and exit'
+
+# mlq dead retry
+complete -c mlq -n '__mlq_in dead retry' -l all -d 'All that the filters leave'
+complete -c mlq -n '__mlq_in dead retry' -l rate -x -d 'So many a second'
+complete -c mlq -n '__mlq_in dead retry' -l dry-run -d 'Say what would be done, and do nothing'
+complete -c mlq -n '__mlq_in dead retry' -l yes -d 'Do not ask'
+complete -c mlq -n '__mlq_in dead retry' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Only those of this queue'
+complete -c mlq -n '__mlq_in dead retry' -l reason -x -d 'Only those with this reason: crash, malformed, …'
+complete -c mlq -n '__mlq_in dead retry' -l since -x -d 'Only those buried since: 2h, 3d, 2026-11-20T12:00Z'
+complete -c mlq -n '__mlq_in dead retry' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in dead retry' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead retry' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead retry' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead retry' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead retry' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead retry' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead retry' -s h -l help -d 'Show this message and exit'
+
+# mlq dead drop
+complete -c mlq -n '__mlq_in dead drop' -l all -d 'All that the filters leave'
+complete -c mlq -n '__mlq_in dead drop' -l dry-run -d 'Say what would be done, and do nothing'
+complete -c mlq -n '__mlq_in dead drop' -l yes -d 'Do not ask'
+complete -c mlq -n '__mlq_in dead drop' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Only those of this queue'
+complete -c mlq -n '__mlq_in dead drop' -l reason -x -d 'Only those with this reason: crash, malformed, …'
+complete -c mlq -n '__mlq_in dead drop' -l since -x -d 'Only those buried since: 2h, 3d, 2026-11-20T12:00Z'
+complete -c mlq -n '__mlq_in dead drop' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in dead drop' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead drop' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead drop' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead drop' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead drop' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead drop' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead drop' -s h -l help -d 'Show this message and exit'
+
+# mlq dead export
+complete -c mlq -n '__mlq_in dead export' -s o -l output-file -r -F -d 'Write the answers here, not to stdout'
+complete -c mlq -n '__mlq_in dead export' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Only those of this queue'
+complete -c mlq -n '__mlq_in dead export' -l reason -x -d 'Only those with this reason: crash, malformed, …'
+complete -c mlq -n '__mlq_in dead export' -l since -x -d 'Only those buried since: 2h, 3d, 2026-11-20T12:00Z'
+complete -c mlq -n '__mlq_in dead export' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in dead export' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead export' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead export' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead export' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead export' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead export' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead export' -s h -l help -d 'Show this message and exit'
+
+# mlq dead rerun
+complete -c mlq -n '__mlq_in dead rerun' -l gpu -x -d 'On this GPU'
+complete -c mlq -n '__mlq_in dead rerun' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
+complete -c mlq -n '__mlq_in dead rerun' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
+complete -c mlq -n '__mlq_in dead rerun' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in dead rerun' -l share -x -d 'Device time that a queue gets at least'
+complete -c mlq -n '__mlq_in dead rerun' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in dead rerun' -l time-limit -x -d 'End a task, or a forward, and its process after so long'
+complete -c mlq -n '__mlq_in dead rerun' -l soft-time-limit -x -d 'Raise SoftTimeLimitExceeded in it after so long'
+complete -c mlq -n '__mlq_in dead rerun' -l max-tasks -x -d 'Replace a worker after so many tasks'
+complete -c mlq -n '__mlq_in dead rerun' -l max-memory -x -d 'Replace a worker above so much resident memory'
+complete -c mlq -n '__mlq_in dead rerun' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
+complete -c mlq -n '__mlq_in dead rerun' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in dead rerun' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in dead rerun' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in dead rerun' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in dead rerun' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in dead rerun' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in dead rerun' -s h -l help -d 'Show this message and exit'
 
 # mlq queues
 complete -c mlq -n '__mlq_after queues' -a ls -d 'Show every configured queue, or only NAMES'

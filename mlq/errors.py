@@ -277,6 +277,20 @@ class NoSuchWorker(MlqError):
     hint = "`mlq worker` lists them"
 
 
+class NoSuchDeadLetter(MlqError):
+    """there is no dead letter {id}"""
+
+    exit_code = 5
+    hint = "`mlq dead` lists them; another operator may have retried or dropped it"
+
+
+class RerunFailed(MlqError):
+    """dead letter {id} {how}"""
+
+    exit_code = 1
+    hint = "nothing was changed; `mlq dead retry {id}` queues it again when the cause is mended"
+
+
 class NoSuchJob(MlqError):
     """no job or finished task {id!r}: unknown, expired, or not answered yet"""
 

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -106,6 +107,20 @@ def size(value: Any) -> int:
     if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
         raise ValueError("expected bytes, or a number with a unit, such as 4GiB")
     return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+_SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def moment(text: str, now: float) -> float:
+    """Read a time of the past, as seconds since 1970: how long ago (90s, 2h, 3d) or when (ISO 8601, else local)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    if found is not None:
+        return now - float(found[1]) * _SPANS[found[2]]
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        raise ValueError("expected how long ago, such as 2h, or a time, such as 2026-11-20T12:00Z") from None
 
 
 def table(value: Any) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import secrets
@@ -96,6 +95,7 @@ def serve(settings: Settings, identity: Identity) -> int:
     from mlq.consumer.heartbeat import HeartbeatThread
     from mlq.consumer.limits import Limits
     from mlq.consumer.recycling import Recycling
+    from mlq.consumer.task_modules import import_tasks
 
     board = Board.inherited()
     recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
@@ -115,7 +115,8 @@ def serve(settings: Settings, identity: Identity) -> int:
             activity.connect()
             if engine is not None:
                 engine.begin(app, serving.outcomes, renews=board is None)
-            _import_tasks(settings)
+            # After the engine counted our own receivers of signals: what these connect are their author's wishes.
+            import_tasks(settings, Path.cwd())
             if engine is not None:
                 engine.mark_tasks(limits)
             else:
@@ -207,23 +208,6 @@ def _load_model(settings: Settings, identity: Identity) -> Model:
     )
     log.info("loaded %s on %s in %.1f s", worker.model, identity.device, time.monotonic() - began)
     return model
-
-
-def _import_tasks(settings: Settings) -> None:
-    """Import the modules whose tasks this worker is to know besides mlq's own: those that its operator named.
-
-    After the engine counted our own receivers of signals: what these modules connect are their author's wishes.
-    """
-    from mlq.errors import TasksNotImportable
-    from mlq.model.reference import search_first
-
-    search_first(Path.cwd())
-    for module in settings.worker.imports or ():
-        try:
-            importlib.import_module(module)
-        except Exception as exc:  # the module's own code runs here, and may raise anything
-            origin, reason = settings.origin("worker.imports"), f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise TasksNotImportable(module=module, origin=origin, reason=reason) from exc
 
 
 def _demand_cuda(gpu: str) -> None:

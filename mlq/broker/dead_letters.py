@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
@@ -10,12 +10,17 @@ from mlq import keys
 from mlq.broker import answer
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone
+from mlq.broker.priorities import queue_of
 from mlq.broker.script import Script
 
 if TYPE_CHECKING:
     from redis import Redis
 
+_PAGE: Final = 100
+
 _bury: Final = Script("bury")
+_exhume: Final = Script("exhume")
+_drop: Final = Script("drop_letter")
 _answer_letter: Final = Script("answer_letter")
 
 
@@ -32,6 +37,19 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Exhumed:
+    """The message waits in its queue again."""
+
+
+@dataclass(frozen=True)
+class ResultKey:
+    """Where a task's result is kept on the broker's server; `db` None is the broker's own database."""
+
+    key: str
+    db: int | None = None
+
+
+@dataclass(frozen=True)
 class DeadLetter:
     """A message as it was, and what is known of its end (reason, signal, exit code, host, device, task)."""
 
@@ -42,6 +60,21 @@ class DeadLetter:
     claimed_at_ms: int
     buried_at_ms: int
     circumstances: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Why it is dead, in a word: crash, hard-time-limit, malformed, too-large, rejected, unknown-task."""
+        return self.circumstances.get("reason", "unknown")
+
+    @property
+    def queue(self) -> str:
+        """The queue that it came from."""
+        return queue_of(self.queue_key)
+
+    @property
+    def deliveries(self) -> int:
+        """How many workers had it, as far as is known."""
+        return max(1, self.crashes)
 
 
 class DeadLetters:
@@ -76,6 +109,28 @@ class DeadLetters:
     def ids(self) -> list[str]:
         """Name all letters, the oldest first."""
         return [letter.decode() for letter in cast("list[bytes]", self._redis.zrange(keys.DEAD, 0, -1))]
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """Read all letters, the oldest first, a page at a time: there may be more than fit into memory."""
+        ids = self.ids()
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for letter_id in page:
+                    pipe.hgetall(keys.dead_letter(letter_id))
+                found = pipe.execute()
+            yield from (_letter(i, fields) for i, fields in zip(page, found, strict=True) if fields)
+
+    def exhume(self, letter_id: str, result: ResultKey | None) -> Exhumed | Gone:
+        """Put a letter back on its queue, and take its stored failure away; `Gone` if somebody else was first."""
+        here = answer.database(self._redis)
+        there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
+        done = _exhume(self._redis, [keys.DEAD, keys.dead_letter(letter_id)], [letter_id, here, there, key])
+        return Exhumed() if done else Gone()
+
+    def drop(self, letter_id: str) -> bool:
+        """Forget a letter; False if it was gone."""
+        return bool(_drop(self._redis, [keys.DEAD, keys.dead_letter(letter_id)], [letter_id]))
 
 
 def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -47,11 +47,11 @@ def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) 
 
 def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> Table:
     """Draw what waits, what runs, how old the oldest is, and who serves it."""
-    table = _table("QUEUE", READY=True, RUNNING=True, OLDEST=True, WORKERS=True)
+    drawn = table("QUEUE", READY=True, RUNNING=True, OLDEST=True, WORKERS=True)
     for d in depths:
         name = f"{d.name} (paused)" if d.paused else d.name
-        _row(table, name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
-    return table
+        row(drawn, name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
+    return drawn
 
 
 def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
@@ -66,12 +66,12 @@ def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> 
     """Draw who works where, on what, since when."""
     at = time.time() if now is None else now
     words, numbers = ("HOST", "DEVICE", "STATE", "QUEUES", "TASK"), ("ROWS", "MEMORY", "UP")
-    table = _table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
+    drawn = table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
     for w in workers:
         device = w.gpu or w.device
         up, memory = _age(at - w.started_at), f"{w.rss_bytes / 2**20:.0f} MiB"
-        _row(table, w.name, w.host, device, w.state, ",".join(w.queues), w.task, w.rows_done, memory, up)
-    return table
+        row(drawn, w.name, w.host, device, w.state, ",".join(w.queues), w.task, w.rows_done, memory, up)
+    return drawn
 
 
 def settings_document(settings: Settings) -> dict[str, Any]:
@@ -82,11 +82,11 @@ def settings_document(settings: Settings) -> dict[str, Any]:
 
 def settings_table(settings: Settings) -> Table:
     """Draw every setting; a value that nobody set is drawn as unknown."""
-    table = _table("SETTING", VALUE=False, FROM=False)
+    drawn = table("SETTING", VALUE=False, FROM=False)
     for key, value, origin in _settings_rows(settings):
         text = ", ".join(value) if isinstance(value, (list, tuple)) else value
-        _row(table, key, text, origin)
-    return table
+        row(drawn, key, text, origin)
+    return drawn
 
 
 def _settings_rows(settings: Settings) -> list[tuple[str, Any, str]]:
@@ -98,19 +98,20 @@ def _settings_rows(settings: Settings) -> list[tuple[str, Any, str]]:
     return rows
 
 
-def _table(first: str, **columns: bool) -> Table:
+def table(first: str, **columns: bool) -> Table:
     """Make a table of plain columns; True stands for numbers, which end at the right."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(first)
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    drawn.add_column(first)
     for title, numeric in columns.items():
-        table.add_column(title, justify="right" if numeric else "left")
-    return table
+        drawn.add_column(title, justify="right" if numeric else "left")
+    return drawn
 
 
-def _row(table: Table, *cells: object) -> None:
-    table.add_row(*(UNKNOWN if c is None else printable(c) for c in cells))
+def row(drawn: Table, *cells: object) -> None:
+    """Add a row; what is unknown is drawn as such, and nothing in it can steer a terminal."""
+    drawn.add_row(*(UNKNOWN if c is None else printable(c) for c in cells))
 
 
 def _age(seconds: float | None) -> str | None:

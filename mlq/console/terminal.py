@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import orjson
 
 from mlq.console.printable import printable
+from mlq.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -69,6 +70,13 @@ class Terminal:
     def line(self, text: str) -> None:
         """Answer with a line of plain text."""
         self._stdout.write(text + "\n")
+        self._stdout.flush()
+
+    def write(self, data: bytes) -> None:
+        """Answer with bytes as they are. Raises UsageError on a terminal, which they could steer."""
+        if self._stdout.isatty():
+            raise UsageError(what="these bytes are not for a terminal", mend="send them to a file: `> message.json`")
+        self._stdout.buffer.write(data)
         self._stdout.flush()
 
     def say(self, text: str) -> None:

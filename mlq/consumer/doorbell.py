@@ -8,6 +8,7 @@ Both may fail to ring; every worker looks by itself every few seconds, too.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,9 @@ LOOK_EVERY_S: Final = 3.0
 _OF_TIMEOUT: Final = 0.75
 """A wait must end before the socket's time-out does: a server that says nothing for that long is away."""
 
+_LOOKS_AT_THE_BELL: Final = 3
+"""Then it asks for work, and so for the watch: whoever has it may be frozen, and the role runs out."""
+
 _POLL_S: Final = 0.02
 """Where tracking is refused (a proxy, an ACL), the watcher asks this often instead."""
 
@@ -35,30 +39,39 @@ class Doorbell:
     def __init__(self, redis: Redis, watched: Sequence[str], bell: str) -> None:
         self._redis = redis
         timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
-        self._longest_s = LOOK_EVERY_S if timeout is None else _OF_TIMEOUT * timeout
+        self._longest_s = LOOK_EVERY_S if timeout is None else min(LOOK_EVERY_S, _OF_TIMEOUT * timeout)
         self._lists = [key for key in watched if key != keys.PAUSED]
         self._bell = bell
         self._tracking: Any = None  # redis-py's Connection, most of which is not typed
         self._refused = False
 
-    def wait(self, *, watch: bool, seconds: float = LOOK_EVERY_S) -> None:
-        """Return when there may be work, or after so many seconds.
+    def wait(self, *, watch: bool, seconds: float = math.inf) -> None:
+        """Return when there may be work, or after so many seconds, or when it is time to ask for it again.
 
         Raises redis.RedisError when the server is away.
         """
-        seconds = min(seconds, self._longest_s)
         if not watch:
-            self._redis.brpop([self._bell], timeout=seconds)
+            self._listen_for_bell(seconds)
         elif self._refused:
-            self._poll(seconds)
+            self._poll(min(seconds, self._longest_s))
         else:
-            self._watch(seconds)
+            self._watch(min(seconds, self._longest_s))
 
     def close(self) -> None:
         """Close the tracking connection."""
         if self._tracking is not None:
             self._tracking.disconnect()
             self._tracking = None
+
+    def _listen_for_bell(self, seconds: float) -> None:
+        """Wait at the bell. To look at the lists now and then costs the server a tenth of asking for work."""
+        for _ in range(_LOOKS_AT_THE_BELL):
+            wait_s = min(seconds, self._longest_s)
+            if self._redis.brpop([self._bell], timeout=wait_s) or self._redis.exists(*self._lists):
+                return
+            seconds -= wait_s
+            if seconds <= 0:
+                return
 
     def _watch(self, seconds: float) -> None:
         """Ask whether anything is there, which is also what makes Redis track the keys; then wait for a change.
@@ -94,7 +107,7 @@ class Doorbell:
 
     def _ask(self, connection: Any, *words: str) -> Any:
         """Send a command and give its reply. Pushes that arrive before it are old news: the reply is newer."""
-        connection.send_command(*words)
+        connection.send_command(*words, check_health=False)  # the question is a check of its own
         while True:
             reply = connection.read_response(push_request=True)
             if isinstance(reply, Exception):

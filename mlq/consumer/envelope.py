@@ -85,6 +85,15 @@ def decode(claim: Claim) -> Message | Malformed:
     return message
 
 
+def names_of(raw: bytes) -> tuple[str | None, str | None]:
+    """Read no more than a message's task and its id; None for what cannot be read."""
+    try:
+        headers = _envelope(raw)["headers"]
+        return _task(headers), _task_id(headers)
+    except _Refused:
+        return None, task_id_of(raw)
+
+
 def task_id_of(raw: bytes) -> str | None:
     """Read no more than a message's task id; None where it has none that can be answered."""
     try:

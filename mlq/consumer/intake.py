@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Fenced, Nothing, Room, Taken
-from mlq.consumer.doorbell import LOOK_EVERY_S, Doorbell
+from mlq.consumer.doorbell import Doorbell
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.consumer.ledger import Ledger
 from mlq.consumer.setting_aside import SettingAside
@@ -151,7 +151,7 @@ class Intake(threading.Thread):
             case Taken(claims):
                 self._stage(Batch(self._sorted(claims)))
             case Nothing(watch) if not holding:
-                self._doorbell.wait(watch=watch, seconds=min(LOOK_EVERY_S, self._aside.next_due_s()))
+                self._doorbell.wait(watch=watch, seconds=self._aside.next_due_s())
             case Nothing():
                 # Something is in our hands, so we are not idle and were not asked to watch: look again when it
                 # is recorded. To wait at the bell now could mean that nobody watches.

@@ -64,6 +64,11 @@ class Wire:
             link.frozen.set()
         return len(alive)
 
+    @property
+    def requests(self) -> int:
+        """Count what came from the workers' side, a packet each: a pipeline is one request."""
+        return sum(link.requests for link in self._links)
+
     def cut(self) -> None:
         """Close every open connection under its users' feet."""
         for link in self._links:
@@ -122,6 +127,7 @@ class _Link:
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self._ends = (near, far)
         self.frozen = threading.Event()
+        self.requests = 0
         self._asked_to_end, self._end = socket.socketpair()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
@@ -152,6 +158,7 @@ class _Link:
                     if readable is self._asked_to_end:
                         return
                     data = readable.recv(65536)
+                    self.requests += readable is near
                     if self.frozen.is_set():
                         if not data:  # an end that the other side never learns of
                             del open_ends[readable]

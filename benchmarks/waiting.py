@@ -1,0 +1,47 @@
+"""Light workers: what a worker does with the server, without a model, many to a process.
+
+python -m benchmarks.waiting SOCKET DATABASE QUEUE NUMBER
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from redis import Redis
+
+from mlq.broker.claims import Claims, Nothing, Room, Taken
+from mlq.broker.completion import Completion
+from mlq.broker.leases import Leases
+from mlq.consumer.doorbell import Doorbell
+
+_LEASE_MS = 3_600_000
+"""Renewing is a supervisor's business, and not what is measured."""
+
+
+def serve(redis: Redis, wid: str, queue: str) -> None:
+    """Claim, complete, and wait at the doorbell, for ever."""
+    claims = Claims(redis, wid, [queue], together=["mlq.predict"])
+    doorbell = Doorbell(redis, claims.watched, claims.bell)
+    Leases(redis, _LEASE_MS).register(wid)
+    while True:
+        match claims.claim(Room(rows=1), holding=()):
+            case Taken(taken):
+                for claim in taken:
+                    claims.complete(Completion(claim))
+            case Nothing(watch):
+                doorbell.wait(watch=watch)
+
+
+def main(socket: str, database: str, queue: str, number: str) -> None:
+    """Run so many, each with connections of its own, until stdin ends."""
+    for n in range(int(number)):
+        redis = Redis(unix_socket_path=socket, db=int(database), socket_timeout=5)
+        thread = threading.Thread(target=serve, args=(redis, f"light:{os.getpid()}:{n}", queue), daemon=True)
+        thread.start()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,277 @@
+"""mlq dead: messages that nobody will run, and what to do about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from typer.core import TyperOption
+
+from mlq.broker.connection import broker_address, connected, explained, redis_client
+from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
+from mlq.commands import fleet, options
+from mlq.commands.invocation import Answering, Invocation, begin, command, given, group, option
+from mlq.commands.waiting import opened
+from mlq.console import dead_tables
+from mlq.console.asking import agreed
+from mlq.console.printable import printable
+from mlq.consumer.envelope import names_of
+from mlq.errors import NoSuchDeadLetter, UsageError
+from mlq.fleet import rerunning
+from mlq.parsing import moment
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+app = group(
+    "ls",
+    """List, show, retry or drop dead letters: messages that crashed workers, overran, or cannot be read.
+
+    \b
+    Examples:
+      mlq dead                                  all of them, the oldest first
+      mlq dead show 12-7                        what is known of one, payload included
+      mlq dead retry --all --reason crash       queue them again, when the cause is mended
+      mlq dead export -o dead.jsonl             everything, as JSON Lines
+    """,
+)
+
+Ids = Annotated[list[str] | None, typer.Argument(help="Dead letters, as `mlq dead` names them.", metavar="[ID]...")]
+Id = Annotated[str, typer.Argument(help="A dead letter, as `mlq dead` names it.", metavar="ID")]
+Gpu = Annotated[str | None, typer.Option("--gpu", help="On this GPU.", metavar="INDEX")]
+Raw = Annotated[bool, typer.Option("--raw", help="Its bytes.")]
+Everything = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+class Choosing(Answering):
+    """A command that works on the letters which its filters leave."""
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add the filters."""
+        yield option("--queue", text="Only those of this queue.", metavar="NAME", default=None)
+        yield option("--reason", text="Only those with this reason: crash, malformed, …", metavar="WORD", default=None)
+        yield option(
+            "--since", text="Only those buried since: 2h, 3d, 2026-11-20T12:00Z.", metavar="WHEN", default=None
+        )
+        yield from super().extra_options()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which letters are meant; None leaves all."""
+
+    queue: str | None
+    reason: str | None
+    after_ms: float
+
+    @classmethod
+    def given(cls, ctx: typer.Context) -> Filter:
+        """Take what the options say. Raises UsageError."""
+        asked = given(ctx, "")
+        since = asked.get("since")
+        try:
+            after_ms = 0.0 if since is None else 1000 * moment(since, now=time.time())
+        except ValueError as exc:
+            raise UsageError(what=f"--since {since!r}: {exc}", mend="such as `mlq dead ls --since 2h`") from None
+        return cls(asked.get("queue"), asked.get("reason"), after_ms)
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        """Tell whether a letter is meant."""
+        fits = self.queue in {None, letter.queue} and self.reason in {None, letter.reason}
+        return fits and letter.buried_at_ms >= self.after_ms
+
+
+@command(app, cls=Choosing)
+def ls(ctx: typer.Context) -> None:
+    """List dead letters, the oldest first.
+
+    \b
+    Examples:
+      mlq dead
+      mlq dead ls --queue realtime --since 2h
+      mlq dead --json | jq -r '.entries[].id'
+    """
+    call = begin(ctx)
+    with _store(call) as redis:
+        found = list(_chosen(redis, Filter.given(ctx)))
+    call.terminal.show(dead_tables.document(found), partial(dead_tables.dead_table, found))
+
+
+@command(app, cls=Answering)
+def show(
+    ctx: typer.Context, letter: Id, *, raw: Annotated[bool, typer.Option("--raw", help="Its bytes.")] = False
+) -> None:
+    """Show what is known of a dead letter, and its payload, escaped and cut; with --raw exactly its bytes.
+
+    \b
+    Examples:
+      mlq dead show 12-7
+      mlq dead show 12-7 --raw > message.json
+    """
+    call = begin(ctx)
+    with _store(call) as redis:
+        found = _read(DeadLetters(redis), letter)
+    if raw:
+        call.terminal.write(found.raw)
+        return
+    if call.terminal.json:
+        call.terminal.emit({"schema": "mlq.dead/1", "entries": [dead_tables.whole(found)]})
+        return
+    for name, value in dead_tables.in_words(found):
+        call.terminal.line(f"{name:<12} {printable(value)}")
+    call.terminal.line(printable(found.raw.decode(errors="replace"), limit=dead_tables.SHOWN_BYTES))
+
+
+@command(app, cls=Choosing)
+def retry(
+    ctx: typer.Context,
+    ids: Ids = None,
+    *,
+    everything: Everything = False,
+    rate: Annotated[float | None, typer.Option("--rate", help="So many a second.", metavar="N", min=0.001)] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Put dead letters back on their queues, behind what waits, and forget what they are blamed for.
+
+    \b
+    Examples:
+      mlq dead retry 12-7
+      mlq dead retry --all --reason crash --rate 5
+      mlq dead retry --all --since 2h --dry-run
+
+    Their stored failure is removed: whoever asks for the result waits for the new one.
+    """
+    call = begin(ctx)
+    _check(ids, everything=everything)
+    with _store(call) as redis:
+        found = list(_chosen(redis, Filter.given(ctx), ids or ()))
+        if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
+            return
+        done = found if dry_run else _retried(call, DeadLetters(redis), found, rate)
+    _report(call, "would be queued again" if dry_run else "queued again", done)
+
+
+@command(app, cls=Choosing)
+def drop(
+    ctx: typer.Context,
+    ids: Ids = None,
+    *,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Forget dead letters for ever.
+
+    \b
+    Examples:
+      mlq dead drop 12-7
+      mlq dead drop --all --reason malformed --yes
+    """
+    call = begin(ctx)
+    _check(ids, everything=everything)
+    with _store(call) as redis:
+        found = list(_chosen(redis, Filter.given(ctx), ids or ()))
+        if not dry_run and not (yes or agreed(call.terminal, f"drop {len(found)} dead letters for ever?")):
+            return
+        letters = DeadLetters(redis)
+        done = [letter for letter in found if dry_run or letters.drop(letter.id)]
+    _report(call, "would be dropped" if dry_run else "dropped", done)
+
+
+@command(app, cls=Choosing)
+def export(ctx: typer.Context, out: options.Out = None) -> None:
+    """Write all that is known of dead letters as JSON Lines, their bytes in base64.
+
+    \b
+    Examples:
+      mlq dead export -o dead.jsonl
+      mlq dead export --reason crash | jq -r .raw | base64 -d
+    """
+    call = begin(ctx)
+    with _store(call) as redis, opened(out) as stream:
+        for letter in _chosen(redis, Filter.given(ctx)):
+            stream.write(orjson.dumps(dead_tables.whole(letter)) + b"\n")
+
+
+@command(app, cls=fleet.Serving)
+def rerun(
+    ctx: typer.Context, letter: Id, gpu: Annotated[str | None, typer.Option("--gpu", help="On this GPU.")] = None
+) -> None:
+    """Run a dead letter in a process of its own, away from the queues, to see what it does.
+
+    \b
+    Examples:
+      mlq dead rerun 12-7 --model model.pt2
+      mlq dead rerun 12-7 --model serve.py:Model --time-limit 60
+
+    Its answer goes to stdout; a death is told with its signal and the stacks. Nothing is queued, answered or dropped.
+    """
+    call = fleet.begin(ctx)
+    with _store(call) as redis:
+        found = _read(DeadLetters(redis), letter)
+    rerunning.run(call.settings, found.id, found.raw, gpu)
+
+
+def _check(ids: Sequence[str] | None, *, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise UsageError(what="name dead letters, or say --all", mend="`mlq dead` lists them")
+
+
+@contextmanager
+def _store(call: Invocation) -> Iterator[Redis]:
+    """Open the broker: dead letters are beside the queues that they came from."""
+    address = broker_address(call.settings)
+    with connected(call.settings, address) as connection, explained(address):
+        yield redis_client(connection)
+
+
+def _chosen(redis: Redis, fits: Filter, ids: Sequence[str] = ()) -> Iterator[DeadLetter]:
+    """Read the letters that are named, or all, and leave out what does not fit.
+
+    Raises NoSuchDeadLetter.
+    """
+    letters = DeadLetters(redis)
+    return (letter for letter in ((_read(letters, i) for i in ids) if ids else letters) if fits(letter))
+
+
+def _read(letters: DeadLetters, letter_id: str) -> DeadLetter:
+    letter = letters.read(letter_id)
+    if letter is None:
+        raise NoSuchDeadLetter(id=letter_id)
+    return letter
+
+
+def _retried(
+    call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter], rate: float | None
+) -> list[DeadLetter]:
+    done: list[DeadLetter] = []
+    try:
+        for letter in found:
+            if done and rate is not None:
+                time.sleep(1 / rate)
+            if isinstance(letters.exhume(letter.id, _result_key(call, letter)), Exhumed):
+                done.append(letter)
+    except KeyboardInterrupt:  # what is done is done, and told
+        call.terminal.warn(f"interrupted after {len(done)} of {len(found)}")
+    return done
+
+
+def _result_key(call: Invocation, letter: DeadLetter) -> ResultKey | None:
+    """Say where the letter's failure is stored; None where results are on another server, and overwritten later."""
+    _, task_id = names_of(letter.raw)
+    here = call.settings.result_backend in {None, broker_address(call.settings).url}
+    return ResultKey(f"celery-task-meta-{task_id}") if here and task_id else None
+
+
+def _report(call: Invocation, what: str, done: Sequence[DeadLetter]) -> None:
+    text = "\n".join([*(printable(letter.id) for letter in done), f"{len(done)} {what}"])
+    call.terminal.show_text(dead_tables.document(done), text)

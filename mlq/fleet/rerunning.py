@@ -1,0 +1,34 @@
+"""Rerunning: a dead letter's message in a process of its own, with a worker's environment and none of its work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Final
+
+from mlq.config import Settings
+from mlq.errors import NoSuchGpu, RerunFailed
+from mlq.fleet import cpus, gpus
+from mlq.fleet.news import exit_text
+from mlq.fleet.spec import WorkerSpec
+
+_COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
+
+
+def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> None:
+    """Run a message; stdout and stderr are this process's own.
+
+    Raises RerunFailed when it fails or its process dies, NoSuchGpu.
+    """
+    chosen = gpus.choose(gpu, gpus.visible(gpus.present(), os.environ)) if gpu else []
+    if len(chosen) > 1:
+        raise NoSuchGpu(asked=gpu, known="one of them")
+    spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
+    command = [sys.executable, "-m", "mlq.rerun"]
+    code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode
+    if code == 0:
+        return
+    if code in _COULD_NOT_BE_TRIED:
+        raise RerunFailed(id=letter_id, how="could not be tried: see above")
+    raise RerunFailed(id=letter_id, how="failed" if code == 1 else f"ended its process with {exit_text(code)}")

@@ -1,0 +1,96 @@
+"""A throw-away worker: one message on stdin, run away from the queues.  python -m mlq.rerun < message
+
+What comes of it goes to stdout as one JSON object; a death leaves its stacks on stderr.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlq.broker.claim import Claim
+from mlq.config import Settings, load
+from mlq.consumer.envelope import Malformed, Message, decode
+from mlq.errors import MlqError
+from mlq.wire import BATCH_PREDICT, PREDICT
+
+
+def main() -> int:
+    """Run the message; 0 when it ran through, 1 when it failed, as MlqError says when it could not be tried."""
+    faulthandler.enable()
+    message = decode(Claim("rerun", "", 0, sys.stdin.buffer.read()))
+    if isinstance(message, Malformed):
+        return _tell({"status": "FAILURE", "error": {"type": message.reason, "message": message.why}})
+    try:
+        answer = _run(load(), message)
+    except MlqError as exc:
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        return exc.exit_code
+    except Exception as exc:  # noqa: BLE001 (the message's own failure is what was asked for)
+        import traceback
+
+        traceback.print_exc()
+        return _tell({"status": "FAILURE", "error": {"type": type(exc).__name__, "message": str(exc)}})
+    return _tell({"status": "SUCCESS", "result": answer})
+
+
+def _run(settings: Settings, message: Message) -> Any:
+    """Call the task's body in this process: no backend, no links, no retries."""
+    from mlq import tasks
+    from mlq.app import create_app
+    from mlq.consumer.task_modules import import_tasks
+
+    app = create_app(settings)
+    limits = message.headers.get("timelimit") or [None, None]
+    hard = limits[0] or settings.worker.time_limit
+    if _is_predict(settings, message.task):
+        tasks.serve(app, _model(settings), _Nobody())
+    import_tasks(settings, Path.cwd())
+    if message.task not in app.tasks:
+        raise NotImplementedError(message.task)
+    if hard is not None:
+        faulthandler.dump_traceback_later(hard, exit=True)
+    return app.tasks[message.task](*message.args, **message.kwargs)
+
+
+def _is_predict(settings: Settings, task: str) -> bool:
+    return task in {PREDICT, BATCH_PREDICT, *(settings.aliases or {})}
+
+
+def _model(settings: Settings) -> Any:
+    from mlq.errors import NoModel
+    from mlq.model.loading import load as load_model
+
+    worker = settings.worker
+    if worker.model is None:
+        raise NoModel
+    return load_model(
+        worker.model,
+        origin=settings.origin("worker.model"),
+        device="cuda:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu",
+        output=worker.output,
+        max_batch_size=worker.max_batch_size,
+    )
+
+
+class _Nobody:
+    """Counts nothing."""
+
+    def count_rows(self, rows: int) -> None:
+        del rows
+
+    def device_lost(self, reason: object) -> None:
+        del reason
+
+
+def _tell(outcome: dict[str, Any]) -> int:
+    sys.stdout.write(json.dumps(outcome, default=str) + "\n")
+    return 0 if outcome["status"] == "SUCCESS" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

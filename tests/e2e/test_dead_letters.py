@@ -1,0 +1,93 @@
+"""Dead letters: seen, reproduced away from the queues, queued again when the cause is mended, forgotten."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+KILLER = """
+import os
+from serve import Model as Good
+class Model(Good):
+    def answer(self, row):
+        if row == "die" and not os.path.exists("mended"):
+            os.abort()
+        return super().answer(row)
+"""
+
+
+def dead(house: Any, *filters: str) -> list[dict[str, Any]]:
+    """Read the dead letters."""
+    entries: list[dict[str, Any]] = house.json("dead", *filters)["entries"]
+    return entries
+
+
+def test_poison_is_buried_reproduced_and_retried_once_its_cause_is_mended(
+    house: Any, client: Celery, start: Any
+) -> None:
+    """The whole life of one: three dead workers, a FAILURE, the stacks, a fix, the answer."""
+    house.write("killer.py", KILLER)
+    start("--cpus", "1", model="killer.py:Model")
+    task = client.send_task("mlq.predict", ["die"], queue="realtime")
+    assert "WorkerLostError" in repr(task.get(timeout=60, propagate=False))
+    (entry,) = dead(house)
+    assert (entry["task_id"], entry["reason"], entry["deliveries"]) == (task.id, "crash", 3)
+    again = house.run("dead", "rerun", entry["id"], "--model", "killer.py:Model")
+    assert again.returncode == 1
+    assert "signal SIGABRT" in again.stderr
+    assert "killer.py" in again.stderr, "the stacks say where"
+    assert dead(house) == [entry], "and nothing has changed"
+    house.write("mended", "")
+    again = house.run("dead", "rerun", entry["id"], "--model", "killer.py:Model")
+    assert (again.returncode, json.loads(again.stdout)["status"]) == (0, "SUCCESS")
+    assert house.run("dead", "retry", entry["id"]).returncode == 0
+    assert client.AsyncResult(task.id).get(timeout=30)["row"] == "die"
+    assert dead(house) == []
+
+
+@pytest.fixture
+def letters(house: Any, client: Celery, start: Any) -> list[dict[str, Any]]:
+    """Two messages that cannot be read, one of them hostile, and one of an unknown task, whose worker is gone."""
+    workers = start("--cpus", "1")
+    with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
+        redis.lpush("realtime", b"not json", b"\x1b]0;owned\x07\n[red]")
+    client.send_task("no.such", queue="batch")
+    house.until(lambda: len(dead(house)) == 3, "three are buried")
+    assert workers.end() == 0
+    return dead(house)
+
+
+def test_filters_choose_and_what_came_from_a_payload_steers_nothing(house: Any, letters: list[dict[str, Any]]) -> None:
+    """By queue, reason and time; control characters are shown as escapes."""
+    assert [e["queue"] for e in letters] == ["realtime", "realtime", "batch"]
+    assert [e["reason"] for e in dead(house, "--reason", "malformed")] == ["malformed"] * 2
+    assert [e["task"] for e in dead(house, "--queue", "batch")] == ["no.such"]
+    assert dead(house, "--since", "2020-01-01") == letters
+    assert dead(house, "--since", "2999-01-01") == []
+    shown = house.run("dead", "show", letters[1]["id"])
+    assert "\\x1b]0;owned\\x07\\n[red]" in shown.stdout
+    assert "\x1b" not in shown.stdout + house.run("dead").stdout
+    exported = [json.loads(line) for line in house.run("dead", "export").stdout.splitlines()]
+    assert [base64.b64decode(e["raw"]) for e in exported][:2] == [b"not json", b"\x1b]0;owned\x07\n[red]"]
+
+
+def test_nothing_is_dropped_or_retried_by_a_slip(house: Any, letters: list[dict[str, Any]]) -> None:
+    """Silence is not everything, a dry run is none, off a terminal --yes is asked for, a wrong id is an error."""
+    assert house.run("dead", "drop").returncode == 2
+    assert house.run("dead", "retry", "--all").returncode == 2
+    assert house.run("dead", "drop", "--all").returncode == 2
+    assert house.run("dead", "retry", "nothing").returncode == 5
+    assert house.run("dead", "ls", "--since", "yesterday").returncode == 2
+    dry = house.run("dead", "drop", "--all", "--dry-run", "--reason", "malformed")
+    assert "2 would be dropped" in dry.stdout
+    assert dead(house) == letters
+    dropped = house.json("dead", "drop", "--all", "--reason", "malformed", "--yes")
+    assert [e["id"] for e in dropped["entries"]] == [e["id"] for e in letters[:2]]
+    assert house.run("dead", "retry", letters[2]["id"], "--rate", "5").returncode == 0
+    assert dead(house) == []
+    assert house.json("queues", "batch")["queues"][0]["ready"] == 1

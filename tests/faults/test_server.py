@@ -1,0 +1,150 @@
+"""A server that dies, forgets its clients, refuses them, or is not there when results are to be stored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from benchmarks.faultkit import World, until
+from mlq.broker import embedded
+
+_SHORT = {"sleep": 0.005}
+
+
+def _under_load(world: World, faults: int, fault: Callable[[], object]) -> None:
+    """Keep two workers loaded while a fault happens so often, each when fifty more messages are answered."""
+    for name in ("one", "other"):
+        world.start(name).wait_ready()
+    for _ in range(faults):
+        world.keep_in_flight(40, lambda: _SHORT)
+        answered = len(world.sent) - len(world.unanswered())
+        fault()
+
+        def went_on(before: int = answered) -> bool:
+            try:
+                world.keep_in_flight(40, lambda: _SHORT)
+                return len(world.sent) - len(world.unanswered()) >= before + 50
+            except (RedisError, OSError):  # the producer notices, too
+                return False
+
+        until(went_on, "messages are answered again", 30, world.whereabouts)
+    world.answered()
+    assert all(worker.lives for worker in world.workers)
+    assert [worker.stop() for worker in world.workers] == [0, 0]
+    world.check()
+
+
+@pytest.mark.timeout(180)
+def test_a_server_that_is_killed_under_load_loses_nothing(world: World, faulty: embedded.Server) -> None:
+    """With an append-only file every claim is where it was: the workers go on, and nothing is recorded twice."""
+
+    def kill() -> None:
+        pid = faulty.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: faulty.pid != pid and answers(world.redis), "the server is back")
+
+    _under_load(world, 3, kill)
+
+
+def answers(redis: Redis) -> bool:
+    """Tell whether a server answers."""
+    try:
+        return bool(redis.ping())
+    except (RedisError, OSError):
+        return False
+
+
+@pytest.mark.timeout(180)
+def test_clients_that_are_killed_under_load_reconnect_and_lose_nothing(world: World) -> None:
+    """A reply that got lost with messages in it: they are handed out again, to the same worker."""
+    _under_load(world, 10, lambda: world.redis.client_kill_filter(_type="normal"))
+
+
+@pytest.mark.timeout(120)
+def test_a_connection_that_goes_half_open_while_a_task_runs_holds_nobody_up(remote: World, wire: Any) -> None:
+    """A stock worker's acknowledgement hangs, and for minutes nothing more is run."""
+    gate = remote.directory / "gate"
+    worker = remote.start("remote")
+    worker.wait_ready()
+    task = remote.send({"gate": str(gate)})
+    until(lambda: remote.has_begun(task), "the message runs")
+    wire.freeze()
+    gate.touch()
+    remote.send()
+    remote.answered(30)
+    assert remote.starts()[task] == 1
+    assert worker.stop() == 0
+    remote.check()
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_that_is_away_as_a_task_ends_gets_its_result_once(remote: World, wire: Any) -> None:
+    """Stock Celery loses the result, and the task is stranded for an hour."""
+    gate = remote.directory / "gate"
+    worker = remote.start("remote")
+    worker.wait_ready()
+    task = remote.send({"gate": str(gate)})
+    until(lambda: remote.has_begun(task), "the message runs")
+    wire.refuse()
+    gate.touch()
+    until(lambda: "answers cannot be recorded" in worker.log.read_text(), "its answer waits in the worker")
+    wire.accept()
+    remote.answered(30)
+    assert remote.starts()[task] == 1
+    assert worker.stop() == 0
+    remote.check()
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """A result store on a server of its own."""
+    directory = Path("/tmp") / tmp_path_factory.mktemp("s").name
+    server = embedded.Server(embedded.program(), directory)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.timeout(120)
+def test_a_result_store_that_is_away_as_a_task_ends_does_not_make_it_run_twice(
+    world: World, store: embedded.Server
+) -> None:
+    """Stock Celery raises into its consumer, which drops the connection, and the task runs again and again."""
+    gate = world.directory / "gate"
+    worker = world.start("worker", MLQ_RESULT_BACKEND=store.url)
+    worker.wait_ready()
+    task = world.send({"gate": str(gate)})
+    until(lambda: world.has_begun(task), "the message runs")
+    store.stop()
+    gate.touch()
+    until(lambda: f"end {task}" in world.truth.read_text(), "the body has ended")
+    again = embedded.Server(embedded.program(), store._state)
+    again.start()
+    with Redis(unix_socket_path=again.url.removeprefix("redis+socket://")) as results:
+        until(lambda: bool(results.exists(f"celery-task-meta-{task}")), "the result is stored", 60, world.whereabouts)
+    assert worker.stop() == 0
+    assert world.starts()[task] == 1
+    assert world.left() == {}
+    again.stop()
+
+
+def test_idle_workers_ask_for_little(remote: World, wire: Any) -> None:
+    """No more than two requests a second each, their supervisor's included: hundreds may wait at one server."""
+    argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", "2", "--model", "serve.py:Model"]
+    fleet = remote.run(argv, "fleet")
+    until(lambda: fleet.log.read_text().count("ready after") == 2, "they are ready")
+    until(lambda: bool(remote.redis.hlen("mlq:watches")), "one is idle, and watches")
+    before = wire.requests
+    threading.Event().wait(9)  # a rate needs a while to be counted in
+    assert (wire.requests - before) / 9 / 2 <= 2
+    assert fleet.stop() == 0
