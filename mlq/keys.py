@@ -43,6 +43,9 @@ LEASES: Final = "mlq:leases"
 """Zset, worker (one incarnation of one process) to its deadline, ms of the server's clock: permanent. A worker
 that is not in it is fenced; whoever reaps it removes it."""
 
+REVOKED: Final = "mlq:revoked"
+"""Zset, ids of revoked tasks by the time they were revoked: permanent, trimmed to three hours and 10,000."""
+
 CLAIM_SERIAL: Final = "mlq:claim-serial"
 """Counter behind claim ids: permanent, only grows."""
 

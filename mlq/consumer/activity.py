@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import signals
 from celery.platforms import EX_OK
 from celery.worker import state
 
-from mlq.board import Report
+from mlq.board import Report, Running
 from mlq.consumer.recycling import Recycling
 from mlq.model.failure import DeviceLost
 
@@ -59,9 +59,10 @@ class Activity:
         self.report.looked_at = time.monotonic()
         self._changed(self.report)
 
-    def count_task(self, queue: str) -> None:
+    def count_task(self, name: str, queue: str) -> None:
         """Add a task that was answered."""
         self.report.tasks_done += 1
+        self.report.totals[name] = self.report.totals.get(name, 0) + 1
         self.report.done[queue] = self.report.done.get(queue, 0) + 1
 
     def count_rows(self, rows: int) -> None:
@@ -84,23 +85,23 @@ class Activity:
     def _draining(self, **_: Any) -> None:
         self._become("draining")
 
-    def batch_began(self, task_id: str) -> None:
-        """Be busy with a batch that begins with this task. Those of it that Celery runs are a part of it."""
+    def batch_began(self, tasks: Sequence[Running]) -> None:
+        """Be busy with a batch of these tasks. Those of it that Celery runs are a part of it."""
         self._in_batch = True
-        self._began(task_id)
+        self._began(tasks)
 
     def batch_ended(self) -> None:
         """Be idle again."""
         self._in_batch = False
         self._ended()
 
-    def _began(self, task_id: str) -> None:
+    def _began(self, tasks: Sequence[Running]) -> None:
         self._began_at = time.monotonic()
-        self.report.task = task_id
+        self.report.task, self.report.running = tasks[0].id, list(tasks)
         self._become("busy")
 
     def _ended(self) -> None:
-        self.report.task = None
+        self.report.task, self.report.running = None, []
         self.report.busy_s += time.monotonic() - self._began_at
         self._become("idle")
         reason = self._recycling.reason(self.report.tasks_done)
@@ -109,13 +110,13 @@ class Activity:
             self.recycled = True
             setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 
-    def _one_began(self, task_id: str, **_: Any) -> None:
+    def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:
-            self._began(task_id)
+            claim = task.request.delivery_info.get("mlq_claim")
+            self._began([Running(task_id, task.name, _queue_of(task), claim, time.time())])
 
     def _one_ended(self, task: Any = None, **_: Any) -> None:
-        delivery: Mapping[str, Any] = getattr(getattr(task, "request", None), "delivery_info", None) or {}
-        self.count_task(str(delivery.get("routing_key") or ""))
+        self.count_task(task.name, _queue_of(task))
         if not self._in_batch:
             self._ended()
 
@@ -123,3 +124,8 @@ class Activity:
         if self.report.state not in {"draining", new}:
             self.report.state, self.report.since = new, time.time()
         self._changed(self.report)
+
+
+def _queue_of(task: Any) -> str:
+    delivery: Mapping[str, Any] = task.request.delivery_info or {}
+    return str(delivery.get("routing_key") or "")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
 from celery.worker import state
 
+from mlq.board import Running
 from mlq.broker.answer import Answer
 from mlq.broker.priorities import queue_of
 from mlq.consumer.backend import ClaimBackend
 from mlq.consumer.envelope import Message
 from mlq.consumer.ledger import Ledger
 from mlq.consumer.setting_aside import encode
+from mlq.notices import NoticeReader
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,14 +38,35 @@ class Delivery:
         self.transport: Any = None
         self.consumer: Any = None
 
-    def begin(self, app: Celery, counted: Callable[[str], None]) -> None:
-        """Deliver to this app's tasks; call `counted` with the queue of each task that Celery never sees.
+    def begin(self, app: Celery, counted: Callable[[str, str], None]) -> None:
+        """Deliver to this app's tasks; call `counted` with name and queue of each task that Celery never sees.
 
         Receivers of signals that are connected by now are our own, and say nothing of a user's wishes.
         """
         self._app = app
         self._counted = counted
         self._listeners = _count_listeners()
+
+    def watch(self, consumer: Any, notices: NoticeReader | None) -> None:
+        """Ask this consumer of Celery's from now on whether anybody listens; answer no control message twice."""
+        self.consumer = consumer
+        node = getattr(getattr(consumer, "pidbox", None), "node", None)
+        if node is None or notices is None:
+            return
+        reply = node.reply
+
+        def reply_once(data: Any, exchange: str, routing_key: str, ticket: str | None, **kwargs: Any) -> None:
+            """Stay silent where the supervisor has answered: this worker was busy then."""
+            if not notices.is_answered(ticket):
+                reply(data, exchange, routing_key, ticket, **kwargs)
+
+        node.reply = reply_once
+
+    def heed(self, notices: NoticeReader | None) -> None:
+        """Learn what was revoked while this worker was busy, before it runs what it has claimed."""
+        revoked = notices.revoked() if notices is not None else None
+        if revoked is not None:
+            state.revoked.update(revoked)
 
     @property
     def knows(self) -> Callable[[str], bool]:
@@ -85,6 +109,7 @@ class Delivery:
             self._ledger.open(message.claim, message.task_id)
         payload = message.payload
         payload["properties"]["delivery_tag"] = message.claim.id
+        payload["properties"]["delivery_info"]["mlq_claim"] = message.claim.id
         payload["headers"]["eta"] = None  # its time has come; Celery would keep it in memory for a moment
         self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (what kombu's own channels call)
 
@@ -92,6 +117,10 @@ class Delivery:
     def queue_of(message: Message) -> str:
         """Name the queue that a message was claimed from."""
         return queue_of(message.claim.queue_key)
+
+    def running(self, message: Message) -> Running:
+        """Describe a message that is about to run."""
+        return Running(message.task_id, message.task, self.queue_of(message), message.claim.id, time.time())
 
     def acks_early(self, message: Message) -> bool:
         """Whether a message's task wants to be acknowledged before it runs: then it runs once at the most."""
@@ -101,7 +130,7 @@ class Delivery:
         """Count a task that Celery never saw, also in the totals that `celery inspect stats` shows."""
         state.total_count[message.task] += 1
         state.all_total_count[0] += 1
-        self._counted(self.queue_of(message))
+        self._counted(message.task, self.queue_of(message))
 
 
 def _count_listeners() -> int:

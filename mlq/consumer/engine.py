@@ -30,6 +30,7 @@ from mlq.consumer.setting_aside import SettingAside
 from mlq.consumer.shares import Shares
 from mlq.consumer.strategy import Outcome
 from mlq.model.failure import DeviceLost
+from mlq.notices import NoticeReader
 from mlq.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Engine:
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
         self._activity = activity
+        self._notices = NoticeReader.inherited()
         doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
         room = Room(rows=model.max_batch_size)
         self._intake = Intake(
@@ -148,7 +150,7 @@ class Engine:
 
     def watch_events(self, consumer: Any) -> None:
         """Ask this consumer of Celery's from now on whether anybody listens to task events."""
-        self._delivery.consumer = consumer
+        self._delivery.watch(consumer, self._notices)
 
     def close(self) -> None:
         """Claim no more, let the answers be recorded, and give everything else back to the head of its queue."""
@@ -207,6 +209,7 @@ class Engine:
         batch = self._intake.take()
         if batch is None:
             return
+        self._delivery.heed(self._notices)
         try:
             self._run(batch)
         except (RedisError, OSError) as exc:
@@ -224,21 +227,12 @@ class Engine:
             self._alone(message)
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[Rows], list[Message]]:
-        """Part what may share a forward from what runs by itself; an id that is there twice shares once."""
-        together: dict[str, Rows] = {}
-        alone: list[Message] = []
-        for message in messages:
-            rows = plain.rows_of(message, self._names, self._delivery.revoked)
-            if rows is None or message.task_id in together:
-                alone.append(message)
-            else:
-                together[message.task_id] = rows
-        return list(together.values()), alone
+        return plain.split(messages, self._names, self._delivery.revoked)
 
     def _compute(self, messages: Sequence[Rows], more_urgent: Sequence[str]) -> None:
         """Put the rows of many messages through the model, and end each message as its rows are done."""
         began = time.monotonic()
-        self._activity.batch_began(messages[0].message.task_id)
+        self._activity.batch_began([self._delivery.running(m.message) for m in messages])
         self._announcing.began([m.message for m in messages])
         stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._turn_s < _STAGE_BELOW_S
         self._computing = True

@@ -56,6 +56,21 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
     return None if rows is None else Rows(message, rows, single=False)
 
 
+def split(
+    messages: Sequence[Message], tasks: Mapping[str, str], revoked: Collection[str]
+) -> tuple[list[Rows], list[Message]]:
+    """Part what may share a forward from what runs by itself; an id that is there twice shares once."""
+    together: dict[str, Rows] = {}
+    alone: list[Message] = []
+    for message in messages:
+        rows = rows_of(message, tasks, revoked)
+        if rows is None or message.task_id in together:
+            alone.append(message)
+        else:
+            together[message.task_id] = rows
+    return list(together.values()), alone
+
+
 _NONE: Final = object()
 
 

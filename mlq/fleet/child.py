@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from mlq import board, status, tether
+from mlq import notices as mlq_notices
 from mlq.board import Board
 from mlq.fleet.spec import WorkerSpec
+from mlq.notices import Notices
 
 LAST_LINES: Final = 20
 """How many of its lines are shown of a worker that failed."""
@@ -69,7 +71,7 @@ class Lines:
 class Child:
     """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone."""
 
-    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str]) -> None:
+    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices) -> None:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.began_at, self.started_at = time.monotonic(), time.time()
@@ -84,12 +86,13 @@ class Child:
                 env={
                     **spec.environment(inherited),
                     status.VARIABLE: str(status_write),
-                    board.VARIABLE: str(self.board.fd),
+                    board.VARIABLE: str(self.board.page.fd),
+                    mlq_notices.VARIABLE: str(notices.page.fd),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
-                pass_fds=[status_write, self.board.fd],
+                pass_fds=[status_write, self.board.page.fd, notices.page.fd],
                 start_new_session=True,
             )
         finally:

@@ -42,6 +42,13 @@ class Fenced:
 
 
 @dataclass(frozen=True)
+class Terminated:
+    """Somebody revoked the task that the worker in this slot runs, and wants it ended at once."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
 class Overdue:
     """The worker in this slot lives, so many seconds after its hard time limit should have ended it."""
 
@@ -71,7 +78,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Began | Added | Ready | Died | Fenced | Overdue | Ordered | StopAsked | Tick
+Event = Began | Added | Ready | Died | Fenced | Terminated | Overdue | Ordered | StopAsked | Tick
 
 
 # Actions: what the shell must do.

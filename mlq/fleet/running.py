@@ -39,12 +39,15 @@ from mlq.fleet.events import (
     Ready,
     Start,
     StopAsked,
+    Terminated,
     Tick,
 )
+from mlq.fleet.inspection import Worker
 from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
 from mlq.fleet.recovery import Death, Overrun
 from mlq.fleet.spec import WorkerSpec
 from mlq.fleet.supervisor import MISCONFIGURED, Supervisor
+from mlq.notices import Notices
 from mlq.wakeup import Wakeup
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,6 +75,7 @@ class Fleet:
         open_ended: bool = False,
     ) -> None:
         self._specs = {s.name: s for s in specs}
+        self.notices = Notices()
         self._tell = tell
         self._recover = recover
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
@@ -131,6 +135,20 @@ class Fleet:
         """Kill workers whose lease was taken away: what they do is void."""
         self._ask(lambda: self._tell_supervisor(wids, Fenced))
 
+    def addressed(self) -> list[Worker]:
+        """Describe the workers as Celery's control messages address them."""
+        here = socket.gethostname()
+        running = [self._children[s] for s in self._supervisor.running if s in self._children]
+        return [
+            Worker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
+            for c in running
+            if (report := c.board.read()) is not None
+        ]
+
+    def terminate(self, wid: str) -> None:
+        """End a worker whose task was revoked."""
+        self._ask(lambda: self._tell_supervisor([wid], Terminated))
+
     def obey(self, orders: Mapping[str, Order]) -> None:
         """Do what an operator wants of these workers."""
         for wid, order in orders.items():
@@ -182,7 +200,7 @@ class Fleet:
                 self._children[slot].signal(_SIGNALS[type(action)])
 
     def _start(self, slot: str) -> None:
-        child = Child(self._specs[slot], os.environ)
+        child = Child(self._specs[slot], os.environ, self.notices)
         self._children[slot] = child
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))

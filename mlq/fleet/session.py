@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mlq.broker import embedded, safety
+from mlq.broker import embedded, revoking, safety
 from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client, state_store
 from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
-from mlq.errors import BrokerUnreachable
+from mlq.errors import BrokerUnreachable, MlqError
 from mlq.fleet.lastlines import LastLines
 from mlq.fleet.logs import LogFiles
+from mlq.fleet.mailbox import MailboxThread
 from mlq.fleet.news import BrokerAwaited, BrokerFound, News, Planned, Warned
 from mlq.fleet.recovery import Recovery
 from mlq.fleet.running import Fleet
@@ -64,13 +65,30 @@ def _run(settings: Settings, broker: Address, specs: Sequence[WorkerSpec], tell:
     recovery = _recovery(settings, broker)
     fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
+    mailbox = _mailbox(settings, broker, fleet)
     try:
         with _leases(settings, broker, fleet, tell):
             heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
+            mailbox.start()
             return fleet.run()
     finally:
+        mailbox.end()
         recovery.end(_LAST_WORDS_S)
         heart.end()
+
+
+def _mailbox(settings: Settings, broker: Address, fleet: Fleet) -> MailboxThread:
+    """Make the thread that hears for busy workers; what was revoked before is revoked from the start."""
+
+    def remember(task_ids: Sequence[str]) -> None:
+        with suppress(MlqError), state_store(settings) as store:
+            revoking.add(store, task_ids)
+
+    with suppress(MlqError), state_store(settings) as store:
+        fleet.notices.revoke(revoking.read(store))
+    return MailboxThread(
+        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remember
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from mlq.fleet.events import (
     Ready,
     Start,
     StopAsked,
+    Terminated,
     Tick,
 )
 
@@ -142,6 +143,8 @@ class Supervisor:
                 return self._add(slot, at)
             case Fenced(slot):
                 return [Kill(slot)] if slot in self.running else []
+            case Terminated(slot):
+                return self._terminate(self._slots[slot])
             case Overdue(slot, by_s):
                 return self._overdue(self._slots[slot], by_s)
             case Ordered(slot):
@@ -181,6 +184,15 @@ class Supervisor:
         pause = _pause(slot.deaths)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
+
+    @staticmethod
+    def _terminate(slot: _Slot) -> list[Action]:
+        """Kill, as if an operator had ordered a restart: nobody is blamed, and the next one starts at once."""
+        if slot.phase is not _Phase.RUNNING:
+            return []
+        if slot.ordered is None:
+            slot.ordered = Ordered(slot.name, again=True, seconds=0.0)
+        return [Kill(slot.name)]
 
     @staticmethod
     def _overdue(slot: _Slot, by_s: float) -> list[Action]:

@@ -18,6 +18,7 @@ from mlq.broker import embedded
 from mlq.fleet.child import Child
 from mlq.fleet.gpus import Gpu
 from mlq.fleet.spec import WorkerSpec
+from mlq.notices import Notices
 
 KILLER = """def answer(self, row):
         if row == "die":
@@ -142,7 +143,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start:
 def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
     """It is there when Python starts, so it is there before torch can look."""
     spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
-    child = Child(spec, house.environment)
+    child = Child(spec, house.environment, Notices())
     try:
         there = Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
         assert b"CUDA_VISIBLE_DEVICES=GPU-1234" in there

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlq.board import Board, Report
+from mlq.page import Page
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_a_report_is_read_as_it_was_written(board: Board) -> None:
     """Both ends may be different processes: nothing but the page connects them."""
     report = Report(state="busy", task="t", done={"realtime": 3}, leased=True)
     board.write(report)
-    assert Board(board.fd).read() == report
+    assert Board(Page(board.page.fd, 64 * 1024)).read() == report
 
 
 def test_a_torn_report_is_never_taken_for_a_whole_one(board: Board) -> None:
@@ -34,7 +35,7 @@ def test_a_torn_report_is_never_taken_for_a_whole_one(board: Board) -> None:
     board.write(Report(task="before"))
     assert board.read() == Report(task="before")
     board.write(Report(task="after"))
-    board._page[12] ^= 0xFF
+    board.page._page[12] ^= 0xFF
     assert board.read() == Report(task="before")
 
 

@@ -1,0 +1,167 @@
+"""Mailbox: a supervisor hears Celery's control messages for workers that are busy, and therefore deaf.
+
+An idle worker answers by itself, with all that Celery knows. One that is in a task does not run its event loop, so
+monitors take it for dead, and a revoke that should stop it comes too late. For these the supervisor answers, and says
+on the notices that it has: the worker, when it hears again, stays silent.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq.errors import MlqError
+from mlq.fleet.inspection import MINE_AFTER_S, Worker, answer, is_addressed, is_deaf
+from mlq.notices import Notices
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+_EVENT_EVERY_S: Final = 10.0
+"""Between two of Celery's heartbeat events for a worker that cannot send them."""
+
+_WAIT_S: Final = 1.0
+_AGAIN_S: Final = 2.0
+
+log = logging.getLogger("mlq.mailbox")
+
+Terminate = Callable[[str], None]
+"""Told to end the process of this worker (its wid), whose task was revoked."""
+
+
+class MailboxThread(threading.Thread):
+    """Listens for as long as the fleet runs. While the broker is away it tries again; nobody asks then, either."""
+
+    def __init__(
+        self,
+        open_broker: Callable[[], AbstractContextManager[Connection]],
+        workers: Callable[[], Sequence[Worker]],
+        notices: Notices,
+        terminate: Terminate,
+        remember: Callable[[Sequence[str]], None],
+    ) -> None:
+        super().__init__(name="mlq-mailbox", daemon=True)
+        self._open_broker = open_broker
+        self._workers = workers
+        self._notices = notices
+        self._terminate = terminate
+        self._remember = remember
+        self._ended = threading.Event()
+        self._event_at = 0.0
+
+    def end(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Listen until `end`."""
+        while not self._ended.is_set():
+            try:
+                with self._open_broker() as connection:
+                    self._listen(connection)
+            except MlqError as exc:
+                log.debug("no control messages: %s", exc)
+                self._ended.wait(_AGAIN_S)
+
+    def _listen(self, connection: Connection) -> None:
+        from kombu import Consumer, Exchange, Queue
+        from kombu.pidbox import Mailbox
+
+        mailbox = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
+        name = f"{socket.gethostname()}.{threading.get_native_id()}.mlq.pidbox"
+        # A queue of its own: on RabbitMQ two consumers of a worker's would share its messages.
+        queue = Queue(name, Exchange("celery.pidbox", type="fanout", durable=False), auto_delete=True, durable=False)
+        channel: Any = connection.channel()
+
+        def reply(data: Any, exchange: str, routing_key: str, ticket: str | None) -> None:
+            mailbox._publish_reply(  # noqa: SLF001 (what kombu's own Node calls)
+                data, exchange, routing_key, ticket or "", channel=channel, serializer="json"
+            )
+
+        def heard(body: Any, message: Any) -> None:
+            del message
+            if isinstance(body, dict):
+                self._hear(body, reply)
+
+        with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True):
+            while not self._ended.is_set():
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=_WAIT_S)
+                self._send_events(channel)
+
+    def _hear(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
+        method, arguments = str(body.get("method")), body.get("arguments") or {}
+        if method == "revoke":
+            self._revoke(arguments)
+        began = time.time()
+        answered: set[str] = set()
+        for pause_s in (0.0, MINE_AFTER_S):
+            # Twice: one that became busy a moment before the message came may have heard it, or not.
+            self._ended.wait(pause_s)
+            for worker in self._workers():
+                was_busy = is_deaf(worker.report, time.time()) and worker.report.since <= began
+                if was_busy and worker.hostname not in answered and is_addressed(worker.hostname, body):
+                    answered.add(worker.hostname)
+                    self._answer(worker, method, body, reply)
+
+    def _answer(self, worker: Worker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
+        to, ticket = body.get("reply_to"), body.get("ticket")
+        said = answer(worker, method, list(self._notices.revoked))
+        if not to or said is None:
+            return
+        if ticket:
+            self._notices.answered(str(ticket))  # before the reply: the worker may wake up between the two
+        reply({worker.hostname: said}, to["exchange"], to["routing_key"], ticket)
+
+    def _revoke(self, arguments: Mapping[str, Any]) -> None:
+        """Let nobody start these tasks; with `terminate` end the processes that run them.
+
+        With SIGKILL, whatever signal was asked for: a solo worker takes the others for itself. The message goes back to
+        the head of its queue, where the next worker finds that it was revoked, and says so to its client.
+        """
+        given = arguments.get("task_id") or []
+        ids = [str(i) for i in (given if isinstance(given, (list, tuple)) else [given])]
+        self._notices.revoke(ids)
+        self._remember(ids)
+        if not arguments.get("terminate"):
+            return
+        for worker in self._workers():
+            if any(task.id in ids for task in worker.report.running):
+                self._terminate(worker.wid)
+
+    def _send_events(self, channel: Any) -> None:
+        """Send what the busy ones cannot: monitors count a worker as offline after a few that are missing."""
+        if time.monotonic() - self._event_at < _EVENT_EVERY_S:
+            return
+        self._event_at = time.monotonic()
+        from kombu import Exchange, Producer
+
+        exchange = Exchange("celeryev", type="topic")
+        producer = Producer(channel, exchange, serializer="json")
+        for worker in self._workers():
+            if is_deaf(worker.report, time.time()):
+                producer.publish(
+                    _heartbeat(worker), routing_key="worker.heartbeat", headers={"hostname": worker.hostname}
+                )
+
+
+def _heartbeat(worker: Worker) -> dict[str, Any]:
+    return {
+        "type": "worker-heartbeat",
+        "hostname": worker.hostname,
+        "pid": worker.pid,
+        "timestamp": time.time(),
+        "utcoffset": -time.timezone // 3600,
+        "clock": 0,
+        "freq": _EVENT_EVERY_S,
+        "active": len(worker.report.running),
+        "processed": worker.report.tasks_done,
+        "sw_ident": "mlq",
+        "sw_ver": "0",
+        "sw_sys": "Linux",
+    }
