@@ -15,7 +15,7 @@ def busy(house: Any, client: Celery, start: Any) -> Any:
     workers = start("--cpus", "2", ready=2)
     task = client.send_task("mlq.predict", [{"sleep": 30}], queue="realtime")
     # Until the task has been running for a while, and the idle worker's mailbox listens.
-    house.until(lambda: len(client.control.ping(timeout=1)) == 2, "both answer")
+    house.until(lambda: len(client.control.ping(timeout=1) or []) == 2, "both answer")
     return workers, task
 
 
@@ -26,7 +26,7 @@ def test_a_busy_worker_answers_as_an_idle_one_does_and_once(client: Celery, busy
     active = {name: [t["id"] for t in tasks] for name, tasks in (inspect.active() or {}).items()}
     assert sorted(active.values()) == [[], [task.id]]
     (name,) = [name for name, tasks in active.items() if tasks]
-    replies = client.control.ping(timeout=1)
+    replies = client.control.ping(timeout=1) or []
     assert sorted(name for reply in replies for name in reply) == sorted(active)
     queues = inspect.active_queues() or {}
     assert [q["name"] for q in queues[name]] == ["realtime", "default", "batch", "celery"]
