@@ -43,6 +43,10 @@ class _News(NamedTuple):
     task: str | None
     fingerprint: str | None
 
+    @classmethod
+    def of(cls, heartbeat: Heartbeat) -> _News:
+        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint)
+
 
 class HeartbeatThread(threading.Thread):
     """Writes what `describe` gives, each worker's at least every INTERVAL_S, over a connection of its own.
@@ -92,8 +96,12 @@ class HeartbeatThread(threading.Thread):
     def _beat(self, store: Redis) -> None:
         while not self._ended.is_set():
             described = self._describe()
-            due = [h for h in described if self._is_due(h, time.monotonic())]
+            now = time.monotonic()
+            due = [h for h in described if self._is_due(h, now)]
             if due:
+                # Whose next beat is near goes along: one request for all, not one for each at its own moment.
+                due += [h for h in described if h not in due and now - self._at(h) >= CHANGING_S]
+                self._said.update({h.id: (now, _News.of(h)) for h in due})
                 self._take(heartbeats.beat(store, due))
                 if self._keep is not None:
                     self._keep(store)
@@ -103,12 +111,11 @@ class HeartbeatThread(threading.Thread):
         self._forget(store, set(self._said))
 
     def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
-        news = _News(heartbeat.state, heartbeat.task, heartbeat.fingerprint)
-        at, before = self._said.get(heartbeat.id, _NEVER)
-        if now - at < _pause(before, news):
-            return False
-        self._said[heartbeat.id] = now, news
-        return True
+        _, before = self._said.get(heartbeat.id, _NEVER)
+        return now - self._at(heartbeat) >= _pause(before, _News.of(heartbeat))
+
+    def _at(self, heartbeat: Heartbeat) -> float:
+        return self._said.get(heartbeat.id, _NEVER)[0]
 
     def _take(self, orders: Mapping[str, Order]) -> None:
         """Pass on what is new: an order stays in the store until its worker has ended."""

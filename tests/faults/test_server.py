@@ -140,11 +140,11 @@ def test_a_result_store_that_is_away_as_a_task_ends_does_not_make_it_run_twice(
 
 def test_idle_workers_ask_for_little(remote: World, wire: Any) -> None:
     """No more than two requests a second each, their supervisor's included: hundreds may wait at one server."""
-    argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", "2", "--model", "serve.py:Model"]
+    argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", "4", "--model", "serve.py:Model"]
     fleet = remote.run(argv, "fleet")
-    until(lambda: fleet.log.read_text().count("ready after") == 2, "they are ready")
+    until(lambda: fleet.log.read_text().count("ready after") == 4, "they are ready")
     until(lambda: bool(remote.redis.hlen("mlq:watches")), "one is idle, and watches")
     before = wire.requests
     threading.Event().wait(9)  # a rate needs a while to be counted in
-    assert (wire.requests - before) / 9 / 2 <= 2
+    assert (wire.requests - before) / 9 / 4 <= 2
     assert fleet.stop() == 0
