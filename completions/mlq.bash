@@ -146,11 +146,13 @@ _mlq_worker_logs() {
 _mlq_submit() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --priority | --timeout | --id-field | --chunk | --broker) : ;;
-        -o | --output-file | --config) _mlq_files ;;
+        --priority | --max-errors | --max-inflight | --timeout | --id-field | --job-id | --chunk | --broker) : ;;
+        -o | --output-file | --errors | --config) _mlq_files ;;
+        --order) _mlq_words input completion ;;
+        --format) _mlq_words jsonl json csv tsv parquet files ;;
         *)
             case $current in
-                -*) _mlq_words --queue --priority --wait --output-file -o --timeout --id-field --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --inline --tasks --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_files ;;
             esac
             ;;
@@ -164,6 +166,57 @@ _mlq_result() {
         *)
             case $current in
                 -*) _mlq_words --wait --output-file -o --timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names jobs ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_job() {
+    if ((COMP_CWORD == at + 1)); then
+        _mlq_words ls show cancel
+        _mlq_job_ls
+        return
+    fi
+    case ${COMP_WORDS[at + 1]} in
+        show) _mlq_job_show ;;
+        cancel) _mlq_job_cancel ;;
+        *) _mlq_job_ls ;;
+    esac
+}
+
+_mlq_job_ls() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_job_show() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_names jobs ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_job_cancel() {
+    case $previous in
+        --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_names jobs ;;
             esac
             ;;
@@ -349,7 +402,7 @@ _mlq_first() {
         *)
             case $current in
                 -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
-                *) _mlq_words up worker submit result dead queues config ;;
+                *) _mlq_words up worker submit result job dead queues config ;;
             esac
             ;;
     esac
@@ -375,6 +428,7 @@ _mlq() {
         worker) _mlq_worker ;;
         submit) _mlq_submit ;;
         result) _mlq_result ;;
+        job) _mlq_job ;;
         dead) _mlq_dead ;;
         queues) _mlq_queues ;;
         config) _mlq_config ;;

@@ -13,6 +13,9 @@ function __mlq_place
         case worker
             contains -- "$words[2]" start ls drain stop restart logs; or set words worker ls
             echo "$words[1..2]"
+        case job
+            contains -- "$words[2]" ls show cancel; or set words job ls
+            echo "$words[1..2]"
         case dead
             contains -- "$words[2]" ls show retry drop export rerun; or set words dead ls
             echo "$words[1..2]"
@@ -40,6 +43,7 @@ complete -c mlq -n '__mlq_in' -a up -d 'Run an embedded broker and a worker for 
 complete -c mlq -n '__mlq_in' -a worker -d 'Start inference workers, one per device; list the live ones'
 complete -c mlq -n '__mlq_in' -a submit -d 'Send the rows of a file; with --wait, collect the answers'
 complete -c mlq -n '__mlq_in' -a result -d 'Collect the answers of a job or a task'
+complete -c mlq -n '__mlq_in' -a job -d 'Show submitted files and their progress; cancel one'
 complete -c mlq -n '__mlq_in' -a dead -d 'List, show, retry or drop messages that nobody will run'
 complete -c mlq -n '__mlq_in' -a queues -d 'Show what waits, what runs, how old it is'
 complete -c mlq -n '__mlq_in' -a config -d 'Show every setting, its value and where it came from'
@@ -174,12 +178,21 @@ complete -c mlq -n '__mlq_in worker logs' -a '(mlq values workers 2>/dev/null)'
 
 # mlq submit
 complete -c mlq -n '__mlq_in submit' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'
-complete -c mlq -n '__mlq_in submit' -l priority -x -d '0 to 9 within the queue, as its workers read it'
+complete -c mlq -n '__mlq_in submit' -l priority -x -d '0 to 9 within the queue, 9 the most urgent'
 complete -c mlq -n '__mlq_in submit' -l wait -d 'Wait for the answers'
 complete -c mlq -n '__mlq_in submit' -s o -l output-file -r -F -d 'Write the answers here, not to stdout'
+complete -c mlq -n '__mlq_in submit' -l resume -d 'Go on with the output that -o names, or begin it; retries failed rows'
+complete -c mlq -n '__mlq_in submit' -l order -x -a 'input completion' -d 'Order of the output\'s lines: input or completion'
+complete -c mlq -n '__mlq_in submit' -l errors -r -F -d 'Write the inputs of failed rows here, as they were'
+complete -c mlq -n '__mlq_in submit' -l max-errors -x -d 'Stop when more rows than this have failed'
+complete -c mlq -n '__mlq_in submit' -l max-inflight -x -d 'Messages on their way at once, with --wait'
 complete -c mlq -n '__mlq_in submit' -l timeout -x -d 'Give up waiting after so many seconds (exit 7)'
 complete -c mlq -n '__mlq_in submit' -l id-field -x -d 'Field that is the row\'s id'
-complete -c mlq -n '__mlq_in submit' -l chunk -x -d 'Rows in one message'
+complete -c mlq -n '__mlq_in submit' -l job-id -x -d 'The job\'s id; what it has sent is not sent twice'
+complete -c mlq -n '__mlq_in submit' -l format -x -a 'jsonl json csv tsv parquet files' -d 'What FILE is, where its content does not tell'
+complete -c mlq -n '__mlq_in submit' -l inline -d 'Of a directory, send what is in the files, not their paths'
+complete -c mlq -n '__mlq_in submit' -l tasks -d 'Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}'
+complete -c mlq -n '__mlq_in submit' -l chunk -x -d 'Rows in one message; else what takes about 250 ms'
 complete -c mlq -n '__mlq_in submit' -l json -d 'Answer as JSON'
 complete -c mlq -n '__mlq_in submit' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in submit' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
@@ -203,6 +216,42 @@ complete -c mlq -n '__mlq_in result' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in result' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in result' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in result' -a '(mlq values jobs 2>/dev/null)'
+
+# mlq job
+complete -c mlq -n '__mlq_after job' -a ls -d 'List the jobs of the last 30 days, the latest first'
+complete -c mlq -n '__mlq_after job' -a show -d 'Show how far a job is'
+complete -c mlq -n '__mlq_after job' -a cancel -d 'Run nothing more of a job: workers drop its rows, its submitter stops'
+
+# mlq job ls
+complete -c mlq -n '__mlq_in job ls' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in job ls' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in job ls' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in job ls' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in job ls' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in job ls' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in job ls' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in job ls' -s h -l help -d 'Show this message and exit'
+
+# mlq job show
+complete -c mlq -n '__mlq_in job show' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in job show' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in job show' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in job show' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in job show' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in job show' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in job show' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in job show' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in job show' -a '(mlq values jobs 2>/dev/null)'
+
+# mlq job cancel
+complete -c mlq -n '__mlq_in job cancel' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in job cancel' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in job cancel' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in job cancel' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in job cancel' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in job cancel' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in job cancel' -s h -l help -d 'Show this message and exit'
+complete -c mlq -n '__mlq_in job cancel' -a '(mlq values jobs 2>/dev/null)'
 
 # mlq dead
 complete -c mlq -n '__mlq_after dead' -a ls -d 'List dead letters, the oldest first'

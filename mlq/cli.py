@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "worker": "Start inference workers, one per device; list the live ones.",
     "submit": "Send the rows of a file; with --wait, collect the answers.",
     "result": "Collect the answers of a job or a task.",
+    "job": "Show submitted files and their progress; cancel one.",
     "dead": "List, show, retry or drop messages that nobody will run.",
     "queues": "Show what waits, what runs, how old it is.",
     "config": "Show every setting, its value and where it came from.",

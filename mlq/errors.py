@@ -93,34 +93,6 @@ class NotFollowed(MlqError):
     hint = "run `mlq worker logs -f` on that host, or leave out -f"
 
 
-class NotJson(MlqError):
-    """{path}:{line}:{column}: not JSON: {reason}"""
-
-    exit_code = 2
-    hint = "nothing was sent; correct the file, or use JSON Lines, where only a bad line fails"
-
-
-class DuplicateIds(MlqError):
-    """{path}: {number} rows have an id that an earlier row has: {shown}"""
-
-    exit_code = 2
-    hint = "nothing was sent; make the ids differ, or name another field with `mlq submit --id-field`"
-
-
-class OutputIsInput(MlqError):
-    """the output {path} is the input"""
-
-    exit_code = 2
-    hint = "name another file with `mlq submit FILE --wait -o OUT`"
-
-
-class OutputExists(MlqError):
-    """the output {path} exists"""
-
-    exit_code = 2
-    hint = "remove it or name another file with -o; nothing was sent"
-
-
 class PasswordInArguments(MlqError):
     """the URL given with {flag} carries a password, which every user of this machine can read in `ps`"""
 
@@ -305,21 +277,7 @@ class NoSuchGpu(MlqError):
     hint = "name one that is there, or start CPU workers with `mlq worker start --cpus N`"
 
 
-# 6 and 7: work that ended otherwise than asked
-
-
-class RowsFailed(MlqError):
-    """{failed} of {rows} rows failed"""
-
-    exit_code = 6
-    hint = "{mend}"
-
-
-class TimedOut(MlqError):
-    """timed out after {seconds:g} s with {waiting} of {rows} rows unanswered"""
-
-    exit_code = 7
-    hint = "nothing is lost: `{command}` collects the answers"
+# 7: work that ended otherwise than asked
 
 
 class OrderPending(MlqError):
@@ -327,17 +285,3 @@ class OrderPending(MlqError):
 
     exit_code = 7
     hint = "the order stands; `mlq worker` shows how far they are"
-
-
-class Unfinished(MlqError):
-    """job {job} is not finished: {waiting} of {rows} rows are unanswered"""
-
-    exit_code = 7
-    hint = "`mlq result {job} --wait` waits for them"
-
-
-class Interrupted(MlqError):
-    """interrupted with {waiting} of {rows} rows unanswered"""
-
-    exit_code = 7
-    hint = "nothing is lost: `{command}` collects the answers"

@@ -33,10 +33,26 @@ def last_lines(host: str, name: str) -> str:
 JOBS: Final = "mlq:jobs"
 """Zset, ids of recorded jobs by the time of their submission: permanent, trimmed with every submission."""
 
+CANCELLED: Final = "mlq:cancelled"
+"""Zset, ids of cancelled jobs by the time of it: permanent, trimmed with every cancellation."""
+
 
 def job(job_id: str) -> str:
-    """Hash, what a submitted file holds (see jobs/job.py): expires a week after it."""
+    """Hash, what is known of a submitted file (see jobs/record.py): expires 30 days after its last change."""
     return f"mlq:job:{job_id}"
+
+
+def chunks(job_id: str) -> str:
+    """Hash, chunk to its rows, of what was sent and not collected: expires 30 days after its last change."""
+    return f"mlq:job:{job_id}:chunks"
+
+
+def ends(job_id: str) -> str:
+    """Stream, in the result store: ends of chunks (see broker/filing.py), until collected or 7 days after the last.
+
+    With it go `:done`, a bit for each chunk that has ended, and `:tally`, a hash of how many rows did how.
+    """
+    return f"mlq:job:{job_id}:ends"
 
 
 LEASES: Final = "mlq:leases"

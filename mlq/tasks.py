@@ -13,7 +13,7 @@ from mlq.consumer.strategy import Outcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
 from mlq.packing import unpack
-from mlq.wire import BATCH_PREDICT, PREDICT
+from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES
 
 if TYPE_CHECKING:
     from mlq.model.model import Model
@@ -86,7 +86,7 @@ class Predict(ModelTask):
     """mlq.predict: one row; a row that fails is a task that fails, with the model's own complaint."""
 
     name = PREDICT
-    max_retries = 2
+    max_retries = RETRIES[PREDICT]
 
     def run(self, row: Any) -> Any:
         """Answer one row."""
@@ -100,7 +100,7 @@ class BatchPredict(ModelTask):
     """mlq.batch_predict: a list of rows; one that fails becomes {"mlq.error": {type, message, retryable, attempts}}."""
 
     name = BATCH_PREDICT
-    max_retries = 1
+    max_retries = RETRIES[BATCH_PREDICT]
 
     def run(self, rows: Any) -> list[Any]:
         """Answer each row, in order."""

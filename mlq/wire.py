@@ -10,6 +10,9 @@ PREDICT: Final = "mlq.predict"
 BATCH_PREDICT: Final = "mlq.batch_predict"
 """A list of rows in, a list of answers out."""
 
+RETRIES: Final = {PREDICT: 2, BATCH_PREDICT: 1}
+"""How often each is tried again when the failure can pass."""
+
 ROW_ERROR: Final = "mlq.error"
 """The one key of an element of mlq.batch_predict's result that stands for a row that failed."""
 
@@ -21,6 +24,10 @@ SENT_AT_HEADER: Final = "mlq_sent_at"
 
 ROWS_HEADER: Final = "mlq_rows"
 """How many rows a message of ours brings: the claim script finds it without decoding. Absent means one."""
+
+JOB_HEADER: Final = "mlq_job"
+"""[job, chunk, rows]: the task's end is filed under that job, and nowhere else. Rows are the answers that it brings;
+null: one result, whatever it is."""
 
 BARE_QUEUE: Final = "celery"
 """Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""

@@ -92,6 +92,7 @@ def serve(settings: Settings, identity: Identity) -> int:
     from mlq.broker.connection import state_store
     from mlq.consumer import bodies
     from mlq.consumer.activity import Activity
+    from mlq.consumer.backend import install_filing
     from mlq.consumer.heartbeat import HeartbeatThread
     from mlq.consumer.limits import Limits
     from mlq.consumer.recycling import Recycling
@@ -109,6 +110,7 @@ def serve(settings: Settings, identity: Identity) -> int:
         model = _load_model(settings, identity)
         activity.loaded(model.fingerprint)
         model.interrupts = (SoftTimeLimitExceeded,)
+        install_filing()
         with _engine(settings, identity, model, activity) as engine, closing(model):
             app = create_app(settings)
             serving = tasks.serve(app, model, activity)

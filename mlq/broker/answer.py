@@ -13,24 +13,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """One value of Celery's result store, published on the channel of the same name.
+    """One value of Celery's result store, published on the channel of the same name; or the end of a job's chunk.
 
-    `db` is another database of the broker's server; None means the broker's own. 0 seconds keep it for ever.
+    `filed` is what filing.lua is told of a chunk. `db` is another database of the broker's server; None means the
+    broker's own. 0 seconds keep it for ever.
     """
 
     key: str
     payload: bytes
     keep_s: int
     db: int | None = None
+    filed: str = ""
 
 
 def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
-    """Give the five words that answer.lua reads."""
+    """Give the six words that answer.lua reads."""
     here = database(redis)
     if answer is None:
-        return (here, here, "", "", 0)
+        return (here, here, "", "", 0, "")
     there = here if answer.db is None else answer.db
-    return (here, there, answer.key, answer.payload, answer.keep_s)
+    return (here, there, answer.key, answer.payload, answer.keep_s, answer.filed)
 
 
 def database(redis: Redis) -> int:

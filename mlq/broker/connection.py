@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 
 from mlq.broker import embedded
 from mlq.config import DEFAULT, Settings, masked, state_directory
-from mlq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting, MlqError, NoBroker, NoStateStore
+from mlq.errors import (
+    BrokerRefused,
+    BrokerUnreachable,
+    InvalidSetting,
+    MlqError,
+    NoBroker,
+    NoResults,
+    NoStateStore,
+    UnreadableResults,
+)
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -65,6 +74,19 @@ def state_address(settings: Settings) -> Address:
     if settings.result_backend is not None and is_redis(settings.result_backend):
         return Address(settings.result_backend, settings.origin("result_backend"))
     raise NoStateStore(url=broker.shown)
+
+
+def result_address(settings: Settings) -> Address:
+    """Find the Redis that holds results. Raises NoBroker, NoResults, UnreadableResults."""
+    if settings.result_backend is None:
+        found = broker_address(settings)
+    else:
+        found = Address(settings.result_backend, settings.origin("result_backend"))
+    if found.url == "none":
+        raise NoResults(origin=found.origin)
+    if not is_redis(found.url):
+        raise UnreadableResults(url=found.shown, origin=found.origin)
+    return found
 
 
 def transport_options(settings: Settings, url: str) -> dict[str, Any]:
@@ -123,6 +145,16 @@ def state_store(settings: Settings) -> Iterator[Redis]:
     Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
     """
     with connected(settings, state_address(settings)) as connection:
+        yield redis_client(connection)
+
+
+@contextmanager
+def result_store(settings: Settings) -> Iterator[Redis]:
+    """Open the Redis that holds results, which is the broker unless result_backend says otherwise.
+
+    Raises NoBroker, NoResults, UnreadableResults, BrokerUnreachable, BrokerRefused.
+    """
+    with connected(settings, result_address(settings)) as connection:
         yield redis_client(connection)
 
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mlq.jobs.sources.format import Format
+
+
+class RowOrder(str, Enum):
+    """What --order takes."""
+
+    INPUT = "input"
+    COMPLETION = "completion"
+
 
 Gpus = Annotated[
     str | None,
@@ -31,12 +42,43 @@ Timeout = Annotated[
     typer.Option("--timeout", help="Give up waiting after so many seconds (exit 7).", metavar="SECONDS", min=0.1),
 ]
 Input = Annotated[
-    str, typer.Argument(help="JSON array, JSON object or JSON Lines; - reads JSON Lines from stdin.", metavar="FILE")
+    str,
+    typer.Argument(
+        help="JSON Lines, JSON, CSV, TSV, Parquet, a directory or a pattern; - reads stdin.", metavar="FILE"
+    ),
+]
+InputFormat = Annotated[
+    Format | None, typer.Option("--format", help="What FILE is, where its content does not tell.", metavar="KIND")
+]
+Inline = Annotated[bool, typer.Option("--inline", help="Of a directory, send what is in the files, not their paths.")]
+Tasks = Annotated[
+    bool, typer.Option("--tasks", help='Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}.')
 ]
 Queue = Annotated[str | None, typer.Option("--queue", help="Queue to send to.", metavar="NAME")]
 Priority = Annotated[
-    int | None, typer.Option("--priority", help="0 to 9 within the queue, as its workers read it.", min=0, max=9)
+    int | None, typer.Option("--priority", help="0 to 9 within the queue, 9 the most urgent.", min=0, max=9)
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
 IdField = Annotated[str | None, typer.Option("--id-field", help="Field that is the row's id.", metavar="FIELD")]
-ChunkRows = Annotated[int, typer.Option("--chunk", help="Rows in one message.", min=1, max=1024)]
+JobId = Annotated[
+    str | None, typer.Option("--job-id", help="The job's id; what it has sent is not sent twice.", metavar="ID")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the output that -o names, or begin it; retries failed rows.")
+]
+Order = Annotated[
+    RowOrder, typer.Option("--order", help="Order of the output's lines: input or completion.", metavar="ORDER")
+]
+Errors = Annotated[
+    Path | None, typer.Option("--errors", help="Write the inputs of failed rows here, as they were.", metavar="FILE")
+]
+MaxErrors = Annotated[
+    int | None, typer.Option("--max-errors", help="Stop when more rows than this have failed.", metavar="N", min=0)
+]
+MaxInflight = Annotated[
+    int, typer.Option("--max-inflight", help="Messages on their way at once, with --wait.", metavar="N", min=1)
+]
+ChunkRows = Annotated[
+    int | None,
+    typer.Option("--chunk", help="Rows in one message; else what takes about 250 ms.", metavar="N", min=1, max=1024),
+]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mlq.commands import options, waiting
-from mlq.commands.invocation import Answering, begin, command, single
-from mlq.jobs import job as jobs
-from mlq.jobs import watching
-from mlq.jobs.collection import demand_results
-from mlq.jobs.connecting import desk
+from mlq.commands.invocation import Answering, Invocation, begin, command, single
+from mlq.jobs import output, record, running, single_task
+from mlq.jobs.connecting import Desk, desk
+from mlq.jobs.errors import RowsFailed
+from mlq.jobs.exchange import Limits
+from mlq.jobs.halting import Halt, heeding
+from mlq.jobs.output import Output
+from mlq.jobs.record import Progress
+from mlq.jobs.running import Manner
 
 app = single()
 
@@ -31,13 +36,40 @@ def result(
     Examples:
       mlq result 3f2a9c41d0be -o out.jsonl
       mlq result 3f2a9c41d0be --wait --timeout 60
+
+    A job's answers are taken out of Redis as they are written: they can be collected once.
     """
     call = begin(ctx)
     with desk(call.settings) as at:
-        demand_results(at.app, call.settings)
-        job = jobs.find(at.store, id) or jobs.of_task(id)
+        if out is not None:
+            output.demand_new(out, None)
+        found = record.read(at.store, at.results, id)
+        if found is None:
+            _task(call, at, id, out, timeout, wait=wait)
+            return
         if not wait:
-            watching.demand_finished(at, job)
-        with waiting.opened(out) as stream:
-            finished = waiting.collect(call, at, job, stream, timeout)
-    waiting.report(call, job, finished, out)
+            running.demand_finished(found)
+        _job(call, at, found, out, timeout)
+
+
+def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout: float | None) -> None:
+    manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait")
+    with waiting.opened(out) as stream, waiting.watched(call, at, found.job) as watcher, heeding(halt := Halt()):
+        outcome = running.collect(at, found, manner, stream, watcher, halt)
+    waiting.report(call, at, outcome, out)
+
+
+def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: float | None, *, wait: bool) -> None:
+    if wait:
+        written = single_task.wait(at.results, task_id, timeout_s=timeout)
+    else:
+        written = single_task.demand(at.results, task_id)
+    with waiting.opened(out) as stream:
+        sink = Output(stream)
+        sink.add(written)
+        sink.flush()
+    if call.terminal.json:
+        ended = {"state": "done", "done": 1, "ok": sink.ok, "failed": sink.failed}
+        call.terminal.emit({"schema": "mlq.job/1", "job": task_id, "rows": 1, "tasks": 1, "queue": "", **ended})
+    if sink.failed:
+        raise RowsFailed(failed=1, rows=1, mend="its line says why")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 from mlq.commands import options, waiting
-from mlq.commands.invocation import Answering, begin, command, single
+from mlq.commands.invocation import Answering, Invocation, begin, command, single
+from mlq.commands.options import RowOrder
 from mlq.errors import UsageError
-from mlq.jobs import reading, submission
-from mlq.jobs.chunk import ROWS
-from mlq.jobs.collection import demand_results
-from mlq.jobs.connecting import desk
-from mlq.jobs.row import Row
+from mlq.jobs import failures, output, running, submission
+from mlq.jobs.connecting import Desk, desk
+from mlq.jobs.exchange import Limits
+from mlq.jobs.halting import Halt, heeding
+from mlq.jobs.running import Manner
+from mlq.jobs.sources import opening
+from mlq.jobs.submission import Plan, Request
+from mlq.jobs.window import MOST_CHUNKS
 
 app = single()
 
@@ -29,42 +35,92 @@ def submit(  # noqa: PLR0913 (an option each)
     priority: options.Priority = None,
     wait: options.Wait = False,
     out: options.Out = None,
+    resume: options.Resume = False,
+    order: options.Order = RowOrder.INPUT,
+    errors: options.Errors = None,
+    max_errors: options.MaxErrors = None,
+    max_inflight: options.MaxInflight = MOST_CHUNKS,
     timeout: options.Timeout = None,
     id_field: options.IdField = None,
-    chunk: options.ChunkRows = ROWS,
+    job_id: options.JobId = None,
+    format: options.InputFormat = None,  # noqa: A002 (its name on the command line)
+    inline: options.Inline = False,
+    tasks: options.Tasks = False,
+    chunk: options.ChunkRows = None,
 ) -> None:
     """Send the rows of FILE; print the job's id, or with --wait the answers.
 
     \b
     Examples:
-      mlq submit input.json --wait -o out.jsonl
-      mlq submit rows.jsonl                             prints an id; `mlq result ID` later
+      mlq submit rows.jsonl --wait -o out.jsonl
+      mlq submit rows.jsonl --wait -o out.jsonl --resume    go on after anything
+      mlq submit rows.jsonl                                 prints an id; `mlq result ID` later
       generate | mlq submit - --wait | jq .result
 
-    A row is the input itself, or {"id": …, "input": …}. A single row goes to the most urgent queue, a file to the
-    least urgent one. Answers are JSON Lines in input order: {"id", "index", "status", "result" or "error"}.
+    A row is the input itself, {"id": …, "input": …} or {"custom_id": …, "body": …}. A single row goes to the most
+    urgent queue, a file to the least urgent one. Answers are JSON Lines in input order: {"id", "index", "status",
+    "result" or "error"}. Ctrl-C once stops sending and collects what is on its way; twice leaves that for later.
     """
     call = begin(ctx)
-    if not wait and (out or timeout):
-        raise UsageError(
-            what="-o and --timeout are for waiting", mend="add --wait, or use `mlq result ID -o OUT` later"
-        )
-    path = None if file == "-" else Path(file)
-    job = submission.plan(_rows(path, id_field), call.settings, queue=queue, chunk_rows=chunk)
-    with desk(call.settings) as at:
-        if not wait:
-            submission.submit(at, job, priority)
-            call.terminal.show_text(waiting.document(job), job.id)
-            return
-        demand_results(at.app, call.settings)
-        with waiting.opened(out, path) as stream:
-            submission.submit(at, job, priority)
-            finished = waiting.collect(call, at, job, stream, timeout)
-    waiting.report(call, job, finished, out)
-
-
-def _rows(path: Path | None, id_field: str | None) -> list[Row]:
+    later = (out, resume or None, errors, timeout, max_errors)
+    _demand_sense(file, out=out, resume=resume, errors=errors, job_id=job_id, later=() if wait else later)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
-    if path is None:
-        return reading.read_stream(sys.stdin.buffer, id_field)
-    return reading.read_file(path, id_field)
+    request = Request(opening.find(file, format, inline=inline), queue, id_field, tasks, job_id)
+    manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight))
+    with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
+        manner.command = _again(plan, out)
+        if wait:
+            _exchange(call, at, plan, manner, out, errors, resume=resume)
+        else:
+            _send(call, at, plan, manner)
+
+
+def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
+    submission.attach(plan, at)
+    with waiting.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
+        running.submit(at, plan, manner, watcher, halt)
+    collect = f"mlq result {plan.job.id} --wait"
+    call.terminal.say(f"answers are kept until `{collect}` takes them, or for 7 days after the last")
+    call.terminal.show_text(waiting.document(at, plan.job.id), plan.job.id)
+
+
+def _exchange(
+    call: Invocation, at: Desk, plan: Plan, manner: Manner, out: Path | None, errors: Path | None, *, resume: bool
+) -> None:
+    at.results  # noqa: B018 (raises where no answers are kept)
+    if out is not None:
+        submission.begin_output(plan, out, resumes=resume, desk=at)
+    submission.attach(plan, at)
+    with waiting.opened(out, plan.sidecar) as stream, waiting.watched(call, at, plan.job) as watcher:
+        halt = Halt(lambda: call.terminal.warn("sending no more; collecting what is on its way (Ctrl-C leaves it)"))
+        with heeding(halt):
+            outcome = running.exchange(at, plan, manner, stream, watcher, halt, out)
+    if errors is not None:
+        failures.write(errors, plan.request.input, outcome.failures)
+    waiting.report(call, at, outcome, out)
+
+
+def _demand_sense(
+    file: str, *, out: Path | None, resume: bool, errors: Path | None, job_id: str | None, later: Sequence[object]
+) -> None:
+    """Refuse options that would be ignored; `later` are those that need --wait, where that is missing."""
+    if any(option is not None for option in later):
+        what = "-o, --resume, --errors, --max-errors and --timeout are for waiting"
+        raise UsageError(what=what, mend="add --wait, or use `mlq result ID -o OUT` later")
+    if resume and (out is None or file == "-"):
+        raise UsageError(what="--resume needs an input and an output that are files", mend="name them: FILE … -o OUT")
+    if errors is not None:
+        if file == "-":
+            raise UsageError(what="--errors needs an input that is a file", mend="write the rows to a file first")
+        output.demand_new(errors, Path(file))
+    if job_id is not None and (file == "-" or not submission.is_job_id(job_id)):
+        what = "--job-id needs an input that is a file, and 1 to 64 letters, digits or . _ -"
+        raise UsageError(what=what, mend="leave it out, and mlq makes one")
+
+
+def _again(plan: Plan, out: Path | None) -> str:
+    """Write the command that goes on: this one again, unless the rows came through a pipe."""
+    if plan.is_piped:
+        return f"mlq result {plan.job.id} --wait"
+    more = [] if "--resume" in sys.argv else ["--resume"] if out else ["--job-id", plan.job.id]
+    return shlex.join(["mlq", *sys.argv[1:], *more])

@@ -42,10 +42,10 @@ def _queues(settings: Settings) -> Iterable[str]:
 
 def _jobs(settings: Settings) -> Iterable[str]:
     from mlq.broker.connection import state_store
-    from mlq.jobs import job
+    from mlq.jobs import record
 
     with state_store(settings) as store:
-        return job.recent(store)
+        return record.recent(store)
 
 
 def _workers(settings: Settings) -> Iterable[str]:

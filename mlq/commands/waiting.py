@@ -3,76 +3,93 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mlq.commands.invocation import Invocation
-from mlq.console.progress import progress
-from mlq.console.terminal import Terminal
-from mlq.errors import RowsFailed
-from mlq.jobs import output, watching
-from mlq.jobs.collection import Answers
+from mlq.console import progress
+from mlq.errors import NoSuchJob
+from mlq.jobs import output, record, sidecar, watching
 from mlq.jobs.connecting import Desk
-from mlq.jobs.job import Job
-from mlq.jobs.output import Output
+from mlq.jobs.errors import RowsFailed
+from mlq.jobs.record import Job, Progress
+from mlq.jobs.running import Outcome
+from mlq.jobs.sidecar import Sidecar
+from mlq.jobs.watching import Watching
 
 
 @contextmanager
-def opened(path: Path | None, source: Path | None = None) -> Iterator[BinaryIO]:
-    """Open the output: a new file, or stdout.
+def opened(path: Path | None, beside: Sidecar | None = None) -> Iterator[BinaryIO]:
+    """Open the output, a file that nobody else writes or stdout; what it is made of is written first.
 
-    Raises OutputIsInput, OutputExists, NoSuchFile.
+    Raises OutputBusy, NoSuchFile.
     """
     if path is None:
         yield sys.stdout.buffer
         return
-    with output.create(path, source) as stream:
+    with output.appended(path, lambda: sidecar.write(path, beside) if beside else None) as stream:
         yield stream
 
 
-def collect(call: Invocation, desk: Desk, job: Job, stream: BinaryIO, timeout: float | None) -> Output:
-    """Wait for a job and write its answers.
+@contextmanager
+def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
+    """Show how a job goes, and say when nobody serves its queue."""
 
-    Raises TimedOut, Interrupted.
-    """
-    out = Output(stream)
-    notice = _unserved(call.terminal, desk, job)
-    with progress(call.terminal, job.rows) as advance:
-        watching.collect(job, Answers(desk.app, job), out, advance=advance, unserved=notice, timeout=timeout)
-    return out
+    def unserved(queue: str) -> None:
+        start = f"mlq worker start --queues {queue} --cpus 1 --model MODEL"
+        call.terminal.warn(f"no worker serves queue {queue!r}; still waiting (`{start}` starts one)")
+
+    with progress.progress(call.terminal, job.rows, lambda: watching.surroundings(at.store, job.queue)) as advance:
+        yield Watching(at.store, job.queue, advance, call.terminal.warn, unserved)
 
 
-def report(call: Invocation, job: Job, out: Output, path: Path | None) -> None:
+def report(call: Invocation, at: Desk, outcome: Outcome, path: Path | None) -> None:
     """Sum up a finished job.
 
     Raises RowsFailed, which is exit 6, when a row failed.
     """
     where = f"; answers in {path}" if path else ""
-    call.terminal.say(f"job {job.id}: {out.ok} rows ok, {out.failed} failed{where}")
+    call.terminal.say(f"job {outcome.job.id}: {outcome.ok} rows ok, {outcome.failed} failed{where}")
+    rows = outcome.ok + outcome.failed
     if call.terminal.json:
-        call.terminal.emit(document(job, state="done", done=out.done, ok=out.ok, failed=out.failed))
-    if out.failed:
+        ended = {"state": "done", "done": rows, "ok": outcome.ok, "failed": outcome.failed}
+        call.terminal.emit({**document(at, outcome.job.id), "rows": rows, **ended})
+    if outcome.failed:
         shown = f"`jq 'select(.status == \"error\")' {path}` shows them" if path else "their lines say why"
-        raise RowsFailed(failed=out.failed, rows=job.rows, mend=shown)
+        raise RowsFailed(failed=outcome.failed, rows=rows, mend=shown)
 
 
-def document(job: Job, **more: object) -> dict[str, object]:
+def find(at: Desk, job_id: str) -> Progress:
+    """Read a job. Raises NoSuchJob."""
+    found = record.read(at.store, at.results, job_id)
+    if found is None:
+        raise NoSuchJob(id=job_id)
+    return found
+
+
+def document(at: Desk, job_id: str) -> dict[str, Any]:
     """mlq.job/1: a submitted job."""
-    return {"schema": "mlq.job/1", "job": job.id, "rows": job.rows, "tasks": job.tasks, "queue": job.queue, **more}
+    found = record.read(at.store, at.answers or at.store, job_id)
+    assert found is not None  # noqa: S101 (it was submitted a moment ago)
+    return progress_document(found)
 
 
-def _unserved(terminal: Terminal, desk: Desk, job: Job) -> Callable[[], None]:
-    """Make the notice that is given when nothing comes: once each time that the last worker is gone."""
-    was_served = True
-
-    def notice() -> None:
-        nonlocal was_served
-        is_served = watching.is_served(desk.store, job.queue)
-        if was_served and not is_served:
-            start = f"mlq worker start --queues {job.queue} --cpus 1 --model MODEL"
-            terminal.warn(f"no worker serves queue {job.queue!r}; still waiting (`{start}` starts one)")
-        was_served = is_served
-
-    return notice
+def progress_document(found: Progress) -> dict[str, Any]:
+    """mlq.job/1: a job and how far it is."""
+    return {
+        "schema": "mlq.job/1",
+        "job": found.job.id,
+        "rows": found.rows,
+        "tasks": found.tasks,
+        "queue": found.job.queue,
+        "state": found.state,
+        "done": found.done,
+        "ok": found.ok,
+        "failed": found.failed,
+        "source": found.job.source,
+        "submitted_at": found.sent_at,
+        "uncollected_tasks": found.uncollected,
+        "kept_s": found.kept_s,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mlq.console.terminal import Terminal
 
@@ -18,11 +18,25 @@ Advance = Callable[[int, int], None]
 """Told the rows that are done and how many of them failed."""
 
 
+class Around(Protocol):
+    """What is around a job: messages that wait in its queue, workers that serve it."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def workers(self) -> int: ...
+
+
+Look = Callable[[], Around | None]
+"""Looks around; None where nobody knows."""
+
+
 @contextmanager
-def progress(terminal: Terminal, rows: int) -> Iterator[Advance]:
-    """Give the function that shows how far a job of so many rows is."""
+def progress(terminal: Terminal, rows: int | None, look: Look) -> Iterator[Advance]:
+    """Give the function that shows how far a job is; of a pipe nobody knows how many rows it has."""
     if not terminal.animated:
-        yield _Lines(terminal, rows)
+        yield _Lines(terminal, rows, look)
         return
     with _bar(terminal) as bar:
         task = bar.add_task("rows", total=rows, failed="")
@@ -48,20 +62,42 @@ def _bar(terminal: Terminal) -> Progress:
 
 
 class _Lines:
-    """Says how far it is when something has changed, no more often than every _LINE_EVERY_S."""
+    """Says how far it is every _LINE_EVERY_S, and at the end."""
 
-    def __init__(self, terminal: Terminal, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, terminal: Terminal, rows: int | None, look: Look, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._terminal = terminal
         self._rows = rows
+        self._look = look
         self._clock = clock
         self._began = self._said_at = clock()
         self._said = 0
+        self._first: int | None = None
 
     def __call__(self, done: int, failed: int) -> None:
         now = self._clock()
-        if done == self._said or (now - self._said_at < _LINE_EVERY_S and done < self._rows):
+        if self._first is None:
+            self._first = done
+        is_last = done == self._rows and done != self._said
+        if now - self._said_at < _LINE_EVERY_S and not is_last:
             return
         self._said, self._said_at = done, now
-        rate = done / max(now - self._began, 1e-9)
+        rate = (done - self._first) / max(now - self._began, 1e-9)
+        of = "" if self._rows is None else f" of {self._rows}"
         trouble = f", {failed} failed" if failed else ""
-        self._terminal.say(f"{done} of {self._rows} rows{trouble}, {rate:.0f} rows/s")
+        self._terminal.say(f"{done}{of} rows{trouble}, {rate:.0f} rows/s{self._rest(done, rate)}")
+
+    def _rest(self, done: int, rate: float) -> str:
+        """Say how long it will take, and what is around, while there is more to come."""
+        if self._rows is None or done >= self._rows:
+            return ""
+        left = f", {_duration((self._rows - done) / rate)} left" if rate > 0 else ""
+        around = self._look()
+        return left if around is None else f"{left}; {around.waiting} messages queued, {around.workers} workers"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

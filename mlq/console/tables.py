@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +52,16 @@ def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> 
         name = f"{d.name} (paused)" if d.paused else d.name
         row(drawn, name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
     return drawn
+
+
+def jobs_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
+    """Draw how far jobs are; a job is as mlq.job/1 has it."""
+    found = table("JOB", STATE=False, ROWS=True, DONE=True, FAILED=True, QUEUE=False, SUBMITTED=True, FILE=False)
+    for job in jobs:
+        ago = _age(time.time() - job["submitted_at"])
+        about = (job["state"], job["rows"], job["done"], job["failed"], job["queue"], ago, job["source"])
+        row(found, job["job"], *about)
+    return found
 
 
 def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:

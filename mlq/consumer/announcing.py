@@ -56,9 +56,11 @@ class Announcing(threading.Thread):
     def _announce(self, message: Message) -> None:
         """Record it under the claim; nobody must learn that Redis is away by this."""
         started = {"status": "STARTED", "result": {"pid": os.getpid(), "hostname": self._hostname}, "traceback": None}
-        answer = self._make_answer(message.task_id, started)
+        if message.place is not None or message.headers.get("ignore_result"):  # nobody would see it
+            return
+        answer = self._make_answer(message.task_id, started, None)
         try:
-            if answer is not None and not message.headers.get("ignore_result"):
+            if answer is not None:
                 self._claims.record(message.claim, answer)
         except (RedisError, OSError) as exc:
             log.debug("STARTED is not written: %s", exc)

@@ -1,4 +1,4 @@
-"""The result backend inside a worker: what Celery stores of a claimed message waits for its acknowledgement."""
+"""The result backends inside a worker: what is of a job is filed under it; what is claimed waits for its end."""
 
 from __future__ import annotations
 
@@ -7,20 +7,46 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery.app import backends
-from celery.backends.redis import RedisBackend
+from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import ImproperlyConfigured
 from kombu.utils.encoding import bytes_to_str
 
+from mlq.broker import filing
 from mlq.broker.answer import Answer
+from mlq.wire import JOB_HEADER
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from mlq.broker.claims import Claims
+    from mlq.broker.filing import Place
     from mlq.consumer.ledger import Ledger
 
 
-class ClaimBackend(RedisBackend):
+class FilingBackend(RedisBackend):
+    """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own."""
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        place = _place(request)
+        if place is None:
+            return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)  # type: ignore[misc]
+        if state in self.READY_STATES:
+            self.file(place, state, result)
+        return result
+
+    def file(self, place: Place, state: str, result: Any) -> None:
+        """File the end of a job's task by itself."""
+        stock: Any = self
+        stock.ensure(filing.file, (stock.client, filing.answer_of(place, filing.end_of(place, state, result))))
+
+
+class FilingSentinelBackend(FilingBackend, SentinelBackend):
+    """The same for servers that Sentinel finds."""
+
+
+class ClaimBackend(FilingBackend):
     """Celery's Redis backend, where the results are on the broker's server.
 
     Celery stores, then acknowledges; a death in between would run the task again, and its links twice. So a final
@@ -38,13 +64,17 @@ class ClaimBackend(RedisBackend):
             raise ImproperlyConfigured("ClaimBackend is for mlq's own workers")
         claim = self.ledger.claim_of(task_id)
         if claim is None:  # somebody else's task, or one that was acknowledged before it ran
-            return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)  # type: ignore[misc]
+            return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
         stock: Any = self
-        meta = stock._get_result_meta(result=result, state=state, traceback=traceback, request=request)  # noqa: SLF001
-        answer = self.answer(task_id, self.encode({**meta, "task_id": task_id}))
+        place = _place(request)
+        if place is not None:
+            answer = filing.answer_of(place, filing.end_of(place, state, result), self.db)
+        else:
+            meta = stock._get_result_meta(result=result, state=state, traceback=traceback, request=request)  # noqa: SLF001
+            answer = self.answer(task_id, self.encode({**meta, "task_id": task_id}))
         if state in self.READY_STATES:
             self.ledger.keep_answer(task_id, answer)
-        else:
+        elif place is None:
             self.ensure(self.claims.record, (claim, answer))
         return result
 
@@ -76,12 +106,25 @@ class ClaimBackend(RedisBackend):
         finally:
             ours.client = client
 
+    @property
+    def db(self) -> int:
+        """The database that holds the results."""
+        stock: Any = self
+        return int(stock.connparams.get("db") or 0)
+
     def answer(self, task_id: str, payload: str | bytes) -> Answer:
         """Say where a task's result goes."""
         stock: Any = self  # the stubs know little of it
         key = stock.get_key_for_task(task_id)
         data = payload.encode() if isinstance(payload, str) else payload
-        return Answer(bytes_to_str(key), data, int(stock.expires or 0), int(stock.connparams.get("db") or 0))
+        return Answer(bytes_to_str(key), data, int(stock.expires or 0), self.db)
+
+
+def install_filing() -> None:
+    """Let every app of this process file the ends of jobs' tasks, wherever in Redis its results are."""
+    filing_backend = f"{__name__}:{FilingBackend.__qualname__}"
+    sentinel_backend = f"{__name__}:{FilingSentinelBackend.__qualname__}"
+    backends.BACKEND_ALIASES.update({"redis": filing_backend, "rediss": filing_backend, "sentinel": sentinel_backend})
 
 
 class _Keeping:
@@ -123,3 +166,11 @@ def install(claims: Claims, ledger: Ledger) -> None:
     ClaimBackend.claims, ClaimBackend.ledger = claims, ledger
     name = f"{__name__}:{ClaimBackend.__qualname__}"
     backends.BACKEND_ALIASES.update({"redis": name, "rediss": name})
+
+
+def _place(request: Any) -> Place | None:
+    """Find the job of a running task; what claimed it has checked the header, other transports have not."""
+    try:
+        return filing.place_of({JOB_HEADER: getattr(request, JOB_HEADER, None)})
+    except ValueError:
+        return None

@@ -10,12 +10,18 @@ from celery import signals
 from celery.worker import state
 
 from mlq.board import Running
+from mlq.broker import filing
 from mlq.broker.answer import Answer
+from mlq.broker.completion import Completion
+from mlq.broker.filing import Place
 from mlq.broker.priorities import queue_of
-from mlq.consumer.backend import ClaimBackend
+from mlq.consumer import plain
+from mlq.consumer.backend import ClaimBackend, FilingBackend
 from mlq.consumer.envelope import Message
 from mlq.consumer.ledger import Ledger
+from mlq.consumer.plain import Rows
 from mlq.consumer.setting_aside import encode
+from mlq.consumer.strategy import Gone, Outcome
 from mlq.notices import NoticeReader
 
 if TYPE_CHECKING:
@@ -33,8 +39,9 @@ _SIGNALS: Final = (
 class Delivery:
     """Celery's side of a worker. `transport` and `consumer` are set with every connection of Celery's."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, fingerprint: str | None = None) -> None:
         self._ledger = ledger
+        self._fingerprint = fingerprint
         self.transport: Any = None
         self.consumer: Any = None
 
@@ -88,12 +95,49 @@ class Delivery:
         groups = getattr(getattr(self.consumer, "event_dispatcher", None), "groups", None) or ()
         return "task" in groups or _count_listeners() != self._listeners
 
-    def make_answer(self, task_id: str, meta: dict[str, Any]) -> Answer | None:
-        """Write what the result store keeps of a task; None where nothing is kept here."""
+    def make_answer(self, task_id: str, meta: dict[str, Any], place: Place | None = None) -> Answer | None:
+        """Write what the result store keeps of a task; None where it is not the broker's server.
+
+        The end of a job's task is then filed at once, by itself: whoever collects the job must learn of it.
+        """
         backend = self._app.backend
+        if place is not None:
+            end = filing.end_of(place, meta["status"], meta["result"])
+            if isinstance(backend, ClaimBackend):
+                return filing.answer_of(place, end, backend.db)
+            if isinstance(backend, FilingBackend):
+                backend.file(place, meta["status"], meta["result"])
+            return None
         if not isinstance(backend, ClaimBackend):
             return None
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
+
+    def end_plainly(self, outcome: Outcome[Rows]) -> Completion | None:
+        """End and count a message whose answers are all that its sender asked for; None if only Celery can end it."""
+        completion = self._plainly(outcome)
+        if completion is not None:
+            self.count(outcome.message.message)
+        return completion
+
+    def _plainly(self, outcome: Outcome[Rows]) -> Completion | None:
+        message = outcome.message.message
+        if message.place is not None and isinstance(outcome.failure, Gone):
+            return self.revoke(message)
+        if not outcome.message.is_plain or not self.keeps_answers or self.is_watched():
+            return None
+        result = plain.answer(outcome)
+        if message.place is None or result is plain.NO_ANSWER:
+            payload = plain.success(message, result)
+            return Completion(message.claim, self.make_payload_answer(message, payload)) if payload else None
+        place = message.place
+        end = filing.end_of(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
+        backend: Any = self._app.backend
+        return Completion(message.claim, filing.answer_of(place, end, backend.db))
+
+    def revoke(self, message: Message) -> Completion:
+        """End a message of a job that was cancelled."""
+        meta = {"status": "REVOKED", "result": {"exc_type": "Cancelled", "exc_message": "the job was cancelled"}}
+        return Completion(message.claim, self.make_answer(message.task_id, meta, message.place))
 
     def make_payload_answer(self, message: Message, payload: bytes) -> Answer | None:
         """Say where a payload goes that is a whole result already; None if its sender wants none."""

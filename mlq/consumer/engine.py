@@ -18,6 +18,7 @@ from mlq.broker.leases import Leases
 from mlq.consumer import backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.announcing import Announcing
 from mlq.consumer.answering import Answering
+from mlq.consumer.cancelling import Cancelling
 from mlq.consumer.delivery import Delivery
 from mlq.consumer.doorbell import Doorbell
 from mlq.consumer.envelope import Malformed, Message
@@ -82,7 +83,8 @@ class Engine:
         self.ledger = Ledger()
         self.claims = Claims(redis, wid, queues, together=names)
         self._leases = Leases(redis)
-        self._delivery = Delivery(self.ledger)
+        self._delivery = Delivery(self.ledger, model.fingerprint)
+        self._cancelling = Cancelling(redis)
         self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
         self._answering = Answering(self.claims, self.ledger)
         self._announcing = Announcing(self.claims, self._delivery.make_answer, wid)
@@ -239,12 +241,12 @@ class Engine:
         model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
 
         def before(left: int) -> Sequence[Rows]:
-            urgent = self._before(left, stages, more_urgent)
+            urgent = self._before(left, stages=stages, more_urgent=more_urgent)
             model.claims += [m.message.claim.id for m in urgent]
             return urgent
 
         try:
-            for outcome in strategy.run(model, messages, before):
+            for outcome in strategy.run(model, messages, before, self._cancelling.took):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)
@@ -272,17 +274,14 @@ class Engine:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
         message = outcome.message.message
         self._rows_done[self._delivery.queue_of(message)] += len(outcome.message.rows)
-        if outcome.message.is_plain and self._delivery.keeps_answers and not self._delivery.is_watched():
-            payload = plain.success(message, plain.answer(outcome))
-            if payload is not None:
-                answer = self._delivery.make_payload_answer(message, payload)
-                self._done.append(Completion(message.claim, answer))
-                self._delivery.count(message)
-                return
+        completion = self._delivery.end_plainly(outcome)
+        if completion is not None:
+            self._done.append(completion)
+            return
         self._outcomes[message.task_id] = outcome
         self._delivery.deliver(message)
 
-    def _before(self, left: int, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:  # noqa: FBT001 (told once)
+    def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:
         """Before a forward: record what is done, and take what must not wait for the `left` rows.
 
         With `stages`, the next batch is claimed behind the last forward. Not sooner: it waits for all that is left.
@@ -324,6 +323,9 @@ class Engine:
 
     def _alone(self, message: Message) -> None:
         """Run a message as Celery runs any."""
+        if self._cancelling.holds(message.place):
+            self._answering.record([self._delivery.revoke(message)], behind=False)
+            return
         if not self._delivery.knows(message.task):
             self._aside.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here"))
             return
@@ -335,8 +337,7 @@ class Engine:
 
     def _flush(self, *, behind: bool) -> None:
         done, self._done = self._done, []
-        if done:
-            self._answering.record(done, behind=behind)
+        self._answering.record(done, behind=behind)
 
     def _lost(self, _: Collection[str]) -> None:
         self._is_fenced = True

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import orjson
 
+from mlq.broker import filing
 from mlq.broker.claim import Claim
+from mlq.broker.filing import Place
 
 LARGEST_BYTES: Final = 32 * 2**20
 """A larger message goes to the dead letters unread: decoding it would stop the worker for seconds."""
@@ -47,6 +49,7 @@ class Message:
     args: list[Any]
     kwargs: dict[str, Any]
     embed: dict[str, Any]
+    place: Place | None = None
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def decode(claim: Claim) -> Message | Malformed:
         _properties(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
-        message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed)
+        message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
         message.eta  # noqa: B018 (raises if it is no time)
     except _Refused as exc:
         return Malformed(claim, "malformed", str(exc), task_id)
@@ -102,6 +105,16 @@ def task_id_of(raw: bytes) -> str | None:
         return None
 
 
+def place_in(raw: bytes) -> Place | None:
+    """Read no more than the job to which a message's end belongs; None where it names none."""
+    if len(raw) > LARGEST_BYTES:
+        return None
+    try:
+        return _place(_envelope(raw)["headers"])
+    except _Refused:
+        return None
+
+
 def _envelope(raw: bytes) -> dict[str, Any]:
     try:
         payload = orjson.loads(raw)
@@ -119,6 +132,13 @@ def _task_id(headers: dict[str, Any]) -> str:
     if not isinstance(task_id, str) or not _ID.match(task_id):
         raise _Refused("the id is not 1 to 128 letters, digits or ._:-")
     return task_id
+
+
+def _place(headers: dict[str, Any]) -> Place | None:
+    try:
+        return filing.place_of(headers)
+    except ValueError as exc:
+        raise _Refused(str(exc)) from None
 
 
 def _task(headers: dict[str, Any]) -> str:

@@ -16,14 +16,15 @@ from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Side
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.delays import Delays
-from mlq.consumer.envelope import Malformed, Message
+from mlq.broker.filing import Place
+from mlq.consumer.envelope import Malformed, Message, place_in
 from mlq.consumer.ledger import Ledger
 
 if TYPE_CHECKING:
     from redis import Redis
 
-MakeAnswer = Callable[[str, dict[str, Any]], Answer | None]
-"""Makes what the result store keeps of a task (its id, and Celery's fields), or None where nothing is kept."""
+MakeAnswer = Callable[[str, dict[str, Any], Place | None], Answer | None]
+"""Makes what is kept of a task (its id, Celery's fields, the job that it is of); None where nothing is kept here."""
 
 log = logging.getLogger("mlq.dead")
 
@@ -55,14 +56,14 @@ class SettingAside:
         self._look_at = 0.0
 
     def bury(self, malformed: Malformed) -> None:
-        """Move a message to the dead letters; where its id can be read, its client gets a FAILURE."""
+        """Move a message to the dead letters; where its id or its job can be read, its client gets a FAILURE."""
         log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "buried"})
-        failure = malformed.task_id and self._make_answer(
-            malformed.task_id, failure_of(malformed.reason, malformed.why)
-        )
+        task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
+        if task_id or place:
+            failure = self._make_answer(task_id, failure_of(malformed.reason, malformed.why), place)
         circumstances = {"reason": malformed.reason, "why": malformed.why, "worker": self._wid}
         with self._dropped([malformed.claim]):
-            self._letters.bury(self._wid, malformed.claim, circumstances, failure or None)
+            self._letters.bury(self._wid, malformed.claim, circumstances, failure)
 
     def delay(self, message: Message, seconds: float) -> None:
         """Move a message to the delay list until its time, on the server's clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,11 +35,19 @@ M = TypeVar("M", bound=HasRows)
 
 @dataclass(frozen=True)
 class Outcome(Generic[M]):
-    """What became of a message's rows: an answer or a failure each, or one transient failure of them all."""
+    """What became of a message's rows: an answer or a failure each, or one failure of them all.
+
+    That is a transient one, or Gone. `seconds` is its share of the time that forwards took.
+    """
 
     message: M
     answers: Sequence[Any | RowFailure]
     failure: Exception | None = None
+    seconds: float = 0.0
+
+
+class Gone(Exception):
+    """Nobody wants the rest of a message's rows any more."""
 
 
 @dataclass
@@ -46,22 +55,32 @@ class _Progress(Generic[M]):
     message: M
     answers: list[Any] = field(default_factory=list)
     failure: Exception | None = None
+    seconds: float = 0.0
 
     @property
     def left(self) -> int:
         return 0 if self.failure is not None else len(self.message.rows) - len(self.answers)
 
 
-def run(model: Predictor, messages: Sequence[M], urgent: Callable[[int], Sequence[M]]) -> Iterator[Outcome[M]]:
+def run(
+    model: Predictor,
+    messages: Sequence[M],
+    urgent: Callable[[int], Sequence[M]],
+    is_gone: Callable[[M], bool] = lambda _: False,
+) -> Iterator[Outcome[M]]:
     """Answer messages, in forwards of up to the model's batch size; each is yielded once its last row is done.
 
     Greedy: a forward takes what is there, whoever's rows they are. Before every forward `urgent` is told how many
-    rows are left, and gives messages that came meanwhile and cannot wait for them; they go next.
+    rows are left, and gives messages that came meanwhile and cannot wait for them; they go next. Messages that
+    `is_gone` tells of then are given up.
     """
     line = deque(_Progress(m) for m in messages)
     yield from _finished(line)
     while line:
         line.extendleft(_Progress(m) for m in reversed(urgent(sum(p.left for p in line))))
+        for progress in line:
+            if is_gone(progress.message):
+                progress.failure = Gone()
         _forward(model, line)
         yield from _finished(line)
 
@@ -83,6 +102,7 @@ def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
         return
     # A part that fills the forward alone stays as it is: packed rows are one array, and need not be taken apart.
     rows = parts[0] if len(parts) == 1 else [row for part in parts for row in part]
+    began = time.monotonic()
     try:
         answers = model.predict(rows)
         if len(parts) > 1 and any(isinstance(a, RowFailure) and isinstance(a.error, model.interrupts) for a in answers):
@@ -92,8 +112,9 @@ def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
         for progress, _ in shares:
             progress.failure = exc
         return
-    start = 0
+    start, a_row_s = 0, (time.monotonic() - began) / len(rows)
     for progress, share in shares:
+        progress.seconds += share * a_row_s
         progress.answers += answers[start : start + share]
         start += share
 
@@ -102,4 +123,4 @@ def _finished(line: deque[_Progress[M]]) -> Iterator[Outcome[M]]:
     """Take the messages off the line that have all their answers; an empty one has them from the start."""
     while line and not line[0].left:
         done = line.popleft()
-        yield Outcome(done.message, done.answers, done.failure)
+        yield Outcome(done.message, done.answers, done.failure, done.seconds)

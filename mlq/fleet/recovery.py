@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from mlq.broker import filing
 from mlq.broker.answer import Answer
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.leases import Crash, Leases, Reaped
@@ -66,17 +67,20 @@ class Recovery(threading.Thread):
     """Fences dead workers and releases their claims, in a thread: Redis may be away, and the fleet must not wait.
 
     Then their leases run out, and whoever looks next releases what they held. `answer_key` gives the key of a
-    task's result and the seconds to keep it, or None where results are not on the broker's server.
+    task's result and the seconds to keep it, or None where results are not on the broker's server; `open_results`
+    opens the store of results, where the tasks of jobs end.
     """
 
     def __init__(
         self,
         open_broker: Callable[[], AbstractContextManager[Redis]],
         answer_key: Callable[[str], tuple[str, int] | None],
+        open_results: Callable[[], AbstractContextManager[Redis]],
     ) -> None:
         super().__init__(name="mlq-recovery", daemon=True)
         self._open_broker = open_broker
         self._answer_key = answer_key
+        self._open_results = open_results
         self._deaths: queue.Queue[Death | None] = queue.Queue()
 
     def died(self, death: Death) -> None:
@@ -112,14 +116,21 @@ class Recovery(threading.Thread):
     def _answer(self, letters: DeadLetters, letter_id: str, death: Death) -> None:
         """Tell whoever waits for a buried task that it will not come."""
         letter = letters.read(letter_id)
-        task_id = envelope.task_id_of(letter.raw) if letter else None
-        place = self._answer_key(task_id) if task_id else None
-        if task_id is None or place is None:
+        if letter is None:
             return
-        key, keep_s = place
         kind = "TimeLimitExceeded" if death.overrun else "WorkerLostError"
         told = [death.overrun.limit_s] if death.overrun else [f"{_why(death)}; dead letter {letter_id}"]
         result = {"exc_type": kind, "exc_message": told, "exc_module": "billiard.exceptions"}
+        place = envelope.place_in(letter.raw)
+        if place is not None:
+            with self._open_results() as results:
+                filing.file(results, filing.answer_of(place, filing.end_of(place, "FAILURE", result)))
+            return
+        task_id = envelope.task_id_of(letter.raw)
+        found = self._answer_key(task_id) if task_id else None
+        if task_id is None or found is None:
+            return
+        key, keep_s = found
         meta: dict[str, Any] = {
             "status": "FAILURE",
             "result": result,

@@ -9,7 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlq.broker import embedded, revoking, safety
-from mlq.broker.connection import Address, broker_address, connected, is_redis, redis_client, state_store
+from mlq.broker.connection import (
+    Address,
+    broker_address,
+    connected,
+    is_redis,
+    redis_client,
+    result_store,
+    state_store,
+)
 from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
@@ -121,7 +129,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         here = settings.result_backend in {None, broker.url}
         return (f"celery-task-meta-{task_id}", settings.result_expires) if here else None
 
-    recovery = Recovery(open_broker, answer_key)
+    recovery = Recovery(open_broker, answer_key, partial(result_store, settings))
     if is_redis(broker.url):
         recovery.start()
     return recovery

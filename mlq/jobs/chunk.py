@@ -1,82 +1,98 @@
-"""Chunk: rows that travel in one message, in the order of the file."""
+"""Chunk: rows that travel in one message, column by column: there may be millions, and an object each takes longer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from mlq.jobs import row
-from mlq.jobs.row import Row, RowError
-from mlq.wire import ROW_ERROR
+from mlq.jobs.row import RowError, Unreadable
 
-ROWS: Final = 128
-"""Rows in a chunk, unless --chunk says otherwise."""
-
+MOST_ROWS: Final = 1024
 LARGEST_BYTES: Final = 2**20
 """Of the inputs, as JSON. A row that alone is larger travels alone."""
 
+_SPECIAL: Final = frozenset({dict, Unreadable})
+"""Types of values that may not be a row's input as they are."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Chunk:
-    """Rows of one message. Error rows keep their place in it but are not sent."""
+    """Rows of one message. `indexes` count from 0 in the file; `ids` are what the output lines carry.
 
-    index: int
-    rows: tuple[Row, ...]
-
-    @property
-    def inputs(self) -> list[Any]:
-        """What the task receives."""
-        return [r.input for r in self.rows if r.error is None]
-
-    @property
-    def unanswerable(self) -> bool:
-        """Whether there is nothing in it to send."""
-        return all(r.error is not None for r in self.rows)
-
-
-def pack(rows: Iterable[Row], limit: int = ROWS) -> Iterator[Chunk]:
-    """Fill chunks up to `limit` rows and LARGEST_BYTES."""
-    index, filled, size = 0, list[Row](), 0
-    for found in rows:
-        weight = _weight(found.input)
-        if filled and (len(filled) == limit or size + weight > LARGEST_BYTES):
-            yield Chunk(index, tuple(filled))
-            index, filled, size = index + 1, [], 0
-        filled.append(found)
-        size += weight
-    if filled:
-        yield Chunk(index, tuple(filled))
-
-
-def _weight(value: Any) -> int:
-    """Estimate the bytes of an input as JSON; exactly, where it is not a list of numbers, whose digits are few."""
-    if isinstance(value, list) and value and isinstance(value[0], (int, float)):
-        return 20 * len(value)
-    return len(orjson.dumps(value))
-
-
-def lines(chunk: Chunk, answers: Sequence[Any]) -> list[dict[str, Any]]:
-    """Make the output lines of a chunk from what the task answered, an element for each row sent.
-
-    An answer of the wrong length is an error of every row, which names both lengths.
+    `errors` maps places to rows that are not sent; `inputs` are the others', and gone once they are.
     """
-    sent = len(chunk.inputs)
-    if len(answers) != sent:
-        return failures(chunk, RowError("BadAnswer", f"the worker answered {len(answers)} rows to {sent}"))
-    left = iter(answers)
-    return [row.failed(r, r.error) if r.error else _line(r, next(left)) for r in chunk.rows]
+
+    number: int
+    indexes: Sequence[int]
+    ids: Sequence[Any]
+    errors: Mapping[int, RowError] = field(default_factory=dict)
+    inputs: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    @property
+    def sent(self) -> int:
+        """How many rows the task receives."""
+        return len(self.indexes) - len(self.errors)
+
+    def encode(self) -> bytes:
+        """Write what a collector has to know: everything but the inputs."""
+        first, count = self.indexes[0], len(self.indexes)
+        whole = isinstance(self.indexes, range)
+        return orjson.dumps(
+            {
+                "rows": [first, count] if whole else list(self.indexes),
+                "whole": whole,
+                "ids": None if self.ids is self.indexes else list(self.ids),
+                "errors": {str(place): asdict(error) for place, error in self.errors.items()},
+            }
+        )
 
 
-def failures(chunk: Chunk, error: RowError) -> list[dict[str, Any]]:
-    """Make the output lines of a chunk whose task failed as a whole."""
-    return [row.failed(r, r.error or error) for r in chunk.rows]
+def decode(number: int, record: bytes) -> Chunk:
+    """Read what `Chunk.encode` wrote."""
+    found = orjson.loads(record)
+    rows = found["rows"]
+    indexes: Sequence[int] = range(rows[0], sum(rows)) if found["whole"] else rows
+    errors = {int(place): RowError(**error) for place, error in found["errors"].items()}
+    return Chunk(number, indexes, indexes if found["ids"] is None else found["ids"], errors)
 
 
-def _line(found: Row, answer: Any) -> dict[str, Any]:
-    if isinstance(answer, dict) and answer.keys() == {ROW_ERROR}:
-        said = answer[ROW_ERROR]
-        return row.failed(found, RowError(said["type"], said["message"], said["retryable"], said["attempts"]))
-    return row.answered(found, answer)
+def chunk_of(number: int, indexes: Sequence[int], values: list[Any], id_field: str | None) -> Chunk:
+    """Make a chunk of decoded values."""
+    if _SPECIAL.isdisjoint(map(type, values)):
+        return Chunk(number, indexes, indexes, {}, values)
+    ids, inputs, errors = list[Any](), list[Any](), dict[int, RowError]()
+    for place, (index, value) in enumerate(zip(indexes, values, strict=True)):
+        if isinstance(value, Unreadable):
+            ids.append(index)
+            errors[place] = value.error
+            continue
+        try:
+            found, given = row.identify(index, value, id_field)
+        except ValueError as exc:
+            ids.append(index)
+            errors[place] = RowError("ValueError", str(exc))
+        else:
+            ids.append(found)
+            inputs.append(given)
+    return Chunk(number, indexes, indexes if ids == list(indexes) else ids, errors, inputs)
+
+
+def refuse(chunk: Chunk, errors: Mapping[int, RowError]) -> Chunk:
+    """Put errors in the places of rows that were to be sent."""
+    kept = [given for place, given in placed(chunk) if place not in errors]
+    return Chunk(chunk.number, chunk.indexes, chunk.ids, {**chunk.errors, **errors}, kept)
+
+
+def placed(chunk: Chunk) -> Iterator[tuple[int, Any]]:
+    """Give the place of every input."""
+    left = iter(chunk.inputs)
+    for place in range(len(chunk)):
+        if place not in chunk.errors:
+            yield place, next(left)

@@ -1,17 +1,25 @@
-"""What submitting and collecting need: the Celery app and the store of records, with failures explained."""
+"""What submitting and collecting need: the store of records, the queues, the results, with failures explained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from celery import Celery
-
-from mlq.app import create_app
-from mlq.broker.connection import broker_address, explained, state_store
+from mlq.broker.connection import (
+    broker_address,
+    connected,
+    explained,
+    is_redis,
+    redis_client,
+    result_address,
+    state_address,
+)
 from mlq.config import Settings
+from mlq.errors import NoResults, UnreadableResults
+from mlq.jobs.posting import CeleryPost, Post, ScriptPost
+from mlq.jobs.record import Job
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,21 +27,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where jobs are handed in and collected."""
+    """Where jobs are handed in and collected. `one_step`: records and queues are on one server."""
 
-    app: Celery
+    settings: Settings
     store: Redis
+    answers: Redis | None
+    one_step: bool
+
+    @property
+    def results(self) -> Redis:
+        """The store of results. Raises NoResults, UnreadableResults where answers cannot be read."""
+        if self.answers is None:
+            result_address(self.settings)
+            raise NoResults(origin=self.settings.origin("result_backend"))
+        return self.answers
+
+    def post(self, job: Job, sender: str) -> Post:
+        """Give what sends a job's chunks."""
+        if self.one_step:
+            return ScriptPost(self.store, job, sender)
+        from mlq.app import create_app
+
+        return CeleryPost(self.store, job, sender, create_app(self.settings), answered=self.answers is not None)
 
 
 @contextmanager
 def desk(settings: Settings) -> Iterator[Desk]:
-    """Connect. The store comes first: it tells within seconds that a server is away, Celery would try for 19.
+    """Connect; a server that is away is told within seconds.
 
     Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
     """
-    with state_store(settings) as store, explained(broker_address(settings)):
-        app = create_app(settings)
-        try:
-            yield Desk(app, store)
-        finally:
-            app.close()
+    broker, state = broker_address(settings), state_address(settings)
+    try:
+        results = result_address(settings)
+    except (NoResults, UnreadableResults):
+        results = None
+    with ExitStack() as stack:
+        opened = {a.url: redis_client(stack.enter_context(connected(settings, a))) for a in {state, results} if a}
+        stack.enter_context(explained(broker))
+        one_step = state.url == broker.url and is_redis(broker.url)
+        yield Desk(settings, opened[state.url], opened[results.url] if results else None, one_step)

@@ -1,55 +1,70 @@
-"""Output: one JSON line a row, in input order, written as it grows."""
+"""Output: one JSON line a row, written as it grows, by one process at a time."""
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
-from mlq.errors import NoSuchFile, OutputExists, OutputIsInput
-from mlq.jobs.collection import Answered
+from mlq.errors import NoSuchFile
+from mlq.jobs.answering import Written
+from mlq.jobs.errors import OutputBusy, OutputExists, OutputIsInput
 
 
 class Output:
-    """Writes chunks in order: one that comes early waits for those before it."""
+    """Lines into a stream. `ok` and `failed` count rows, those of an earlier process included."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, ok: int = 0, failed: int = 0) -> None:
         self._stream = stream
-        self._early: dict[int, Answered] = {}
-        self._next = 0
-        self.ok = 0
-        self.failed = 0
+        self.ok = ok
+        self.failed = failed
 
     @property
     def done(self) -> int:
-        """Rows that have their line, written or waiting to be."""
+        """Rows that have their line."""
         return self.ok + self.failed
 
-    def add(self, answered: Answered) -> None:
-        """Take a chunk, and write all that is in order now."""
-        self.failed += sum(1 for line in answered.lines if line["status"] == "error")
-        self.ok += sum(1 for line in answered.lines if line["status"] == "ok")
-        self._early[answered.chunk.index] = answered
-        while self._next in self._early:
-            for line in self._early.pop(self._next).lines:
-                self._stream.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            self._next += 1
+    def add(self, written: Written) -> None:
+        """Write the lines of a chunk."""
+        self._stream.write(written.lines)
+        self.ok += written.ok
+        self.failed += len(written.failed)
+
+    def flush(self) -> None:
+        """Give all of it to the system, where it outlives this process."""
         self._stream.flush()
 
 
-def create(path: Path, source: Path | None = None) -> BinaryIO:
-    """Open a new output file.
+def demand_new(path: Path, source: Path | None) -> None:
+    """Check that an output may be made. Raises OutputIsInput, OutputExists."""
+    demand_apart(path, source)
+    if path.exists():
+        raise OutputExists(path=path)
 
-    Raises OutputIsInput, OutputExists, NoSuchFile where its directory is missing or closed to us.
-    """
+
+def demand_apart(path: Path, source: Path | None) -> None:
+    """Check that the output is not the input. Raises OutputIsInput."""
     if source is not None and path.resolve() == source.resolve():
         raise OutputIsInput(path=path)
+
+
+@contextmanager
+def appended(path: Path, locked: Callable[[], None]) -> Iterator[BinaryIO]:
+    """Open an output to write at its end, while nobody else does; `locked` is called once that is sure.
+
+    Raises OutputBusy, NoSuchFile where its directory is missing or closed to us.
+    """
     try:
-        return path.open("xb")
-    except FileExistsError:
-        raise OutputExists(path=path) from None
+        stream = path.open("ab")
     except OSError as exc:
-        raise NoSuchFile(
-            path=f"{path} ({exc.strerror})", mend="name an output file in a directory that exists"
-        ) from None
+        mend = "name an output file in a directory that exists"
+        raise NoSuchFile(path=f"{path} ({exc.strerror})", mend=mend) from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputBusy(path=path) from None
+        locked()
+        yield stream

@@ -1,59 +1,153 @@
-"""Submit: chunks become messages, in pipelined batches and without a subscription for each."""
+"""Submission: what was asked for, made into a job that is new, goes on, or is done already."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from celery import Celery
+import orjson
 
-from mlq import wire
+from mlq import keys
+from mlq.broker.filing import is_job_id
 from mlq.config import Settings
-from mlq.jobs.chunk import Chunk, pack
+from mlq.errors import NoSuchFile
+from mlq.jobs import output, record, resuming, sidecar
+from mlq.jobs.checking import check
 from mlq.jobs.connecting import Desk
-from mlq.jobs.job import Job, save
-from mlq.jobs.row import Row
-from mlq.packing import pack as pack_rows
+from mlq.jobs.errors import JobExists, NotResumable
+from mlq.jobs.record import Job, Kind
+from mlq.jobs.resuming import Held
+from mlq.jobs.sidecar import Sidecar
+from mlq.jobs.sources.opening import Input
+from mlq.jobs.sources.source import Peeked, Source
 
-_BATCH: Final = 16
-"""Messages in one pipeline: enough to save round trips, few enough that workers begin while the rest is packed."""
+__all__ = ["Plan", "Request", "attach", "begin_output", "is_job_id", "planned"]
 
-
-def plan(rows: Sequence[Row], settings: Settings, *, queue: str | None, chunk_rows: int) -> Job:
-    """Make a job of rows: a single row goes to mlq.predict on the most urgent queue, a file to the batch queue."""
-    single = len(rows) == 1 and rows[0].error is None
-    usual = settings.urgent_queue if single else settings.batch_queue
-    return Job(secrets.token_hex(6), queue or usual, single, tuple(pack(rows, chunk_rows)))
+_SIZE: Final = 2**24
 
 
-def submit(at: Desk, job: Job, priority: int | None = None) -> None:
-    """Record a job, then publish its chunks: whoever dies in between leaves no answer without a record."""
-    save(at.store, job)
-    _publish(at.app, job, {} if priority is None else {"priority": priority})
+@dataclass(frozen=True)
+class Request:
+    """What `mlq submit` was told about the rows."""
+
+    input: Input
+    queue: str | None = None
+    id_field: str | None = None
+    tasks: bool = False
+    job_id: str | None = None
 
 
-def _publish(app: Celery, job: Job, options: dict[str, Any]) -> None:
-    """Publish every chunk of a job.
+@dataclass
+class Plan:
+    """A job and the source of its rows. `settled` has a byte for each row that may be known: 1 is not sent again."""
 
-    Not by `send_task`: with results on it subscribes to each task's channel, and 5,000 kept tasks are 5,000
-    channels. The answers are read by key instead (see collection.py).
+    job: Job
+    source: Source
+    request: Request
+    settled: bytearray
+    held: Held | None = None
+    sidecar: Sidecar | None = None
+
+    @property
+    def is_piped(self) -> bool:
+        """Whether the rows come but once."""
+        return self.request.input.path is None
+
+
+@contextmanager
+def planned(request: Request, settings: Settings) -> Iterator[Plan]:
+    """Check a file, and open it from its beginning; a single row goes to mlq.predict on the most urgent queue.
+
+    Raises NoSuchFile, NotJson, NotReadable, MissingExtra, DuplicateIds.
     """
-    with app.producer_or_acquire() as producer, producer.batch(_BATCH):
-        for chunk in job.chunks:
-            if not chunk.unanswerable:
-                name, args = _call(job, chunk)
-                message = app.amqp.as_task_v2(job.task_id(chunk), name, args, argsrepr=_shown(chunk))
-                rows = {wire.ROWS_HEADER: len(chunk.inputs)}
-                app.amqp.send_task_message(producer, name, message, queue=job.queue, headers=rows, **options)
+    given = request.input
+    if given.path is not None:
+        checked = check(given, request.id_field)
+        job = _job(request, settings, checked.rows, _fingerprint(request, checked.fingerprint))
+        with given.opened() as source:
+            yield Plan(job, source, request, bytearray())
+        return
+    with given.opened() as source:
+        first = source.take(2, _SIZE)  # one row alone is somebody's question, more are a file
+        if len(first) == 1:
+            first += source.take(1, _SIZE)
+        rows = len(first) if len(first) < 2 else None  # noqa: PLR2004 (see above)
+        job = _job(request, settings, rows, secrets.token_hex(16))
+        yield Plan(job, Peeked(first, source), request, bytearray())
 
 
-def _call(job: Job, chunk: Chunk) -> tuple[str, tuple[Any, ...]]:
-    if job.single:
-        return wire.PREDICT, (chunk.inputs[0],)
-    return wire.BATCH_PREDICT, (pack_rows(chunk.inputs),)
+def attach(plan: Plan, desk: Desk) -> None:
+    """Record a plan's job; if it was submitted before, only what was not sent is left.
+
+    Raises JobExists for a job of this id with other rows.
+    """
+    if record.create(desk.store, plan.job):
+        return
+    if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
+        raise JobExists(id=plan.job.id)
+    taken = int(desk.store.hget(keys.job(plan.job.id), "taken") or 0)
+    if plan.held is None:
+        plan.settled = bytearray(b"\1" * taken)
 
 
-def _shown(chunk: Chunk) -> str:
-    """Say what monitors see instead of the payload."""
-    return f"({len(chunk.inputs)} rows)"
+def resume(plan: Plan, path: Path, desk: Desk) -> None:
+    """Go on with an output where its sidecar says how it began; start afresh where nothing is there.
+
+    Raises OtherInput, NotResumable, JobExists.
+    """
+    begun, now = sidecar.read(path), sidecar_of(plan)
+    if begun is None and path.exists() and path.stat().st_size:  # an empty one is all that an early death leaves
+        raise NotResumable(path=path, reason=f"nothing says how it was begun ({sidecar.path_of(path)} is missing)")
+    if begun is None:
+        return
+    sidecar.demand_same(path, begun, now)
+    plan.held = resuming.scan(path)
+    plan.settled = bytearray(state == resuming.OK for state in plan.held.rows)
+    is_known = desk.store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
+    # A job that Redis has forgotten may still have messages in a queue: their chunks must not be taken for ours.
+    job_id = begun.job if is_known else secrets.token_hex(6)
+    plan.job = Job(job_id, plan.job.queue, plan.job.kind, plan.job.fingerprint, plan.job.rows, plan.job.source)
+    plan.sidecar = sidecar.Sidecar(**{**vars(begun), "job": job_id})
+    record.revive(desk.store, job_id)
+
+
+def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: Desk) -> None:
+    """Make sure that an output may be written, and say beside it what it will be made of.
+
+    Raises OutputIsInput, OutputExists, NotResumable, OtherInput, NoSuchFile.
+    """
+    source = plan.request.input.path
+    if resumes:
+        output.demand_apart(path, source)
+        resume(plan, path, desk)
+    else:
+        output.demand_new(path, source)
+    if not path.parent.is_dir():
+        mend = "name an output file in a directory that exists"
+        raise NoSuchFile(path=path, mend=mend)
+    if plan.sidecar is None:
+        plan.sidecar = sidecar_of(plan)
+
+
+def sidecar_of(plan: Plan) -> Sidecar:
+    """Describe what an output is made of."""
+    options = {"id_field": plan.request.id_field, "tasks": plan.request.tasks, "format": plan.request.input.format}
+    return Sidecar(plan.job.id, plan.job.source, plan.job.fingerprint, plan.job.rows or 0, options)
+
+
+def _job(request: Request, settings: Settings, rows: int | None, fingerprint: str) -> Job:
+    kind: Kind = "tasks" if request.tasks else "single" if rows == 1 else "rows"
+    usual = {"tasks": settings.default_queue, "single": settings.urgent_queue, "rows": settings.batch_queue}
+    job_id = request.job_id or secrets.token_hex(6)
+    return Job(job_id, request.queue or usual[kind], kind, fingerprint, rows, request.input.name)
+
+
+def _fingerprint(request: Request, content: str) -> str:
+    """Make the fingerprint of an input together with the options that decide about its rows."""
+    options = [content, request.id_field, request.tasks, request.input.format.value, request.input.inline]
+    return hashlib.blake2b(orjson.dumps(options), digest_size=16).hexdigest()

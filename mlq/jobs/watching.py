@@ -1,74 +1,62 @@
-"""Wait for a job: its answers into an output, with a deadline, and a word when nobody serves its queue."""
+"""Watching: what a person is told while a job runs: how far it is, and when nobody serves its queue."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
 
 from mlq.broker import heartbeats
-from mlq.errors import Interrupted, NoSuchJob, TimedOut, Unfinished
-from mlq.jobs.collection import Answers, Waiting, metas
-from mlq.jobs.connecting import Desk
-from mlq.jobs.job import Job
-from mlq.jobs.output import Output
+from mlq.broker.priorities import queue_keys
 
 if TYPE_CHECKING:
     from redis import Redis
 
-UNSERVED_AFTER_S: Final = 5.0
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a job: messages that wait in its queue, workers that serve it."""
+
+    waiting: int
+    workers: int
 
 
-def collect(
-    job: Job,
-    answers: Answers,
-    output: Output,
-    *,
-    advance: Callable[[int, int], None],
-    unserved: Callable[[], None],
-    timeout: float | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Write every answer as it comes. `unserved` is called each time that a wait turns out to be for nobody.
-
-    Raises TimedOut, Interrupted (Ctrl-C); what is answered by then is written, and nothing is lost.
-    """
-    began = clock()
-    look_at = began + UNSERVED_AFTER_S
+def surroundings(store: Redis, queue: str) -> Surroundings | None:
+    """Look at a queue and its workers; None while Redis does not say."""
     try:
-        for seen in answers:
-            if not isinstance(seen, Waiting):
-                output.add(seen)
-                advance(output.done, output.failed)
-                continue
-            now = clock()
-            if timeout is not None and now - began > timeout:
-                raise TimedOut(seconds=timeout, **_left(job, output))
-            if seen.idle_s >= UNSERVED_AFTER_S and now >= look_at:
-                unserved()
-                look_at = now + UNSERVED_AFTER_S
-    except KeyboardInterrupt:
-        raise Interrupted(**_left(job, output)) from None
+        with store.pipeline(transaction=False) as pipe:
+            for key in queue_keys(queue):
+                pipe.llen(key)
+            waiting = sum(pipe.execute())
+        return Surroundings(waiting, len(heartbeats.serving(heartbeats.read(store), queue)))
+    except (RedisError, OSError):
+        return None
 
 
-def demand_finished(at: Desk, job: Job) -> None:
-    """Check that every answer of a job is there.
+class Watching:
+    """Passes news on. That nobody serves the queue is said once each time that the last worker is gone."""
 
-    Raises Unfinished; NoSuchJob for a task: of one that waits and one that never was, the store says the same.
-    """
-    sent = [c for c in job.chunks if not c.unanswerable]
-    found = metas(at.app, [job.task_id(c) for c in sent])
-    waiting = sum(len(c.rows) for c, meta in zip(sent, found, strict=True) if meta is None)
-    if waiting and job.is_task:
-        raise NoSuchJob(id=job.id)
-    if waiting:
-        raise Unfinished(job=job.id, waiting=waiting, rows=job.rows)
+    def __init__(
+        self,
+        store: Redis,
+        queue: str,
+        advance: Callable[[int, int], None],
+        say: Callable[[str], None],
+        nobody: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._nobody = nobody
+        self._was_served = True
+        self.advance = advance
+        self.say = say
 
-
-def is_served(store: Redis, queue: str) -> bool:
-    """Tell whether any live worker takes from a queue."""
-    return bool(heartbeats.serving(heartbeats.read(store), queue))
-
-
-def _left(job: Job, output: Output) -> dict[str, object]:
-    return {"waiting": job.rows - output.done, "rows": job.rows, "command": f"mlq result {job.id} --wait"}
+    def unserved(self) -> None:
+        """Nothing has come for a while: look whether anybody serves the queue."""
+        seen = surroundings(self._store, self._queue)
+        is_served = seen is None or seen.workers > 0
+        if self._was_served and not is_served:
+            self._nobody(self._queue)
+        self._was_served = is_served

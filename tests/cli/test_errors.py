@@ -16,6 +16,7 @@ from mlq import errors
 from mlq.cli import root
 from mlq.config import SETTINGS
 from mlq.errors import MlqError
+from mlq.jobs import errors as job_errors
 
 FACTS: Final = {
     "command": "mlq result 3f2a9c41 --wait",
@@ -31,8 +32,9 @@ CONCRETE: Final = ("pip install", "correct the file", "install ")
 
 
 def every_error() -> list[type[MlqError]]:
-    """List the classes of mlq.errors."""
-    return [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, MlqError) and e is not MlqError]
+    """List the classes of mlq.errors, and those of jobs."""
+    found = {**vars(errors), **vars(job_errors)}.values()
+    return [e for e in found if isinstance(e, type) and issubclass(e, MlqError) and e is not MlqError]
 
 
 def made_up(template: str) -> dict[str, Any]:

@@ -1,119 +1,172 @@
-"""Files become rows, rows become chunks, answers become lines in input order."""
+"""Chunks, windows, paces, lines: what a job is made of."""
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from celery import Celery
 
-from mlq.errors import DuplicateIds, NotJson
-from mlq.jobs import chunk, reading
-from mlq.jobs.chunk import LARGEST_BYTES, Chunk, pack
-from mlq.jobs.collection import Answered
-from mlq.jobs.output import Output
-from mlq.jobs.row import Row
+from mlq.broker import filing
+from mlq.broker.filing import End, Place
+from mlq.jobs import answering, resuming
+from mlq.jobs.chunk import Chunk, chunk_of, decode
+from mlq.jobs.errors import NotResumable
+from mlq.jobs.message import Call, call_of, protocol, raw
+from mlq.jobs.pace import Pace
+from mlq.jobs.record import Job
+from mlq.jobs.row import RowError
+from mlq.jobs.window import MOST_BYTES, Window
 
-
-def read(tmp_path: Path, text: str, name: str = "input.json", id_field: str | None = None) -> list[Row]:
-    """Read a file with this text."""
-    path = tmp_path / name
-    path.write_text(text)
-    return reading.read_file(path, id_field)
-
-
-@pytest.mark.parametrize(
-    ("text", "inputs"),
-    [
-        ("[[1, 2], [3, 4]]", [[1, 2], [3, 4]]),
-        ('[\n  {"a": 1},\n  {"a": 2}\n]', [{"a": 1}, {"a": 2}]),
-        ("[1, 2]\n[3, 4]\n", [[1, 2], [3, 4]]),
-        ('{"a": 1}\n\n{"a": 2}', [{"a": 1}, {"a": 2}]),
-        ('{\n  "a": 1\n}', [{"a": 1}]),
-        ("[]", []),
-    ],
-)
-def test_what_is_in_a_file_tells_its_format(tmp_path: Path, text: str, inputs: list[Any]) -> None:
-    """An array has a row per element, an object is a row, lines that are values of their own are rows."""
-    assert [r.input for r in read(tmp_path, text)] == inputs
+OK = Place("j", 0, 2)
 
 
-def test_an_id_is_the_envelopes_or_the_named_fields_or_the_index(tmp_path: Path) -> None:
-    """The task receives the input; the output line carries the id."""
-    assert read(tmp_path, '[{"id": "a", "input": [1]}, {"input": [2]}, [3]]') == [
-        Row(0, "a", [1]),
-        Row(1, 1, [2]),
-        Row(2, 2, [3]),
-    ]
-    assert read(tmp_path, '[{"key": "a", "x": 1}, {"x": 2}]', id_field="key") == [
-        Row(0, "a", {"key": "a", "x": 1}),
-        Row(1, 1, {"x": 2}),
-    ]
-
-
-def test_a_malformed_line_is_an_error_row_with_its_number(tmp_path: Path) -> None:
-    """One bad line never ends a job."""
-    rows = read(tmp_path, "[1]\n{oops\n\n[2]\n", "rows.jsonl")
-    assert [r.error is None for r in rows] == [True, False, True]
-    assert rows[1].error is not None
-    assert rows[1].error.message.startswith("line 2: ")
-
-
-def test_a_document_that_does_not_parse_names_line_and_column(tmp_path: Path) -> None:
-    """Nothing is sent of a file that is broken as a whole."""
-    with pytest.raises(NotJson, match=r"input\.json:2:9: not JSON") as raised:
-        read(tmp_path, "[\n  [1, 2],\n]")
-    assert raised.value.exit_code == 2
-
-
-def test_an_id_that_is_there_twice_stops_a_file_but_not_a_pipe(tmp_path: Path) -> None:
-    """A file can be corrected before anything is sent; a pipe cannot."""
-    text = '{"id": 1, "input": 1}\n{"id": 1, "input": 2}\n'
-    with pytest.raises(DuplicateIds, match="1 rows"):
-        read(tmp_path, text)
-    first, second = reading.read_stream(io.BytesIO(text.encode()))
-    assert first.error is None
-    assert second.error is not None
-    assert second.error.type == "DuplicateId"
-
-
-def test_chunks_are_bounded_by_rows_and_by_bytes() -> None:
-    """A row that alone is larger than a chunk may be travels alone."""
-    rows = [Row(i, i, [0.5]) for i in range(5)]
-    assert [len(c.rows) for c in pack(rows, 2)] == [2, 2, 1]
-    large = [Row(i, i, "x" * (LARGEST_BYTES // 2 + 1)) for i in range(3)]
-    assert [len(c.rows) for c in pack(large, 64)] == [1, 1, 1]
+def lines(chunk: Chunk, end: End, **how: Any) -> list[dict[str, Any]]:
+    """Write a chunk's lines, and read them."""
+    return [json.loads(line) for line in answering.write(chunk, end, single=False, **how).lines.splitlines()]
 
 
 def test_answers_of_the_wrong_length_are_errors_that_name_both() -> None:
     """Rows must never be given each other's answers."""
-    packed = Chunk(0, (Row(0, "a", 1), Row(1, "b", 2)))
-    lines = chunk.lines(packed, [1])
-    assert [line["status"] for line in lines] == ["error", "error"]
-    assert lines[0]["error"]["message"] == "the worker answered 1 rows to 2"
+    chunk = chunk_of(0, range(2), [1, 2], None)
+    found = lines(chunk, End("SUCCESS", [b"1"]))
+    assert [line["status"] for line in found] == ["error", "error"]
+    assert found[0]["error"]["message"] == "the worker answered 1 rows to 2"
 
 
-def test_output_is_in_input_order_whatever_comes_first() -> None:
-    """A chunk that comes early waits for those before it."""
-    stream = io.BytesIO()
-    output = Output(stream)
-    first, second = pack([Row(i, i, [i]) for i in range(4)], 2)
-    output.add(Answered(second, chunk.lines(second, [20, 30])))
-    assert stream.getvalue() == b""
-    output.add(
-        Answered(
-            first,
-            chunk.lines(first, [0, {"mlq.error": {"type": "E", "message": "m", "retryable": True, "attempts": 2}}]),
-        )
-    )
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["index"] for line in lines] == [0, 1, 2, 3]
-    assert lines[1] == {
-        "id": 1,
-        "index": 1,
-        "status": "error",
-        "error": {"type": "E", "message": "m", "retryable": True, "attempts": 2},
-    }
-    assert (output.ok, output.failed) == (3, 1)
+def test_every_row_has_its_line_whatever_became_of_it() -> None:
+    """Answered, failed in the model, never sent: the place of a row decides, and its id is on its line."""
+    values = [{"id": "a", "input": 1}, {"id": [], "input": 2}, {"id": "c", "input": 3}]
+    chunk = chunk_of(0, range(10, 13), values, None)
+    said = {"mlq.error": {"type": "E", "message": "m", "retryable": True, "attempts": 2}}
+    end = filing.read(filing.answer_of(OK, filing.end_of(OK, "SUCCESS", [[0.5], said])).payload)
+    assert end.failed == 1
+    first, second, third = lines(chunk, end)
+    assert first == {"id": "a", "index": 10, "status": "ok", "result": [0.5]}
+    assert (second["index"], second["error"]["type"]) == (11, "ValueError")
+    assert third == {"id": "c", "index": 12, "status": "error", "error": {**said["mlq.error"]}}
+    assert [line["index"] for line in lines(chunk, end, leave_out=frozenset({10}))] == [11, 12]
+
+
+def test_a_task_that_failed_as_a_whole_fails_its_rows() -> None:
+    """With the exception's own words."""
+    failure = {"exc_type": "ValueError", "exc_message": ["too wide"], "exc_module": "builtins"}
+    end = filing.read(filing.answer_of(OK, filing.end_of(OK, "FAILURE", failure)).payload)
+    assert [line["error"]["message"] for line in lines(chunk_of(0, range(2), [1, 2], None), end)] == ["too wide"] * 2
+
+
+def test_what_a_collector_must_know_of_a_chunk_is_in_its_record() -> None:
+    """All but the inputs."""
+    for values in ([1, 2], [{"id": "a", "input": 1}, {"id": "b", "input": 2}], [{"id": None, "input": 1}, 2]):
+        chunk = chunk_of(3, range(5, 7), values, None)
+        found = decode(3, chunk.encode())
+        assert (list(found.indexes), list(found.ids), found.errors) == ([5, 6], list(chunk.ids), chunk.errors)
+
+
+def test_the_window_gives_chunks_in_order_and_is_bounded() -> None:
+    """One that comes early waits for those before it, and takes up room meanwhile."""
+    window = Window(in_order=True)
+    for number in range(3):
+        window.add(Chunk(number, range(number, number + 1), range(number, number + 1)), 10)
+    assert not window.has_room(3)
+    assert window.ended(1, End("SUCCESS"), b"1-0") is not None
+    assert window.ended(1, End("SUCCESS"), b"2-0") is None  # ran twice, counts once
+    assert window.take() == []
+    window.ended(0, End("SUCCESS"), b"3-0")
+    assert [s.chunk.number for s in window.take()] == [0, 1]
+    assert window.has_room(3)
+    window.add(Chunk(9, range(1), range(1)), MOST_BYTES)
+    assert not window.has_room(100)
+    hasty = Window(in_order=False)
+    for number in range(2):
+        hasty.add(Chunk(number, range(1), range(1)), 10)
+    hasty.ended(1, End("SUCCESS"), b"1-0")
+    assert [s.chunk.number for s in hasty.take()] == [1]
+
+
+def test_chunks_grow_and_shrink_to_what_takes_a_quarter_of_a_second() -> None:
+    """Few are sent until something is known; --chunk fixes the size."""
+    quick = Pace()
+    assert quick.ahead(256) < 256
+    for _ in range(5):
+        quick.learn(quick.rows, quick.rows * 1e-6)
+    assert (quick.rows, quick.ahead(256)) == (1024, 256)
+    slow = Pace()
+    for _ in range(20):
+        slow.learn(slow.rows, slow.rows * 0.05)
+    assert slow.rows in (4, 5)
+    fixed = Pace(7)
+    fixed.learn(7, 100.0)
+    assert (fixed.rows, fixed.ahead(256)) == (7, 256)
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0]], [{"a": "é"}]], ids=["packed", "as they are"])
+def test_a_message_is_what_celery_would_send(rows: list[Any]) -> None:
+    """But for the body, which is a text instead of base64: kombu reads both."""
+    app = Celery("stock", broker="memory://", set_as_current=False)
+    job = Job("j", "batch", "rows", "f", 1)
+    call = call_of(job, Chunk(4, range(1), range(1), inputs=rows), 6)
+    stock: Any = app.amqp.as_task_v2(call.id, call.task, tuple(call.args), argsrepr=call.shown)
+    assert {**protocol(call), "kwargsrepr": "{}"} == {**stock.headers, "root_id": call.id}
+    sent = orjson.loads(raw(call, answered=True))
+    assert orjson.loads(sent["body"]) == json.loads(json.dumps([list(stock.body[0]), stock.body[1], stock.body[2]]))
+    assert sent["headers"]["mlq_job"] == ["j", 4, 1]
+    with app.connection() as connection:
+        channel: Any = connection.default_channel
+        message = channel.Message(sent, channel=channel)
+    assert message.payload == orjson.loads(sent["body"])
+    assert message.properties["priority"] == 6
+    assert "mlq_job" not in orjson.loads(raw(call, answered=False))["headers"]
+
+
+def test_a_task_row_says_where_it_goes() -> None:
+    """Its own queue and priority, or the job's."""
+    job = Job("j", "default", "tasks", "f", 1)
+    given = {"task": "train", "args": [1], "kwargs": {"x": 2}, "queue": "slow", "priority": 9}
+    call = call_of(job, Chunk(0, range(1), range(1), inputs=[given]), None)
+    assert isinstance(call, Call)
+    assert (call.task, call.queue, call.priority, call.kwargs) == ("train", "slow", 9, {"x": 2})
+    assert call.place.rows is None
+
+
+@pytest.mark.parametrize("said", [["j"], ["j", -1, 1], ["j/..", 0, 1], ["j", 2**30, 1], "j", {"a": 1}, ["j", True, 1]])
+def test_a_header_that_is_no_place_is_refused(said: Any) -> None:
+    """It becomes a key and a bit: nothing else may be in it."""
+    with pytest.raises(ValueError, match="mlq_job"):
+        filing.place_of({"mlq_job": said})
+
+
+def line(index: int, status: str = "ok") -> str:
+    """Write an output line."""
+    return json.dumps({"id": index, "index": index, "status": status}) + "\n"
+
+
+def test_a_torn_last_line_is_cut_off_and_what_is_there_is_known(tmp_path: Path) -> None:
+    """Resuming begins with what the output really holds."""
+    path = tmp_path / "out.jsonl"
+    path.write_text(line(0) + line(1, "error") + line(2) + '{"id": 3, "ind')
+    held = resuming.scan(path)
+    assert path.read_text() == line(0) + line(1, "error") + line(2)
+    assert (held.ok, held.failed, held.in_order) == (2, 1, True)
+    path.write_text("what a user wrote\n")
+    with pytest.raises(NotResumable):
+        resuming.scan(path)
+
+
+def test_an_output_is_put_in_order_with_the_last_line_of_each_row(tmp_path: Path) -> None:
+    """A row that failed and was answered on another try has one line."""
+    path = tmp_path / "out.jsonl"
+    path.write_text(line(0) + line(1, "error") + line(3) + line(2) + line(1))
+    assert not resuming.scan(path).in_order
+    resuming.put_in_order(path, 4)
+    assert path.read_text() == line(0) + line(1) + line(2) + line(3)
+
+
+def test_an_error_tells_whether_to_try_again() -> None:
+    """What is passing was tried as often as its task is."""
+    failed = answering.error_of("FAILURE", {"exc_type": "TimeoutError", "exc_message": ["late"]}, single=True)
+    assert failed == RowError("TimeoutError", "late", retryable=True, attempts=3)
+    assert answering.error_of("REVOKED", {}, single=False).retryable

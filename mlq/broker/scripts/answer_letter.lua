@@ -1,7 +1,7 @@
 -- Answer a message that is among the dead already: a reaper buries bytes, whose task it learns afterwards.
--- KEYS: letter   ARGV: answer (5 words, see answer.lua)
+-- KEYS: letter   ARGV: answer (6 words, see answer.lua)
 -- Replies 1, or 0 if there is no such letter or it has been answered.
--- with: answer
+-- with: filing answer
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
 if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'answered') == 1 then

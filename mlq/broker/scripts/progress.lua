@@ -1,7 +1,7 @@
 -- Record a state that is not the last (STARTED, RETRY, a task's own) for as long as the claim is held.
--- KEYS: claims   ARGV: claim_id, answer (5 words, see answer.lua)
+-- KEYS: claims   ARGV: claim_id, answer (6 words, see answer.lua)
 -- Replies 1, or 0 if the claim is gone.
--- with: answer
+-- with: filing answer
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then

@@ -1,0 +1,130 @@
+"""Filing: a task of a job ends in one place for the whole job, and once, however often it ran."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from mlq import keys
+from mlq.broker.answer import Answer
+from mlq.broker.script import Script
+from mlq.wire import JOB_HEADER, ROW_ERROR
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEPT_S: Final = 7 * 24 * 3600
+"""Ends that nobody collects are kept so long after the last one."""
+
+MOST_CHUNKS: Final = 2**24
+"""Each has its bit, and a message must not be able to ask for more than 2 MiB of them."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_PARTS: Final = 3
+_FAILED: Final = orjson.dumps({ROW_ERROR: 0})[:-2]
+
+_file: Final = Script("file")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task's end is filed. `rows`: the answers that it brings; None: one result, whatever it is."""
+
+    job: str
+    chunk: int
+    rows: int | None
+
+    @property
+    def header(self) -> list[Any]:
+        """What a message says of it."""
+        return [self.job, self.chunk, self.rows]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a chunk ended: Celery's state, and an answer for each row as JSON.
+
+    `failed` counts the rows without an answer. `seconds` is what its forwards took, `model` the fingerprint of what
+    answered; None where they are not known.
+    `failure` is Celery's record of the exception, if it failed.
+    """
+
+    status: str
+    results: Sequence[bytes] = ()
+    failure: Mapping[str, Any] | None = None
+    seconds: float | None = None
+    model: str | None = None
+    failed: int = 0
+
+
+def is_job_id(text: str) -> bool:
+    """Tell whether a text may name a job: 1 to 64 letters, digits or . _ -"""
+    return _ID.match(text) is not None
+
+
+def place_of(headers: Mapping[str, Any]) -> Place | None:
+    """Read where a message's end belongs; None if it is of no job. Raises ValueError for anything that is no place."""
+    said = headers.get(JOB_HEADER)
+    if said is None:
+        return None
+    if isinstance(said, list) and len(said) == _PARTS:
+        job, chunk, rows = said
+        if isinstance(job, str) and is_job_id(job) and _is_count(chunk) and (rows is None or _is_count(rows)):
+            return Place(job, chunk, rows)
+    message = f"{JOB_HEADER} is not [job, chunk, rows]"
+    raise ValueError(message)
+
+
+def end_of(place: Place, status: str, result: Any, *, seconds: float | None = None, model: str | None = None) -> End:
+    """Make a chunk's end of what Celery would store of its task."""
+    if status != "SUCCESS":
+        return End(status, failure=result if isinstance(result, dict) else {}, seconds=seconds, model=model)
+    answers = [result] if place.rows is None else result if isinstance(result, list) else []
+    return End(status, [_json(a) for a in answers], seconds=seconds, model=model)
+
+
+def answer_of(place: Place, end: End, db: int | None = None) -> Answer:
+    """Say where an end goes. Lines: what happened, then an answer for each row."""
+    expected = 1 if place.rows is None else place.rows
+    is_usable = end.status == "SUCCESS" and len(end.results) == expected
+    failed = sum(r.startswith(_FAILED) for r in end.results) if is_usable else expected
+    about = {"status": end.status, "failure": end.failure, "seconds": end.seconds, "model": end.model, "failed": failed}
+    payload = b"\n".join([orjson.dumps(about), *end.results])
+    return Answer(keys.ends(place.job), payload, KEPT_S, db, f"{place.chunk} {expected - failed} {failed}")
+
+
+def read(payload: bytes) -> End:
+    """Read what `answer_of` wrote."""
+    about, *results = payload.split(b"\n")
+    return End(results=results, **orjson.loads(about))
+
+
+def is_failed(result: bytes) -> bool:
+    """Tell the answer of a row that failed."""
+    return result.startswith(_FAILED)
+
+
+def file(redis: Redis, answer: Answer) -> None:
+    """File an end by itself, where results are on another server than claims: after the task, before its claim ends.
+
+    A death in between runs the task again; the first end that was filed stands.
+    """
+    _file(redis, [answer.key], [answer.payload, answer.keep_s, answer.filed])
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_CHUNKS
+
+
+def _json(value: Any) -> bytes:
+    """Write one answer on one line; what orjson does not write (huge numbers, half characters) Celery's writer does."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        from kombu.utils.json import dumps
+
+        return dumps(value).encode()

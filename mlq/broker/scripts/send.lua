@@ -1,0 +1,27 @@
+-- Send a chunk of a job and record it, once.   KEYS: job chunks queue_key
+-- ARGV: sender, chunk, record, rows of the input up to its end, rows in it that are not sent, seconds, message or ''
+-- Replies SENT, AGAIN (it was: whoever lost a reply asks again), EARLY (the one before it was not), or TAKEN:
+-- another process submits this job now. A number never stands for two chunks.
+-- No write that changes nothing comes first: a full server refuses this script, and so nothing new is taken in.
+
+local job, chunks, queue = unpack(KEYS)
+local sender, chunk, record, rows, unsent, seconds, message = unpack(ARGV)
+
+local known = redis.call('HMGET', job, 'sender', 'next')
+if known[1] ~= sender then
+  return 'TAKEN'
+end
+local next = tonumber(known[2] or 0)
+if next ~= tonumber(chunk) then
+  return next > tonumber(chunk) and 'AGAIN' or 'EARLY'
+end
+redis.call('HSET', chunks, chunk, record)
+if message ~= '' then
+  redis.call('LPUSH', queue, message)
+  redis.call('HINCRBY', job, 'tasks', 1)
+end
+redis.call('HINCRBY', job, 'unsent', unsent)
+redis.call('HSET', job, 'next', chunk + 1, 'taken', rows)
+redis.call('EXPIRE', job, seconds)
+redis.call('EXPIRE', chunks, seconds)
+return 'SENT'

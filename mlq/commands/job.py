@@ -1,0 +1,79 @@
+"""mlq job: submitted files, how far they are, and how to end one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from mlq.commands import waiting
+from mlq.commands.invocation import Answering, Command, begin, command, group
+from mlq.console import tables
+from mlq.jobs import record
+from mlq.jobs.connecting import desk
+
+app = group(
+    "ls",
+    """Show submitted files and their progress; cancel one.
+
+    \b
+    Examples:
+      mlq job                      every job of the last 30 days
+      mlq job show 3f2a9c41d0be    one of them
+      mlq job cancel 3f2a9c41d0be  run nothing more of it
+    """,
+)
+
+Id = Annotated[str, typer.Argument(help="What `mlq submit` printed.", metavar="ID")]
+
+
+@command(app, cls=Answering)
+def ls(ctx: typer.Context) -> None:
+    """List the jobs of the last 30 days, the latest first.
+
+    \b
+    Examples:
+      mlq job
+      mlq job --json | jq '.jobs[] | select(.state == "running").job'
+    """
+    call = begin(ctx)
+    with desk(call.settings) as at:
+        found = [seen for i in record.recent(at.store) if (seen := record.read(at.store, at.results, i))]
+    jobs = [waiting.progress_document(seen) for seen in found]
+    call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs))
+
+
+@command(app, cls=Answering)
+def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
+    """Show how far a job is.
+
+    \b
+    Examples:
+      mlq job show 3f2a9c41d0be
+      mlq job show 3f2a9c41d0be --json | jq .done
+    """
+    call = begin(ctx)
+    with desk(call.settings) as at:
+        job = waiting.progress_document(waiting.find(at, id))
+    call.terminal.show(job, partial(tables.jobs_table, [job]))
+
+
+@command(app, cls=Command)
+def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
+    """Run nothing more of a job: workers drop its rows, its submitter stops. What is answered stays readable.
+
+    \b
+    Examples:
+      mlq job cancel 3f2a9c41d0be
+
+    `mlq submit FILE --wait -o OUT --resume` goes on with it.
+    """
+    call = begin(ctx)
+    with desk(call.settings) as at:
+        found = waiting.find(at, id)
+        if found.state == "done":
+            call.terminal.line(f"job {id} is done: there is nothing to cancel")
+            return
+        record.cancel(at.store, id)
+    call.terminal.line(f"job {id} is cancelled: {found.done} of {found.rows} rows were done")

@@ -1,0 +1,82 @@
+"""Ends: what a job's collector reads: one stream for the whole job, emptied as the output grows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import keys
+from mlq.broker import filing
+from mlq.broker.filing import End
+from mlq.jobs import chunk as chunks
+from mlq.jobs import record
+from mlq.jobs.chunk import Chunk
+from mlq.jobs.errors import JobTaken
+from mlq.jobs.insisting import Insisting
+from mlq.jobs.window import Sent
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_AT_ONCE: Final = 16
+"""A reply holds no more: an end may be megabytes."""
+
+BLOCK_MS: Final = 1000
+"""Well below the time after which a silent server is taken for frozen."""
+
+
+class Ends:
+    """The ends of one job's chunks. One process collects at a time: the last that asked."""
+
+    def __init__(self, store: Redis, results: Redis, job_id: str, insist: Insisting) -> None:
+        self._insist = insist
+        self._store = store
+        self._results = results
+        self._job_id = job_id
+        self._last: bytes = b"0"
+        self._collector = secrets.token_hex(8)
+
+    def begin(self) -> None:
+        """Become the job's collector."""
+        self._insist(lambda: self._store.hset(keys.job(self._job_id), "collector", self._collector))
+
+    def demand_ours(self) -> None:
+        """Check that nobody else collects. Raises JobTaken."""
+        now = self._insist(lambda: self._store.hget(keys.job(self._job_id), "collector"))
+        if now != self._collector.encode():
+            raise JobTaken(id=self._job_id)
+
+    def are_cancelled(self) -> bool:
+        """Tell whether somebody cancelled the job."""
+        return self._insist(lambda: record.is_cancelled(self._store, self._job_id))
+
+    def read(self, *, wait: bool) -> list[tuple[bytes, int, End]]:
+        """Give the next ends, with their entries' names and chunk numbers; with `wait`, wait a while for one."""
+        stream = keys.ends(self._job_id)
+        block_ms = BLOCK_MS if wait else None
+        reply: Any = self._insist(lambda: self._results.xread({stream: self._last}, count=_AT_ONCE, block=block_ms))
+        if not reply:
+            return []
+        entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
+        self._last = entries[-1][0]
+        return [(entry, int(fields[b"chunk"]), filing.read(fields[b"end"])) for entry, fields in entries]
+
+    def confirm(self, written: Sequence[Sent]) -> None:
+        """Forget what is in the output now."""
+        entries = [s.entry for s in written if s.entry]
+        if entries:
+            self._insist(lambda: self._results.xdel(keys.ends(self._job_id), *entries))
+        if written:
+            numbers = [str(s.chunk.number) for s in written]
+            self._insist(lambda: self._store.hdel(keys.chunks(self._job_id), *numbers))
+
+    def drop(self, entry: bytes) -> None:
+        """Forget an end that nobody waits for."""
+        self._insist(lambda: self._results.xdel(keys.ends(self._job_id), entry))
+
+    def uncollected(self) -> Iterator[Chunk]:
+        """Give the chunks that were sent and are not in any output yet, in the order of sending."""
+        found: Any = self._store.hgetall(keys.chunks(self._job_id))
+        for number in sorted(map(int, found)):
+            yield chunks.decode(number, found[str(number).encode()])

@@ -1,0 +1,129 @@
+"""What can go wrong with a submitted file, in the form of mlq/errors.py, by exit code."""
+
+from __future__ import annotations
+
+from mlq.errors import MlqError
+
+
+class JobTaken(MlqError):
+    """another process has taken over job {id}"""
+
+    hint = "it goes on there; `mlq job show {id}` tells how far it is"
+
+
+class OutputBusy(MlqError):
+    """another process is writing {path}"""
+
+    hint = "wait until it has ended; `mlq job` shows what runs"
+
+
+class NotReadable(MlqError):
+    """{path} cannot be read as {kind}: {reason}"""
+
+    exit_code = 2
+    hint = "correct the file, or say what it is with `mlq submit --format`"
+
+
+class MissingExtra(MlqError):
+    """{what} needs mlq[{extra}], which is not installed"""
+
+    exit_code = 2
+    hint = "`pip install 'mlq[{extra}]'`, or give the rows as JSON Lines or CSV"
+
+
+class OtherInput(MlqError):
+    """{path} was begun with another input or other options: {difference}"""
+
+    exit_code = 2
+    hint = "submit what it was begun with, or write to another file with -o; nothing was sent"
+
+
+class JobExists(MlqError):
+    """job {id} exists, and was submitted with another input or other options"""
+
+    exit_code = 2
+    hint = "name another with --job-id; `mlq job show {id}` shows that one; nothing was sent"
+
+
+class NotResumable(MlqError):
+    """{path} exists, and {reason}"""
+
+    exit_code = 2
+    hint = "remove it or name another file with -o; nothing was sent"
+
+
+class OutputIsInput(MlqError):
+    """the output {path} is the input"""
+
+    exit_code = 2
+    hint = "name another file with `mlq submit FILE --wait -o OUT`"
+
+
+class OutputExists(MlqError):
+    """the output {path} exists"""
+
+    exit_code = 2
+    hint = "go on with it with --resume, remove it, or name another file with -o; nothing was sent"
+
+
+class NotJson(MlqError):
+    """{path}:{line}:{column}: not JSON: {reason}"""
+
+    exit_code = 2
+    hint = "nothing was sent; correct the file, or use JSON Lines, where only a bad line fails"
+
+
+class DuplicateIds(MlqError):
+    """{path}: {number} rows have an id that an earlier row has: {shown}"""
+
+    exit_code = 2
+    hint = "nothing was sent; make the ids differ, or name another field with `mlq submit --id-field`"
+
+
+class JobCollected(MlqError):
+    """the answers of job {id} were collected already"""
+
+    exit_code = 5
+    hint = "`mlq job show {id}` tells how it went; whoever collected it has the file"
+
+
+class TooManyFailed(MlqError):
+    """stopped after {failed} failed rows (--max-errors {limit})"""
+
+    exit_code = 6
+    hint = "{mend}"
+
+
+class RowsFailed(MlqError):
+    """{failed} of {rows} rows failed"""
+
+    exit_code = 6
+    hint = "{mend}"
+
+
+class JobCancelled(MlqError):
+    """job {job} was cancelled with {waiting} of {rows} rows unanswered"""
+
+    exit_code = 7
+    hint = "what was answered is kept; `{command}` goes on with the rest"
+
+
+class Unfinished(MlqError):
+    """job {job} is not finished: {waiting} of {rows} rows are unanswered"""
+
+    exit_code = 7
+    hint = "`mlq result {job} --wait` waits for them"
+
+
+class Interrupted(MlqError):
+    """interrupted with {waiting} of {rows} rows unanswered"""
+
+    exit_code = 7
+    hint = "nothing is lost: `{command}` goes on"
+
+
+class TimedOut(MlqError):
+    """timed out after {seconds:g} s with {waiting} of {rows} rows unanswered"""
+
+    exit_code = 7
+    hint = "nothing is lost: `{command}` goes on"

@@ -1,0 +1,136 @@
+"""Exchange: a job's rows out and its answers in, at the same time, until both are done or somebody stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mlq.jobs import window as windows
+from mlq.jobs.collecting import Collector
+from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
+from mlq.jobs.halting import Halt
+from mlq.jobs.output import Output
+from mlq.jobs.pace import Pace
+from mlq.jobs.sending import Sender
+from mlq.jobs.window import Window
+
+UNSERVED_AFTER_S: Final = 5.0
+_LOOK_EVERY_S: Final = 1.0
+_PAUSE_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop, and how much may be on its way."""
+
+    timeout_s: float | None = None
+    failed: int | None = None
+    chunks: int = windows.MOST_CHUNKS
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def advance(self, done: int, failed: int) -> None:
+        """So many rows have their line."""
+
+    def unserved(self) -> None:
+        """Nothing has come for a while."""
+
+    def say(self, text: str) -> None:
+        """Something that a person should know."""
+
+
+@dataclass
+class Exchange:
+    """One run. `sender` is None where only answers are wanted; `rows` are those of the job, as far as is known.
+
+    `is_cancelled` and `demand_ours` look into Redis; `command` goes on with what is left.
+    """
+
+    job_id: str
+    sender: Sender | None
+    collector: Collector
+    window: Window
+    pace: Pace
+    output: Output
+    limits: Limits
+    halt: Halt
+    watcher: Watcher
+    rows: Callable[[], int]
+    is_cancelled: Callable[[], bool]
+    demand_ours: Callable[[], None]
+    command: str
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._began = self._look_at = self.clock()
+        self._unserved_at = self._began + UNSERVED_AFTER_S
+        self._cancelled = False
+
+    def run(self) -> None:
+        """Go on until every row has its line.
+
+        Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is written.
+        """
+        try:
+            while self._turn():
+                self.watcher.advance(self.output.done, self.output.failed)
+        except KeyboardInterrupt:
+            raise Interrupted(**self._left()) from None
+        finally:
+            self.watcher.advance(self.output.done, self.output.failed)
+        if self._cancelled or self.collector.is_revoked:
+            raise JobCancelled(job=self.job_id, **self._left())
+        if self._is_over_limit:
+            raise TooManyFailed(failed=self.output.failed, limit=self.limits.failed, mend=f"`{self.command}` goes on")
+        if self.sender is not None and not self.sender.has_read_all:
+            raise Interrupted(**self._left())
+
+    def demand_time(self) -> None:
+        """Check the clock. Raises TimedOut."""
+        if self.limits.timeout_s is not None and self.clock() - self._began > self.limits.timeout_s:
+            raise TimedOut(seconds=self.limits.timeout_s, **self._left())
+
+    def _turn(self) -> bool:
+        """Send, collect; False when nothing is left to do."""
+        self.demand_time()
+        self._look()
+        sender = self.sender
+        if sender is not None and (self.halt.asked or self._cancelled or self._is_over_limit):
+            sender.stop()
+        sent = sender is not None and sender.step(self.pace.rows, self._has_room, self.collector.sent)
+        is_sending = sender is not None and not sender.is_done
+        if not is_sending and not len(self.window):
+            return False
+        if not self.collector.step(wait=not sent) and not sent and not self.window.waiting:
+            self.sleep(_PAUSE_S)  # the broker is full, and nothing of ours could make room
+        if self.halt.asked and sender is None:
+            raise KeyboardInterrupt
+        return True
+
+    def _has_room(self) -> bool:
+        return self.window.has_room(self.pace.ahead(self.limits.chunks))
+
+    @property
+    def _is_over_limit(self) -> bool:
+        return self.limits.failed is not None and self.output.failed > self.limits.failed
+
+    def _look(self) -> None:
+        """Look around, now and then: at what others did to this job, and for workers if nothing comes."""
+        now = self.clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        self._cancelled = self._cancelled or self.is_cancelled()
+        self.demand_ours()
+        if self.collector.idle_s >= UNSERVED_AFTER_S and now >= self._unserved_at:
+            self.watcher.unserved()
+            self._unserved_at = now + UNSERVED_AFTER_S
+
+    def _left(self) -> dict[str, object]:
+        rows = self.rows()
+        return {"waiting": max(0, rows - self.output.done), "rows": rows, "command": self.command}

@@ -1,0 +1,86 @@
+"""Feeding: chunks of an input, one after another, without the rows that need not be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from mlq.jobs.chunk import LARGEST_BYTES, Chunk, chunk_of, placed, refuse
+from mlq.jobs.record import Kind
+from mlq.jobs.row import RowError
+from mlq.jobs.sources.source import Source
+
+_MOST_URGENT: Final = 9
+
+
+class Feeder:
+    """Reads a source from its beginning.
+
+    `number` is that of the next chunk; `settled` has a byte for each row that may be known, not 0 if it is not to be
+    sent. On a pipe (`piped`), where nothing was checked before, an id that an earlier row has is an error.
+    """
+
+    def __init__(
+        self, source: Source, kind: Kind, id_field: str | None, *, number: int, settled: bytes, piped: bool
+    ) -> None:
+        self._source = source
+        self._kind = kind
+        self._id_field = id_field
+        self._settled = settled
+        self._seen: set[Any] | None = set() if piped else None
+        self._number = number
+        self.taken = source.skip(_leading(settled))
+
+    def next(self, rows: int) -> Chunk | None:
+        """Give the next chunk, of so many rows at most; None at the end. Raises NotJson where the rest is broken."""
+        if self._kind != "rows":
+            rows = 1
+        while values := self._source.take(rows, LARGEST_BYTES):
+            first = self.taken
+            self.taken += len(values)
+            indexes: Sequence[int] = range(first, self.taken)
+            if first < len(self._settled):
+                indexes = [i for i in indexes if i >= len(self._settled) or not self._settled[i]]
+                values = [values[i - first] for i in indexes]
+            if indexes:
+                chunk = self._checked(chunk_of(self._number, indexes, values, self._id_field))
+                self._number += 1
+                return chunk
+        return None
+
+    def _checked(self, chunk: Chunk) -> Chunk:
+        errors: dict[int, RowError] = {}
+        if self._seen is not None and chunk.ids is not chunk.indexes:
+            errors.update(self._repeated(chunk, self._seen))
+        if self._kind == "tasks":
+            errors.update((place, why) for place, given in placed(chunk) if (why := _misfit(given)) is not None)
+        return refuse(chunk, errors) if errors else chunk
+
+    @staticmethod
+    def _repeated(chunk: Chunk, seen: set[Any]) -> dict[int, RowError]:
+        errors = {}
+        for place, row_id in enumerate(chunk.ids):
+            if row_id in seen:
+                errors[place] = RowError("DuplicateId", f"an earlier row has the id {row_id!r}")
+            seen.add(row_id)
+        return {place: error for place, error in errors.items() if place not in chunk.errors}
+
+
+def _leading(settled: bytes) -> int:
+    """Count the settled rows before the first that is not."""
+    first = settled.find(0)
+    return len(settled) if first < 0 else first
+
+
+def _misfit(given: Any) -> RowError | None:
+    """Say why a row is no task."""
+    if not isinstance(given, dict) or not isinstance(given.get("task"), str):
+        return RowError("ValueError", 'a task is an object with a "task": the name of one')
+    if not isinstance(given.get("args", []), list) or not isinstance(given.get("kwargs", {}), dict):
+        return RowError("ValueError", "args is a list, kwargs an object")
+    if not isinstance(given.get("queue", ""), str):
+        return RowError("ValueError", "queue is the name of one")
+    priority = given.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= _MOST_URGENT:
+        return RowError("ValueError", "priority is a whole number from 0 to 9")
+    return None

@@ -1,0 +1,108 @@
+"""Posting: chunks become messages and records, each once, whatever is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mlq import keys
+from mlq.broker.priorities import queue_key
+from mlq.broker.script import Call as ScriptCall
+from mlq.broker.script import Script, Word
+from mlq.jobs.chunk import Chunk
+from mlq.jobs.errors import JobTaken
+from mlq.jobs.message import Call, raw
+from mlq.jobs.record import RECORDED_S, Job
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
+
+_send: Final = Script("send")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A chunk with its message (None where no row of it can be sent). `taken`: rows of the input up to its end."""
+
+    chunk: Chunk
+    call: Call | None
+    message: bytes
+    taken: int
+
+
+class Early(Exception):
+    """A chunk was refused before this one: they have to be sent again, in order."""
+
+
+class Post(Protocol):
+    """Sends parcels, in order."""
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        """Send and record; what was sent before is not sent again. Raises redis.RedisError, Early, JobTaken."""
+
+
+class ScriptPost:
+    """Where the record and the queue are on one server: a chunk is sent and recorded in one step."""
+
+    def __init__(self, store: Redis, job: Job, sender: str) -> None:
+        self._store = store
+        self._job = job
+        self._sender = sender
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        """See Post."""
+        said = _send.batch(self._store, map(self._call, parcels))
+        if b"TAKEN" in said:
+            raise JobTaken(id=self._job.id)
+        if b"EARLY" in said:
+            raise Early
+
+    def _call(self, parcel: Parcel) -> ScriptCall:
+        return record_call(self._job, self._sender, parcel, parcel.message)
+
+
+class CeleryPost:
+    """Where they are on two: recorded, then published.
+
+    A death in between leaves a record without a message: whoever goes on sends the last chunk's rows again, as another
+    chunk, and nobody waits for the old one.
+    """
+
+    def __init__(self, store: Redis, job: Job, sender: str, app: Celery, *, answered: bool) -> None:
+        self._store = store
+        self._job = job
+        self._sender = sender
+        self._app = app
+        self._answered = answered
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        """See Post."""
+        for parcel in parcels:
+            keyed, words = record_call(self._job, self._sender, parcel, b"")
+            if _send(self._store, keyed, words) == b"TAKEN":
+                raise JobTaken(id=self._job.id)
+            if parcel.call is not None:
+                self._publish(parcel.call)
+
+    def _publish(self, call: Call) -> None:
+        app: Any = self._app
+        message = app.amqp.as_task_v2(call.id, call.task, call.args, call.kwargs, argsrepr=call.shown)
+        options = {} if call.priority is None else {"priority": call.priority}
+        headers = call.headers(answered=self._answered)
+        with app.producer_or_acquire() as producer:
+            app.amqp.send_task_message(producer, call.task, message, queue=call.queue, headers=headers, **options)
+
+
+def parcel_of(chunk: Chunk, call: Call | None, taken: int, *, answered: bool) -> Parcel:
+    """Wrap a chunk up. Raises TypeError for inputs that JSON cannot hold."""
+    return Parcel(chunk, call, b"" if call is None else raw(call, answered=answered), taken)
+
+
+def record_call(job: Job, sender: str, parcel: Parcel, message: bytes) -> ScriptCall:
+    """Give the keys and the words of send.lua."""
+    chunk, call = parcel.chunk, parcel.call
+    queue = queue_key(call.queue, call.priority or 0) if call else job.queue
+    words: list[Word] = [sender, chunk.number, chunk.encode(), parcel.taken, len(chunk.errors), RECORDED_S, message]
+    return [keys.job(job.id), keys.chunks(job.id), queue], words

@@ -1,0 +1,46 @@
+"""Pressure: a broker that is nearly full is sent nothing, until workers and collectors have made room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+HIGH: Final = 0.9
+"""Of maxmemory. Workers and supervisors need what is left."""
+
+_EVERY_S: Final = 0.25
+
+
+class Pressure:
+    """Looks at the broker's memory now and then. A server without a limit never is full."""
+
+    def __init__(self, store: Redis, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._say = say
+        self._clock = clock
+        self._look_at = 0.0
+        self._is_high = False
+
+    def is_high(self) -> bool:
+        """Tell whether nothing should be sent now. Raises redis.RedisError."""
+        if self._clock() >= self._look_at:
+            memory: Any = self._store.info("memory")
+            limit = int(memory.get("maxmemory") or 0)
+            self._become(high=bool(limit) and int(memory["used_memory"]) > HIGH * limit)
+        return self._is_high
+
+    def refused(self) -> None:
+        """The server has refused a message for its memory."""
+        self._become(high=True)
+
+    def _become(self, *, high: bool) -> None:
+        if high and not self._is_high:
+            self._say("the broker's memory is nearly full; waiting until there is room, nothing is dropped")
+        elif self._is_high and not high:
+            self._say("the broker has room again")
+        self._is_high = high
+        self._look_at = self._clock() + _EVERY_S

@@ -1,0 +1,156 @@
+"""Record: what Redis knows of a job, so that any process can go on with it, collect it or cancel it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+from mlq import keys
+from mlq.broker.filing import KEPT_S
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+RECORDED_S: Final = 30 * 24 * 3600
+"""A record outlives its last change so long."""
+
+Kind: TypeAlias = Literal["rows", "single", "tasks"]
+"""rows: chunks go to mlq.batch_predict; single: the one row to mlq.predict; tasks: each row says where itself."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted file. `fingerprint` is of its bytes and of the options that decide about its rows."""
+
+    id: str
+    queue: str
+    kind: Kind
+    fingerprint: str
+    rows: int | None
+    source: str = "-"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. `taken`: rows of its input that were sent; `next`: the chunk that comes then.
+
+    `rows` is None while a pipe is read. `kept_s`: how long the ends of chunks that wait are kept.
+    """
+
+    job: Job
+    sent_at: float
+    taken: int
+    next: int
+    tasks: int
+    ok: int
+    failed: int
+    cancelled: bool
+    uncollected: int
+    kept_s: int | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has, as far as is known."""
+        return self.taken if self.job.rows is None else self.job.rows
+
+    @property
+    def done(self) -> int:
+        """How many rows have an answer or an error."""
+        return self.ok + self.failed
+
+    @property
+    def state(self) -> Literal["running", "done", "cancelled"]:
+        """What becomes of it."""
+        if self.cancelled:
+            return "cancelled"
+        return "done" if self.job.rows is not None and self.done >= self.job.rows else "running"
+
+
+def create(store: Redis, job: Job) -> bool:
+    """Record a new job; False if there is one of this id, which stays as it is."""
+    key, now = keys.job(job.id), time.time()
+    if not store.hsetnx(key, "fingerprint", job.fingerprint):
+        return False
+    about: dict[Any, Any] = {
+        "queue": job.queue,
+        "kind": job.kind,
+        "source": job.source,
+        "sent_at": repr(now),
+        "next": 0,
+        "taken": 0,
+    }
+    with store.pipeline(transaction=True) as pipe:
+        pipe.hset(key, mapping=about if job.rows is None else {**about, "rows": job.rows})
+        pipe.expire(key, RECORDED_S)
+        pipe.zadd(keys.JOBS, {job.id: now})
+        pipe.zremrangebyscore(keys.JOBS, 0, now - RECORDED_S)
+        pipe.execute()
+    return True
+
+
+def complete(store: Redis, job_id: str, rows: int) -> None:
+    """Record how many rows a pipe turned out to have."""
+    store.hset(keys.job(job_id), "rows", rows)
+
+
+def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
+    """Read a job; None if there is none."""
+    with store.pipeline(transaction=False) as pipe:
+        pipe.hgetall(keys.job(job_id))
+        pipe.zscore(keys.CANCELLED, job_id)
+        pipe.hlen(keys.chunks(job_id))
+        fields, cancelled_at, uncollected = pipe.execute()
+    if b"kind" not in fields:
+        return None
+    with results.pipeline(transaction=False) as pipe:
+        pipe.hgetall(f"{keys.ends(job_id)}:tally")
+        pipe.ttl(keys.ends(job_id))
+        tally, kept_s = pipe.execute()
+    known = {name.decode(): value.decode() for name, value in cast("Mapping[bytes, bytes]", fields).items()}
+    rows = known.get("rows")
+    job = Job(
+        id=job_id,
+        queue=known["queue"],
+        kind=cast("Kind", known["kind"]),
+        fingerprint=known["fingerprint"],
+        rows=None if rows is None else int(rows),
+        source=known["source"],
+    )
+    return Progress(
+        job=job,
+        sent_at=float(known["sent_at"]),
+        taken=int(known["taken"]),
+        next=int(known["next"]),
+        tasks=int(known.get("tasks", 0)),
+        ok=int(tally.get(b"ok", 0)),
+        failed=int(tally.get(b"failed", 0)) + int(known.get("unsent", 0)),
+        cancelled=cancelled_at is not None,
+        uncollected=uncollected,
+        kept_s=kept_s if kept_s > 0 else None,
+    )
+
+
+def recent(store: Redis) -> list[str]:
+    """List the ids of recorded jobs, the latest first."""
+    return [i.decode() for i in cast("list[bytes]", store.zrevrange(keys.JOBS, 0, -1))]
+
+
+def cancel(store: Redis, job_id: str) -> None:
+    """Let workers answer the rest of a job with REVOKED, and its submitter send no more."""
+    now = time.time()
+    with store.pipeline(transaction=True) as pipe:
+        pipe.zadd(keys.CANCELLED, {job_id: now})
+        pipe.zremrangebyscore(keys.CANCELLED, 0, now - KEPT_S)
+        pipe.execute()
+
+
+def revive(store: Redis, job_id: str) -> None:
+    """Let a cancelled job go on."""
+    store.zrem(keys.CANCELLED, job_id)
+
+
+def is_cancelled(store: Redis, job_id: str) -> bool:
+    """Tell whether somebody cancelled a job."""
+    return store.zscore(keys.CANCELLED, job_id) is not None

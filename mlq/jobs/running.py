@@ -1,0 +1,216 @@
+"""Running: the parts of an exchange put together: to submit and wait, to submit only, to collect only."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from mlq import keys
+from mlq.jobs import record, resuming, sidecar
+from mlq.jobs.chunk import Chunk
+from mlq.jobs.collecting import Collector
+from mlq.jobs.connecting import Desk
+from mlq.jobs.ends import Ends
+from mlq.jobs.errors import Interrupted, JobCollected, Unfinished
+from mlq.jobs.exchange import Exchange, Limits, Watcher
+from mlq.jobs.feeding import Feeder
+from mlq.jobs.halting import Halt
+from mlq.jobs.insisting import Insisting
+from mlq.jobs.output import Output
+from mlq.jobs.pace import Pace
+from mlq.jobs.pressure import Pressure
+from mlq.jobs.record import Job, Progress
+from mlq.jobs.resuming import Held
+from mlq.jobs.sending import Sender
+from mlq.jobs.submission import Plan
+from mlq.jobs.window import Window
+
+_PAUSE_S: Final = 0.25
+
+_BLIND_ROWS: Final = 128
+"""Rows in a chunk when nobody waits for the answers, from which better could be learned."""
+
+
+@dataclass
+class Manner:
+    """How to send and collect. `command` goes on with what an interruption leaves."""
+
+    priority: int | None = None
+    chunk_rows: int | None = None
+    in_order: bool = True
+    limits: Limits = field(default_factory=Limits)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `failures` are the indexes of rows that failed, in the order of their ends."""
+
+    job: Job
+    ok: int
+    failed: int
+    failures: tuple[int, ...] = ()
+
+
+def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt) -> None:
+    """Send every row. Raises Interrupted (the same call goes on), JobTaken, NotJson where a pipe's array breaks."""
+    sender = _sender(desk, plan, manner, watcher, Insisting(watcher.say))
+    while not sender.is_done:
+        if halt.asked:
+            rows = plan.job.rows or sender.taken
+            raise Interrupted(waiting=rows - sender.taken, rows=rows, command=manner.command)
+        if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda: True, _nobody) and not sender.is_done:
+            time.sleep(_PAUSE_S)
+    _complete(desk, plan, sender)
+
+
+def exchange(
+    desk: Desk, plan: Plan, manner: Manner, stream: BinaryIO, watcher: Watcher, halt: Halt, path: Path | None = None
+) -> Outcome:
+    """Send every row and write every answer; `path` is the output, where it is a file.
+
+    Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is written.
+    """
+    insist = Insisting(watcher.say)
+    ends = Ends(desk.store, desk.results, plan.job.id, insist)
+    ends.begin()
+    pending = _pending(desk, plan, ends)
+    sender = _sender(desk, plan, manner, watcher, insist)
+    held = plan.held
+    out = Output(stream, held.ok if held else 0, held.failed if held else 0)
+    run = _assemble(plan.job, manner, watcher, halt, ends, out, held=held, answered_by=_noting(plan, path, watcher))
+    insist.patient = run.demand_time
+    run.sender = sender
+    run.rows = lambda: plan.job.rows or sender.taken
+    outcome = _go(run, plan.job, pending)
+    _complete(desk, plan, sender)
+    if path is not None and held is not None and not held.in_order:
+        resuming.put_in_order(path, len(held.rows))
+    return outcome
+
+
+def collect(desk: Desk, found: Progress, manner: Manner, stream: BinaryIO, watcher: Watcher, halt: Halt) -> Outcome:
+    """Write the answers of a job that was submitted, as they come.
+
+    Raises TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected.
+    """
+    insist = Insisting(watcher.say)
+    ends = Ends(desk.store, desk.results, found.job.id, insist)
+    pending = list(ends.uncollected())
+    if not pending:
+        raise JobCollected(id=found.job.id)
+    ends.begin()
+    run = _assemble(found.job, manner, watcher, halt, ends, Output(stream))
+    insist.patient = run.demand_time
+    run.rows = lambda: sum(map(len, pending))
+    return _go(run, found.job, pending)
+
+
+def demand_finished(found: Progress) -> None:
+    """Check that every answer of a job is there. Raises Unfinished."""
+    if found.done < found.rows or found.job.rows is None:
+        raise Unfinished(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
+
+
+def _go(run: Exchange, job: Job, pending: list[Chunk]) -> Outcome:
+    for chunk in pending:
+        run.collector.sent(chunk, 0)
+    run.run()
+    return Outcome(job, run.output.ok, run.output.failed, tuple(sorted(run.collector.failures)))
+
+
+def _assemble(  # noqa: PLR0913 (what a run needs; each is one thing)
+    job: Job,
+    manner: Manner,
+    watcher: Watcher,
+    halt: Halt,
+    ends: Ends,
+    out: Output,
+    *,
+    held: Held | None = None,
+    answered_by: Callable[[str], None] = lambda _: None,
+) -> Exchange:
+    window, pace = Window(in_order=manner.in_order), Pace(manner.chunk_rows)
+    single = job.kind == "single"
+    collector = Collector(ends, window, out, pace, single=single, held=held, answered_by=answered_by)
+    return Exchange(
+        job_id=job.id,
+        sender=None,
+        collector=collector,
+        window=window,
+        pace=pace,
+        output=out,
+        limits=manner.limits,
+        halt=halt,
+        watcher=watcher,
+        rows=lambda: job.rows or 0,
+        is_cancelled=ends.are_cancelled,
+        demand_ours=ends.demand_ours,
+        command=manner.command,
+    )
+
+
+def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: Insisting) -> Sender:
+    """Become the job's sender: whoever was before is refused from now on."""
+    token = secrets.token_hex(8)
+    desk.store.hset(keys.job(plan.job.id), "sender", token)
+    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
+    feeder = Feeder(
+        plan.source,
+        plan.job.kind,
+        plan.request.id_field,
+        number=following,
+        settled=bytes(plan.settled),
+        piped=plan.is_piped,
+    )
+    pressure = Pressure(desk.store, watcher.say)
+    answered = desk.answers is not None
+    post = desk.post(plan.job, token)
+    return Sender(plan.job, feeder, post, pressure, insist, priority=manner.priority, answered=answered)
+
+
+def _pending(desk: Desk, plan: Plan, ends: Ends) -> list[Chunk]:
+    """Find what an earlier process sent and did not write; settle its rows, so that they are not sent again."""
+    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
+    pending = []
+    for chunk in ends.uncollected():
+        written = plan.held is not None and all(map(plan.held.has, chunk.indexes))
+        unsure = not desk.one_step and chunk.number == following - 1
+        if written or unsure:
+            desk.store.hdel(keys.chunks(plan.job.id), str(chunk.number))
+            continue
+        pending.append(chunk)
+        last = max(chunk.indexes)
+        plan.settled.extend(bytes(max(0, last + 1 - len(plan.settled))))
+        for index in chunk.indexes:
+            plan.settled[index] = 1
+    return pending
+
+
+def _complete(desk: Desk, plan: Plan, sender: Sender) -> None:
+    if plan.job.rows is None and sender.has_read_all:
+        plan.job = replace(plan.job, rows=sender.taken)
+        record.complete(desk.store, plan.job.id, sender.taken)
+
+
+def _noting(plan: Plan, path: Path | None, watcher: Watcher) -> Callable[[str], None]:
+    """Keep the model's fingerprint beside the output, and say when another model answers the rest."""
+
+    def note(model: str) -> None:
+        begun = plan.sidecar
+        if begun is None or path is None or begun.model == model:
+            return
+        if begun.model is not None:
+            watcher.say(f"from here on another model answers: {model}, until now {begun.model}")
+        plan.sidecar = begun.answered_by(model)
+        sidecar.write(path, plan.sidecar)
+
+    return note
+
+
+def _nobody(chunk: Chunk, size: int) -> None:
+    """Tell nobody that a chunk was sent."""

@@ -1,0 +1,66 @@
+"""A task that no file made: its result, as Celery stores it, as the one line of an output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from mlq.broker import filing
+from mlq.broker.filing import End
+from mlq.errors import NoSuchJob
+from mlq.jobs.answering import Written, write
+from mlq.jobs.chunk import Chunk
+from mlq.jobs.errors import TimedOut
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_KEY: Final = "celery-task-meta-%s"
+_READY: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+_SHORTEST_POLL_S: Final = 0.005
+_LONGEST_POLL_S: Final = 0.1
+
+
+def wait(
+    results: Redis,
+    task_id: str,
+    *,
+    timeout_s: float | None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Written:
+    """Wait for a task's end. Raises TimedOut."""
+    began, pause = clock(), _SHORTEST_POLL_S
+    while (end := read(results, task_id)) is None:
+        if timeout_s is not None and clock() - began > timeout_s:
+            raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=f"mlq result {task_id} --wait")
+        sleep(pause)
+        pause = min(_LONGEST_POLL_S, 1.5 * pause)
+    return _line(task_id, end)
+
+
+def demand(results: Redis, task_id: str) -> Written:
+    """Give a task's end. Raises NoSuchJob: of one that waits and one that never was, Redis says the same."""
+    end = read(results, task_id)
+    if end is None:
+        raise NoSuchJob(id=task_id)
+    return _line(task_id, end)
+
+
+def read(results: Redis, task_id: str) -> End | None:
+    """Read what is stored of a task; None if it has not ended.
+
+    A stored exception stays text: to build it again would be to run what a message names.
+    """
+    stored: Any = results.get(_KEY % task_id)
+    meta = None if stored is None else orjson.loads(stored)
+    if meta is None or meta["status"] not in _READY:
+        return None
+    return filing.end_of(filing.Place("task", 0, None), meta["status"], meta["result"])
+
+
+def _line(task_id: str, end: End) -> Written:
+    return write(Chunk(0, range(1), [task_id]), end, single=True)
