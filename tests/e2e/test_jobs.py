@@ -1,0 +1,176 @@
+"""Jobs as a user runs them: gone on with, cancelled, interrupted, collected once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from mlq import keys
+from mlq.broker import embedded
+
+DEADLINE_S = 60
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Read an output file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def store(house: Any) -> Redis:
+    """Look into the broker."""
+    return Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://"))
+
+
+def submit(house: Any, *argv: str) -> subprocess.Popen[bytes]:
+    """Begin `mlq submit` in the background."""
+    command = (str(Path(sys.executable).with_name("mlq")), "submit", *argv)
+    return subprocess.Popen(command, env=house.environment, cwd=house.directory)
+
+
+def ran(house: Any) -> list[str]:
+    """Tell which rows were computed, in order."""
+    log = (house.directory / "model.log").read_text()
+    return [line.rpartition(" ")[0].removeprefix("start ") for line in log.splitlines()]
+
+
+def test_resume_runs_only_what_is_missing_or_failed(house: Any, start: Any) -> None:
+    """Rows that are done are not run again; failed ones are; the output has a line a row, in order."""
+    start("--cpus", "1")
+    rows = house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in [1, {"fail": "no"}, 3, 4]))
+    out = house.directory / "out.jsonl"
+    first = house.run("submit", str(rows), "--wait", "-o", str(out), "--errors", "errors.jsonl")
+    assert first.returncode == 6, first.stderr
+    assert (house.directory / "errors.jsonl").read_text() == '{"fail": "no"}\n'
+    whole = out.read_text()
+    (house.directory / "model.log").unlink()
+    out.write_text("".join(whole.splitlines(keepends=True)[:3]) + '{"id": 3, "ind')  # what a kill leaves
+    again = house.run("submit", str(rows), "--wait", "-o", str(out), "--resume")
+    assert again.returncode == 6, again.stderr
+    assert [line["index"] for line in lines(out)] == [0, 1, 2, 3]
+    assert set(ran(house)) == {"4", "{'fail': 'no'}"}
+
+
+def test_resume_refuses_another_input_and_begins_where_nothing_is(house: Any, start: Any) -> None:
+    """And an output that exists without --resume, one that is the input, one that mlq did not write."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "1\n2\n")
+    assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
+    assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
+    exists = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    assert (exists.returncode, "--resume" in exists.stderr) == (2, True)
+    house.write("rows.jsonl", "1\n3\n")
+    other = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume")
+    assert (other.returncode, "nothing was sent" in other.stderr) == (2, True)
+    assert house.run("submit", "rows.jsonl", "--wait", "-o", "rows.jsonl", "--resume").returncode == 2
+    house.write("theirs.jsonl", "mine\n")
+    assert house.run("submit", "rows.jsonl", "--wait", "-o", "theirs.jsonl", "--resume").returncode == 2
+    assert (house.directory / "theirs.jsonl").read_text() == "mine\n"
+
+
+def test_the_same_job_submitted_twice_runs_nothing_twice(house: Any, start: Any) -> None:
+    """With --job-id; another file under the same id is refused; collected answers are gone from Redis."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "1\n2\n3\n")
+    for _ in range(2):
+        assert house.run("submit", "rows.jsonl", "--job-id", "nightly").stdout == "nightly\n"
+    collected = house.run("result", "nightly", "--wait")
+    assert [json.loads(line)["index"] for line in collected.stdout.splitlines()] == [0, 1, 2]
+    assert sorted(ran(house)) == ["1", "2", "3"]
+    house.write("other.jsonl", "9\n")
+    refused = house.run("submit", "other.jsonl", "--job-id", "nightly")
+    assert (refused.returncode, "nightly exists" in refused.stderr) == (2, True)
+    assert house.run("result", "nightly", "--wait").returncode == 5
+    with store(house) as redis:
+        assert redis.xlen(keys.ends("nightly")) == redis.exists(keys.chunks("nightly")) == 0
+        assert redis.keys("celery-task-meta-*") == []
+    shown = house.json("job", "show", "nightly")
+    assert shown == {**shown, "schema": "mlq.job/1", "state": "done", "rows": 3, "done": 3, "ok": 3, "failed": 0}
+    assert [job["job"] for job in house.json("job")["jobs"]] == ["nightly"]
+
+
+def test_a_cancelled_job_stops_within_a_batch_and_keeps_what_was_answered(house: Any, start: Any) -> None:
+    """Its client ends with 7 and the command that goes on, which runs the rest."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    rows = [1, 2, 3, 4, {"wait_for": str(gate)}, *range(6, 20)]
+    house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    waiting = submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "long", "--chunk", "2")
+    house.until(lambda: "wait_for" in "".join(ran(house)) if (house.directory / "model.log").exists() else False, "5")
+    assert house.run("job", "cancel", "long").returncode == 0
+    gate.touch()
+    assert waiting.wait(DEADLINE_S) == 7
+    assert len(ran(house)) < len(rows)
+    assert [line["result"]["row"] for line in lines(house.directory / "out.jsonl")[:4]] == [1, 2, 3, 4]
+    assert house.json("job", "show", "long")["state"] == "cancelled"
+    resumed = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume", "--chunk", "2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert [line["result"]["row"] for line in lines(house.directory / "out.jsonl")] == rows
+
+
+def test_interrupted_once_it_collects_what_is_on_its_way_and_says_how_to_go_on(house: Any, start: Any) -> None:
+    """Exit 7; what was not sent is not lost, it was never taken."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(30)))
+    argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4"]
+    waiting = submit(house, *argv)
+    house.until((house.directory / "model.log").exists, "the first row runs")
+    waiting.send_signal(signal.SIGINT)
+    gate.touch()
+    assert waiting.wait(DEADLINE_S) == 7
+    assert 1 <= len(lines(house.directory / "out.jsonl")) <= 8
+    assert house.run("submit", *argv, "--resume").returncode == 0
+    assert [line["result"]["row"]["n"] for line in lines(house.directory / "out.jsonl")] == [*range(30)]
+
+
+def test_too_many_failed_rows_stop_a_job(house: Any, start: Any) -> None:
+    """A wrong file is found out early; exit 6."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "".join(json.dumps({"fail": "no", "n": n}) + "\n" for n in range(200)))
+    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--max-errors", "5", "--chunk", "1")
+    assert (done.returncode, "--max-errors 5" in done.stderr) == (6, True)
+    assert 5 < len(lines(house.directory / "out.jsonl")) < 200 or len(ran(house)) < 200
+
+
+def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
+    """Each goes where its row says, and its result is its line; what is no task, or nobody's, is an error."""
+    start("--cpus", "1")
+    rows = [
+        {"task": "mlq.predict", "args": ["a"], "queue": "realtime", "priority": 9},
+        {"task": "mlq.batch_predict", "kwargs": {"rows": ["b", "c"]}},
+        {"nonsense": 1},
+        {"task": "unknown.task"},
+    ]
+    house.write("tasks.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    done = house.run("submit", "tasks.jsonl", "--tasks", "--wait")
+    assert done.returncode == 6, done.stderr
+    one, two, three, four = (json.loads(line) for line in done.stdout.splitlines())
+    assert one["result"]["row"] == "a"
+    assert [r["row"] for r in two["result"]] == ["b", "c"]
+    assert three["error"]["type"] == "ValueError"
+    assert "unknown.task" in four["error"]["message"]
+
+
+def test_results_may_be_in_another_database_or_on_another_server(house: Any, start: Any, broker: str) -> None:
+    """There each end is filed in the result store; a record and a result are never on two."""
+    house.write("rows.jsonl", '1\n{"fail": "no"}\n3\n')
+    with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
+        other = embedded.Server(embedded.program(), Path(directory))
+        other.start()
+        try:
+            for backend in (f"{broker}?virtual_host=3", other.url):
+                house.environment["MLQ_RESULT_BACKEND"] = backend
+                worker = start("--cpus", "1")
+                done = house.run("submit", "rows.jsonl", "--wait")
+                assert done.returncode == 6, done.stderr
+                assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok", "error", "ok"]
+                worker.end()
+        finally:
+            other.stop()
