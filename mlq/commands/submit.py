@@ -76,7 +76,7 @@ def submit(  # noqa: PLR0913 (an option each)
 
 
 def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
-    submission.attach(plan, at)
+    submission.attach(plan, at, call.terminal.warn)
     with waiting.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
         running.submit(at, plan, manner, watcher, halt)
     collect = f"mlq result {plan.job.id} --wait"
@@ -90,7 +90,7 @@ def _exchange(
     at.results  # noqa: B018 (raises where no answers are kept)
     if out is not None:
         submission.begin_output(plan, out, resumes=resume, desk=at)
-    submission.attach(plan, at)
+    submission.attach(plan, at, call.terminal.warn)
     with waiting.opened(out, plan.sidecar) as stream, waiting.watched(call, at, plan.job) as watcher:
         halt = Halt(lambda: call.terminal.warn("sending no more; collecting what is on its way (Ctrl-C leaves it)"))
         with heeding(halt):

@@ -33,6 +33,11 @@ class Pressure:
             self._become(high=bool(limit) and int(memory["used_memory"]) > HIGH * limit)
         return self._is_high
 
+    def wait(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait until there is room. Raises redis.RedisError."""
+        while self.is_high():
+            sleep(_EVERY_S)
+
     def refused(self) -> None:
         """The server has refused a message for its memory."""
         self._become(high=True)

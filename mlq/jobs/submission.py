@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from mlq.jobs import output, record, resuming, sidecar
 from mlq.jobs.checking import check
 from mlq.jobs.connecting import Desk
 from mlq.jobs.errors import JobExists, NotResumable
+from mlq.jobs.pressure import Pressure
 from mlq.jobs.record import Job, Kind
 from mlq.jobs.resuming import Held
 from mlq.jobs.sidecar import Sidecar
@@ -81,11 +82,12 @@ def planned(request: Request, settings: Settings) -> Iterator[Plan]:
         yield Plan(job, Peeked(first, source), request, bytearray())
 
 
-def attach(plan: Plan, desk: Desk) -> None:
-    """Record a plan's job; if it was submitted before, only what was not sent is left.
+def attach(plan: Plan, desk: Desk, say: Callable[[str], None]) -> None:
+    """Record a plan's job, once the broker has room; if it was submitted before, only what was not sent is left.
 
     Raises JobExists for a job of this id with other rows.
     """
+    Pressure(desk.store, say).wait()
     if record.create(desk.store, plan.job):
         return
     if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
