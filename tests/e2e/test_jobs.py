@@ -31,7 +31,8 @@ def store(house: Any) -> Redis:
 def submit(house: Any, *argv: str) -> subprocess.Popen[bytes]:
     """Begin `mlq submit` in the background."""
     command = (str(Path(sys.executable).with_name("mlq")), "submit", *argv)
-    return subprocess.Popen(command, env=house.environment, cwd=house.directory)
+    with (house.directory / "client.log").open("ab") as log:
+        return subprocess.Popen(command, env=house.environment, cwd=house.directory, stderr=log)
 
 
 def ran(house: Any) -> list[str]:
@@ -174,3 +175,66 @@ def test_results_may_be_in_another_database_or_on_another_server(house: Any, sta
                 worker.end()
         finally:
             other.stop()
+
+
+TROUBLE = '''
+"""A model that fails in every way that is no row's own."""
+import os, signal
+
+class Model:
+    max_batch_size = 1
+    transient = (ConnectionError,)
+
+    def predict(self, rows):
+        if "die" in rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "away" in rows:
+            raise ConnectionError("no route")
+        return rows
+'''
+
+
+def test_every_way_in_which_a_chunk_can_end_reaches_its_job(house: Any, start: Any) -> None:
+    """Answered, tried again in vain, buried for killing three workers: each row has its line, and the job ends."""
+    house.write("trouble.py", TROUBLE)
+    start("--cpus", "1", model="trouble.py:Model")
+    house.write("rows.jsonl", '"fine"\n"away"\n"die"\n')
+    done = house.run("submit", "rows.jsonl", "--wait", "--chunk", "1")
+    assert done.returncode == 6, done.stderr
+    fine, away, die = (json.loads(line) for line in done.stdout.splitlines())
+    assert fine["result"] == "fine"
+    assert away["error"] == {"type": "ConnectionError", "message": "no route", "retryable": True, "attempts": 2}
+    assert die["error"]["type"] == "WorkerLostError"
+    assert "dead letter" in die["error"]["message"]
+
+
+def test_interrupted_twice_it_leaves_what_is_on_its_way_for_another_time(house: Any, start: Any) -> None:
+    """Exit 7; the command that it names collects what ran meanwhile, and runs nothing twice."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(3)))
+    argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1"]
+    waiting = submit(house, *argv)
+    house.until((house.directory / "model.log").exists, "the first row runs")
+    waiting.send_signal(signal.SIGINT)
+    house.until(lambda: "sending no more" in (house.directory / "client.log").read_text(), "it has taken a note")
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(DEADLINE_S) == 7
+    gate.touch()
+    house.until(lambda: len(ran(house)) == 3, "all rows run")
+    assert house.run("submit", *argv, "--resume").returncode == 0
+    assert [line["result"]["row"]["n"] for line in lines(house.directory / "out.jsonl")] == [0, 1, 2]
+    assert len(ran(house)) == 3
+
+
+def test_a_realtime_row_does_not_wait_for_a_job(house: Any, start: Any) -> None:
+    """It is answered between two forwards, while the job goes on."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "".join(json.dumps({"sleep": 0.05, "n": n}) + "\n" for n in range(400)))
+    house.write("one.json", "{}")
+    job = house.run("submit", "rows.jsonl", "--chunk", "100").stdout.strip()
+    house.until((house.directory / "model.log").exists, "the job runs")
+    assert house.run("submit", "one.json", "--wait").returncode == 0
+    assert house.json("job", "show", job)["state"] == "running"
+    assert len(ran(house)) < 400
+    assert house.run("job", "cancel", job).returncode == 0
