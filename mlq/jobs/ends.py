@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import keys
 from mlq.broker import filing
 from mlq.broker.filing import End
+from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
@@ -42,8 +43,10 @@ class Ends:
         self._insist(lambda: self._store.hset(keys.job(self._job_id), "collector", self._collector))
 
     def demand_ours(self) -> None:
-        """Check that nobody else collects. Raises JobTaken."""
+        """Check that nobody else collects. Raises JobTaken, NoSuchJob where Redis has lost the job's record."""
         now = self._insist(lambda: self._store.hget(keys.job(self._job_id), "collector"))
+        if now is None:
+            raise NoSuchJob(id=self._job_id)
         if now != self._collector.encode():
             raise JobTaken(id=self._job_id)
 

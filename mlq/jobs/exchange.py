@@ -20,6 +20,9 @@ UNSERVED_AFTER_S: Final = 5.0
 _LOOK_EVERY_S: Final = 1.0
 _PAUSE_S: Final = 0.1
 
+_GIVE_UP_S: Final = 10.0
+"""After a cancel: what has not ended by then was dropped by somebody, or takes too long to wait for."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -105,6 +108,8 @@ class Exchange:
         sent = sender is not None and sender.step(self.pace.rows, self._has_room, self.collector.sent)
         is_sending = sender is not None and not sender.is_done
         if not is_sending and not len(self.window):
+            return False
+        if self._cancelled and self.collector.idle_s > _GIVE_UP_S:
             return False
         if not self.collector.step(wait=not sent) and not sent and not self.window.waiting:
             self.sleep(_PAUSE_S)  # the broker is full, and nothing of ours could make room

@@ -146,11 +146,6 @@ def cancel(store: Redis, job_id: str) -> None:
         pipe.execute()
 
 
-def revive(store: Redis, job_id: str) -> None:
-    """Let a cancelled job go on."""
-    store.zrem(keys.CANCELLED, job_id)
-
-
 def is_cancelled(store: Redis, job_id: str) -> bool:
     """Tell whether somebody cancelled a job."""
     return store.zscore(keys.CANCELLED, job_id) is not None

@@ -15,7 +15,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
 from mlq.jobs.connecting import Desk
 from mlq.jobs.ends import Ends
-from mlq.jobs.errors import Interrupted, JobCollected, Unfinished
+from mlq.jobs.errors import Interrupted, JobCancelled, JobCollected, Unfinished
 from mlq.jobs.exchange import Exchange, Limits, Watcher
 from mlq.jobs.feeding import Feeder
 from mlq.jobs.halting import Halt
@@ -30,6 +30,7 @@ from mlq.jobs.submission import Plan
 from mlq.jobs.window import Window
 
 _PAUSE_S: Final = 0.25
+_LOOK_EVERY_S: Final = 1.0
 
 _BLIND_ROWS: Final = 128
 """Rows in a chunk when nobody waits for the answers, from which better could be learned."""
@@ -57,12 +58,21 @@ class Outcome:
 
 
 def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt) -> None:
-    """Send every row. Raises Interrupted (the same call goes on), JobTaken, NotJson where a pipe's array breaks."""
-    sender = _sender(desk, plan, manner, watcher, Insisting(watcher.say))
+    """Send every row.
+
+    Raises Interrupted (the same call goes on), JobCancelled, JobTaken, NotJson where a pipe's array breaks.
+    """
+    insist, look_at = Insisting(watcher.say), 0.0
+    sender = _sender(desk, plan, manner, watcher, insist)
     while not sender.is_done:
+        rows = plan.job.rows or sender.taken
+        left = {"waiting": rows - sender.taken, "rows": rows, "command": manner.command}
         if halt.asked:
-            rows = plan.job.rows or sender.taken
-            raise Interrupted(waiting=rows - sender.taken, rows=rows, command=manner.command)
+            raise Interrupted(**left)
+        if time.monotonic() >= look_at:
+            look_at = time.monotonic() + _LOOK_EVERY_S
+            if insist(lambda: record.is_cancelled(desk.store, plan.job.id)):
+                raise JobCancelled(job=plan.job.id, **left)
         if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda: True, _nobody) and not sender.is_done:
             time.sleep(_PAUSE_S)
     _complete(desk, plan, sender)

@@ -15,7 +15,7 @@ import orjson
 from mlq import keys
 from mlq.broker.filing import is_job_id
 from mlq.config import Settings
-from mlq.errors import NoSuchFile
+from mlq.errors import NoSuchFile, UsageError
 from mlq.jobs import output, record, resuming, sidecar
 from mlq.jobs.checking import check
 from mlq.jobs.connecting import Desk
@@ -85,13 +85,15 @@ def planned(request: Request, settings: Settings) -> Iterator[Plan]:
 def attach(plan: Plan, desk: Desk, say: Callable[[str], None]) -> None:
     """Record a plan's job, once the broker has room; if it was submitted before, only what was not sent is left.
 
-    Raises JobExists for a job of this id with other rows.
+    Raises JobExists for a job of this id with other rows, UsageError for one that was cancelled.
     """
     Pressure(desk.store, say).wait()
     if record.create(desk.store, plan.job):
         return
     if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
         raise JobExists(id=plan.job.id)
+    if record.is_cancelled(desk.store, plan.job.id):
+        raise UsageError(what=f"job {plan.job.id} was cancelled", mend="submit it under another --job-id")
     taken = int(desk.store.hget(keys.job(plan.job.id), "taken") or 0)
     if plan.held is None:
         plan.settled = bytearray(b"\1" * taken)
@@ -111,11 +113,12 @@ def resume(plan: Plan, path: Path, desk: Desk) -> None:
     plan.held = resuming.scan(path)
     plan.settled = bytearray(state == resuming.OK for state in plan.held.rows)
     is_known = desk.store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
-    # A job that Redis has forgotten may still have messages in a queue: their chunks must not be taken for ours.
-    job_id = begun.job if is_known else secrets.token_hex(6)
+    # A job that Redis has forgotten, or that was cancelled, may still have messages in a queue: their chunks must not
+    # be taken for ours. It stays what it is, and another job does the rest.
+    goes_on = is_known and not record.is_cancelled(desk.store, begun.job)
+    job_id = begun.job if goes_on else secrets.token_hex(6)
     plan.job = Job(job_id, plan.job.queue, plan.job.kind, plan.job.fingerprint, plan.job.rows, plan.job.source)
     plan.sidecar = sidecar.Sidecar(**{**vars(begun), "job": job_id})
-    record.revive(desk.store, job_id)
 
 
 def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: Desk) -> None:
