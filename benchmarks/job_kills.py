@@ -129,7 +129,8 @@ class Run:
 
     def _workers(self) -> list[int]:
         with suppress(Exception):  # the broker may just be dead
-            return [h.pid for h in heartbeats.read(self._world.redis) if h.state in ("idle", "busy")]
+            found = heartbeats.read(self._world.redis)
+            return [h.pid for h in found if h.pid is not None and h.state in ("idle", "busy")]
         return []
 
 

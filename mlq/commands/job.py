@@ -39,7 +39,7 @@ def ls(ctx: typer.Context) -> None:
     """
     call = begin(ctx)
     with desk(call.settings) as at:
-        found = [seen for i in record.recent(at.store) if (seen := record.read(at.store, at.results, i))]
+        found = [seen for i in record.recent(at.store) if (seen := record.read(at.store, at.answers or at.store, i))]
     jobs = [waiting.progress_document(seen) for seen in found]
     call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs))
 

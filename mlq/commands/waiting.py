@@ -63,7 +63,7 @@ def report(call: Invocation, at: Desk, outcome: Outcome, path: Path | None) -> N
 
 def find(at: Desk, job_id: str) -> Progress:
     """Read a job. Raises NoSuchJob."""
-    found = record.read(at.store, at.results, job_id)
+    found = record.read(at.store, at.answers or at.store, job_id)
     if found is None:
         raise NoSuchJob(id=job_id)
     return found
