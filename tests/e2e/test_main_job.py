@@ -102,7 +102,9 @@ def test_queues_and_workers_are_seen_while_they_are_busy(house: Any, start: Any)
     start("--cpus", "1")
     gate = house.directory / "gate"
     house.write("rows.json", [{"wait_for": str(gate)}, 2, 3])
+    house.run("queues", "pause", "batch")  # or its worker might take the first before the others are there
     job = house.run("submit", "rows.json", "--chunk", "1", "--queue", "batch").stdout.strip()
+    house.run("queues", "resume", "batch")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
     (worker,) = house.json("worker")["workers"]
     assert worker["task"] == f"{job}.0"
