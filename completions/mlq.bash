@@ -383,6 +383,45 @@ _mlq_queues_purge() {
     esac
 }
 
+_mlq_autoscale() {
+    if ((COMP_CWORD == at + 1)); then
+        _mlq_words run simulate
+        _mlq_autoscale_run
+        return
+    fi
+    case ${COMP_WORDS[at + 1]} in
+        simulate) _mlq_autoscale_simulate ;;
+        *) _mlq_autoscale_run ;;
+    esac
+}
+
+_mlq_autoscale_run() {
+    case $previous in
+        --queue) _mlq_names queues ;;
+        --gpus | --cpus | --name | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --model | --config) _mlq_files ;;
+        --output) _mlq_words raw classify ;;
+        --queues) _mlq_list queues ;;
+        *)
+            case $current in
+                -*) _mlq_words --queue --gpus --cpus --name --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
+_mlq_autoscale_simulate() {
+    case $previous in
+        --policy | --cold-start | --service-time | --batch-time | --plot | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --policy --cold-start --service-time --batch-time --plot --target-wait --min --max --preset --interval --zero-after --threshold --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
 _mlq_config() {
     case $previous in
         --broker) : ;;
@@ -402,7 +441,7 @@ _mlq_first() {
         *)
             case $current in
                 -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
-                *) _mlq_words up worker submit result job dead queues config ;;
+                *) _mlq_words up worker submit result job dead queues autoscale config ;;
             esac
             ;;
     esac
@@ -431,6 +470,7 @@ _mlq() {
         job) _mlq_job ;;
         dead) _mlq_dead ;;
         queues) _mlq_queues ;;
+        autoscale) _mlq_autoscale ;;
         config) _mlq_config ;;
     esac
 }

@@ -22,6 +22,9 @@ function __mlq_place
         case queues
             contains -- "$words[2]" ls pause resume purge; or set words queues ls
             echo "$words[1..2]"
+        case autoscale
+            contains -- "$words[2]" run simulate; or set words autoscale run
+            echo "$words[1..2]"
         case '*'
             echo "$words[1]"
     end
@@ -46,6 +49,7 @@ complete -c mlq -n '__mlq_in' -a result -d 'Collect the answers of a job or a ta
 complete -c mlq -n '__mlq_in' -a job -d 'Show submitted files and their progress; cancel one'
 complete -c mlq -n '__mlq_in' -a dead -d 'List, show, retry or drop messages that nobody will run'
 complete -c mlq -n '__mlq_in' -a queues -d 'Show what waits, what runs, how old it is'
+complete -c mlq -n '__mlq_in' -a autoscale -d 'Start and stop workers so that work waits no longer than the target'
 complete -c mlq -n '__mlq_in' -a config -d 'Show every setting, its value and where it came from'
 complete -c mlq -n '__mlq_in' -l version -d 'Show the version'
 complete -c mlq -n '__mlq_in' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
@@ -400,6 +404,65 @@ complete -c mlq -n '__mlq_in queues purge' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in queues purge' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in queues purge' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in queues purge' -a '(mlq values queues 2>/dev/null)'
+
+# mlq autoscale
+complete -c mlq -n '__mlq_after autoscale' -a run -d 'Look at a queue every two seconds; start workers on free devices, drain idle ones, until Ctrl-C'
+complete -c mlq -n '__mlq_after autoscale' -a simulate -d 'Replay a trace of arrivals through the policy: what would it have cost, how long would work have waited'
+
+# mlq autoscale run
+complete -c mlq -n '__mlq_in autoscale run' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'
+complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
+complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
+complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'
+complete -c mlq -n '__mlq_in autoscale run' -l once -d 'Decide once, tell, change nothing'
+complete -c mlq -n '__mlq_in autoscale run' -l target-wait -x -d 'Seconds that work may wait: 2'
+complete -c mlq -n '__mlq_in autoscale run' -l min -x -d 'Workers that are always there: 1'
+complete -c mlq -n '__mlq_in autoscale run' -l max -x -d 'Workers at most: one for each device, 8 in a simulation'
+complete -c mlq -n '__mlq_in autoscale run' -l preset -x -d 'economy, balanced (the default) or latency'
+complete -c mlq -n '__mlq_in autoscale run' -l interval -x -d 'Seconds between two looks: 2'
+complete -c mlq -n '__mlq_in autoscale run' -l zero-after -x -d 'With --min 0: the last one goes after so long: 300'
+complete -c mlq -n '__mlq_in autoscale run' -l threshold -x -d 'The plain rule instead: one more while more wait'
+complete -c mlq -n '__mlq_in autoscale run' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
+complete -c mlq -n '__mlq_in autoscale run' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
+complete -c mlq -n '__mlq_in autoscale run' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
+complete -c mlq -n '__mlq_in autoscale run' -l share -x -d 'Device time that a queue gets at least'
+complete -c mlq -n '__mlq_in autoscale run' -l max-batch-size -x -d 'Rows in one forward, if the model names no limit'
+complete -c mlq -n '__mlq_in autoscale run' -l time-limit -x -d 'End a task, or a forward, and its process after so long'
+complete -c mlq -n '__mlq_in autoscale run' -l soft-time-limit -x -d 'Raise SoftTimeLimitExceeded in it after so long'
+complete -c mlq -n '__mlq_in autoscale run' -l max-tasks -x -d 'Replace a worker after so many tasks'
+complete -c mlq -n '__mlq_in autoscale run' -l max-memory -x -d 'Replace a worker above so much resident memory'
+complete -c mlq -n '__mlq_in autoscale run' -l drain-timeout -x -d 'Give back what still runs so long after a drain began'
+complete -c mlq -n '__mlq_in autoscale run' -l json -d 'A line of JSON for each decision'
+complete -c mlq -n '__mlq_in autoscale run' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in autoscale run' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in autoscale run' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in autoscale run' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in autoscale run' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in autoscale run' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in autoscale run' -s h -l help -d 'Show this message and exit'
+
+# mlq autoscale simulate
+complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq, or static:N'
+complete -c mlq -n '__mlq_in autoscale simulate' -l cold-start -x -d 'Seconds until a new worker takes work'
+complete -c mlq -n '__mlq_in autoscale simulate' -l service-time -x -d 'Of tasks without one of their own (s)'
+complete -c mlq -n '__mlq_in autoscale simulate' -l batch-time -x -d 'A forward of b rows takes A + B·b seconds'
+complete -c mlq -n '__mlq_in autoscale simulate' -l plot -x -d 'Draw arrivals, workers, waits'
+complete -c mlq -n '__mlq_in autoscale simulate' -l target-wait -x -d 'Seconds that work may wait: 2'
+complete -c mlq -n '__mlq_in autoscale simulate' -l min -x -d 'Workers that are always there: 1'
+complete -c mlq -n '__mlq_in autoscale simulate' -l max -x -d 'Workers at most: one for each device, 8 in a simulation'
+complete -c mlq -n '__mlq_in autoscale simulate' -l preset -x -d 'economy, balanced (the default) or latency'
+complete -c mlq -n '__mlq_in autoscale simulate' -l interval -x -d 'Seconds between two looks: 2'
+complete -c mlq -n '__mlq_in autoscale simulate' -l zero-after -x -d 'With --min 0: the last one goes after so long: 300'
+complete -c mlq -n '__mlq_in autoscale simulate' -l threshold -x -d 'The plain rule instead: one more while more wait'
+complete -c mlq -n '__mlq_in autoscale simulate' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in autoscale simulate' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in autoscale simulate' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in autoscale simulate' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in autoscale simulate' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in autoscale simulate' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in autoscale simulate' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in autoscale simulate' -s h -l help -d 'Show this message and exit'
 
 # mlq config
 complete -c mlq -n '__mlq_in config' -l json -d 'Answer as JSON'

@@ -86,6 +86,20 @@ class UsageError(MlqError):
     hint = "{mend}"
 
 
+class BadTrace(MlqError):
+    """{path}:{line}: {reason}"""
+
+    exit_code = 2
+    hint = "`mlq autoscale simulate --help` shows what a trace looks like"
+
+
+class NoPlotting(MlqError):
+    """matplotlib is not installed, which draws --plot {path}"""
+
+    exit_code = 3
+    hint = "`pip install 'mlq[plot]'`, or leave out --plot"
+
+
 class NotFollowed(MlqError):
     """{names}: only the last lines of another host's workers can be read here"""
 

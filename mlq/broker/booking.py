@@ -29,7 +29,7 @@ class Standing:
 
     leads: bool
     want: int | None
-    members: int
+    members: frozenset[str]
 
 
 class Booking:
@@ -50,7 +50,9 @@ class Booking:
         """Renew the places of one's own workers, lead if nobody does, and tell how things stand."""
         ours = [self._leader, self._wanted, self._members]
         leader, want, members = _seek(self._redis, ours, [self._me, self._lead_ms, self._member_ms, *mine])
-        return Standing(leader.decode() == self._me, int(want) if want else None, members)
+        return Standing(
+            leader.decode() == self._me, int(want) if want else None, frozenset(m.decode() for m in members)
+        )
 
     def want(self, workers: int) -> bool:
         """Say how many workers autoscalers are to run in all; False, and nothing said, if another leads by now."""

@@ -66,7 +66,7 @@ def given(ctx: Any, prefix: str) -> dict[str, Any]:
 
 def _remember(ctx: Any, param: Any, value: Any) -> Any:
     """Keep what was given at any level: `mlq --broker URL queues` is `mlq queues --broker URL`."""
-    if value not in (None, False, 0):
+    if value is not None and value != param.default:
         _given(ctx)[param.name] = value
     return value
 

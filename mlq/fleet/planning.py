@@ -42,6 +42,24 @@ def plan(
     return [WorkerSpec(n, settings, gpu=g) for n, g in zip(names, chosen, strict=True)]
 
 
+def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, prefix: str | None) -> list[WorkerSpec]:
+    """Make a spec for each device that an autoscaler may use; none is taken yet.
+
+    Raises UsageError, NoModel, NoSuchGpu.
+    """
+    if devices.gpus is not None and devices.cpus is not None:
+        raise UsageError(what="name GPUs or a number of CPU workers, not both", mend="`mlq autoscale --gpus all`")
+    if settings.worker.model is None:
+        raise NoModel
+    lead = f"{prefix}-" if prefix else ""
+    if devices.gpus is None:
+        number = devices.cpus or 1
+        threads = cpus.threads_each(number, cpus.cores())
+        return [WorkerSpec(f"{lead}cpu{n}", settings, threads=threads) for n in range(number)]
+    chosen = gpus.choose(devices.gpus, gpus.visible(gpus.present(), environ))
+    return [WorkerSpec(f"{lead}gpu{g.index}", settings, gpu=g) for g in chosen]
+
+
 def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[WorkerSpec]:
     threads = cpus.threads_each(workers, cpus.cores())
     return [WorkerSpec(name, settings, threads=threads) for name in slots.take_free(f"{lead}cpu", workers)]

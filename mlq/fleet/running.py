@@ -123,6 +123,11 @@ class Fleet:
         """Give the last lines of each worker, those of the process before it first."""
         return {slot: list(lines) for slot, lines in list(self._last_lines.items())}
 
+    @property
+    def vacant(self) -> dict[str, bool]:
+        """Slots whose worker has ended for good: whether each was given up."""
+        return self._supervisor.vacant
+
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
         self._ask(lambda: self._add(spec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,9 @@ from mlq.fleet.spec import WorkerSpec
 if TYPE_CHECKING:
     from redis import Redis
 
+Beside = Callable[[Fleet, Slots, Address], AbstractContextManager[None]]
+"""Something that runs for as long as the fleet, and gives it workers."""
+
 _AGAIN_S: Final = 1.0
 """Between two tries to reach the broker."""
 
@@ -47,12 +50,14 @@ def run(
     tell: Callable[[News], None],
     *,
     wait_broker_s: float = 0.0,
+    beside: Beside | None = None,
 ) -> int:
     """Plan, make sure of a broker, run the workers until they are stopped; give the exit code.
 
     Devices and model are looked at before a broker is started; for one that is configured and does not answer it
-    waits so long. Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused,
-    EvictingBroker, WorkersFailed, WorkersMisconfigured.
+    waits so long. With `beside` the fleet does not end with its last worker: workers come from there.
+    Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker,
+    WorkersFailed, WorkersMisconfigured.
     """
     state = state_directory(settings)
     files = LogFiles(state, lost=lambda exc: tell(Warned(f"logs cannot be kept, work goes on: {exc}")))
@@ -66,19 +71,32 @@ def run(
         with _broker(settings, tell, wait_broker_s) as broker:
             tell(BrokerFound(broker.shown, broker.origin))
             tell(Planned([s.name for s in specs]))
-            return _run(settings, broker, specs, tell_both)
+            with (
+                _fleet(settings, broker, specs, tell_both, open_ended=beside is not None) as fleet,
+                beside(fleet, slots, broker) if beside is not None else nullcontext(),
+            ):
+                return fleet.run()
 
 
-def _run(settings: Settings, broker: Address, specs: Sequence[WorkerSpec], tell: Callable[[News], None]) -> int:
+@contextmanager
+def _fleet(
+    settings: Settings,
+    broker: Address,
+    specs: Sequence[WorkerSpec],
+    tell: Callable[[News], None],
+    *,
+    open_ended: bool,
+) -> Iterator[Fleet]:
+    """Make a fleet, and the threads that speak for it with broker and store."""
     recovery = _recovery(settings, broker)
-    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout)
+    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout, open_ended=open_ended)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
     mailbox = _mailbox(settings, broker, fleet)
     try:
         with _leases(settings, broker, fleet, tell):
             heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
             mailbox.start()
-            return fleet.run()
+            yield fleet
     finally:
         mailbox.end()
         recovery.end(_LAST_WORDS_S)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import count, islice
 from pathlib import Path
 from typing import TextIO
@@ -22,11 +21,16 @@ class Slots:
     def __init__(self, state: Path) -> None:
         self._directory = state / "slots"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._held = ExitStack()
+        self._held: dict[str, TextIO] = {}
 
     def close(self) -> None:
         """Free them all."""
-        self._held.close()
+        for name in list(self._held):
+            self.free(name)
+
+    def free(self, name: str) -> None:
+        """Let another supervisor have a slot, whose worker has ended."""
+        self._held.pop(name).close()
 
     def take(self, names: Sequence[str]) -> list[str]:
         """Take exactly these.
@@ -50,7 +54,7 @@ class Slots:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        self._held.enter_context(file)
+        self._held[name] = file
         return True
 
     def _path(self, name: str) -> Path:

@@ -119,6 +119,12 @@ class Supervisor:
         waiting = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.WAITING: False}
         return {s.name: waiting[s.phase] for s in self._slots.values() if s.phase in waiting}
 
+    @property
+    def vacant(self) -> dict[str, bool]:
+        """Slots that have no process and want none: whether each was given up, or stopped as it was told."""
+        ended = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.STOPPED: False}
+        return {s.name: ended[s.phase] for s in self._slots.values() if s.phase in ended}
+
     def is_draining(self, slot: str) -> bool:
         """Whether the worker in this slot was told to end."""
         return bool(self._stops) or self._slots[slot].ordered is not None

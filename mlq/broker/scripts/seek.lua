@@ -1,7 +1,7 @@
 -- Renew what an autoscaler holds, and tell it how things stand.
 -- KEYS: leader want members   ARGV: id lead_ms member_ms, wids of its own workers
 -- It leads if it did, or if whoever did has fallen silent. Members that nobody renews do not count any more.
--- Replies {leader, want or '', how many members there are}.
+-- Replies {leader, want or '', the members}.
 -- with: clock
 
 redis.call('ZREM', KEYS[3], '') -- the first write, which changes nothing: see script.py on full memory
@@ -15,4 +15,4 @@ for i = 4, #ARGV do
   redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[i])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. now)
-return { leader, redis.call('GET', KEYS[2]) or '', redis.call('ZCARD', KEYS[3]) }
+return { leader, redis.call('GET', KEYS[2]) or '', redis.call('ZRANGE', KEYS[3], 0, -1) }

@@ -1,0 +1,1 @@
+"""The gates of the autoscaler: workloads replayed through its policy, and through what others do."""

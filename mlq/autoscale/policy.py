@@ -1,0 +1,282 @@
+"""Policy: how many workers a queue needs, and why. Pure: observations in, decisions out; no clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+from mlq.autoscale.arrivals import ArrivalMeter
+from mlq.autoscale.erlang import waits_longer
+from mlq.autoscale.holding import Holding
+from mlq.autoscale.observation import Observation, Worker
+from mlq.autoscale.service import Service, ServiceMeter
+
+_COLD_START_S: Final = 30.0
+"""What a start is taken to need before the first has succeeded."""
+
+_BLIND: Final = 3
+"""So many ticks without a look, and history is worth nothing."""
+
+_BUSY_SHARE: Final = 0.85
+"""Of a batching worker's capacity that is planned with."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What users choose: the target (s), bounds, and how careful to be.
+
+    `late` is the share of tasks that may wait longer, `hold` how many cold starts' worth a worker is kept that is
+    dear to replace, `floor_s` the least time that one is kept, `zero_s` the time that the last one is.
+    """
+
+    target_s: float = 2.0
+    least: int = 1
+    most: int = 8
+    tick_s: float = 2.0
+    late: float = 0.05
+    hold: float = 10.0
+    floor_s: float = 30.0
+    zero_s: float = 300.0
+
+
+PRESETS: Final = {
+    "economy": {"hold": 4.0, "floor_s": 30.0},
+    "balanced": {},
+    "latency": {"late": 0.01, "hold": 20.0},
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done now, and every figure that led to it; None where nothing was known.
+
+    `want` workers are to be there; `start` so many, `drain` these. `slow_rate`, `fast_rate` and `rate` are arrivals a
+    second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will wait when a
+    worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are kept.
+    """
+
+    at: float
+    ready: int | None
+    in_flight: int | None
+    live: int
+    starting: int
+    want: int
+    action: Literal["start", "drain", "hold"]
+    reason: str
+    start: int = 0
+    drain: Sequence[str] = ()
+    slow_rate: float | None = None
+    fast_rate: float | None = None
+    rate: float | None = None
+    service_rate: float | None = None
+    squared_cv: float | None = None
+    cold_start_s: float | None = None
+    backlog: float | None = None
+    base: int | None = None
+    need: int | None = None
+    keep: int | None = None
+
+
+class Deciding(Protocol):
+    """What the loop and the simulator drive."""
+
+    def decide(self, seen: Observation) -> Decision:
+        """Decide once; the observations' times only grow."""
+
+
+class Policy:
+    """Staffs for the arrival rate by Erlang C, for a backlog by what the present workers cannot work off in time."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._arrivals = ArrivalMeter(tuning.target_s)
+        self._service = ServiceMeter()
+        self._holding = Holding(tuning.most)
+        self._cold_starts: dict[str, float] = {}
+        self._seen_at: float | None = None
+        self._want = tuning.least
+
+    def decide(self, seen: Observation) -> Decision:
+        """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
+        tuning = self._tuning
+        live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s(1.0)]
+        starting = [w for w in seen.workers if w.state == "starting"]
+        decision = Decision(seen.at, seen.ready, seen.in_flight, len(live), len(starting), self._want, "hold", "")
+        if seen.ready is None or seen.in_flight is None:
+            missing = max(0, min(self._want, tuning.most) - len(live) - len(starting))
+            action: Literal["start", "hold"] = "start" if missing else "hold"
+            return replace(decision, start=missing, action=action, reason="the queue cannot be seen: as before")
+        return self._decide(decision, seen, seen.ready, seen.in_flight, live, starting)
+
+    def _decide(
+        self, decision: Decision, seen: Observation, ready: int, flying: int, live: list[Worker], starting: list[Worker]
+    ) -> Decision:
+        tuning, at = self._tuning, seen.at
+        if self._seen_at is None or at - self._seen_at > _BLIND * tuning.tick_s:
+            self._arrivals.forget()
+            self._holding.begin(at)
+        self._seen_at = at
+        slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
+        service = self._service.look(at, seen.workers, self._stuck_s(1.0))
+        cold = self._cold_start(seen.workers, starting)
+        backlog = self._backlog(ready, rate, service.rate, len(live), starting, cold)
+        base = self._for_rate(rate, service)
+        need, why = self._for_backlog(base, backlog, service, cold, rate, live, starting, seen)
+        if ready + flying > 0:
+            need = max(need, 1)
+        need = min(max(need, tuning.least), tuning.most)
+        base = min(max(base, tuning.least), tuning.most)
+        self._holding.needed(at, base, need)
+        keep = max(tuning.least, self._held(at, cold))
+        figures = replace(
+            decision,
+            slow_rate=slow,
+            fast_rate=fast,
+            rate=rate,
+            service_rate=service.rate,
+            squared_cv=service.squared_cv,
+            cold_start_s=cold,
+            backlog=backlog,
+            base=base,
+            need=need,
+            keep=keep,
+        )
+        return self._act(figures, need, keep, why, live, starting)
+
+    def _act(
+        self, figures: Decision, need: int, keep: int, why: str, live: list[Worker], starting: list[Worker]
+    ) -> Decision:
+        there = len(live) + len(starting)
+        if need > there:
+            self._want = need
+            return replace(figures, want=need, start=need - there, action="start", reason=why)
+        if len(live) > keep and figures.ready == 0:
+            idle = sorted((w for w in live if w.state == "idle" and w.mine), key=lambda w: -w.idle_s)
+            leaving = [w.id for w in idle[: len(live) - keep]]
+            if leaving:
+                self._want = max(keep, there - len(leaving))
+                reason = f"{keep} suffice, and have for a while"
+                return replace(figures, want=self._want, drain=leaving, action="drain", reason=reason)
+        self._want = max(need, min(there, self._tuning.most))
+        reason = "as many as are needed" if there <= need else f"{there - need} more than needed, kept for a while"
+        return replace(figures, want=self._want, reason=reason)
+
+    def _stuck_s(self, mean_s: float) -> float:
+        return max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
+
+    def _cold_start(self, workers: Sequence[Worker], starting: Sequence[Worker]) -> float:
+        """Give the upper quartile of the last eight starts; before the first, what the longest has taken so far."""
+        for w in workers:
+            if w.ready_s is not None:
+                self._cold_starts.setdefault(w.id, w.ready_s)
+        last = sorted(list(self._cold_starts.values())[-8:])
+        if not last:
+            return max([_COLD_START_S, *(w.age_s for w in starting)])
+        return last[min(len(last) - 1, math.ceil(0.75 * len(last)) - 1)]
+
+    def _backlog(
+        self, ready: int, rate: float, service_rate: float, live: int, starting: Sequence[Worker], cold: float
+    ) -> float:
+        """Follow the backlog as a fluid until a worker that is started now would be ready."""
+        horizon = cold + self._tuning.tick_s
+        joins = sorted(min(horizon, max(0.0, cold - w.age_s)) for w in starting)
+        level, now, serving = float(ready), 0.0, live
+        for at in [*joins, horizon]:
+            level = max(0.0, level + (rate - service_rate * serving) * (at - now))
+            now, serving = at, serving + 1
+        return level
+
+    def _for_rate(self, rate: float, service: Service) -> int:
+        """Find the least number of workers in front of which few wait too long."""
+        tuning = self._tuning
+        batched = self._batched(rate, service)
+        if batched is not None:
+            return batched
+        if rate <= 0:
+            return 0
+        load, cv = rate / service.rate, service.squared_cv
+        few = (n for n in range(tuning.most) if waits_longer(n, load, service.rate, tuning.target_s, cv) <= tuning.late)
+        return next(few, tuning.most)
+
+    def _batched(self, rate: float, service: Service) -> int | None:
+        """Staff for what a worker can do with full batches, not with the small ones that it has while it is bored.
+
+        The largest batch is the one whose forward still leaves half of the target for waiting.
+        """
+        if service.batch_s is None or rate <= 0:
+            return None
+        base, slope = service.batch_s
+        if base < slope:  # batches gain little: it is as fast as it was seen to be
+            return None
+        spare = self._tuning.target_s / 2 - base
+        largest = min(64.0, spare / slope if slope > 0 else 64.0)
+        if largest < 1:
+            return None
+        capacity = _BUSY_SHARE * largest / (base + slope * largest)
+        return max(1, math.ceil(rate * service.rows / capacity))
+
+    def _for_backlog(  # noqa: PLR0913, PLR0917 (it weighs all that there is)
+        self,
+        base: int,
+        backlog: float,
+        service: Service,
+        cold: float,
+        rate: float,
+        live: Sequence[Worker],
+        starting: Sequence[Worker],
+        seen: Observation,
+    ) -> tuple[int, str]:
+        tuning = self._tuning
+        need, why = base, f"{rate:.3g} tasks/s arrive, a worker does {service.rate:.3g}"
+        if backlog > 0.5 * service.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
+            drained_in = max(tuning.target_s, cold / 2)
+            wanted = math.ceil(rate / service.rate + backlog / (service.rate * drained_in))
+            if wanted > need:
+                need, why = wanted, f"{backlog:.0f} tasks will wait when a new worker is ready"
+        late = seen.oldest_s is not None and seen.oldest_s > max(tuning.target_s, 2 / service.rate)
+        nobody_idle = not starting and not any(w.state == "idle" for w in live)
+        if seen.ready and late and nobody_idle and len(live) + (backlog > 0) > need:
+            need, why = len(live) + (backlog > 0), f"the oldest has waited {seen.oldest_s:.1f} s"
+        return need, why
+
+    def _held(self, at: float, cold: float) -> int:
+        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait."""
+        tuning = self._tuning
+        dear = min(1.0, max(0.0, (cold + tuning.tick_s - tuning.target_s) / cold)) if cold > 0 else 0.0
+        wanted = cold * (1 + (tuning.hold - 1) * dear)
+        rate_s = min(600.0, max(wanted, tuning.floor_s, 120 * dear))
+        held = self._holding.keep(at, rate_s, max(tuning.floor_s, cold))
+        if held <= 1 and tuning.least == 0:
+            return self._holding.keep(at, max(rate_s, tuning.zero_s), tuning.zero_s)
+        return held
+
+
+class Threshold:
+    """The plain rule: one more worker while more than so many wait, and none is ever stopped but at rest."""
+
+    def __init__(self, tuning: Tuning, threshold: int) -> None:
+        self._tuning = tuning
+        self._threshold = threshold
+
+    def decide(self, seen: Observation) -> Decision:
+        """Start one if the queue is longer than the threshold; drain one when nothing waits and one is idle."""
+        tuning = self._tuning
+        live = [w for w in seen.workers if w.takes_work]
+        starting = sum(w.state == "starting" for w in seen.workers)
+        there = len(live) + starting
+        decision = Decision(seen.at, seen.ready, seen.in_flight, len(live), starting, there, "hold", "in between")
+        if seen.ready is None:
+            return replace(decision, reason="the queue cannot be seen: as before")
+        if there < tuning.least:
+            return replace(decision, want=tuning.least, start=tuning.least - there, action="start", reason="--min")
+        if seen.ready > self._threshold and there < tuning.most:
+            reason = f"{seen.ready} wait, more than {self._threshold}"
+            return replace(decision, want=there + 1, start=1, action="start", reason=reason)
+        rested = [w for w in live if w.state == "idle" and w.mine and w.idle_s >= tuning.zero_s]
+        if seen.ready == 0 and rested and there > tuning.least:
+            longest = max(rested, key=lambda w: w.idle_s)
+            reason = f"nothing waits, and one has been idle for {longest.idle_s:.0f} s"
+            return replace(decision, want=there - 1, drain=[longest.id], action="drain", reason=reason)
+        return decision

@@ -1,0 +1,77 @@
+"""Service: how fast a worker is, from what the workers counted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mlq.autoscale.observation import Worker
+from mlq.autoscale.windows import Totals
+
+_WINDOW_S: Final = 60.0
+_TASKS: Final = 20
+_KEPT_S: Final = 3600.0
+_UNKNOWN_S: Final = 1.0
+"""What a task is taken to need before the first has ended."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """`rate`: tasks a second of one worker that works all the time. `squared_cv`: of the times of tasks.
+
+    `batch_s`: t(b) = base + slope·b seconds of a forward of b rows, None where forwards do not tell; `rows` in a task.
+    """
+
+    rate: float
+    squared_cv: float
+    batch_s: tuple[float, float] | None
+    rows: float
+
+
+class ServiceMeter:
+    """Turns workers' counters into rates; each incarnation counts from 0, and one that is gone counts no more."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, ...]] = {}
+        self._totals = Totals(9, _KEPT_S)  # tasks, seconds, rows, and the six sums over forwards
+
+    def look(self, at: float, workers: Sequence[Worker], stuck_s: float) -> Service:
+        """Add one look, and judge by the last minute, or as far back as twenty tasks."""
+        self._totals.add(at, self._added(workers))
+        _, (tasks, seconds, rows, *sums) = self._totals.over_at_least(_WINDOW_S, _TASKS)
+        mean_s = seconds / tasks if tasks else _UNKNOWN_S
+        # A task that has run for longer than two of its kind has a time that is known to be longer yet: leaving it
+        # out would make slow workers look fast. One that hangs says nothing about the others.
+        censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
+        rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(_UNKNOWN_S, *censored, 0.0)
+        return Service(rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0)
+
+    def _added(self, workers: Sequence[Worker]) -> list[float]:
+        is_first = not self._last
+        added = [0.0] * 9
+        for w in workers:
+            now = (float(w.all_done), w.busy_s, float(w.rows_done), *w.forwards)
+            # What was counted before anybody looked says nothing of when it was.
+            before = self._last.get(w.id, now if is_first else (0.0,) * 9)
+            added = [m + max(0.0, b - a) for m, a, b in zip(added, before, now, strict=True)]
+            self._last[w.id] = now
+        return added
+
+
+def _squared_cv(sums: Sequence[float]) -> float:
+    n, _, s, _, _, ss = sums
+    if n < 2 or not s:  # noqa: PLR2004 (a variance needs two)
+        return 1.0
+    return min(4.0, max(0.0, n * ss / (s * s) - 1))
+
+
+def _fit(sums: Sequence[float]) -> tuple[float, float] | None:
+    """Fit t(b) = base + slope·b by least squares; None where all forwards had the same rows."""
+    n, b, s, bb, bs, _ = sums
+    spread = n * bb - b * b
+    if n < 5 or spread <= 1e-9 * bb:  # noqa: PLR2004 (a line through fewer is chance)
+        return None
+    slope = (n * bs - b * s) / spread
+    base = (s - slope * b) / n
+    return (max(0.0, base), max(0.0, slope)) if base > 0 or slope > 0 else None

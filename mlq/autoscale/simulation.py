@@ -1,0 +1,214 @@
+"""Simulation: a trace of arrivals through a policy on a virtual clock, in a second instead of a day."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Final
+
+from mlq.autoscale.observation import Observation, State, Worker
+from mlq.autoscale.policy import Deciding, Decision
+
+_UNSCORED_S: Final = 120.0
+"""So long at the start nobody knows anything yet: it is paid for, but not judged."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """When it arrives, and how long it takes (s)."""
+
+    at: float
+    service_s: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What the policy cannot choose.
+
+    `batch` is (base, slope, most) of t(b) = base + slope·b for a forward of b tasks, in place of their own times.
+    """
+
+    cold_start_s: float = 30.0
+    tick_s: float = 2.0
+    target_s: float = 2.0
+    first: int = 1
+    most: int = 8
+    batch: tuple[float, float, int] | None = None
+    until_s: float | None = None
+
+
+@dataclass
+class _Machine:
+    id: str
+    began_at: float
+    ready_at: float
+    state: State = "starting"
+    since: float = 0.0
+    ended_at: float | None = None
+    done: int = 0
+    busy_s: float = 0.0
+    forwards: list[float] = field(default_factory=lambda: [0.0] * 6)
+    held: list[Task] = field(default_factory=list)
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
+
+    `history` holds time, workers there and tasks waiting, at each tick.
+    """
+
+    cost: float
+    waits: Sequence[float]
+    target_s: float
+    starts: int
+    stops: int
+    history: Sequence[tuple[float, int, int]]
+
+    @property
+    def in_time(self) -> float:
+        """The share of tasks that waited no longer than the target."""
+        return sum(w <= self.target_s for w in self.waits) / len(self.waits) if self.waits else 1.0
+
+    @property
+    def lateness(self) -> float:
+        """The mean of what tasks waited beyond the target (s)."""
+        return sum(max(0.0, w - self.target_s) for w in self.waits) / len(self.waits) if self.waits else 0.0
+
+    def quantile(self, share: float) -> float:
+        """Give the wait that so large a share of tasks does not exceed."""
+        ordered = sorted(self.waits)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
+    """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped."""
+    return _Replay(tasks, policy, world).run()
+
+
+class _Replay:
+    def __init__(self, tasks: Sequence[Task], policy: Deciding, world: World) -> None:
+        self._world = world
+        self._policy = policy
+        self._tasks = tasks
+        self._until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
+        self._order = count()
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._queue: deque[Task] = deque()
+        self._resting: deque[_Machine] = deque()
+        self._machines: list[_Machine] = []
+        self._waits: list[float] = []
+        self._history: list[tuple[float, int, int]] = []
+        self._starts = self._stops = 0
+
+    def run(self) -> Outcome:
+        """Play all events; what still runs at the end is waited for, and paid."""
+        for _ in range(self._world.first):
+            self._start(0.0, cold_s=0.0)
+        self._starts = 0
+        self._arrive_next(0)
+        self._at(0.0, self._tick)
+        last = 0.0
+        while self._events:
+            last, _, action = heapq.heappop(self._events)
+            action(last)
+        end = max(last, self._until)
+        cost = sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines)
+        return Outcome(cost, self._waits, self._world.target_s, self._starts, self._stops, self._history)
+
+    def _at(self, at: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (at, next(self._order), action))
+
+    def _arrive_next(self, index: int) -> None:
+        if index < len(self._tasks):
+            self._at(self._tasks[index].at, partial(self._arrive, index))
+
+    def _arrive(self, index: int, at: float) -> None:
+        self._queue.append(self._tasks[index])
+        self._arrive_next(index + 1)
+        self._serve(at)
+
+    def _serve(self, at: float) -> None:
+        while self._queue and self._resting:
+            machine = self._resting.popleft()
+            if machine.state != "idle":  # it was drained while it rested
+                continue
+            most = self._world.batch[2] if self._world.batch else 1
+            machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            machine.state, machine.since = "busy", at
+            self._waits += [at - task.at for task in machine.held if task.at >= _UNSCORED_S]
+            self._at(at + self._seconds(machine.held), partial(self._end, machine))
+
+    def _seconds(self, tasks: Sequence[Task]) -> float:
+        if self._world.batch is None:
+            return tasks[0].service_s
+        base, slope, _ = self._world.batch
+        return base + slope * len(tasks)
+
+    def _end(self, machine: _Machine, at: float) -> None:
+        rows, seconds = len(machine.held), at - machine.since
+        machine.done += rows
+        machine.busy_s += seconds
+        sums = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
+        machine.forwards = [a + b for a, b in zip(machine.forwards, sums, strict=True)]
+        machine.held = []
+        self._rest(machine, at)
+
+    def _rest(self, machine: _Machine, at: float) -> None:
+        if machine.leaving:
+            machine.state, machine.ended_at = "gone", at
+            return
+        machine.state, machine.since = "idle", at
+        self._resting.append(machine)
+        self._serve(at)
+
+    def _start(self, at: float, cold_s: float) -> None:
+        self._starts += 1
+        machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
+        self._machines.append(machine)
+        self._at(at + cold_s, partial(self._rest, machine))
+
+    def _tick(self, at: float) -> None:
+        there = [m for m in self._machines if m.ended_at is None]
+        self._history.append((at, len(there), len(self._queue)))
+        self._apply(self._policy.decide(self._observed(at, there)), there, at)
+        if at + self._world.tick_s <= self._until:
+            self._at(at + self._world.tick_s, self._tick)
+
+    def _apply(self, decision: Decision, there: Sequence[_Machine], at: float) -> None:
+        for _ in range(min(decision.start, self._world.most - len(there))):
+            self._start(at, self._world.cold_start_s)
+        for machine in there:
+            if machine.id in decision.drain:
+                self._stops += 1
+                machine.leaving = True
+                if machine.state == "idle":
+                    machine.state, machine.ended_at = "gone", at
+
+    def _observed(self, at: float, there: Sequence[_Machine]) -> Observation:
+        flying = sum(len(m.held) for m in there)
+        oldest = at - self._queue[0].at if self._queue else None
+        return Observation(at, len(self._queue), flying, [_seen(m, at) for m in there], oldest)
+
+
+def _seen(machine: _Machine, at: float) -> Worker:
+    state: State = "draining" if machine.leaving else machine.state
+    took = machine.ready_at - machine.began_at
+    return Worker(
+        id=machine.id,
+        state=state,
+        done=machine.done,
+        all_done=machine.done,
+        busy_s=machine.busy_s,
+        age_s=at - machine.began_at,
+        running_s=at - machine.since if machine.state == "busy" else 0.0,
+        rows_done=machine.done,
+        forwards=tuple(machine.forwards),
+        ready_s=took if took and machine.state != "starting" else None,
+        idle_s=at - machine.since if machine.state == "idle" else 0.0,
+    )

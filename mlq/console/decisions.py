@@ -1,0 +1,76 @@
+"""Decisions of the autoscaler, for people and scripts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from mlq.console.printable import printable
+
+if TYPE_CHECKING:
+    from mlq.autoscale.policy import Decision
+    from mlq.autoscale.simulation import Outcome
+    from mlq.console.terminal import Terminal
+
+
+def document(queue: str, decision: Decision) -> dict[str, Any]:
+    """mlq.decision/1: one decision, with every figure that led to it; what is not known is null."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return {"schema": "mlq.decision/1", **asdict(decision), "at": now, "queue": queue, "drain": list(decision.drain)}
+
+
+def line(decision: Decision) -> str:
+    """Say a decision in a line."""
+    waits = "?" if decision.ready is None else decision.ready
+    runs = "?" if decision.in_flight is None else decision.in_flight
+    starting = f" (+{decision.starting})" if decision.starting else ""
+    text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
+    return printable(text + f"{decision.action}, {decision.reason}")
+
+
+class DecisionLog:
+    """Tells decisions: all of them under --json or --verbose, else those that change something."""
+
+    def __init__(self, terminal: Terminal, queue: str) -> None:
+        self._terminal = terminal
+        self._queue = queue
+        self._last: tuple[int, str] | None = None
+
+    def __call__(self, decision: Decision) -> None:
+        """Tell one decision."""
+        if self._terminal.json:
+            self._terminal.emit(document(self._queue, decision))
+            return
+        news = decision.want, decision.action
+        if news != self._last or self._terminal.verbosity > 0:
+            self._terminal.say(line(decision))
+        self._last = news
+
+
+def replay_document(outcome: Outcome) -> dict[str, Any]:
+    """mlq.replay/1: what a trace would have cost, and how long its tasks would have waited."""
+    return {
+        "schema": "mlq.replay/1",
+        "tasks": len(outcome.waits),
+        "worker_seconds": round(outcome.cost, 1),
+        "in_time": round(outcome.in_time, 5),
+        "wait_p50_s": round(outcome.quantile(0.5), 4),
+        "wait_p99_s": round(outcome.quantile(0.99), 4),
+        "starts": outcome.starts,
+        "stops": outcome.stops,
+        "most_workers": max((n for _, n, _ in outcome.history), default=0),
+    }
+
+
+def replay_text(outcome: Outcome) -> str:
+    """Say the same to a person."""
+    found = replay_document(outcome)
+    return "\n".join(
+        [
+            f"{found['tasks']} tasks, {found['in_time']:.2%} started within {outcome.target_s:g} s",
+            f"wait p50 {found['wait_p50_s']:.2f} s, p99 {found['wait_p99_s']:.2f} s",
+            f"{found['worker_seconds'] / 3600:.2f} worker-hours, {found['most_workers']} workers at most",
+            f"{found['starts']} starts, {found['stops']} stops, none of them while a task ran",
+        ]
+    )
