@@ -149,12 +149,16 @@ class House:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
-    def until(self, holds: Callable[[], bool], what: str) -> None:
+    def until(self, holds: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
         """Wait until something holds that no event tells of."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + within_s
         while not holds():
-            assert time.monotonic() < deadline, f"not within {DEADLINE_S:g} s: {what}"
+            assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
             time.sleep(0.02)
+
+    def command(self, *argv: str) -> Running:
+        """Start a command in the background."""
+        return Running(argv, self.environment, self.directory)
 
 
 Start = Callable[..., Running]

@@ -1,0 +1,103 @@
+"""The autoscaler with real workers: up with the work, down to nothing, never too many, never one device twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+Scale = Callable[..., Any]
+
+
+@pytest.fixture
+def scale(house: Any, broker: str) -> Iterator[Scale]:
+    """Start `mlq autoscale …` beside a broker that outlives it."""
+    del broker
+    started: list[Any] = []
+
+    def begin(*argv: str) -> Any:
+        running = house.command("autoscale", *argv, "--model", "serve.py:Model", "--interval", "0.5", "-v")
+        started.append(running)
+        return running
+
+    yield begin
+    for running in started:
+        if running.process.poll() is None:
+            running.process.terminate()
+            running.process.wait(30)
+        running.close()
+
+
+def workers(house: Any) -> list[str]:
+    """Name the workers that are there."""
+    return [w["name"] for w in house.json("worker")["workers"] if w["state"] not in {"lost", "failed"}]
+
+
+@pytest.mark.timeout(200)
+def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Scale) -> None:
+    """From none to two and back to none; nothing is killed, and every task is done once."""
+    scaler = scale("--queue", "realtime", "--cpus", "2", "--min", "0", "--target-wait", "1", "--zero-after", "2")
+    scaler.wait_for("0 workers, want 0")
+    house.write("rows.json", [{"sleep": 0.1, "n": n} for n in range(100)])
+    done = house.run("submit", "rows.json", "--chunk", "1", "--queue", "realtime", "--wait", "--timeout", "60")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(line)["result"]["row"]["n"] for line in done.stdout.splitlines()) == list(range(100))
+    assert len(workers(house)) == 2
+    house.until(lambda: workers(house) == [], "they have gone", within_s=120)
+    ran = Counter((house.directory / "model.log").read_text().split("start ")[1:])
+    assert len(ran) == 100
+    assert scaler.end() == 0
+    assert not [line for line in scaler.lines if "SIGKILL" in line or "again" in line]
+
+
+def test_two_autoscalers_of_one_queue_share_its_maximum_and_survive_each_other(house: Any, scale: Scale) -> None:
+    """As on two hosts: one decides, and when it is killed the other does, within seconds."""
+    argv = ("--queue", "realtime", "--cpus", "2", "--min", "2", "--max", "2")
+    one = scale(*argv, "--name", "one")
+    house.until(lambda: len(workers(house)) == 2, "there are two")
+    other = scale(*argv, "--name", "other")
+    other.wait_for("broker ")
+    one.process.kill()
+    one.process.wait()
+    house.until(lambda: sorted(workers(house)) == ["other-cpu0", "other-cpu1"], "the other's have replaced them")
+    lines = [line for line in other.lines if "want" in line]
+    assert not [line for line in lines if "want 3" in line or "want 4" in line]
+
+
+def test_autoscalers_of_two_queues_never_book_one_device_twice(house: Any, scale: Scale) -> None:
+    """Both want two of two devices: together they have two."""
+    argv = ("--cpus", "2", "--min", "2", "--max", "2")
+    scalers = [scale("--queue", queue, "--queues", queue, *argv) for queue in ("realtime", "batch")]
+    house.until(lambda: len(workers(house)) == 2, "all devices are used")
+    for scaler in scalers:
+        scaler.wait_for("want 2", times=8)
+    assert sorted(workers(house)) == ["cpu0", "cpu1"]
+
+
+def test_a_look_changes_nothing(house: Any, broker: str) -> None:
+    """--once tells what would be done, with every figure."""
+    del broker
+    seen = house.json("autoscale", "--queue", "realtime", "--once")
+    assert (seen["schema"], seen["queue"], seen["action"], seen["live"]) == ("mlq.decision/1", "realtime", "start", 0)
+    assert workers(house) == []
+    assert house.run("autoscale", "--queue", "nowhere", "--once").returncode == 5
+    assert house.run("autoscale", "--once", "--min", "3", "--max", "2").returncode == 2
+
+
+def test_a_trace_is_replayed_and_a_bad_one_is_named_by_its_line(house: Any) -> None:
+    """What would have been: cost, share in time, waits; and --min where no policy could have helped."""
+    burst = "\n".join(f"{900 * k + n / 10},0.5" for k in range(1, 5) for n in range(200))
+    house.write("bursts.csv", f"at,service\n{burst}\n")
+    done = house.run("autoscale", "simulate", "bursts.csv", "--json")
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["tasks"] + 200 >= 600, found["in_time"] < 0.9) == ("mlq.replay/1", True, True)
+    assert "with --min" in done.stderr
+    static = json.loads(house.run("autoscale", "simulate", "bursts.csv", "--policy", "static:8", "--json").stdout)
+    assert static["in_time"] > found["in_time"]
+    house.write("bad.csv", "1.0\n2.0\nlater\n")
+    bad = house.run("autoscale", "simulate", "bad.csv")
+    assert bad.returncode == 2
+    assert "bad.csv:3" in bad.stderr

@@ -1,0 +1,64 @@
+"""The gates that the shipped defaults must pass, replayed through the very policy that runs."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from benchmarks.autoscale import workloads
+from mlq.autoscale.erlang import waits, waits_longer
+from mlq.autoscale.observation import Observation
+from mlq.autoscale.policy import Decision, Policy, Tuning
+from mlq.autoscale.simulation import Outcome, Task, World, replay
+
+SLACK = 1.05
+"""Fewer seeds than the benchmark has, so a little more room."""
+
+
+def played(name: str, seeds: int, world: World | None = None) -> list[Outcome]:
+    """Replay a workload."""
+    make = getattr(workloads, name)
+    return [replay(make(seed), Policy(Tuning()), world or World()) for seed in range(seeds)]
+
+
+@pytest.mark.parametrize(
+    ("workload", "cost", "in_time", "actions"),
+    [("steady", 12_100, 0.995, 15), ("step", 12_000, 0.915, 25), ("ramp", 17_300, 0.987, 20)],
+)
+def test_work_is_in_time_at_the_cost_and_with_the_calm_that_was_promised(
+    workload: str, cost: float, in_time: float, actions: float
+) -> None:
+    """Worker-seconds, the share that waits no longer than the target, starts and stops."""
+    outcomes = played(workload, 2)
+    assert mean(o.cost for o in outcomes) <= SLACK * cost
+    assert 1 - mean(o.in_time for o in outcomes) <= SLACK * (1 - in_time)
+    assert mean(o.starts + o.stops for o in outcomes) <= SLACK * actions
+
+
+def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet() -> None:
+    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest."""
+    (outcome,) = played("batched", 1, World(batch=(0.020, 0.001, 64)))
+    assert outcome.cost <= 1.3 * 1200
+    assert outcome.in_time >= 0.99
+
+
+def test_the_simulator_agrees_with_erlang() -> None:
+    """M/M/3 at a load of two: Erlang C tells how many wait longer than t."""
+    random = np.random.default_rng(1)
+    at = np.cumsum(random.exponential(0.25, 100_000))
+    tasks = [Task(float(t), float(s)) for t, s in zip(at, random.exponential(0.5, at.size), strict=True)]
+    waited = replay(tasks, Nobody(), World(first=3, most=3)).waits
+    for seconds, share in ((0, 0.444), (0.25, 0.270), (0.5, 0.163), (1, 0.060), (2, 0.008)):
+        assert np.mean([w > seconds for w in waited]) == pytest.approx(share, abs=0.02)
+    assert waits(3, 2.0) == pytest.approx(0.444, abs=0.001)
+    assert waits_longer(3, 2.0, 2.0, 1.0) == pytest.approx(0.060, abs=0.001)
+
+
+class Nobody:
+    """Changes nothing."""
+
+    def decide(self, seen: Observation) -> Decision:
+        """Hold."""
+        return Decision(seen.at, seen.ready, seen.in_flight, 0, 0, 0, "hold", "")

@@ -1,0 +1,166 @@
+"""The policy, one test for each way in which autoscalers are known to fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlq.autoscale.observation import Observation, Worker
+from mlq.autoscale.policy import Decision, Policy, Threshold, Tuning
+
+
+def worker(n: int, state: Any = "idle", **more: Any) -> Worker:
+    """A worker of half a second a task that has served for a while."""
+    done = more.pop("done", 100)
+    return Worker(f"w{n}", state, done, done, 0.5 * done, age_s=600.0, **{"ready_s": 30.0, "idle_s": 60.0, **more})
+
+
+class Timeline:
+    """Drives a policy tick by tick, with workers that do as they are told."""
+
+    def __init__(self, tuning: Tuning | None = None, workers: int = 1) -> None:
+        self.policy = Policy(tuning or Tuning())
+        self.workers = [worker(n) for n in range(workers)]
+        self.at = 0.0
+        self.served = 0
+
+    def tick(self, ready: int | None = 0, flying: int | None = 0, done: int = 0, **more: Any) -> Decision:
+        """Let two seconds pass, in which so many tasks ended."""
+        self.at += 2.0
+        if self.workers:
+            first = self.workers[0]
+            self.workers[0] = replace(
+                first, done=first.done + done, all_done=first.all_done + done, busy_s=first.busy_s + 0.5 * done
+            )
+        return self.policy.decide(Observation(self.at, ready, flying, self.workers, **more))
+
+    def quiet(self, seconds: float) -> list[Decision]:
+        """Let nothing happen for so long."""
+        return [self.tick() for _ in range(int(seconds / 2))]
+
+
+def test_busy_workers_are_never_drained() -> None:
+    """keda#157, #2900: a scale-down that kills what runs."""
+    timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
+    timeline.workers = [worker(n, "busy", running_s=1.0) for n in range(3)] + [worker(3)]
+    drained = [wid for d in timeline.quiet(1200) for wid in d.drain]
+    assert set(drained) == {"w3"}
+
+
+def test_what_runs_counts_and_the_last_worker_stays_for_it() -> None:
+    """keda#356, #638: scaled to zero while a task runs, since the queue is empty."""
+    timeline = Timeline(Tuning(least=0, hold=0.1, floor_s=2.0, zero_s=2.0), workers=1)
+    timeline.workers = [worker(0, "busy", running_s=5.0)]
+    assert not any(timeline.tick(ready=0, flying=1).drain for _ in range(300))
+
+
+def test_a_queue_that_cannot_be_seen_is_not_an_empty_one() -> None:
+    """keda#1850, #7239: a metric that is lost, read as zero; nobody is stopped, however long it lasts."""
+    timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
+    timeline.tick()
+    assert {timeline.tick(ready=None, flying=None).action for _ in range(600)} == {"hold"}
+
+
+def test_history_that_is_lost_is_not_idleness() -> None:
+    """knative#4795: an autoscaler that has just started knows nothing, and stops half the fleet."""
+    timeline = Timeline(workers=6)
+    assert not any(d.drain for d in timeline.quiet(100))
+
+
+def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None:
+    """kubernetes#59975, ray#61731: during a cold start the backlog grows, and start follows start."""
+    timeline = Timeline(Tuning(most=50), workers=1)
+    timeline.quiet(60)
+    asked = timeline.tick(ready=60).start
+    assert 0 < asked < 50
+    timeline.workers += [worker(n, "starting", done=0, ready_s=None, idle_s=0.0) for n in range(1, asked + 1)]
+    assert sum(timeline.tick(ready=60).start for _ in range(5)) <= 2
+
+
+def test_noise_does_not_flap() -> None:
+    """knative#3153, ray#18925: up and down with every dozen tasks."""
+    timeline = Timeline(workers=3)
+    actions = 0
+    for n in range(900):
+        decision = timeline.tick(ready=n % 3, done=2 + n % 5)
+        timeline.workers = [w for w in timeline.workers if w.id not in decision.drain]
+        timeline.workers += [worker(1000 * n + i) for i in range(decision.start)]
+        actions += bool(decision.start or decision.drain)
+    assert actions <= 4
+
+
+def test_a_worker_that_vanishes_with_its_counters_makes_no_phantom_load() -> None:
+    """ray#44045, #61551: what is gone is subtracted, and a negative difference pins the fleet; so does a purge."""
+    timeline = Timeline(workers=4)
+    timeline.quiet(60)
+    timeline.tick(ready=500)
+    timeline.workers = [worker(0, done=0)]
+    after = [timeline.tick() for _ in range(60)]
+    assert all((d.rate or 0.0) >= 0.0 for d in after)
+    assert after[-1].need == 1
+
+
+def test_a_task_that_hangs_says_nothing_of_the_others() -> None:
+    """One that has run for minutes would make all look slow; and its worker is no capacity."""
+    timeline = Timeline(Tuning(most=8), workers=3)
+    for _ in range(30):
+        timeline.tick(done=4)
+    timeline.workers[2] = worker(2, "busy", running_s=900.0)
+    seen = timeline.tick(done=4)
+    assert seen.live == 2
+    assert seen.service_rate == pytest.approx(2.0, rel=0.1)
+
+
+def test_zero_is_left_at_the_first_task() -> None:
+    """kubernetes#130130: nothing is known of the service yet, and one task is too little for any rule."""
+    timeline = Timeline(Tuning(least=0), workers=0)
+    timeline.quiet(20)
+    assert timeline.tick(ready=1).start == 1
+
+
+def test_a_batching_worker_is_not_taken_for_a_slow_one() -> None:
+    """At low load its batches are small, and rows a second of busy time say little of what it can do."""
+    sums = [0.0] * 6
+    timeline = Timeline(workers=1)
+    for n in range(60):
+        for rows in (3 + n % 3, 5):
+            seconds = 0.020 + 0.001 * rows
+            more = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
+            sums = [a + b for a, b in zip(sums, more, strict=True)]
+        timeline.workers = [worker(0, "busy", done=400 * n, rows_done=400 * n, forwards=tuple(sums), running_s=0.01)]
+        timeline.workers[0] = replace(timeline.workers[0], busy_s=2.0 * n)
+        last = timeline.tick(flying=5)
+    assert last.rate == pytest.approx(200, rel=0.1)
+    assert last.need == 1
+
+
+def test_an_unknown_cold_start_is_not_a_short_one() -> None:
+    """A start timeout below the cold start would kill every start: until one succeeds the longest so far counts."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [Worker("w", "starting", 0, 0, 0.0, age_s=200.0)]
+    assert timeline.tick(ready=1).cold_start_s == 200.0
+
+
+def test_every_figure_and_its_reason_is_in_the_decision() -> None:
+    """An operator must be able to follow it."""
+    timeline = Timeline()
+    for _ in range(30):
+        timeline.tick(done=4)
+    seen = timeline.tick(ready=40, flying=1)
+    assert None not in (seen.slow_rate, seen.fast_rate, seen.rate, seen.service_rate, seen.squared_cv)
+    assert None not in (seen.cold_start_s, seen.backlog, seen.base, seen.need, seen.keep)
+    assert seen.action == "start"
+    assert seen.reason
+
+
+def test_the_plain_rule_starts_one_at_a_time_and_stops_only_who_rests() -> None:
+    """As the loops that users write by hand, but for what those get wrong."""
+    rule = Threshold(Tuning(least=1, most=3, zero_s=60.0), 50)
+    busy = [worker(0, "busy")]
+    assert rule.decide(Observation(0.0, 51, 1, busy)).start == 1
+    assert rule.decide(Observation(2.0, 50, 1, busy)).action == "hold"
+    assert rule.decide(Observation(4.0, None, None, busy)).action == "hold"
+    assert rule.decide(Observation(6.0, 0, 1, [*busy, worker(1, idle_s=59.0)])).drain == ()
+    assert list(rule.decide(Observation(8.0, 0, 1, [*busy, worker(1, idle_s=61.0)])).drain) == ["w1"]
