@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for servers and workers of their own.
+PYTEST_ARGS ?= -n 4 --dist=worksteal
 
 .PHONY: help demo test lint bench completions clean
 

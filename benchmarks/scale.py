@@ -51,4 +51,4 @@ USUAL: Final = Scale(
     waiting_messages=300,
     resident=(10_000, 100_000),
 )
-FULL: Final = Scale(**{**vars(USUAL), "resident": (10_000, 1_000_000)})
+FULL: Final = Scale(**{**vars(USUAL), "resident": (100_000, 1_000_000)})
