@@ -20,7 +20,7 @@ from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
 from mlq.fleet import session
-from mlq.fleet.planning import Devices, pool
+from mlq.fleet.planning import Devices, found, pool
 
 if TYPE_CHECKING:
     from mlq.broker.connection import Address
@@ -111,7 +111,7 @@ def run(
     served = queue or call.settings.urgent_queue
     if served not in call.settings.served_queues:
         raise NoSuchQueue(name=served, url="the configuration", known=", ".join(call.settings.queues))
-    specs = [] if once or dry_run else pool(call.settings, Devices(gpus, cpus), os.environ, prefix=name)
+    specs = [] if once or dry_run else pool(call.settings, _devices(gpus, cpus), os.environ, prefix=name)
     tuning = _tuning(ctx, devices=len(specs) or 8)
     policy = _policy(ctx, tuning)
     if once or dry_run:
@@ -170,6 +170,11 @@ def simulate(
         from mlq.autoscale.plot import draw
 
         draw(tasks, outcome, plot)
+
+
+def _devices(gpus: str | None, cpus: int | None) -> Devices:
+    """Take what was named, else what this machine offers."""
+    return found(os.environ) if gpus is None and cpus is None else Devices(gpus, cpus)
 
 
 def _tuning(ctx: typer.Context, *, devices: int) -> Tuning:

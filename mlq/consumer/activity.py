@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from celery import signals
 from celery.platforms import EX_OK
@@ -16,6 +16,9 @@ from mlq.consumer.recycling import Recycling
 from mlq.model.failure import DeviceLost
 
 log = logging.getLogger("mlq.worker")
+
+
+_LOOKED_EVERY_S: Final = 1.0
 
 
 class Activity:
@@ -55,9 +58,11 @@ class Activity:
         self._changed(self.report)
 
     def looked(self) -> None:
-        """Work was asked for."""
-        self.report.looked_at = time.monotonic()
-        self._changed(self.report)
+        """Work was asked for: told once in a second, since it is asked for with every message."""
+        now = time.monotonic()
+        if now - self.report.looked_at >= _LOOKED_EVERY_S:
+            self.report.looked_at = now
+            self._changed(self.report)
 
     def count_task(self, name: str, queue: str) -> None:
         """Add a task that was answered."""
@@ -112,7 +117,7 @@ class Activity:
 
     def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:
-            claim = task.request.delivery_info.get("mlq_claim")
+            claim = (task.request.delivery_info or {}).get("mlq_claim")
             self._began([Running(task_id, task.name, _queue_of(task), claim, time.time())])
 
     def _one_ended(self, task: Any = None, **_: Any) -> None:
