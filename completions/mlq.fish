@@ -89,7 +89,8 @@ complete -c mlq -n '__mlq_after worker' -a restart -d 'Drain workers and start t
 complete -c mlq -n '__mlq_after worker' -a logs -d 'Show what workers wrote, of this host from their log files, of others their last 20 lines'
 
 # mlq worker start
-complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
+complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
+complete -c mlq -n '__mlq_in worker start' -l per-gpu -x -d 'Workers on each GPU; one, if not said'
 complete -c mlq -n '__mlq_in worker start' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l wait-broker -x -d 'Try so long to reach a broker that is away'
@@ -411,7 +412,7 @@ complete -c mlq -n '__mlq_after autoscale' -a simulate -d 'Replay a trace of arr
 
 # mlq autoscale run
 complete -c mlq -n '__mlq_in autoscale run' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to'
-complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs to serve from: all, or indices or UUIDs with commas'
+complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
 complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'

@@ -284,13 +284,6 @@ class NoSuchJob(MlqError):
     hint = "`mlq submit` prints the id of a job; `mlq result ID --wait` waits for a task that is still queued"
 
 
-class NoSuchGpu(MlqError):
-    """no GPU {wanted}: {present}"""
-
-    exit_code = 5
-    hint = "name one that is there, or start CPU workers with `mlq worker start --cpus N`"
-
-
 # 7: work that ended otherwise than asked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from mlq.broker.booking import Booking
 from mlq.broker.connection import connected, redis_client, state_store
 from mlq.broker.orders import Order
 from mlq.errors import MlqError, SlotTaken
+from mlq.fleet.errors import DeviceTaken
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -45,6 +47,10 @@ class Workers(Protocol):
     @property
     def vacant(self) -> dict[str, bool]:
         """Slots whose worker has ended for good: whether each was given up."""
+
+    @property
+    def cordoned(self) -> frozenset[str]:
+        """Slots whose last worker died of a fault of its device."""
 
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
@@ -119,7 +125,7 @@ class LoopThread(threading.Thread):
                 booking.resign()
 
     def _tick(self, connection: Connection, store: Redis, booking: Booking) -> None:
-        left = self._devices.free(self._fleet.vacant, time.monotonic())
+        left = self._devices.free(self._fleet.vacant, self._fleet.cordoned, time.monotonic())
         here = socket.gethostname()
         booking.leave([place(here, slot) for slot in left])
         standing = booking.seek([place(here, slot) for slot in self._devices.used])
@@ -161,17 +167,23 @@ class Devices:
     def take(self, spec: WorkerSpec) -> bool:
         """Lock a device; False if another process of this host has it: two autoscalers never book one twice."""
         try:
-            self._slots.take([spec.name])
-        except SlotTaken:
+            self._slots.take([spec.name], spec.gpu)
+        except (SlotTaken, DeviceTaken):
             return False
         self._used.add(spec.name)
         return True
 
-    def free(self, vacant: dict[str, bool], at: float) -> list[str]:
-        """Let go of devices whose workers have ended for good; one that failed is left alone, each time for longer."""
+    def free(self, vacant: dict[str, bool], cordoned: frozenset[str], at: float) -> list[str]:
+        """Let go of devices whose workers have ended for good; one that failed is left alone, each time for longer.
+
+        One at fault stays ours, so that nobody starts anything on it.
+        """
         left = [slot for slot in self._used if slot in vacant]
         for slot in left:
             self._used.discard(slot)
+            if slot in cordoned:
+                self._not_before[slot] = math.inf
+                continue
             self._slots.free(slot)
             self._failures[slot] = self._failures.get(slot, 0) + 1 if vacant[slot] else 0
             pause = min(_LONGEST_PAUSE_S, self._pause_s * 2 ** self._failures[slot]) if vacant[slot] else 0.0

@@ -20,7 +20,10 @@ class RowOrder(str, Enum):
 
 Gpus = Annotated[
     str | None,
-    typer.Option("--gpus", help="GPUs to serve from: all, or indices or UUIDs with commas.", metavar="0,1|all"),
+    typer.Option("--gpus", help="GPUs: all, auto (the free ones), or indices or UUIDs, MIG's too.", metavar="0,1|all"),
+]
+PerGpu = Annotated[
+    int | None, typer.Option("--per-gpu", help="Workers on each GPU; one, if not said.", metavar="N", min=1)
 ]
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
 WaitBroker = Annotated[

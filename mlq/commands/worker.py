@@ -36,6 +36,7 @@ app = group(
 def start(
     ctx: typer.Context,
     gpus: options.Gpus = None,
+    per_gpu: options.PerGpu = None,
     cpus: options.Cpus = None,
     name: options.Name = None,
     wait_broker: options.WaitBroker = None,
@@ -50,6 +51,8 @@ def start(
       mlq worker start --cpus 2 --model serve.py:Model --queues realtime,default
       mlq worker start --gpus all --model model.pt2 --output classify
       mlq worker start --gpus all --model model.pt2 --detach
+      mlq worker start --gpus auto --model model.pt2             every GPU that is free and healthy
+      mlq worker start --gpus GPU-8932f937 --per-gpu 2 --model model.pt2
 
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
@@ -60,7 +63,7 @@ def start(
         return
     fleet.run(
         call,
-        lambda slots: plan(call.settings, Devices(gpus, cpus), slots, os.environ, prefix=name),
+        lambda slots: plan(call.settings, Devices(gpus, cpus, per_gpu), slots, os.environ, prefix=name),
         wait_broker=wait_broker,
     )
 

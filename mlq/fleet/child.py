@@ -76,6 +76,7 @@ class Child:
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.began_at, self.started_at = time.monotonic(), time.time()
         self.ready_s: float | None = None
+        self.cordoned: str | None = None
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.board = Board.create()
         log_read, log_write = os.pipe()

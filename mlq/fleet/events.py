@@ -21,10 +21,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Died:
-    """The process in this slot ended: exit code, or minus the signal."""
+    """The process in this slot ended: exit code, or minus the signal.
+
+    `cordoned`: its device is not fit for another.
+    """
 
     slot: str
     code: int
+    cordoned: bool = False
 
 
 @dataclass(frozen=True)

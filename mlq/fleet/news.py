@@ -66,12 +66,13 @@ class BecameReady:
 
 @dataclass(frozen=True)
 class GaveUp:
-    """A slot is left empty; the last lines that its worker wrote say why."""
+    """A slot is left empty; the last lines that its worker wrote say why, or what ails its device (`cordoned`)."""
 
     slot: str
     code: int
     deaths: int
     last_lines: Sequence[str]
+    cordoned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def _of_a_worker(news: OfAWorker) -> str:
         case Postponed(_, code, pause_s):
             again = f"again in {pause_s:g} s" if pause_s else "starting it again"
             return f"ended with {exit_text(code)}; {again}"
+        case GaveUp(_, code, cordoned=str() as trouble):
+            return f"failed: nothing is started on its GPU again, and mlq resets none: {trouble} ({exit_text(code)})"
         case GaveUp(_, code, deaths):
             why = "will not start again as it is" if code == MISCONFIGURED else f"died {deaths} times in a row"
             return f"failed: it {why} ({exit_text(code)})"

@@ -1,4 +1,4 @@
-"""Plan a fleet: from what the operator asked for and what is there to a WorkerSpec for each device."""
+"""Plan a fleet: from what the operator asked for and what is there to a WorkerSpec for each worker."""
 
 from __future__ import annotations
 
@@ -6,46 +6,73 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlq.config import Settings
-from mlq.errors import NoModel, UsageError
-from mlq.fleet import cpus, gpus
+from mlq.errors import MlqError, NoModel, SlotTaken, UsageError
+from mlq.fleet import cpus, gpus, nvml
+from mlq.fleet.errors import DeviceTaken, NoGpuDriver
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What an operator asked for: `gpus` as --gpus takes it, or a number of CPU workers."""
+    """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers."""
 
     gpus: str | None = None
     cpus: int | None = None
+    per_gpu: int | None = None
 
 
 def plan(
     settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
 ) -> list[WorkerSpec]:
-    """Make a spec for each GPU that is named, or for each CPU worker.
+    """Make a spec for each worker on the GPUs that are named, or for each CPU worker.
 
-    Raises UsageError, NoModel, NoSuchGpu, SlotTaken.
+    Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken, SlotTaken.
     """
     if (devices.gpus is None) == (devices.cpus is None):
         raise UsageError(
             what="name the devices: --gpus or --cpus, one of them",
             mend="`mlq worker start --gpus all`, or `--gpus 0,1`, or `--cpus 2`",
         )
+    if devices.per_gpu is not None and devices.gpus is None:
+        raise UsageError(what="--per-gpu goes with --gpus", mend="`mlq worker start --cpus N` starts N CPU workers")
     if settings.worker.model is None:
         raise NoModel
     lead = f"{prefix}-" if prefix else ""
     if devices.gpus is None:
         return _on_cpus(settings, devices.cpus or 1, slots, lead)
-    chosen = gpus.choose(devices.gpus, gpus.visible(gpus.present(), environ))
-    names = slots.take([f"{lead}gpu{g.index}" for g in chosen])
-    return [WorkerSpec(n, settings, gpu=g) for n, g in zip(names, chosen, strict=True)]
+    return _on_gpus(settings, devices, slots, environ, lead)
+
+
+def _on_gpus(
+    settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], lead: str
+) -> list[WorkerSpec]:
+    """Take slots and devices. One that was free a moment ago may be somebody's by now: auto does without it."""
+    wanted = devices.gpus or ""
+    specs: list[WorkerSpec] = []
+    refusal: MlqError | None = None
+    for gpu in gpus.choose(wanted, nvml.offered(nvml.library(), environ)):
+        try:
+            names = slots.take(_names(lead + gpu.slot, devices.per_gpu or 1), gpu)
+        except (DeviceTaken, SlotTaken) as exc:
+            if wanted != gpus.AUTO:
+                raise
+            refusal = exc
+        else:
+            specs += [WorkerSpec(name, settings, gpu=gpu) for name in names]
+    if refusal is not None and not specs:
+        raise refusal
+    return specs
+
+
+def _names(slot: str, workers: int) -> list[str]:
+    return [slot] if workers == 1 else [f"{slot}-{number}" for number in range(workers)]
 
 
 def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, prefix: str | None) -> list[WorkerSpec]:
     """Make a spec for each device that an autoscaler may use; none is taken yet.
 
-    Raises UsageError, NoModel, NoSuchGpu.
+    Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
     """
     if devices.gpus is not None and devices.cpus is not None:
         raise UsageError(what="name GPUs or a number of CPU workers, not both", mend="`mlq autoscale --gpus all`")
@@ -56,8 +83,8 @@ def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, pr
         number = devices.cpus or 1
         threads = cpus.threads_each(number, cpus.cores())
         return [WorkerSpec(f"{lead}cpu{n}", settings, threads=threads) for n in range(number)]
-    chosen = gpus.choose(devices.gpus, gpus.visible(gpus.present(), environ))
-    return [WorkerSpec(f"{lead}gpu{g.index}", settings, gpu=g) for g in chosen]
+    chosen = gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ))
+    return [WorkerSpec(lead + gpu.slot, settings, gpu=gpu) for gpu in chosen]
 
 
 def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[WorkerSpec]:
@@ -66,5 +93,11 @@ def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[
 
 
 def found(environ: Mapping[str, str]) -> Devices:
-    """Say what this machine offers: all its GPUs; where it has none, one CPU worker on all cores."""
-    return Devices(gpus="all") if gpus.visible(gpus.present(), environ) else Devices(cpus=1)
+    """Say what this machine offers: all its GPUs; where it has none, one CPU worker on all cores.
+
+    Raises GpuDriverFails: GPUs that could not be asked are not the same as none.
+    """
+    try:
+        return Devices(gpus="all") if nvml.offered(nvml.library(), environ) else Devices(cpus=1)
+    except NoGpuDriver:
+        return Devices(cpus=1)

@@ -8,8 +8,8 @@ import sys
 from typing import Final
 
 from mlq.config import Settings
-from mlq.errors import NoSuchGpu, RerunFailed
-from mlq.fleet import cpus, gpus
+from mlq.errors import RerunFailed, UsageError
+from mlq.fleet import cpus, gpus, nvml
 from mlq.fleet.news import exit_text
 from mlq.fleet.spec import WorkerSpec
 
@@ -19,11 +19,11 @@ _COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
 def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> None:
     """Run a message; stdout and stderr are this process's own.
 
-    Raises RerunFailed when it fails or its process dies, NoSuchGpu.
+    Raises RerunFailed when it fails or its process dies, UsageError, and what gpus.choose raises.
     """
-    chosen = gpus.choose(gpu, gpus.visible(gpus.present(), os.environ)) if gpu else []
+    chosen = gpus.choose(gpu, nvml.offered(nvml.library(), os.environ)) if gpu else []
     if len(chosen) > 1:
-        raise NoSuchGpu(asked=gpu, known="one of them")
+        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", mend="name one: `mlq dead rerun ID --gpu 0`")
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
     command = [sys.executable, "-m", "mlq.rerun"]
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode

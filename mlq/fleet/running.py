@@ -20,6 +20,7 @@ from mlq.broker.orders import Order
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.fleet import registry
 from mlq.fleet.child import LAST_LINES, Child
+from mlq.fleet.cordon import FaultWatch
 from mlq.fleet.events import (
     Abandon,
     Abort,
@@ -73,11 +74,13 @@ class Fleet:
         drain_s: float | None = None,
         *,
         open_ended: bool = False,
+        faults: FaultWatch | None = None,
     ) -> None:
         self._specs = {s.name: s for s in specs}
         self.notices = Notices()
         self._tell = tell
         self._recover = recover
+        self._faults = faults
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
@@ -127,6 +130,11 @@ class Fleet:
     def vacant(self) -> dict[str, bool]:
         """Slots whose worker has ended for good: whether each was given up."""
         return self._supervisor.vacant
+
+    @property
+    def cordoned(self) -> frozenset[str]:
+        """Slots whose last worker died of a fault of its device."""
+        return frozenset(slot for slot, child in list(self._children.items()) if child.cordoned)
 
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
@@ -198,7 +206,8 @@ class Fleet:
             case Postponed():
                 self._tell(action)
             case GiveUp(slot, code, deaths):
-                self._tell(GaveUp(slot, code, deaths, list(self._children[slot].last_lines)))
+                child = self._children[slot]
+                self._tell(GaveUp(slot, code, deaths, list(child.last_lines), child.cordoned))
             case Abandon(slot):
                 self._abandon(self._children[slot])
             case Drain(slot) | LetGo(slot) | Abort(slot) | Kill(slot):
@@ -210,6 +219,8 @@ class Fleet:
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
         self._watch(child.pidfd, lambda: self._bury(child))
+        if self._faults is not None and child.spec.gpu is not None:
+            self._faults.follow(child.spec.gpu)
         self._tell(Started(slot, child.pid, child.spec.device))
 
     def _watch(self, fd: int, handle: Callable[[], None]) -> None:
@@ -245,7 +256,9 @@ class Fleet:
         overrun = _overrun(child)
         code = child.reap()
         self._recover(Death(child.wid, code, self._supervisor.is_draining(child.spec.name), overrun))
-        self._step(Died(child.spec.name, code))
+        if self._faults is not None and child.spec.gpu is not None and code:
+            child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
+        self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
 
     def _abandon(self, child: Child) -> None:
         """Let others run what a process holds that cannot be killed: its driver is wedged, say."""

@@ -22,6 +22,8 @@ from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
 from mlq.errors import BrokerUnreachable, MlqError
+from mlq.fleet import nvml
+from mlq.fleet.cordon import FaultWatch
 from mlq.fleet.lastlines import LastLines
 from mlq.fleet.logs import LogFiles
 from mlq.fleet.mailbox import MailboxThread
@@ -71,6 +73,8 @@ def run(
         with _broker(settings, tell, wait_broker_s) as broker:
             tell(BrokerFound(broker.shown, broker.origin))
             tell(Planned([s.name for s in specs]))
+            for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
+                tell(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
                 _fleet(settings, broker, specs, tell_both, open_ended=beside is not None) as fleet,
                 beside(fleet, slots, broker) if beside is not None else nullcontext(),
@@ -89,7 +93,8 @@ def _fleet(
 ) -> Iterator[Fleet]:
     """Make a fleet, and the threads that speak for it with broker and store."""
     recovery = _recovery(settings, broker)
-    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout, open_ended=open_ended)
+    faults = FaultWatch(nvml.library)
+    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout, open_ended=open_ended, faults=faults)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
     mailbox = _mailbox(settings, broker, fleet)
     try:
@@ -101,6 +106,7 @@ def _fleet(
         mailbox.end()
         recovery.end(_LAST_WORDS_S)
         heart.end()
+        faults.end()
 
 
 def _mailbox(settings: Settings, broker: Address, fleet: Fleet) -> MailboxThread:

@@ -1,27 +1,35 @@
 """Slots: the names under which workers run on this host, each taken by one supervisor at a time.
 
-A slot is a lock on a file of the state directory: the kernel frees it however its supervisor ends.
+A slot is a lock on a file of the state directory: the kernel frees it however its supervisor ends. A GPU is booked
+besides, for the whole host.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TYPE_CHECKING
 
-from mlq.errors import SlotTaken
+from mlq.errors import MlqError, SlotTaken
+from mlq.fleet import bookings
+from mlq.fleet.locking import locked
+
+if TYPE_CHECKING:
+    from mlq.fleet.gpus import Gpu
 
 
 class Slots:
-    """Takes slots and holds them until closed."""
+    """Takes slots and holds them until closed; books devices in `shared`, which is every user's."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, shared: Path | None = None) -> None:
+        self._shared = shared
         self._directory = state / "slots"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._held: dict[str, TextIO] = {}
+        self._held: dict[str, IO[str]] = {}
+        self._booked: dict[str, IO[str]] = {}
+        self._device_of: dict[str, str] = {}
 
     def close(self) -> None:
         """Free them all."""
@@ -29,26 +37,44 @@ class Slots:
             self.free(name)
 
     def free(self, name: str) -> None:
-        """Let another supervisor have a slot, whose worker has ended."""
+        """Let another supervisor have a slot, whose worker has ended, and its device if no other slot is on it."""
         self._held.pop(name).close()
+        device = self._device_of.pop(name, None)
+        if device is not None and device not in self._device_of.values():
+            self._booked.pop(device).close()
 
-    def take(self, names: Sequence[str]) -> list[str]:
-        """Take exactly these.
+    def take(self, names: Sequence[str], gpu: Gpu | None = None) -> list[str]:
+        """Take exactly these, and the device that they are on: all, or none.
 
-        Raises SlotTaken, naming the process that has one of them.
+        Raises SlotTaken and DeviceTaken, naming who has it, and DeviceLockUnusable.
         """
-        for name in names:
-            if not self._lock(name):
-                raise SlotTaken(name=name, pid=self._path(name).read_text().strip() or "?")
-        return list(names)
+        taken: list[str] = []
+        try:
+            for name in names:
+                if not self._lock(name):
+                    raise SlotTaken(name=name, pid=self._path(name).read_text().strip() or "?")
+                taken.append(name)
+            if gpu is not None:
+                self._book(gpu, names)
+        except MlqError:
+            for name in taken:
+                self.free(name)
+            raise
+        return taken
 
     def take_free(self, prefix: str, number: int) -> list[str]:
         """Take `number` slots, named `prefix` and the lowest numbers that are free."""
         return list(islice((n for n in (f"{prefix}{i}" for i in count()) if self._lock(n)), number))
 
+    def _book(self, gpu: Gpu, names: Sequence[str]) -> None:
+        if gpu.uuid not in self._booked:
+            directory = self._shared or bookings.shared_directory()
+            self._booked[gpu.uuid] = bookings.book(directory, gpu, names[0])
+        self._device_of.update(dict.fromkeys(names, gpu.uuid))
+
     def _lock(self, name: str) -> bool:
         file = self._path(name).open("a+")
-        if not _locked(file):
+        if not locked(file):
             file.close()
             return False
         file.truncate(0)
@@ -59,11 +85,3 @@ class Slots:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.lock"
-
-
-def _locked(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

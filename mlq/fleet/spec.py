@@ -33,7 +33,7 @@ class WorkerSpec:
     def device(self) -> str:
         """The device in words, for people."""
         if self.gpu is not None:
-            return f"GPU {self.gpu.index}, {self.gpu.name}"
+            return self.gpu.words
         return f"CPU, {self.threads} thread{'s' if self.threads != 1 else ''}"
 
     def argv(self) -> list[str]:

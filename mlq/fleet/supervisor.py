@@ -143,8 +143,8 @@ class Supervisor:
             case Ready(slot):
                 self._slots[slot].ready_at = at
                 return []
-            case Died(slot, code):
-                return self._died(self._slots[slot], code, at)
+            case Died(slot):
+                return self._died(self._slots[slot], event, at)
             case Added(slot):
                 return self._add(slot, at)
             case Fenced(slot):
@@ -167,7 +167,8 @@ class Supervisor:
         self._slots = {**self._slots, name: _Slot(name, start_at=at)}
         return self._due(at)
 
-    def _died(self, slot: _Slot, code: int, at: float) -> list[Action]:
+    def _died(self, slot: _Slot, death: Died, at: float) -> list[Action]:
+        code = death.code
         if slot.phase is _Phase.ABANDONED:  # at last; its device stays unused until an operator has looked
             slot.phase = _Phase.FAILED
             return []
@@ -180,11 +181,9 @@ class Supervisor:
         if self._stops or (ordered and not ordered.again):
             slot.phase = _Phase.STOPPED
             return []
-        if ordered:
+        if ordered or (code == RECYCLED and not death.cordoned):
             return self._start_anew(slot, at)
-        if code == RECYCLED:
-            return self._start_anew(slot, at)
-        if code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
+        if death.cordoned or code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, slot.deaths)]
         pause = _pause(slot.deaths)

@@ -16,6 +16,7 @@ from mlq import errors
 from mlq.cli import root
 from mlq.config import SETTINGS
 from mlq.errors import MlqError
+from mlq.fleet import errors as fleet_errors
 from mlq.jobs import errors as job_errors
 
 FACTS: Final = {
@@ -32,8 +33,8 @@ CONCRETE: Final = ("pip install", "correct the file", "install ")
 
 
 def every_error() -> list[type[MlqError]]:
-    """List the classes of mlq.errors, and those of jobs."""
-    found = {**vars(errors), **vars(job_errors)}.values()
+    """List the classes of mlq.errors, and those of the fleet and of jobs."""
+    found = {**vars(errors), **vars(fleet_errors), **vars(job_errors)}.values()
     return [e for e in found if isinstance(e, type) and issubclass(e, MlqError) and e is not MlqError]
 
 

@@ -78,6 +78,14 @@ def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:
     assert fleet.finished
 
 
+def test_a_slot_with_a_cordoned_device_is_left_empty_until_an_operator_wants_it_again(fleet: Supervisor) -> None:
+    """Whatever the exit code says, and however few its deaths; the other slot goes on."""
+    for code in (70, 75, -11):
+        assert fleet.step(Died("gpu0", code, cordoned=True), at=1.0) == [GiveUp("gpu0", code, 1)]
+        assert fleet.running == ["gpu1"]
+        assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=2.0) == [Start("gpu0")]
+
+
 def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fleet: Supervisor) -> None:
     """One SIGTERM each, then SIGQUIT, then SIGKILL after its time; who has ended gets no signal."""
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0"), Drain("gpu1")]

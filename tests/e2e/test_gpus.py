@@ -1,0 +1,220 @@
+"""One worker a device on the whole host, and none on one that is at fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mlq import config
+from mlq.autoscale import loop
+from mlq.errors import SlotTaken, UsageError, WorkersFailed
+from mlq.fleet import bookings, nvml
+from mlq.fleet.cordon import FaultWatch
+from mlq.fleet.errors import DeviceLockUnusable, DeviceTaken
+from mlq.fleet.gpus import Gpu
+from mlq.fleet.news import GaveUp, News, in_words
+from mlq.fleet.planning import Devices, plan
+from mlq.fleet.running import Fleet
+from mlq.fleet.slots import Slots
+from mlq.fleet.spec import WorkerSpec
+
+GPUS = [Gpu(0, "GPU-aaaa", "Some GPU", 0), Gpu(1, "GPU-bbbb", "Some GPU", 0, occupied="used by process 1")]
+SETTINGS = config.load({"MLQ_WORKER_MODEL": "m.pt2"})
+
+HOLD = """
+import sys
+from pathlib import Path
+from mlq.fleet import bookings
+from mlq.fleet.gpus import Gpu
+file = bookings.book(Path(sys.argv[1]), Gpu(0, "GPU-aaaa", "Some GPU", 0), "theirs-gpu0")
+print("booked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Make a directory like /run/lock: everybody may write, nobody may remove what is another's."""
+    path = tmp_path / "lock"
+    path.mkdir()
+    path.chmod(0o1777)
+    return path
+
+
+@pytest.fixture
+def other(shared: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run another supervisor, of another user for all that this one knows, which has GPU 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(shared)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "booked\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def slots(tmp_path: Path, shared: Path) -> Iterator[Slots]:
+    """Take slots in a state directory of our own."""
+    with closing(Slots(tmp_path / "state", shared)) as slots:
+        yield slots
+
+
+@pytest.fixture(autouse=True)
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver see two."""
+    monkeypatch.setattr(nvml, "offered", lambda _library, _environ: GPUS)
+
+
+def names(devices: Devices, slots: Slots) -> list[str]:
+    """Plan, and name the workers."""
+    return [spec.name for spec in plan(SETTINGS, devices, slots, {})]
+
+
+def test_a_device_that_another_supervisor_has_is_refused_naming_it(other: subprocess.Popen[str], slots: Slots) -> None:
+    """Other state directories, other users: two workers on one GPU would take each other's memory."""
+    with pytest.raises(DeviceTaken) as raised:
+        names(Devices(gpus="0"), slots)
+    assert f"worker theirs-gpu0 of user {os.getuid()} has it, kept up by process {other.pid}" in raised.value.message
+
+
+def test_it_is_free_again_however_its_supervisor_ended(other: subprocess.Popen[str], slots: Slots) -> None:
+    """The kernel frees it: nothing has to be cleaned up after a kill -9."""
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert names(Devices(gpus="0"), slots) == ["gpu0"]
+
+
+def test_auto_goes_round_what_was_booked_a_moment_ago(
+    other: subprocess.Popen[str], slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is still loading uses no GPU yet: the lock tells what the driver cannot."""
+    assert other.pid
+    free = [GPUS[0], Gpu(1, "GPU-bbbb", "Some GPU", 0)]
+    monkeypatch.setattr(nvml, "offered", lambda _library, _environ: free)
+    assert names(Devices(gpus="auto"), slots) == ["gpu1"]
+    free.pop()
+    with pytest.raises(DeviceTaken):
+        names(Devices(gpus="auto"), slots)
+
+
+def test_two_workers_share_a_gpu_when_that_is_asked_for(slots: Slots) -> None:
+    """Each has a name of its own, and both the same mask."""
+    specs = plan(SETTINGS, Devices(gpus="all", per_gpu=2), slots, {}, prefix="a")
+    assert [(s.name, s.gpu) for s in specs] == [
+        ("a-gpu0-0", GPUS[0]),
+        ("a-gpu0-1", GPUS[0]),
+        ("a-gpu1-0", GPUS[1]),
+        ("a-gpu1-1", GPUS[1]),
+    ]
+    with pytest.raises(UsageError, match="goes with --gpus"):
+        names(Devices(cpus=2, per_gpu=2), slots)
+
+
+def test_slots_of_one_user_are_still_taken_once(slots: Slots, tmp_path: Path) -> None:
+    """CPU workers book no device; their names are their own."""
+    assert names(Devices(cpus=1), slots) == ["cpu0"]
+    with closing(Slots(tmp_path / "state")) as others, pytest.raises(SlotTaken, match="cpu0"):
+        others.take(["cpu0"])
+
+
+def test_another_user_can_lock_what_this_one_made(slots: Slots, shared: Path) -> None:
+    """Whatever the umask: a file that only its maker may open would keep everybody else off for good."""
+    before = os.umask(0o077)
+    try:
+        assert names(Devices(gpus="0"), slots) == ["gpu0"]
+    finally:
+        os.umask(before)
+    (made,) = shared.iterdir()
+    assert made.stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "pipe"])
+def test_what_somebody_planted_is_not_written_to(slots: Slots, shared: Path, tmp_path: Path, planted: str) -> None:
+    """Everybody may write in that directory, a link to a file of ours, too."""
+    ours, there = tmp_path / "ours", shared / "mlq-GPU-aaaa.lock"
+    ours.write_text("precious")
+    if planted == "link":
+        there.symlink_to(ours)
+    elif planted == "hard link":
+        there.hardlink_to(ours)
+    else:
+        os.mkfifo(there)
+    with pytest.raises(DeviceLockUnusable):
+        names(Devices(gpus="0"), slots)
+    assert ours.read_text() == "precious"
+
+
+def test_what_a_holder_wrote_cannot_steer_a_terminal(shared: Path) -> None:
+    """Anybody may have written it."""
+    gpu = GPUS[0]
+    with bookings.book(shared, gpu, "gpu0"):
+        (shared / "mlq-GPU-aaaa.lock").write_bytes(b"1 2 \x1b[31m\xff\n")
+        with pytest.raises(DeviceTaken, match="another process holds its lock"):
+            bookings.book(shared, gpu, "gpu0")
+
+
+def test_all_users_look_in_the_same_place(tmp_path: Path, shared: Path) -> None:
+    """Root may write into a directory that is closed to others, and must not lock there."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o755)
+    assert bookings.shared_directory([tmp_path / "missing", closed, shared]) == shared
+
+
+class LosesItsDevice(WorkerSpec):
+    """A worker that ends as one does whose device answers nothing any more."""
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-c", "raise SystemExit(70)"]
+
+
+class AtFault(FaultWatch):
+    """A driver that tells of a fault as soon as a worker has died."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+        self.followed: list[Gpu] = []
+
+    def follow(self, gpu: Gpu) -> None:
+        self.followed.append(gpu)
+
+    def verdict(self, gpu: Gpu, since: float) -> str | None:
+        assert gpu in self.followed
+        assert since > 0
+        return "Xid 79"
+
+
+def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
+    """It would only meet the fault again. What to do about it is said, and left to people: mlq resets no GPU."""
+    news: list[News] = []
+    fleet = Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=AtFault())
+    with pytest.raises(WorkersFailed):
+        fleet.run()
+    (gave_up,) = [n for n in news if isinstance(n, GaveUp)]
+    assert in_words(gave_up) == (
+        "gpu0",
+        "failed: nothing is started on its GPU again, and mlq resets none: Xid 79 (exit code 70)",
+    )
+    assert fleet.cordoned == {"gpu0"}
+
+
+def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:
+    """Freed, it would be the first that is started on again. One whose worker has ended well is free."""
+    healthy, at_fault = (WorkerSpec(gpu.slot, SETTINGS, gpu=gpu) for gpu in GPUS)
+    pool = loop.Devices([healthy, at_fault], slots, pause_s=1.0)
+    assert pool.take(healthy)
+    assert pool.take(at_fault)
+    pool.free({"gpu0": False, "gpu1": True}, frozenset({"gpu1"}), at=0.0)
+    assert pool.available(at=1e9) == [healthy]
+    with closing(Slots(tmp_path / "others", shared)) as others:
+        assert names(Devices(gpus="0"), others) == ["gpu0"]
+        with pytest.raises(DeviceTaken):
+            names(Devices(gpus="1"), others)
