@@ -43,7 +43,7 @@ _mlq_up() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --wait-broker --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --wait-broker --rollout --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -73,7 +73,7 @@ _mlq_worker_start() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --per-gpu --cpus --name --wait-broker --detach --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --per-gpu --cpus --name --wait-broker --rollout --detach --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -404,7 +404,7 @@ _mlq_autoscale_run() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --queue --gpus --cpus --name --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --gpus --cpus --name --rollout --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

@@ -62,6 +62,7 @@ complete -c mlq -n '__mlq_in' -s h -l help -d 'Show this message and exit'
 
 # mlq up
 complete -c mlq -n '__mlq_in up' -l wait-broker -x -d 'Try so long to reach a broker that is away'
+complete -c mlq -n '__mlq_in up' -l rollout -d 'Serve even if others serve these queues with another model'
 complete -c mlq -n '__mlq_in up' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
 complete -c mlq -n '__mlq_in up' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
 complete -c mlq -n '__mlq_in up' -l queues -x -a '(__fish_complete_list , "mlq values queues 2>/dev/null")' -d 'Queues to serve, most urgent first'
@@ -94,6 +95,7 @@ complete -c mlq -n '__mlq_in worker start' -l per-gpu -x -d 'Workers on each GPU
 complete -c mlq -n '__mlq_in worker start' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l wait-broker -x -d 'Try so long to reach a broker that is away'
+complete -c mlq -n '__mlq_in worker start' -l rollout -d 'Serve even if others serve these queues with another model'
 complete -c mlq -n '__mlq_in worker start' -l detach -d 'Return once the workers are ready'
 complete -c mlq -n '__mlq_in worker start' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
 complete -c mlq -n '__mlq_in worker start' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
@@ -415,6 +417,7 @@ complete -c mlq -n '__mlq_in autoscale run' -l queue -x -a '(mlq values queues 2
 complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
 complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in autoscale run' -l rollout -d 'Serve even if others serve these queues with another model'
 complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'
 complete -c mlq -n '__mlq_in autoscale run' -l once -d 'Decide once, tell, change nothing'
 complete -c mlq -n '__mlq_in autoscale run' -l target-wait -x -d 'Seconds that work may wait: 2'

@@ -180,6 +180,15 @@ class InvalidModel(MlqError):
     hint = "{mend}"
 
 
+class ModelDiffers(MlqError):
+    """queue {queue} is served with model {theirs} by {worker}, and this worker has {ours}"""
+
+    exit_code = 3
+    hint = (
+        "`mlq worker restart --all --rolling` gives all the file as it is now; `--rollout` starts it beside the others"
+    )
+
+
 class TasksNotImportable(MlqError):
     """the module {module} (worker.imports from {origin}) cannot be imported: {reason}"""
 

@@ -62,6 +62,12 @@ that is not in it is fenced; whoever reaps it removes it."""
 REVOKED: Final = "mlq:revoked"
 """Zset, ids of revoked tasks by the time they were revoked: permanent, trimmed to three hours and 10,000."""
 
+
+def models(queue: str) -> str:
+    """Hash, worker to the fingerprint of the model with which it serves a queue: permanent, the next one sweeps it."""
+    return f"mlq:models:{quote(queue, safe='')}"
+
+
 CLAIM_SERIAL: Final = "mlq:claim-serial"
 """Counter behind claim ids: permanent, only grows."""
 

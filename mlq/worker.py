@@ -74,16 +74,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = socket.gethostname()
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
-        return serve(load(), Identity(arguments.name, host, arguments.gpu, wid, time.time()))
+        identity = Identity(arguments.name, host, arguments.gpu, wid, time.time())
+        return serve(load(), identity, rollout=arguments.rollout)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
 
 
-def serve(settings: Settings, identity: Identity) -> int:
+def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
-    Raises NoModel, InvalidModel, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each its exit code.
+    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each
+    its exit code.
     """
     from celery.exceptions import SoftTimeLimitExceeded
 
@@ -111,12 +113,12 @@ def serve(settings: Settings, identity: Identity) -> int:
         activity.loaded(model.fingerprint)
         model.interrupts = (SoftTimeLimitExceeded,)
         install_filing()
-        with _engine(settings, identity, model, activity) as engine, closing(model):
+        with _engine(settings, identity, model, activity, rollout=rollout) as engine, closing(model):
             app = create_app(settings)
             serving = tasks.serve(app, model, activity)
             activity.connect()
             if engine is not None:
-                engine.begin(app, serving.outcomes, renews=board is None)
+                engine.begin(app, serving.outcomes, renews=board is None, rollout=rollout)
             # After the engine counted our own receivers of signals: what these connect are their author's wishes.
             import_tasks(settings, Path.cwd())
             if engine is not None:
@@ -129,6 +131,16 @@ def serve(settings: Settings, identity: Identity) -> int:
     if activity.device_error:
         return DEVICE_LOST
     return RECYCLED if activity.recycled and not code else code
+
+
+def _check_others(settings: Settings, identity: Identity, model: Model) -> None:
+    """Look, where no lease can be refused, whether others serve our queues with another model. Raises ModelDiffers."""
+    from mlq.broker import heartbeats
+    from mlq.broker.connection import state_store
+    from mlq.consumer import admission
+
+    with state_store(settings) as store:
+        admission.check(heartbeats.read(store), identity.id, settings.served_queues, model.fingerprint)
 
 
 def _limit(settings: Settings) -> Limit:
@@ -144,13 +156,17 @@ def _resident_bytes() -> int:
 
 
 @contextmanager
-def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
+def _engine(
+    settings: Settings, identity: Identity, model: Model, activity: Activity, *, rollout: bool
+) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.consumer.engine import Engine
 
     address = broker_address(settings)
     if not is_redis(address.url):
+        if not rollout:
+            _check_others(settings, identity, model)
         yield None
         return
     names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
@@ -291,6 +307,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="the worker's name on this host")
     parser.add_argument("--id", help="the name of this incarnation, by which its supervisor recovers what it held")
     parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
+    parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
     parser.add_argument("--verbose", action="store_true", help="log every task")
     return parser.parse_args(argv)
 

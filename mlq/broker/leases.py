@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -62,6 +62,15 @@ class AlreadyReaped:
     """Somebody else was first, or the worker never had a lease: there is nothing to give back."""
 
 
+@dataclass(frozen=True)
+class Differing:
+    """A live worker that serves a queue with a model of another fingerprint."""
+
+    queue: str
+    wid: str
+    fingerprint: str
+
+
 class Leases:
     """All workers' leases. No key expires by itself, so there is nothing to evict."""
 
@@ -69,9 +78,19 @@ class Leases:
         self._redis = redis
         self._lease_ms = lease_ms
 
-    def register(self, wid: str) -> int:
-        """Give a new worker its lease, before its first claim; replies the deadline on the server's clock."""
-        return int(float(_register(self._redis, [keys.LEASES], [wid, self._lease_ms])))
+    def register(
+        self, wid: str, queues: Sequence[str] = (), fingerprint: str = "", *, rollout: bool = False
+    ) -> Differing | None:
+        """Give a new worker its lease, before its first claim; or say who serves one of its queues with another model.
+
+        With `rollout` it may differ from all of them; without, there must be one like it, if there are any.
+        """
+        words: list[Word] = [wid, self._lease_ms, fingerprint, int(rollout)]
+        reply = _register(self._redis, [keys.LEASES, *map(keys.models, queues)], words)
+        if not reply:
+            return None
+        number, other, theirs = reply
+        return Differing(queues[number - 1], other.decode(), theirs.decode())
 
     def renew(self, wids: Collection[str]) -> frozenset[str]:
         """Renew, and tell who is fenced: their work is void, and they must be killed."""

@@ -85,13 +85,14 @@ def policy_options() -> Iterator[TyperOption]:
 
 
 @command(app, "run", cls=Scaling)
-def run(
+def run(  # noqa: PLR0913 (an option each)
     ctx: typer.Context,
     queue: options.Queue = None,
     gpus: options.Gpus = None,
     cpus: options.Cpus = None,
     name: options.Name = None,
     *,
+    rollout: options.Rollout = False,
     dry_run: DryRun = False,
     once: Once = False,
 ) -> None:
@@ -117,7 +118,7 @@ def run(
     if once or dry_run:
         _watch(call, served, policy, tuning, once=once)
         return
-    _scale(call, served, policy, tuning, specs)
+    _scale(call, served, policy, tuning, [replace(spec, rollout=rollout) for spec in specs])
 
 
 @command(app, cls=Simulating)

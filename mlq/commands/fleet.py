@@ -55,13 +55,15 @@ def begin(ctx: typer.Context) -> Invocation:
     return invocation.begin(ctx, **invocation.given(ctx, "worker__"))
 
 
-def run(call: Invocation, plan: Callable[[Slots], list[WorkerSpec]], *, wait_broker: float | None) -> None:
+def run(
+    call: Invocation, plan: Callable[[Slots], list[WorkerSpec]], *, wait_broker: float | None, rollout: bool
+) -> None:
     """Run the planned workers in this process, and exit with the fleet's code."""
     announce = Announcer.inherited()
     show = FleetLog(call.terminal, workers_too=announce is None)
 
     def planned(slots: Slots) -> list[WorkerSpec]:
-        return [replace(spec, verbose=call.terminal.verbosity > 0) for spec in plan(slots)]
+        return [replace(spec, verbose=call.terminal.verbosity > 0, rollout=rollout) for spec in plan(slots)]
 
     def tell(news: News) -> None:
         show(news)

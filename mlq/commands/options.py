@@ -25,6 +25,7 @@ Gpus = Annotated[
 PerGpu = Annotated[
     int | None, typer.Option("--per-gpu", help="Workers on each GPU; one, if not said.", metavar="N", min=1)
 ]
+Rollout = Annotated[bool, typer.Option("--rollout", help="Serve even if others serve these queues with another model.")]
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
 WaitBroker = Annotated[
     float | None,

@@ -17,6 +17,8 @@ app = single()
 def up(
     ctx: typer.Context,
     wait_broker: options.WaitBroker = None,
+    *,
+    rollout: options.Rollout = False,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
 
@@ -28,4 +30,9 @@ def up(
     Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
     """
     call = fleet.begin(ctx)
-    fleet.run(call, lambda slots: plan(call.settings, found(os.environ), slots, os.environ), wait_broker=wait_broker)
+    fleet.run(
+        call,
+        lambda slots: plan(call.settings, found(os.environ), slots, os.environ),
+        wait_broker=wait_broker,
+        rollout=rollout,
+    )

@@ -33,7 +33,7 @@ app = group(
 
 
 @command(app, cls=fleet.Serving)
-def start(
+def start(  # noqa: PLR0913 (an option each)
     ctx: typer.Context,
     gpus: options.Gpus = None,
     per_gpu: options.PerGpu = None,
@@ -41,6 +41,7 @@ def start(
     name: options.Name = None,
     wait_broker: options.WaitBroker = None,
     *,
+    rollout: options.Rollout = False,
     detach: Annotated[bool, typer.Option(fleet.DETACH, help="Return once the workers are ready.")] = False,
 ) -> None:
     """Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C.
@@ -65,6 +66,7 @@ def start(
         call,
         lambda slots: plan(call.settings, Devices(gpus, cpus, per_gpu), slots, os.environ, prefix=name),
         wait_broker=wait_broker,
+        rollout=rollout,
     )
 
 

@@ -76,7 +76,8 @@ class Answering(threading.Thread):
             self._waiting.put(_End(), timeout=timeout)
         except queue.Full:  # Redis has been away for long: there is no use in waiting on
             return
-        self.join(timeout)
+        if self.is_alive():
+            self.join(timeout)
 
     def _insist(self, batch: Sequence[Completion]) -> None:
         pause, give_up_at = _FIRST_PAUSE_S, self._clock() + _GIVE_UP_S

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
 from mlq.broker.leases import Leases
-from mlq.consumer import backend, bodies, plain, pool, strategy, transport
+from mlq.consumer import admission, backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.announcing import Announcing
 from mlq.consumer.answering import Answering
 from mlq.consumer.cancelling import Cancelling
@@ -113,18 +113,18 @@ class Engine:
         if answers_too:
             backend.install(self.claims, self.ledger)
 
-    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], *, renews: bool) -> None:
+    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], *, renews: bool, rollout: bool) -> None:
         """Get a lease and start the threads; nothing is claimed before Celery has connected.
 
         With `renews` the lease is renewed here, from a thread; otherwise by the supervisor, which reads the board.
 
-        Raises redis.RedisError.
+        Raises ModelDiffers, redis.RedisError.
         """
         self._outcomes = outcomes
         self._app = app
         bodies.follow(self.ledger)
         self._delivery.begin(app, self._activity.count_task)
-        self._leases.register(self._wid)
+        admission.register(self._leases, self._wid, self._queues, self._model.fingerprint, rollout=rollout)
         self._activity.leased()
         if renews:
             self._lease = LeaseThread(self._redis, lambda: [self._wid], lost=self._lost)

@@ -84,6 +84,7 @@ class Fleet:
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
+        self._rollouts: set[str] = set()
         self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -179,6 +180,8 @@ class Fleet:
 
     def _obey(self, wid: str, order: Order) -> None:
         again = order.word == "restart"
+        if again:  # with the model file as it is now, whatever the others serve: until it is ready, and that once
+            self._rollouts |= {slot for slot, child in self._children.items() if child.wid == wid}
         self._tell_supervisor([wid], lambda slot: Ordered(slot, again, order.seconds))
 
     def _tell_supervisor(self, wids: Collection[str], event: Callable[[str], Event]) -> None:
@@ -214,7 +217,9 @@ class Fleet:
                 self._children[slot].signal(_SIGNALS[type(action)])
 
     def _start(self, slot: str) -> None:
-        child = Child(self._specs[slot], os.environ, self.notices)
+        spec = self._specs[slot]
+        spec = replace(spec, rollout=spec.rollout or slot in self._rollouts)
+        child = Child(spec, os.environ, self.notices)
         self._children[slot] = child
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
@@ -242,6 +247,7 @@ class Fleet:
         for line in child.status.read():
             if line == status.READY:
                 child.ready_s = time.monotonic() - child.began_at
+                self._rollouts.discard(slot)
                 self._tell(BecameReady(slot, child.ready_s))
                 self._step(Ready(slot))
         if child.status.ended:

@@ -21,13 +21,17 @@ _MALLOC: Final = {
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """One worker: its slot's name, its device (no GPU: the CPU, with so many threads) and what it serves."""
+    """One worker: its slot's name, its device (no GPU: the CPU, with so many threads) and what it serves.
+
+    With `rollout` its model may be another than that of those who serve its queues.
+    """
 
     name: str
     settings: Settings
     gpu: Gpu | None = None
     threads: int | None = None
     verbose: bool = False
+    rollout: bool = False
 
     @property
     def device(self) -> str:
@@ -40,7 +44,8 @@ class WorkerSpec:
         """Write the command line, which every user of the host can read: no URL, no password."""
         gpu = ["--gpu", self.gpu.uuid] if self.gpu else []
         verbose = ["--verbose"] if self.verbose else []
-        return [sys.executable, "-m", "mlq.worker", "--name", self.name, *gpu, *verbose]
+        rollout = ["--rollout"] if self.rollout else []
+        return [sys.executable, "-m", "mlq.worker", "--name", self.name, *gpu, *verbose, *rollout]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Write the environment: the device mask is there before Python starts, so before torch can look."""

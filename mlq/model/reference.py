@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlq.model.failure import NotServable
-
-_CHUNK = 1 << 20
+from mlq.model.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,8 @@ class ModelRef:
         return cls(name=text, path=Path(text))
 
     def fingerprint(self) -> str:
-        """Tell one version of the model from another: 12 hex digits of the sha256 of its file.
-
-        For a class this is the file that defines it, not the weights that its setup() loads.
-        """
-        digest = hashlib.sha256()
-        with self.source().open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()[:12]
+        """Tell one version of the model from another. Raises NotServable if there is no such file."""
+        return fingerprint(self.source(), self.class_name)
 
     def source(self) -> Path:
         """Find the file that is the model, or that defines its class. Raises NotServable if there is none."""

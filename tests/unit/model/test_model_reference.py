@@ -43,10 +43,40 @@ def test_the_fingerprint_is_the_files(tmp_path: Path) -> None:
     assert ModelRef.parse(str(path)).fingerprint() == hashlib.sha256(b"weights").hexdigest()[:12]
 
 
-def test_the_fingerprint_of_a_module_is_its_source_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module is found from the directory in which the worker runs."""
+@pytest.mark.parametrize("crc", [True, False])
+def test_what_torch_saves_is_told_by_its_weights_alone(tmp_path: Path, *, crc: bool) -> None:
+    """A copy is the same model whatever its name; with other weights of the same shape it is another.
+
+    The directory of the archive tells, without a look at the weights, unless it was saved without checksums.
+    """
+    torch = pytest.importorskip("torch")
+    torch.serialization.set_crc32_options(crc)
+    try:
+        for name, value in (("one.pt", 1.0), ("other.pt", 2.0)):
+            torch.save({"weights": torch.full((100,), value)}, tmp_path / name)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes((tmp_path / "one.pt").read_bytes())
+    one, other, same = (ModelRef.parse(str(tmp_path / f"{n}.pt")).fingerprint() for n in ("one", "other", "copy"))
+    assert one == same != other
+    if crc:
+        torch.save({"weights": torch.full((100,), 1.0)}, tmp_path / "again.pt")
+        assert ModelRef.parse(str(tmp_path / "again.pt")).fingerprint() == one
+
+
+def test_the_fingerprint_of_a_class_is_of_its_source_and_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file may define several models. The module is found from the directory in which the worker runs."""
     monkeypatch.syspath_prepend("/")  # restores sys.path, to which the directory is added
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "served_here.py").write_text("class Model: ...\n")
-    expected = hashlib.sha256(b"class Model: ...\n").hexdigest()[:12]
-    assert ModelRef.parse("served_here:Model").fingerprint() == expected
+    source = tmp_path / "served_here.py"
+    source.write_text("class Model: ...\nclass Other: ...\n")
+    by_module, by_file, other = (
+        ModelRef.parse(text).fingerprint()
+        for text in ("served_here:Model", "served_here.py:Model", "served_here:Other")
+    )
+    assert by_module == by_file != other
+    source.write_text("class Model: ...\nclass Other: pass\n")
+    assert ModelRef.parse("served_here:Model").fingerprint() != by_module

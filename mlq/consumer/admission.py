@@ -1,0 +1,43 @@
+"""Admission: one model a queue. A worker with another model than those that serve a queue is refused, unless told.
+
+Where the broker keeps leases, the look at the others and the worker's own entry are one script (register.lua), so of
+two models that are started at the same moment one is refused. Elsewhere heartbeats are looked at, which are a moment
+old: two that start within that moment are not told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final
+
+from mlq.errors import ModelDiffers
+
+if TYPE_CHECKING:
+    from mlq.broker.heartbeats import Heartbeat
+    from mlq.broker.leases import Leases
+
+_SERVING: Final = frozenset({"idle", "busy", "draining", "hung"})
+
+
+def register(leases: Leases, wid: str, queues: Sequence[str], fingerprint: str, *, rollout: bool) -> None:
+    """Give a worker its lease, if its model is the one of its queues. Raises ModelDiffers."""
+    differing = leases.register(wid, queues, fingerprint, rollout=rollout)
+    if differing is not None:
+        raise ModelDiffers(
+            queue=differing.queue, theirs=differing.fingerprint, worker=_name(differing.wid), ours=fingerprint
+        )
+
+
+def check(workers: Collection[Heartbeat], wid: str, queues: Sequence[str], fingerprint: str) -> None:
+    """Look at heartbeats. Raises ModelDiffers."""
+    for queue in queues:
+        others = [w for w in workers if queue in w.queues and w.state in _SERVING and w.id != wid and w.fingerprint]
+        if others and all(w.fingerprint != fingerprint for w in others):
+            one = others[0]
+            raise ModelDiffers(queue=queue, theirs=one.fingerprint, worker=_name(one.id), ours=fingerprint)
+
+
+def _name(wid: str) -> str:
+    """Name a worker as people do: gpu0@node7."""
+    host, name, _ = wid.rsplit(":", 2)
+    return f"{name}@{host}"

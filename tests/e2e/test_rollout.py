@@ -1,0 +1,55 @@
+"""One model a queue: what is refused, what is let in, and how a new file reaches every worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from celery import Celery
+
+MODEL = """
+class Model:
+    def setup(self, device): ...
+    def predict(self, rows): return ["{}"] * len(rows)
+"""
+
+
+def fingerprints(house: Any) -> list[str]:
+    """Give each worker's, by name."""
+    return [w["fingerprint"] for w in house.json("worker")["workers"]]
+
+
+def test_another_model_is_refused_on_a_queue_that_is_served_until_it_is_rolled_out(
+    house: Any, client: Celery, start: Any
+) -> None:
+    """Clients would be answered by the one and the other by turns."""
+    house.write("old.py", MODEL.format("old"))
+    house.write("new.py", MODEL.format("new"))
+    start("--cpus", "1", "--queues", "realtime", model="old.py:Model")
+    (old,) = fingerprints(house)
+    refused = house.run("worker", "start", "--cpus", "1", "--queues", "batch,realtime", "--model", "new.py:Model")
+    assert refused.returncode == 3, refused.stderr
+    assert f"queue realtime is served with model {old} by cpu0@" in refused.stderr
+    assert "--rollout" in refused.stderr
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60) == "old"
+    start("--cpus", "1", "--queues", "realtime", "--rollout", model="new.py:Model")
+    one, other = fingerprints(house)
+    assert old == one != other
+
+
+def test_a_rolling_restart_brings_a_new_file_to_every_worker(house: Any, client: Celery, start: Any) -> None:
+    """The first of them differs from all others, and is let in: this is what was asked for, once."""
+    house.write("model.py", MODEL.format("old"))
+    workers = start("--cpus", "2", "--queues", "realtime", model="model.py:Model", ready=2)
+    (old,) = set(fingerprints(house))
+    house.write("model.py", MODEL.format("new"))
+    done = house.run("worker", "restart", "--all", "--rolling")
+    assert done.returncode == 0, done.stderr
+    (new,) = set(fingerprints(house))
+    assert new != old
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60) == "new"
+    house.write("model.py", MODEL.format("newest"))
+    os.kill(workers.pids()["cpu0"], signal.SIGKILL)
+    workers.wait_for("cpu0 failed")
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60) == "new"
