@@ -67,13 +67,13 @@ _mlq_worker() {
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --per-gpu | --cpus | --name | --wait-broker | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --per-gpu | --cpus | --pool | --concurrency | --name | --wait-broker | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --per-gpu --cpus --name --wait-broker --rollout --detach --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --detach --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

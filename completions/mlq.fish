@@ -93,6 +93,8 @@ complete -c mlq -n '__mlq_after worker' -a logs -d 'Show what workers wrote, of 
 complete -c mlq -n '__mlq_in worker start' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
 complete -c mlq -n '__mlq_in worker start' -l per-gpu -x -d 'Workers on each GPU; one, if not said'
 complete -c mlq -n '__mlq_in worker start' -l cpus -x -d 'Start this many CPU workers instead'
+complete -c mlq -n '__mlq_in worker start' -l pool -x -d 'solo: one task at a time; prefork: Celery\'s pool, on the CPU'
+complete -c mlq -n '__mlq_in worker start' -l concurrency -x -d 'Processes of a prefork pool; it scales within a range'
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in worker start' -l rollout -d 'Serve even if others serve these queues with another model'

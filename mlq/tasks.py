@@ -16,8 +16,6 @@ from mlq.packing import unpack
 from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES
 
 if TYPE_CHECKING:
-    from mlq.model.model import Model
-
     _Task = Task[Any, Any]
 else:
     _Task = Task  # generic in the stubs alone
@@ -35,11 +33,20 @@ class Meter(Protocol):
         """Stop taking work: the device answers nothing until the process is replaced."""
 
 
+class Answering(Protocol):
+    """What answers rows: a model."""
+
+    transient: tuple[type[Exception], ...]
+
+    def predict(self, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
+        """Answer each row, in order. Raises what is `transient`, and DeviceLost."""
+
+
 @dataclass(frozen=True)
 class Serving:
     """What a worker answers with. `outcomes`: what a shared forward has computed already, by task id."""
 
-    model: Model
+    model: Answering
     meter: Meter
     outcomes: dict[str, Outcome[Any]] = field(default_factory=dict)
 
@@ -126,7 +133,7 @@ def _named(kind: type[ModelTask], task_name: str) -> ModelTask:
     return Named()
 
 
-def serve(app: Celery, model: Model, meter: Meter) -> Serving:
+def serve(app: Celery, model: Answering, meter: Meter) -> Serving:
     """Let this process answer: from now on the tasks have a model."""
     serving = Serving(model, meter)
     for task in _model_tasks(app):

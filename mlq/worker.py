@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before torch is imported anywhere: CUDA reads the mask once.
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
-    _log_to_stderr(verbose=arguments.verbose)
+    log_to_stderr(verbose=arguments.verbose)
     host = socket.gethostname()
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
@@ -109,11 +109,11 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     if board is None:
         heart.start()
     try:
-        model = _load_model(settings, identity)
+        model = _admitted(settings, identity, rollout=rollout)
         activity.loaded(model.fingerprint)
         model.interrupts = (SoftTimeLimitExceeded,)
         install_filing()
-        with _engine(settings, identity, model, activity, rollout=rollout) as engine, closing(model):
+        with _engine(settings, identity, model, activity) as engine, closing(model):
             app = create_app(settings)
             serving = tasks.serve(app, model, activity)
             activity.connect()
@@ -133,16 +133,6 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     return RECYCLED if activity.recycled and not code else code
 
 
-def _check_others(settings: Settings, identity: Identity, model: Model) -> None:
-    """Look, where no lease can be refused, whether others serve our queues with another model. Raises ModelDiffers."""
-    from mlq.broker import heartbeats
-    from mlq.broker.connection import state_store
-    from mlq.consumer import admission
-
-    with state_store(settings) as store:
-        admission.check(heartbeats.read(store), identity.id, settings.served_queues, model.fingerprint)
-
-
 def _limit(settings: Settings) -> Limit:
     from mlq.consumer.limits import Limit
 
@@ -156,17 +146,13 @@ def _resident_bytes() -> int:
 
 
 @contextmanager
-def _engine(
-    settings: Settings, identity: Identity, model: Model, activity: Activity, *, rollout: bool
-) -> Iterator[Engine | None]:
+def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.consumer.engine import Engine
 
     address = broker_address(settings)
     if not is_redis(address.url):
-        if not rollout:
-            _check_others(settings, identity, model)
         yield None
         return
     names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
@@ -198,7 +184,7 @@ def _answers_at(settings: Settings, broker: Address) -> bool:
     return one.path == other.path if one.scheme == "redis+socket" else one.netloc == other.netloc
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def log_to_stderr(*, verbose: bool) -> None:
     """Log to the supervisor's pipe: never a payload, and single tasks only when asked to."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     from celery.app import trace
@@ -208,23 +194,34 @@ def _log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-def _load_model(settings: Settings, identity: Identity) -> Model:
-    from mlq.model.loading import load as load_model
+def _admitted(settings: Settings, identity: Identity, *, rollout: bool) -> Model:
+    """Load a model that may be served: what has a lease is looked at once more when this worker gets its own."""
+    from mlq.consumer.admission import check_others
+
+    if identity.gpu:
+        _demand_cuda(identity.gpu)
+    model = load_model(settings, identity.device)
+    if not rollout:
+        check_others(settings, identity.id, model.fingerprint)
+    return model
+
+
+def load_model(settings: Settings, device: str) -> Model:
+    """Load what the operator named. Raises NoModel, InvalidModel."""
+    from mlq.model import loading
 
     worker = settings.worker
     if worker.model is None:
         raise NoModel
-    if identity.gpu:
-        _demand_cuda(identity.gpu)
     began = time.monotonic()
-    model = load_model(
+    model = loading.load(
         worker.model,
         origin=settings.origin("worker.model"),
-        device=identity.device,
+        device=device,
         output=worker.output,
         max_batch_size=worker.max_batch_size,
     )
-    log.info("loaded %s on %s in %.1f s", worker.model, identity.device, time.monotonic() - began)
+    log.info("loaded %s on %s in %.1f s", worker.model, device, time.monotonic() - began)
     return model
 
 

@@ -185,8 +185,8 @@ def start(house: House) -> Iterator[Start]:
     """Start `mlq worker start …` and wait until its workers are ready; they end with the test."""
     started: list[Running] = []
 
-    def begin(*argv: str, model: str = "serve.py:Model", ready: int = 1, **environment: str) -> Running:
-        command = ["worker", "start", *argv, "--model", model]
+    def begin(*argv: str, model: str | None = "serve.py:Model", ready: int = 1, **environment: str) -> Running:
+        command = ["worker", "start", *argv, *(["--model", model] if model else [])]
         running = Running(command, {**house.environment, **environment}, house.directory)
         started.append(running)
         running.wait_for("ready after", times=ready)

@@ -25,6 +25,16 @@ Gpus = Annotated[
 PerGpu = Annotated[
     int | None, typer.Option("--per-gpu", help="Workers on each GPU; one, if not said.", metavar="N", min=1)
 ]
+PoolKind = Annotated[
+    str | None,
+    typer.Option(
+        "--pool", help="solo: one task at a time; prefork: Celery's pool, on the CPU.", metavar="solo|prefork"
+    ),
+]
+Concurrency = Annotated[
+    str | None,
+    typer.Option("--concurrency", help="Processes of a prefork pool; it scales within a range.", metavar="N|2-8"),
+]
 Rollout = Annotated[bool, typer.Option("--rollout", help="Serve even if others serve these queues with another model.")]
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
 WaitBroker = Annotated[

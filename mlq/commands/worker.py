@@ -33,11 +33,13 @@ app = group(
 
 
 @command(app, cls=fleet.Serving)
-def start(  # noqa: PLR0913 (an option each)
+def start(  # noqa: PLR0913, PLR0917 (an option each)
     ctx: typer.Context,
     gpus: options.Gpus = None,
     per_gpu: options.PerGpu = None,
     cpus: options.Cpus = None,
+    pool: options.PoolKind = None,
+    concurrency: options.Concurrency = None,
     name: options.Name = None,
     wait_broker: options.WaitBroker = None,
     *,
@@ -54,6 +56,7 @@ def start(  # noqa: PLR0913 (an option each)
       mlq worker start --gpus all --model model.pt2 --detach
       mlq worker start --gpus auto --model model.pt2             every GPU that is free and healthy
       mlq worker start --gpus GPU-8932f937 --per-gpu 2 --model model.pt2
+      mlq worker start --pool prefork --concurrency 2-8 --model model.pt2
 
     The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
     With no broker configured and none running, an embedded one is started, and stopped at the end.
@@ -62,9 +65,10 @@ def start(  # noqa: PLR0913 (an option each)
     if detach:
         fleet.detach(call)
         return
+    devices = Devices(gpus, cpus, per_gpu, pool, concurrency)
     fleet.run(
         call,
-        lambda slots: plan(call.settings, Devices(gpus, cpus, per_gpu), slots, os.environ, prefix=name),
+        lambda slots: plan(call.settings, devices, slots, os.environ, prefix=name),
         wait_broker=wait_broker,
         rollout=rollout,
     )

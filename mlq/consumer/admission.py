@@ -1,8 +1,8 @@
 """Admission: one model a queue. A worker with another model than those that serve a queue is refused, unless told.
 
-Where the broker keeps leases, the look at the others and the worker's own entry are one script (register.lua), so of
-two models that are started at the same moment one is refused. Elsewhere heartbeats are looked at, which are a moment
-old: two that start within that moment are not told apart.
+Heartbeats tell of all workers, but are a moment old. Where the broker keeps leases, the look at the others and the
+worker's own entry are one script (register.lua), so of two models that are started at the same moment one is refused.
+With another broker, and with a prefork pool, which has no lease, two that start within that moment are not told apart.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
+from mlq.broker import heartbeats
+from mlq.broker.connection import state_store
 from mlq.errors import ModelDiffers
 
 if TYPE_CHECKING:
     from mlq.broker.heartbeats import Heartbeat
     from mlq.broker.leases import Leases
+    from mlq.config import Settings
 
 _SERVING: Final = frozenset({"idle", "busy", "draining", "hung"})
 
@@ -26,6 +29,12 @@ def register(leases: Leases, wid: str, queues: Sequence[str], fingerprint: str, 
         raise ModelDiffers(
             queue=differing.queue, theirs=differing.fingerprint, worker=_name(differing.wid), ours=fingerprint
         )
+
+
+def check_others(settings: Settings, wid: str, fingerprint: str) -> None:
+    """Look whether others serve our queues with another model, those without a lease, too. Raises ModelDiffers."""
+    with state_store(settings) as store:
+        check(heartbeats.read(store), wid, settings.served_queues, fingerprint)
 
 
 def check(workers: Collection[Heartbeat], wid: str, queues: Sequence[str], fingerprint: str) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with GPUs and their booking, in the form of mlq/errors.py, by exit code."""
+"""What can go wrong with devices, their booking and their pools, in the form of mlq/errors.py, by exit code."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ class DeviceLockUnusable(MlqError):
 
 
 # 3: configuration invalid
+
+
+class NoWorkForPool(MlqError):
+    """nothing to serve: no model, and not both tasks (worker.imports) and the queues that they come on (--queues)"""
+
+    exit_code = 3
+    hint = "add `--model model.pt2`; or set worker.imports in mlq.toml, and name their queues with --queues"
 
 
 class GpuDriverFails(MlqError):

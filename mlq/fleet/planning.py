@@ -7,19 +7,25 @@ from dataclasses import dataclass
 
 from mlq.config import Settings
 from mlq.errors import MlqError, NoModel, SlotTaken, UsageError
-from mlq.fleet import cpus, gpus, nvml
-from mlq.fleet.errors import DeviceTaken, NoGpuDriver
+from mlq.fleet import cpus, gpus, nvml, pools
+from mlq.fleet.errors import DeviceTaken, NoGpuDriver, NoWorkForPool
+from mlq.fleet.pools import Pool
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers."""
+    """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers.
+
+    Or one worker with a `pool` of Celery's own, of `concurrency` processes (a number or a range).
+    """
 
     gpus: str | None = None
     cpus: int | None = None
     per_gpu: int | None = None
+    pool: str | None = None
+    concurrency: str | None = None
 
 
 def plan(
@@ -27,8 +33,13 @@ def plan(
 ) -> list[WorkerSpec]:
     """Make a spec for each worker on the GPUs that are named, or for each CPU worker.
 
-    Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken, SlotTaken.
+    Raises UsageError, NoModel, NoWorkForPool, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken,
+    SlotTaken.
     """
+    lead = f"{prefix}-" if prefix else ""
+    pool = pools.read(devices.pool, devices.concurrency, cpus.cores())
+    if pool is not None:
+        return _prefork(settings, devices, pool, slots, lead)
     if (devices.gpus is None) == (devices.cpus is None):
         raise UsageError(
             what="name the devices: --gpus or --cpus, one of them",
@@ -38,10 +49,24 @@ def plan(
         raise UsageError(what="--per-gpu goes with --gpus", mend="`mlq worker start --cpus N` starts N CPU workers")
     if settings.worker.model is None:
         raise NoModel
-    lead = f"{prefix}-" if prefix else ""
     if devices.gpus is None:
         return _on_cpus(settings, devices.cpus or 1, slots, lead)
     return _on_gpus(settings, devices, slots, environ, lead)
+
+
+def _prefork(settings: Settings, devices: Devices, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
+    """Make the spec of one prefork worker. What the engine alone can do is refused, and so are devices."""
+    if devices.gpus is not None or devices.per_gpu is not None or devices.cpus is not None:
+        mend = "leave them out; `--concurrency N` is the number of processes"
+        raise UsageError(what="--pool prefork computes on the CPU, and takes no --gpus, --per-gpu or --cpus", mend=mend)
+    if settings.worker.shares:
+        mend = "leave out `--share`, or start solo workers with `--cpus N`"
+        raise UsageError(what="--pool prefork keeps no shares: Celery takes the messages", mend=mend)
+    if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
+        raise NoWorkForPool
+    threads = cpus.threads_each(pool.most, cpus.cores())
+    (name,) = slots.take_free(f"{lead}pool", 1)
+    return [WorkerSpec(name, settings, threads=threads, pool=pool)]
 
 
 def _on_gpus(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import psutil
@@ -53,10 +54,17 @@ def is_hung(report: Report, process_status: str, now: float) -> bool:
     return report.state == "idle" and report.leased and now - report.looked_at > NOT_LOOKING_S
 
 
-def memory_and_status(pid: int) -> tuple[int, str]:
-    """Look at a process: resident bytes, and psutil's word for its state; 0 and `dead` for one that has gone."""
+def memory_and_status(pid: int, *, pool: bool = False) -> tuple[int, str]:
+    """Look at a process: resident bytes, and psutil's word for its state; 0 and `dead` for one that has gone.
+
+    Of a `pool` the bytes of its processes are added up, what they share counted in each.
+    """
     try:
         process = psutil.Process(pid)
-        return process.memory_info().rss, process.status()
+        rss = process.memory_info().rss
+        for child in process.children() if pool else ():
+            with suppress(psutil.Error):  # it may have ended meanwhile
+                rss += child.memory_info().rss
+        return rss, process.status()
     except psutil.Error:
         return 0, psutil.STATUS_DEAD

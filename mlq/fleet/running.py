@@ -319,7 +319,7 @@ class Fleet:
 
 
 def _alive(said: Heartbeat, child: Child) -> Heartbeat:
-    memory, process_status = registry.memory_and_status(child.pid)
+    memory, process_status = registry.memory_and_status(child.pid, pool=child.spec.pool is not None)
     said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
     report = child.board.read()
     if report is None:

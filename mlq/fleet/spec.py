@@ -9,6 +9,7 @@ from typing import Final
 
 from mlq.config import Settings, to_environment
 from mlq.fleet.gpus import Gpu
+from mlq.fleet.pools import Pool
 
 _MALLOC: Final = {
     # Large batches make glibc map and unmap their buffers on every forward, a threefold loss on convolutions.
@@ -23,7 +24,8 @@ _MALLOC: Final = {
 class WorkerSpec:
     """One worker: its slot's name, its device (no GPU: the CPU, with so many threads) and what it serves.
 
-    With `rollout` its model may be another than that of those who serve its queues.
+    With `rollout` its model may be another than that of those who serve its queues. With `pool` it is Celery's prefork
+    worker, and `threads` are those of each of its processes.
     """
 
     name: str
@@ -32,12 +34,15 @@ class WorkerSpec:
     threads: int | None = None
     verbose: bool = False
     rollout: bool = False
+    pool: Pool | None = None
 
     @property
     def device(self) -> str:
         """The device in words, for people."""
         if self.gpu is not None:
             return self.gpu.words
+        if self.pool is not None:
+            return f"CPU, {self.pool.words} of {self.threads} thread{'s' if self.threads != 1 else ''}"
         return f"CPU, {self.threads} thread{'s' if self.threads != 1 else ''}"
 
     def argv(self) -> list[str]:
@@ -45,7 +50,9 @@ class WorkerSpec:
         gpu = ["--gpu", self.gpu.uuid] if self.gpu else []
         verbose = ["--verbose"] if self.verbose else []
         rollout = ["--rollout"] if self.rollout else []
-        return [sys.executable, "-m", "mlq.worker", "--name", self.name, *gpu, *verbose, *rollout]
+        module = "mlq.worker" if self.pool is None else "mlq.prefork"
+        pool = [] if self.pool is None else ["--least", str(self.pool.least), "--most", str(self.pool.most)]
+        return [sys.executable, "-m", module, "--name", self.name, *gpu, *pool, *verbose, *rollout]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Write the environment: the device mask is there before Python starts, so before torch can look."""

@@ -1,0 +1,265 @@
+"""Celery's own prefork pool, for work on the CPU, under a supervisor.  python -m mlq.prefork --name pool0 --most 8
+
+What it promises is what stock Celery promises, not what the engine does: stock transport, acknowledgements and
+recovery. Whatever computes is loaded after the fork, once in each process: torch does not survive one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import status, tether
+from mlq.board import Board, Report
+from mlq.config import Settings, load
+from mlq.errors import MlqError, NoModel
+from mlq.worker import load_model, log_to_stderr
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from mlq.model.failure import DeviceLost
+
+_STARTS_IN_S: Final = 600.0
+"""How long a process may take to load its model, before Celery kills it. Its own patience is 4 s."""
+
+_REPORT_EVERY_S: Final = 1.0
+_EVENT_EVERY_S: Final = 10.0
+_COUNT: Final = struct.Struct("<q")
+
+log = logging.getLogger("mlq.prefork")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this worker is: its slot's name, its incarnation, and how many processes it may have."""
+
+    name: str
+    id: str
+    least: int
+    most: int
+
+
+class Counts:
+    """A pipe on which the pool's processes tell of rows answered; the first word of each, 0, says that it serves.
+
+    Not a shared counter: a process that is killed while it holds the counter's lock would stop all others.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._writing = os.pipe()
+        os.set_blocking(self.fd, False)
+
+    def count_rows(self, rows: int) -> None:
+        """Tell of rows, in one write: what several processes write so is not mixed."""
+        os.write(self._writing, _COUNT.pack(rows))
+
+    def device_lost(self, reason: DeviceLost) -> None:
+        """Say so. The message goes back; a CPU does not get lost, so this is a model's own claim."""
+        log.error("%s", reason)
+
+    def read(self) -> list[int]:
+        """Take what was told since."""
+        try:
+            told = os.read(self.fd, _COUNT.size * 4096)
+        except BlockingIOError:
+            return []
+        return [count for (count,) in _COUNT.iter_unpack(told)]
+
+
+class Telling:
+    """In the main process: tells the supervisor, between two messages, what the pool is doing."""
+
+    def __init__(self, board: Board | None, fingerprint: str | None, counts: Counts) -> None:
+        self._report = Report(since=time.time(), fingerprint=fingerprint)
+        self._board = board
+        self._counts = counts
+        self._draining = False
+        self._ready = False
+
+    def connect(self) -> None:
+        """Follow Celery's signals."""
+        from celery import signals
+
+        signals.worker_ready.connect(self._consuming, weak=False)
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+
+    def _consuming(self, sender: Any, **_: Any) -> None:
+        """Begin, or begin anew: Celery forgets readers and timers with each connection that it loses."""
+        sender.hub.add_reader(self._counts.fd, self._counted)
+        sender.hub.call_repeatedly(_REPORT_EVERY_S, self._tell)
+
+    def _shutting_down(self, **_: Any) -> None:
+        self._draining = True
+        self._tell()
+
+    def _counted(self) -> None:
+        for rows in self._counts.read():
+            self._report.rows_done += rows
+            if not self._ready:
+                self._ready = True
+                self._tell()
+                status.tell(status.READY)
+
+    def _tell(self) -> None:
+        from celery.worker import state
+
+        active = sorted(request.id for request in state.active_requests)
+        self._report.task = active[0] if active else None
+        self._report.tasks_done = state.all_total_count[0] - len(active)
+        now = "draining" if self._draining else "busy" if active else "idle" if self._ready else "starting"
+        if now != self._report.state:
+            self._report.state, self._report.since = now, time.time()
+        if self._board is not None:
+            self._board.write(self._report)
+
+
+class Unloaded:
+    """Stands for the model where there is none: in the main process, and in a pool that serves other tasks alone."""
+
+    transient: tuple[type[Exception], ...] = ()
+
+    def predict(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """Raise NoModel, which is the answer to whoever sends rows here."""
+        del rows
+        raise NoModel
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; give the process's exit code."""
+    arguments = _arguments(argv)
+    log_to_stderr(verbose=arguments.verbose)
+    try:
+        settings = load()
+        if arguments.try_model:
+            load_model(settings, "cpu").close()
+            return 0
+        identity = Identity(arguments.name, arguments.id, arguments.least, arguments.most)
+        return serve(settings, identity, rollout=arguments.rollout)
+    except MlqError as exc:
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        return exc.exit_code
+
+
+def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
+    """Try the model in a process of its own, then let the pool consume: a model that does not load eats no queue.
+
+    Raises InvalidModel, ModelDiffers, TasksNotImportable, NoBroker, BrokerUnreachable: each its exit code.
+    """
+    from mlq import tasks
+    from mlq.app import create_app
+    from mlq.consumer.admission import check_others
+    from mlq.consumer.backend import install_filing
+    from mlq.consumer.task_modules import import_tasks
+
+    fingerprint = None
+    if settings.worker.model is not None:
+        tried = _try_model()
+        if tried:
+            return tried
+        fingerprint = _fingerprint(settings.worker.model)
+        if not rollout:
+            check_others(settings, identity.id, fingerprint)
+    counts = Counts()
+    install_filing()
+    app = create_app(settings)
+    tasks.serve(app, Unloaded(), counts)
+    import_tasks(settings, Path.cwd())
+    _load_after_fork(app, settings, counts)
+    Telling(Board.inherited(), fingerprint, counts).connect()
+    return _consume(app, settings, identity)
+
+
+def _try_model() -> int:
+    """Load the model in a process that ends: its threads and its memory must not be there when the pool forks."""
+    command = [sys.executable, "-m", "mlq.prefork", "--name", "trial", "--try-model"]
+    return subprocess.run(tether.command(command, signal.SIGKILL), stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def _fingerprint(model: str) -> str:
+    from mlq.model.reference import ModelRef
+
+    return ModelRef.parse(model).fingerprint()
+
+
+def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
+    """Let each process of the pool load the model, before it is given a task, and die with the main process."""
+    from celery import signals
+    from celery.exceptions import SoftTimeLimitExceeded
+
+    from mlq import tasks
+
+    parent = os.getpid()
+
+    def begin(**_: Any) -> None:
+        tether.tie(parent, signal.SIGKILL)
+        if settings.worker.model is not None:
+            try:
+                model = load_model(settings, "cpu")
+            except MlqError as exc:  # its file was there a moment ago. The supervisor starts us anew, and then it shows
+                log.error("%s", exc.message)  # noqa: TRY400 (the message says it, a traceback would not)
+                os.kill(parent, signal.SIGTERM)
+                raise SystemExit(exc.exit_code) from exc
+            model.interrupts = (SoftTimeLimitExceeded,)
+            tasks.serve(app, model, counts)
+        counts.count_rows(0)
+
+    signals.worker_process_init.connect(begin, weak=False)
+
+
+def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
+    """Run Celery's worker in this process until it is told to stop."""
+    from celery.exceptions import SecurityWarning
+
+    worker = settings.worker
+    app.conf.update(
+        task_time_limit=worker.time_limit,
+        task_soft_time_limit=worker.soft_time_limit,
+        worker_max_tasks_per_child=worker.max_tasks,
+        worker_max_memory_per_child=worker.max_memory // 1024 if worker.max_memory else None,  # in KiB there
+        worker_proc_alive_timeout=_STARTS_IN_S,
+    )
+    # Celery warns of root on every start. What it warns of is pickle, which is not accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    celery_worker = app.Worker(
+        hostname=f"{identity.name}@{socket.gethostname()}",
+        pool_cls="prefork",
+        concurrency=identity.most,
+        autoscale=(identity.most, identity.least) if identity.least < identity.most else None,
+        queues=list(settings.served_queues),
+        without_mingle=True,
+        without_gossip=True,
+        heartbeat_interval=_EVENT_EVERY_S,
+        loglevel="INFO",
+        quiet=True,
+    )
+    celery_worker.start()
+    return int(celery_worker.exitcode or 0)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m mlq.prefork", description="Celery's prefork pool, on the CPU.")
+    parser.add_argument("--name", required=True, help="the worker's name on this host")
+    parser.add_argument("--id", default="", help="the name of this incarnation")
+    parser.add_argument("--least", type=int, default=1, help="processes that there are at least")
+    parser.add_argument("--most", type=int, default=1, help="processes that there are at most")
+    parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
+    parser.add_argument("--verbose", action="store_true", help="log every task")
+    parser.add_argument("--try-model", action="store_true", help="load the model and end")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

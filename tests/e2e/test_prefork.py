@@ -1,0 +1,134 @@
+"""Celery's own prefork pool, under our supervisor: stock promises, kept for stock clients."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+
+TASKS = '''
+import time
+from pathlib import Path
+from celery import shared_task
+
+@shared_task(name="own.wait")
+def wait(gate):
+    """Say that it runs, then wait for a file."""
+    Path(gate + ".began").touch()
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return gate
+
+@shared_task(name="own.sleep", soft_time_limit=0.2)
+def sleep():
+    time.sleep(60)
+'''
+
+
+def only(house: Any) -> dict[str, Any]:
+    """Give the only worker, as it is listed."""
+    (worker,) = house.json("worker")["workers"]
+    found: dict[str, Any] = worker
+    return found
+
+
+def test_each_process_loads_the_model_once_and_the_pool_grows_with_the_work(
+    house: Any, client: Celery, start: Any
+) -> None:
+    """From one process to two, as Celery's autoscaler wants; the rows answered are counted for both."""
+    workers = start("--pool", "prefork", "--concurrency", "1-2")
+    gate = house.directory / "gate"
+    one, other = (client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime") for _ in range(2))
+    house.until(lambda: len(psutil.Process(workers.pids()["pool0"]).children()) == 2, "there is a second process")
+    house.until(lambda: only(house)["state"] == "busy", "it is busy")
+    assert only(house)["task"] in {one.id, other.id}
+    log = Path(house.environment["MODEL_LOG"])
+    house.until(lambda: log.exists() and log.read_text().count("start ") == 2, "both run at once")
+    gate.touch()
+    assert len({task.get(timeout=60)["pid"] for task in (one, other)}) == 2
+    assert client.send_task("mlq.batch_predict", [[1, 2, 3]]).get(timeout=60)[2]["row"] == 3
+    house.until(lambda: (w := only(house))["state"] == "idle" and w["rows_done"] == 5, "five rows are counted")
+    assert (only(house)["tasks_done"], only(house)["device"]) == (3, "cpu")
+    assert only(house)["fingerprint"]
+    assert workers.end() == 0
+
+
+def test_a_file_is_answered_by_a_pool(house: Any, broker: str, start: Any) -> None:
+    """Whoever submits need not know who serves."""
+    assert broker
+    start("--pool", "prefork", "--concurrency", "2")
+    house.write("rows.jsonl", "".join(f"{n}\n" for n in range(300)))
+    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert len((house.directory / "out.jsonl").read_text().splitlines()) == 300
+
+
+def test_a_killed_process_fails_its_task_alone_and_is_replaced(house: Any, client: Celery, start: Any) -> None:
+    """Stock Celery's promise: the client hears WorkerLostError. The others go on, and so does the worker."""
+    house.write("own.py", TASKS)
+    workers = start("--pool", "prefork", "--concurrency", "2", MLQ_WORKER_IMPORTS="own")
+    main = psutil.Process(workers.pids()["pool0"])
+    gate = house.directory / "gate"
+    fine = client.send_task("own.wait", [str(gate)], queue="default")
+    house.until(lambda: Path(f"{gate}.began").exists(), "the one that will be fine runs")
+    doomed = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "never")}], queue="realtime")
+    log = Path(house.environment["MODEL_LOG"])
+    house.until(lambda: log.exists() and "start " in log.read_text(), "the doomed one runs")
+    os.kill(int(log.read_text().split()[-1]), signal.SIGKILL)
+    with pytest.raises(WorkerLostError):
+        doomed.get(timeout=60)
+    gate.touch()
+    assert fine.get(timeout=60) == str(gate)
+    assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
+    assert (main.is_running(), only(house)["restarts"]) == (True, 0)
+    with pytest.raises(SoftTimeLimitExceeded):
+        client.send_task("own.sleep", queue="default").get(timeout=60)
+
+
+def test_nothing_of_a_pool_outlives_its_supervisor(house: Any, broker: str, start: Any) -> None:
+    """Its processes die with the worker's, busy or not, and that one with its supervisor."""
+    assert broker
+    workers = start("--pool", "prefork", "--concurrency", "2")
+    main = psutil.Process(workers.pids()["pool0"])
+    house.until(lambda: len(main.children()) == 2, "both processes are there")
+    processes = [main, *main.children()]
+    workers.process.kill()
+    house.until(lambda: not any(p.is_running() for p in processes), "none is left")
+
+
+def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, client: Celery, start: Any) -> None:
+    """Rows that are sent there all the same fail with the reason, for their client to read."""
+    house.write("own.py", TASKS)
+    gate = house.directory / "gate"
+    gate.touch()
+    pool = ("--pool", "prefork", "--concurrency", "1", "--queues", "default")
+    start(*pool, model=None, MLQ_WORKER_IMPORTS="own")
+    assert client.send_task("own.wait", [str(gate)], queue="default").get(timeout=60) == str(gate)
+    with pytest.raises(Exception, match="no model to serve"):
+        client.send_task("mlq.predict", [1], queue="default").get(timeout=60)
+
+
+def test_a_model_that_does_not_load_eats_no_queue(house: Any, broker: str) -> None:
+    """It is tried before anything is consumed: exit 3, with the reason."""
+    assert broker
+    done = house.run("worker", "start", "--pool", "prefork", "--model", "serve.py:Missing")
+    assert done.returncode == 3
+    assert "does not load" in done.stderr
+
+
+def test_another_model_is_refused_in_a_pool_too(house: Any, broker: str, start: Any) -> None:
+    """A pool has no lease; its heartbeat tells, and others' tell it."""
+    assert broker
+    house.write("other.py", (house.directory / "serve.py").read_text() + "\n")
+    start("--pool", "prefork", "--concurrency", "1", "--queues", "realtime")
+    solo = house.run("worker", "start", "--cpus", "1", "--queues", "realtime", "--model", "other.py:Model")
+    pool = house.run("worker", "start", "--pool", "prefork", "--queues", "realtime", "--model", "other.py:Model")
+    for refused in (solo, pool):
+        assert refused.returncode == 3, refused.stderr
+        assert "queue realtime is served with model" in refused.stderr
