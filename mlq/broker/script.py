@@ -41,13 +41,8 @@ class Script:
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: Redis, keys: Sequence[str], words: Sequence[Word]) -> Any:
-        """Run it, and give what it replied."""
-        from redis.exceptions import NoScriptError
-
-        try:
-            return redis.evalsha(self._sha, len(keys), *keys, *words)
-        except NoScriptError:  # a server that has restarted: EVAL runs the script and remembers it again
-            return redis.eval(self._source, len(keys), *keys, *words)
+        """Run it, and give what it replied. Raises redis.RedisError."""
+        return self.batch(redis, [(keys, words)])[0]
 
     def batch(self, redis: Redis, calls: Iterable[Call]) -> list[Any]:
         """Run it for each of `calls`, in one round trip; a call that fails does not stop the others.
@@ -57,19 +52,51 @@ class Script:
         from redis.exceptions import NoScriptError
 
         calls = list(calls)
-        if len(calls) == 1:  # a pipeline of one costs twice the client's time
-            return [self(redis, *calls[0])]
-        with redis.pipeline(transaction=False) as pipe:
-            for keys, words in calls:
-                pipe.evalsha(self._sha, len(keys), *keys, *words)
-            replies = pipe.execute(raise_on_error=False)
+        replies = self._replies(redis, calls)
         for i, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):
-                replies[i] = self(redis, *calls[i])
+            if isinstance(reply, NoScriptError):  # a server that has restarted: EVAL runs the script and keeps it
+                keys, words = calls[i]
+                replies[i] = redis.eval(self._source, len(keys), *keys, *words)
         failure = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if failure is not None:
             raise failure
         return replies
+
+    def _replies(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+        """Send all calls, then read all replies, on a connection of the client's pool, with the pool's retries.
+
+        Past `evalsha` and `pipeline`, which spend 30 µs a call on their way: as much as the server does.
+        """
+        from redis.exceptions import ResponseError
+
+        packed = b"".join([_packed("EVALSHA", self._sha, len(keys), *keys, *words) for keys, words in calls])
+        pool = redis.connection_pool
+        connection: Any = pool.get_connection()
+
+        def read() -> Any:
+            try:
+                return connection.read_response()
+            except ResponseError as exc:
+                return exc
+
+        def ask() -> list[Any]:
+            connection.send_packed_command([packed])
+            return [read() for _ in calls]
+
+        try:
+            replies: list[Any] = connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
+        finally:
+            pool.release(connection)
+        return replies
+
+
+def _packed(*words: Word) -> bytes:
+    """Write a command as Redis reads it (RESP)."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        text = word if isinstance(word, bytes) else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    return b"".join(parts)
 
 
 @cache

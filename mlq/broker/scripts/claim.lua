@@ -37,12 +37,12 @@ for i = 8, #KEYS do
   end
 end
 
-local function anything_waits()
-  return #open > 0 and redis.call('EXISTS', unpack(open)) > 0
+local function lists_with_work()
+  return #open > 0 and redis.call('EXISTS', unpack(open)) or 0
 end
 
-local taken, full = {}, false
-if anything_waits() then
+local taken, full, lists = {}, false, lists_with_work()
+if lists > 0 then
   redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
   -- One more than there is room for: the message that turns out not to fit is filed, too, for a moment.
   local last = redis.call('INCRBY', serial, rows + 1) - rows - 1
@@ -53,10 +53,10 @@ if anything_waits() then
     return call .. '-' .. last
   end
   local room = { rows = rows, bytes = bytes, alone = tasks_end == #ARGV }
-  taken, full = take(open, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end))
+  taken, full = take(open, lists, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end))
 end
 
-if #taken > 0 and leave_watch(watches, bell, wid) or full and anything_waits() then
+if #taken > 0 and leave_watch(watches, bell, wid) or full and lists_with_work() > 0 then
   ring(bell)
 end
 if #taken > 0 then

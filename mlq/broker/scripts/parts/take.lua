@@ -1,8 +1,9 @@
 -- Pop and file, key by key, until `room` is used up: {rows, bytes, alone = may a suspect be taken}.
 -- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
 -- the caller has written to `claims` already.
+-- `lists`: how many of the keys hold anything. Behind the last of them nothing is looked at.
 -- Replies the claims, and whether it stopped before the keys were empty.
-local function take(keys, claims, crashes, new_id, room, together)
+local function take(keys, lists, claims, crashes, new_id, room, together)
   local taken, now, crashes_of = {}, now_ms(), crash_counter(crashes)
 
   local function fits(rows, suspect, size)
@@ -13,7 +14,9 @@ local function take(keys, claims, crashes, new_id, room, together)
   end
 
   for _, key in ipairs(keys) do
-    local frame, raw = frame_of(now, key), redis.call('RPOP', key)
+    local raw = redis.call('RPOP', key)
+    local frame = raw and frame_of(now, key)
+    lists = raw and lists - 1 or lists
     while raw do
       local id, record = new_id(), frame .. raw
       redis.call('HSET', claims, id, record)
@@ -29,6 +32,9 @@ local function take(keys, claims, crashes, new_id, room, together)
         return taken, true
       end
       raw = redis.call('RPOP', key)
+    end
+    if lists == 0 then
+      break
     end
   end
   return taken, false
