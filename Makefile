@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Most tests wait for servers and workers of their own.
 PYTEST_ARGS ?= -n 4 --dist=worksteal
 
-.PHONY: help demo test lint bench completions clean
+.PHONY: help demo test lint bench reliability soak completions clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions tha
 
 bench: $(VENV)/bench ## Measure mlq beside plain Celery, rq, dramatiq and a bare loop; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40 min); writes benchmarks/RELIABILITY.md
+	@$(BIN)/python -m benchmarks.reliability $(RELIABILITY_ARGS)
+
+soak: $(VENV)/bench ## 200,000 tasks through 10,000 faults (3 hours), and the bound that this allows
+	@$(BIN)/python -m benchmarks.reliability --only soak --mlq-alone --tasks 200000 --faults 10000 $(SOAK_ARGS)
 
 completions: $(VENV)/demo ## Write the completion files anew
 	$(BIN)/python completions/generate.py

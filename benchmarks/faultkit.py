@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -30,8 +31,8 @@ _RESULT: Final = b"celery-task-meta-"
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 MODEL: Final = '''
-"""A model without torch. A row names itself, and may ask to take a while or to wait for a file."""
-import os, time
+"""A model without torch. A row names itself, and may ask to take a while, to wait for a file, or for trouble."""
+import ctypes, os, time
 
 class Model:
     max_batch_size = 4
@@ -44,6 +45,10 @@ class Model:
 
     def answer(self, row):
         self.tell("start", row)
+        if "exit" in row:
+            os._exit(row["exit"])
+        if "hold" in row:  # in C, and the GIL with it
+            ctypes.PyDLL(None).usleep(int(1e6 * row["hold"]))
         time.sleep(row.get("sleep", 0))
         while "gate" in row and not os.path.exists(row["gate"]):
             time.sleep(0.01)
@@ -51,8 +56,17 @@ class Model:
         return {"id": row["id"], "pid": os.getpid()}
 
     def tell(self, what, row):
-        os.write(self.truth, f"{what} {row['id']} {os.getpid()}\\n".encode())
+        os.write(self.truth, f"{what} {row['id']} {os.getpid()} {time.monotonic()}\\n".encode())
 '''
+
+
+@dataclass(frozen=True)
+class Begun:
+    """One execution that the model began: of which message, in which process, when (seconds, monotonic)."""
+
+    id: str
+    pid: int
+    at: float
 
 
 class Worker:
@@ -128,9 +142,10 @@ class Worker:
 class World:
     """A directory, a server, a stock producer, and every worker that was started here."""
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, url: str, task: str = "mlq.predict") -> None:
         self.directory = directory
         self.url = url
+        self.task = task
         self.truth = directory / "truth.log"
         self.workers: list[Worker] = []
         (directory / "serve.py").write_text(MODEL)
@@ -168,10 +183,10 @@ class World:
         self.workers.append(worker)
         return worker
 
-    def send(self, row: Mapping[str, Any] | None = None, *, task: str = "mlq.predict", **options: Any) -> str:
+    def send(self, row: Mapping[str, Any] | None = None, *, task: str | None = None, **options: Any) -> str:
         """Publish one row as any Celery client does; it carries its task's id."""
         task_id = str(uuid4())
-        self.producer.send_task(task, [{"id": task_id, **(row or {})}], task_id=task_id, **options)
+        self.producer.send_task(task or self.task, [{"id": task_id, **(row or {})}], task_id=task_id, **options)
         self.sent.append(task_id)
         self._open.add(task_id)
         return task_id
@@ -183,10 +198,10 @@ class World:
         self._open -= {i for i, value in zip(looked, values, strict=True) if value and _state(value) in _FINAL}
         return set(self._open)
 
-    def keep_in_flight(self, number: int, row: Callable[[], Mapping[str, Any]], *, task: str = "mlq.predict") -> None:
+    def keep_in_flight(self, number: int, row: Callable[[], Mapping[str, Any]], **options: Any) -> None:
         """Top the unanswered messages up to so many."""
         for _ in range(number - len(self.unanswered())):
-            self.send(row(), task=task)
+            self.send(row(), **options)
 
     def answered(self, within_s: float = DEADLINE_S) -> None:
         """Wait until every message that was sent has its result."""
@@ -227,10 +242,15 @@ class World:
         found: Any = self.redis.zrange(keys.LEASES, 0, -1, withscores=True)
         return {wid.decode(): at for wid, at in found}
 
+    def begun(self, task_id: str | None = None) -> list[Begun]:
+        """List the executions that the model began: of one message, or of all."""
+        lines = self.truth.read_text().splitlines() if self.truth.exists() else []
+        found = [line.split() for line in lines if line.startswith("start ")]
+        return [Begun(i, int(pid), float(at)) for _, i, pid, at in found if task_id in {None, i}]
+
     def starts(self) -> Counter[str]:
         """Count the executions that the model began, by message."""
-        lines = self.truth.read_text().splitlines() if self.truth.exists() else []
-        return Counter(line.split()[1] for line in lines if line.startswith("start "))
+        return Counter(begun.id for begun in self.begun())
 
     def has_begun(self, task_id: str) -> bool:
         """Tell whether the model has begun with a message."""

@@ -28,7 +28,7 @@ def description() -> str:
 def versions(at: Server) -> str:
     """List what was measured."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    return f"Python {platform.python_version()}, {at.version()}, {packages}; commit {_commit()}"
+    return f"Python {platform.python_version()}, {at.version()}, {packages}; commit {commit()}"
 
 
 def _processor() -> str:
@@ -42,7 +42,8 @@ def _models() -> Iterator[str]:
             yield line.partition(":")[2].strip()
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Name the commit that was measured."""
     argv = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "none yet"

@@ -9,6 +9,7 @@ and torch only where an MLP is made: the worker of `Slow` is a worker without to
 from __future__ import annotations
 
 import os
+import runpy
 import struct
 import sys
 import time
@@ -92,6 +93,8 @@ def answering(name: str) -> Callable[[list[Any]], list[Any]]:
         slow = Slow()
         slow.setup("cpu")
         return lambda rows: [a for part in _parts(rows, slow.max_batch_size) for a in slow.predict(part)]
+    if ":" in name:
+        return _class(name)
     import torch
 
     module = mlp(name)
@@ -102,6 +105,15 @@ def answering(name: str) -> Callable[[list[Any]], list[Any]]:
         return found
 
     return answer
+
+
+def _class(name: str) -> Callable[[list[Any]], list[Any]]:
+    """Load file.py:Class, as mlq does."""
+    path, _, class_name = name.partition(":")
+    model = runpy.run_path(path)[class_name]()
+    model.setup("cpu")
+    found: Callable[[list[Any]], list[Any]] = model.predict
+    return found
 
 
 def _parts(rows: list[Any], size: int) -> Iterator[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -45,11 +46,15 @@ class Reaped:
 
 @dataclass(frozen=True)
 class Look:
-    """Whose work is void, whose lease has run out (with its deadline), and whether a delayed message is due."""
+    """Whose work is void, whose lease has run out (with its deadline), and whether a delayed message is due.
+
+    `next_s` is when the next lease runs out, if nobody renews it.
+    """
 
     fenced: frozenset[str]
     expired: dict[str, int]
     due: bool
+    next_s: float
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,10 @@ class Leases:
 
     def look(self, wids: Collection[str]) -> Look:
         """Renew, and look for others' leases that have run out and for delayed messages, in one request."""
-        fenced, flat, due = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self._lease_ms, *wids])
+        fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self._lease_ms, *wids])
         expired = {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
-        return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due))
+        next_s = next_ms / 1000 if next_ms >= 0 else math.inf
+        return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due), next_s)
 
     def reap(self, wid: str, *, to: Side, crash: Crash | None = None) -> Reaped | AlreadyReaped:
         """Fence a worker whose end the caller has seen (waitpid), and give back what it held.
@@ -152,3 +158,7 @@ class Silence:
         """Add one look, at a time of the monotonic clock; give what is to be reaped."""
         self._since = {lease: self._since.get(lease, at) for lease in expired.items()}
         return [lease for lease, since in self._since.items() if at - since >= self._patience_s]
+
+    def next_s(self, at: float) -> float:
+        """Give the seconds until a lease that was seen expired may be confirmed."""
+        return min((since + self._patience_s - at for since in self._since.values()), default=math.inf)

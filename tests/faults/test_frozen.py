@@ -12,23 +12,6 @@ from benchmarks.faultkit import World, stand_still, until
 from mlq.broker import embedded
 
 
-@pytest.mark.timeout(180)
-def test_a_message_that_arrives_while_its_only_worker_is_frozen_is_not_lost(world: World) -> None:
-    """Stock Celery loses ten of ten: BRPOP hands it to a socket that nobody reads (celery-on-redis.md, 5)."""
-    for _ in range(10):
-        worker = world.start("frozen")
-        worker.wait_ready()
-        until(lambda: bool(world.redis.hlen("mlq:watches")), "the worker is idle, and watches")
-        worker.freeze()
-        world.send()
-        worker.kill()
-        replacement = world.start("replacement")
-        world.answered(30)
-        assert replacement.stop() == 0
-    world.check()
-    assert sum(world.starts().values()) == 10
-
-
 def test_a_message_that_arrives_while_the_watcher_is_frozen_is_answered_by_another(world: World) -> None:
     """The watcher alone is rung; the others look each second, and take its role when it runs out."""
     watcher, other = world.start("watcher"), world.start("other")

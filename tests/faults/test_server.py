@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,74 +67,6 @@ def answers(redis: Redis) -> bool:
 def test_clients_that_are_killed_under_load_reconnect_and_lose_nothing(world: World) -> None:
     """A reply that got lost with messages in it: they are handed out again, to the same worker."""
     _under_load(world, 10, lambda: world.redis.client_kill_filter(_type="normal"))
-
-
-@pytest.mark.timeout(120)
-def test_a_connection_that_goes_half_open_while_a_task_runs_holds_nobody_up(remote: World, wire: Any) -> None:
-    """A stock worker's acknowledgement hangs, and for minutes nothing more is run."""
-    gate = remote.directory / "gate"
-    worker = remote.start("remote")
-    worker.wait_ready()
-    task = remote.send({"gate": str(gate)})
-    until(lambda: remote.has_begun(task), "the message runs")
-    wire.freeze()
-    gate.touch()
-    remote.send()
-    remote.answered(30)
-    assert remote.starts()[task] == 1
-    assert worker.stop() == 0
-    remote.check()
-
-
-@pytest.mark.timeout(120)
-def test_a_broker_that_is_away_as_a_task_ends_gets_its_result_once(remote: World, wire: Any) -> None:
-    """Stock Celery loses the result, and the task is stranded for an hour."""
-    gate = remote.directory / "gate"
-    worker = remote.start("remote")
-    worker.wait_ready()
-    task = remote.send({"gate": str(gate)})
-    until(lambda: remote.has_begun(task), "the message runs")
-    wire.refuse()
-    gate.touch()
-    until(lambda: "answers cannot be recorded" in worker.log.read_text(), "its answer waits in the worker")
-    wire.accept()
-    remote.answered(30)
-    assert remote.starts()[task] == 1
-    assert worker.stop() == 0
-    remote.check()
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
-    """A result store on a server of its own."""
-    directory = Path("/tmp") / tmp_path_factory.mktemp("s").name
-    server = embedded.Server(embedded.program(), directory)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.mark.timeout(120)
-def test_a_result_store_that_is_away_as_a_task_ends_does_not_make_it_run_twice(
-    world: World, store: embedded.Server
-) -> None:
-    """Stock Celery raises into its consumer, which drops the connection, and the task runs again and again."""
-    gate = world.directory / "gate"
-    worker = world.start("worker", MLQ_RESULT_BACKEND=store.url)
-    worker.wait_ready()
-    task = world.send({"gate": str(gate)})
-    until(lambda: world.has_begun(task), "the message runs")
-    store.stop()
-    gate.touch()
-    until(lambda: f"end {task}" in world.truth.read_text(), "the body has ended")
-    again = embedded.Server(embedded.program(), store._state)
-    again.start()
-    with Redis(unix_socket_path=again.url.removeprefix("redis+socket://")) as results:
-        until(lambda: bool(results.exists(f"celery-task-meta-{task}")), "the result is stored", 60, world.whereabouts)
-    assert worker.stop() == 0
-    assert world.starts()[task] == 1
-    assert world.left() == {}
-    again.stop()
 
 
 def test_idle_workers_ask_for_little(remote: World, wire: Any) -> None:

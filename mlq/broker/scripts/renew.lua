@@ -1,7 +1,8 @@
 -- Renew leases, and look for what has run out meanwhile, by the server's clock.
 -- KEYS: leases delays   ARGV: lease_ms, wids
--- Replies {wids, {wid, deadline, ...}, due}: those that have no lease any more (fenced, and never to be revived,
--- for their claims are others' now), those whose lease has run out, and how many delayed messages are due.
+-- Replies {wids, {wid, deadline, ...}, due, ms}: those that have no lease any more (fenced, and never to be revived,
+-- for their claims are others' now), those whose lease has run out, how many delayed messages are due, and when the
+-- next lease runs out (-1: there is none).
 -- with: clock
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
@@ -14,4 +15,6 @@ for i = 2, #ARGV do
   end
 end
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'WITHSCORES')
-return { fenced, expired, redis.call('ZCOUNT', KEYS[2], '-inf', now) }
+local _, soonest = unpack(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))
+local due = redis.call('ZCOUNT', KEYS[2], '-inf', now)
+return { fenced, expired, due, soonest and math.ceil(soonest - now) or -1 }

@@ -1,0 +1,33 @@
+"""Each row of benchmarks/RELIABILITY.md holds for mlq, and the harness is known to see what the plain setup loses."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.reliability import faults
+from benchmarks.reliability.faults import FAULTS, Fault
+from benchmarks.reliability.setups import MLQ, PLAIN
+from benchmarks.reliability.soak import soak
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_a_fault_costs_no_work(fault: Fault) -> None:
+    """One at a time, with figures for the report."""
+    outcome = fault.run(MLQ)
+    assert outcome.holds, f"{outcome.said}; it must be: {fault.must}"
+
+
+@pytest.mark.timeout(180)
+def test_many_faults_at_once_cost_no_work() -> None:
+    """Lost 0, stuck 0, recorded twice 0. `make reliability` has 500 faults, `make soak` 10,000."""
+    account = soak(MLQ, tasks=500, faults=25, seed=1)
+    assert account.holds, account
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("fault", [faults.server_killed, faults.memory_evicts])
+def test_the_harness_sees_what_the_plain_setup_loses(fault: object) -> None:
+    """The negative control: a harness that never sees a loss proves nothing."""
+    assert callable(fault)
+    assert not fault(PLAIN).holds
