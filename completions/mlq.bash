@@ -404,7 +404,7 @@ _mlq_autoscale_run() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --queue --gpus --cpus --name --rollout --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --gpus --cpus --name --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

@@ -420,6 +420,7 @@ complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs: all, auto (the 
 complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in autoscale run' -l rollout -d 'Serve even if others serve these queues with another model'
+complete -c mlq -n '__mlq_in autoscale run' -l keep-workers -d 'Leave the workers running at the end, for the next one to take over'
 complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'
 complete -c mlq -n '__mlq_in autoscale run' -l once -d 'Decide once, tell, change nothing'
 complete -c mlq -n '__mlq_in autoscale run' -l target-wait -x -d 'Seconds that work may wait: 2'

@@ -52,8 +52,15 @@ class Workers(Protocol):
     def cordoned(self) -> frozenset[str]:
         """Slots whose last worker died of a fault of its device."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
+
+    def settle(self) -> None:
+        """Take no more workers, and end with the last of those that are there."""
 
 
 class LoopThread(threading.Thread):
@@ -86,17 +93,28 @@ class LoopThread(threading.Thread):
         self._interval_s = interval_s
         self._signals = Signals(queue, is_default=queue == settings.default_queue)
         self._last = Observation(0.0, None, None, ())
-        self._ended = threading.Event()
+        self._kept: Callable[[int], None] | None = None
+        self._ended = False
+        self._woken = threading.Event()
 
     def end(self) -> None:
         """Decide no more, and wait for the tick that runs."""
-        self._ended.set()
+        self._ended = True
+        self._woken.set()
         if self.is_alive():
             self.join(10 * self._interval_s)
 
+    def keep(self, kept: Callable[[int], None]) -> None:
+        """Decide no more, and start nobody; the workers go on, and `kept` is told how many there are.
+
+        Their places stay booked, so whichever autoscaler of the queue decides next may drain them.
+        """
+        self._kept = kept
+        self._woken.set()
+
     def run(self) -> None:
-        """Tick until `end`; while the broker is away nothing is started and nobody is stopped."""
-        while not self._ended.is_set():
+        """Tick until `end`, or until the fleet stops; while the broker is away nobody is started or stopped."""
+        while not self._is_over:
             try:
                 with self._opened() as (connection, store):
                     self._scale(connection, store)
@@ -104,8 +122,17 @@ class LoopThread(threading.Thread):
                 log.debug("cannot look: %s", exc)
                 # What was seen last, but for the queue: the policy knows what blindness means.
                 last = self._last
-                self._tell(self._policy.decide(Observation(time.monotonic(), None, None, last.workers)))
-                self._ended.wait(self._interval_s)
+                if self._kept is None:
+                    self._tell(self._policy.decide(Observation(time.monotonic(), None, None, last.workers)))
+                self._pause()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._ended or self._fleet.stopping
+
+    def _pause(self) -> None:
+        self._woken.wait(self._interval_s)
+        self._woken.clear()
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Connection, Redis]]:
@@ -116,36 +143,55 @@ class LoopThread(threading.Thread):
     def _scale(self, connection: Connection, store: Redis) -> None:
         booking = Booking(redis_client(connection), self._queue, f"{socket.gethostname()}:{id(self):x}")
         try:
-            while not self._ended.is_set():
-                self._tick(connection, store, booking)
-                self._ended.wait(self._interval_s)
+            while not self._is_over:
+                booking.leave(self._devices.free(self._fleet.vacant, self._fleet.cordoned, time.monotonic()))
+                if self._kept is None:
+                    self._tick(connection, store, booking)
+                else:
+                    self._hold(booking, self._kept)
+                self._pause()
         finally:
-            if self._ended.is_set():
-                booking.leave([place(socket.gethostname(), slot) for slot in self._devices.used])
+            if self._is_over:
+                booking.leave(self._devices.used)
                 booking.resign()
 
-    def _tick(self, connection: Connection, store: Redis, booking: Booking) -> None:
-        left = self._devices.free(self._fleet.vacant, self._fleet.cordoned, time.monotonic())
-        here = socket.gethostname()
-        booking.leave([place(here, slot) for slot in left])
-        standing = booking.seek([place(here, slot) for slot in self._devices.used])
-        self._last = self._signals.read(connection, store, standing.members)
-        if standing.leads:
-            self._lead(store, booking, self._policy.decide(self._last))
-        for spec in self._devices.available(time.monotonic()):
-            if not booking.book(place(here, spec.name)):
-                return
-            if self._devices.take(spec):
-                self._fleet.add(spec)
-            else:
-                booking.leave([place(here, spec.name)])
+    def _hold(self, booking: Booking, kept: Callable[[int], None]) -> None:
+        """Keep the places of workers that go on without an autoscaler, for the next one to find."""
+        booking.resign(self._devices.used)
+        kept(len(self._devices.used))
+        self._fleet.settle()
 
-    def _lead(self, store: Redis, booking: Booking, decision: Decision) -> None:
+    def _tick(self, connection: Connection, store: Redis, booking: Booking) -> None:
+        standing = booking.seek(self._devices.used)
+        self._last = self._signals.read(connection, store, standing.members)
+        want = standing.want or 0
+        if standing.leads:
+            want = self._lead(store, booking, self._policy.decide(self._last))
+        self._fill(booking, want - len(standing.members))
+
+    def _fill(self, booking: Booking, places: int) -> None:
+        """Start workers on free devices while there are places for them.
+
+        A device is locked before its place is booked. The other way round a place would be given up again that is
+        that of the worker which has the device: one that another autoscaler of this host has started.
+        """
+        for spec in self._devices.available(time.monotonic()) if places > 0 else ():
+            if not self._devices.take(spec):
+                continue
+            if not booking.book(self._devices.place(spec.name)):
+                self._devices.give_back(spec.name)
+                return
+            self._fleet.add(spec)
+
+    def _lead(self, store: Redis, booking: Booking, decision: Decision) -> int:
+        """Do what was decided; give how many workers autoscalers are to run in all."""
         others = sum(not w.mine and w.state in {"starting", "idle", "busy"} for w in self._last.workers)
-        booking.want(max(0, decision.want - others))
+        want = max(0, decision.want - others)
+        booking.want(want)
         for wid in decision.drain:
             orders.give(store, wid, Order("drain"))
         self._tell(decision)
+        return want
 
 
 class Devices:
@@ -155,14 +201,24 @@ class Devices:
         self._pool = {spec.name: spec for spec in pool}
         self._slots = slots
         self._pause_s = pause_s
+        self._host = socket.gethostname()
         self._used: set[str] = set()
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
 
     @property
     def used(self) -> list[str]:
-        """Slots of workers that run or start."""
-        return sorted(self._used)
+        """Places of workers that run or start."""
+        return sorted(map(self.place, self._used))
+
+    def place(self, slot: str) -> str:
+        """Name a slot's place among all hosts."""
+        return place(self._host, slot)
+
+    def give_back(self, slot: str) -> None:
+        """Let go of a device on which nothing was started."""
+        self._used.discard(slot)
+        self._slots.free(slot)
 
     def take(self, spec: WorkerSpec) -> bool:
         """Lock a device; False if another process of this host has it: two autoscalers never book one twice."""
@@ -174,9 +230,9 @@ class Devices:
         return True
 
     def free(self, vacant: dict[str, bool], cordoned: frozenset[str], at: float) -> list[str]:
-        """Let go of devices whose workers have ended for good; one that failed is left alone, each time for longer.
+        """Let go of devices whose workers have ended for good, and give their places.
 
-        One at fault stays ours, so that nobody starts anything on it.
+        One that failed is left alone, each time for longer. One at fault stays ours, so that nobody starts on it.
         """
         left = [slot for slot in self._used if slot in vacant]
         for slot in left:
@@ -188,7 +244,7 @@ class Devices:
             self._failures[slot] = self._failures.get(slot, 0) + 1 if vacant[slot] else 0
             pause = min(_LONGEST_PAUSE_S, self._pause_s * 2 ** self._failures[slot]) if vacant[slot] else 0.0
             self._not_before[slot] = at + pause
-        return left
+        return [*map(self.place, left)]
 
     def available(self, at: float) -> list[WorkerSpec]:
         """Give the devices on which a worker may be started now."""

@@ -15,15 +15,17 @@ from typer.core import TyperOption
 from mlq.autoscale.policy import PRESETS, Deciding, Policy, Threshold, Tuning
 from mlq.commands import fleet, options
 from mlq.commands.invocation import Answering, Invocation, begin, command, given, group, option
+from mlq.config import state_directory
 from mlq.console.decisions import DecisionLog, document, line, replay_document, replay_text
 from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
-from mlq.fleet import session
+from mlq.fleet import keeping, session
 from mlq.fleet.planning import Devices, found, pool
 
 if TYPE_CHECKING:
     from mlq.broker.connection import Address
+    from mlq.fleet.keeping import Behind
     from mlq.fleet.running import Fleet
     from mlq.fleet.slots import Slots
     from mlq.fleet.spec import WorkerSpec
@@ -50,6 +52,9 @@ BatchTime = Annotated[
 ]
 Rule = Annotated[str, typer.Option("--policy", help="mlq, or static:N.", metavar="NAME")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but start and stop nobody.")]
+KeepWorkers = Annotated[
+    bool, typer.Option("--keep-workers", help="Leave the workers running at the end, for the next one to take over.")
+]
 Once = Annotated[bool, typer.Option("--once", help="Decide once, tell, change nothing.")]
 
 
@@ -93,6 +98,7 @@ def run(  # noqa: PLR0913 (an option each)
     name: options.Name = None,
     *,
     rollout: options.Rollout = False,
+    keep_workers: KeepWorkers = False,
     dry_run: DryRun = False,
     once: Once = False,
 ) -> None:
@@ -103,10 +109,12 @@ def run(  # noqa: PLR0913 (an option each)
       mlq autoscale --queue realtime --gpus 0,1,2,3 --model model.pt2 --max 3
       mlq autoscale --queue batch --cpus 8 --min 0 --preset economy --model serve.py:Model
       mlq autoscale --queue realtime --cpus 4 --model serve.py:Model --dry-run
+      mlq autoscale --queue realtime --gpus all --model model.pt2 --keep-workers
 
     Workers of `mlq worker start` and of other hosts count as capacity; only those that autoscalers started are
     stopped, and never while a task runs. Several hosts may run this for one queue: one of them decides, each starts
-    workers on its own devices. At the end its own workers are drained.
+    workers on its own devices. At the end its own workers are drained; with --keep-workers they go on, and the next
+    autoscaler of the queue may drain them.
     """
     call = fleet.begin(ctx)
     served = queue or call.settings.urgent_queue
@@ -118,7 +126,8 @@ def run(  # noqa: PLR0913 (an option each)
     if once or dry_run:
         _watch(call, served, policy, tuning, once=once)
         return
-    _scale(call, served, policy, tuning, [replace(spec, rollout=rollout) for spec in specs])
+    specs = [replace(spec, rollout=rollout) for spec in specs]
+    _scale(call, served, policy, tuning, specs, behind=_split(call) if keep_workers else None)
 
 
 @command(app, cls=Simulating)
@@ -231,8 +240,21 @@ def _watch(call: Invocation, queue: str, policy: Deciding, tuning: Tuning, *, on
             call.terminal.show_text(document(queue, decision), line(decision))
 
 
-def _scale(call: Invocation, queue: str, policy: Deciding, tuning: Tuning, specs: list[WorkerSpec]) -> None:
-    """Run the loop beside a fleet that it fills, in the foreground, and exit with the fleet's code."""
+def _split(call: Invocation) -> Behind:
+    """Go on in a process that may outlive this command, which then says so."""
+    log = state_directory(call.settings) / "supervisor.log"
+
+    def say(workers: int, pid: int) -> None:
+        number = f"{workers} worker{'s' if workers > 1 else ''}"
+        call.terminal.say(f"{number} left running, supervisor {pid}, log {log}; `mlq worker stop --all` ends them")
+
+    return keeping.split(log, say)
+
+
+def _scale(
+    call: Invocation, queue: str, policy: Deciding, tuning: Tuning, specs: list[WorkerSpec], behind: Behind | None
+) -> None:
+    """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
     from mlq.autoscale.loop import LoopThread
 
     tell = DecisionLog(call.terminal, queue)
@@ -241,6 +263,8 @@ def _scale(call: Invocation, queue: str, policy: Deciding, tuning: Tuning, specs
     def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
         loop = LoopThread(call.settings, broker, queue, policy, specs, workers, slots, tell, tuning.tick_s)
         loop.start()
+        if behind is not None:
+            behind.when_asked(lambda: loop.keep(behind.let_go))
         try:
             yield
         finally:

@@ -145,6 +145,15 @@ class Fleet:
         self._specs[spec.name] = spec
         self._step(Added(spec.name))
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has asked it to end."""
+        return self._supervisor.stops > 0
+
+    def settle(self) -> None:
+        """Take no more workers, and end with the last of those that are there."""
+        self._ask(self._supervisor.settle)
+
     def fence(self, wids: Collection[str]) -> None:
         """Kill workers whose lease was taken away: what they do is void."""
         self._ask(lambda: self._tell_supervisor(wids, Fenced))
@@ -292,7 +301,7 @@ class Fleet:
         self._step(Tick())
 
     def _stop_asked(self, signals: socket.socket) -> None:
-        for number in signals.recv(16):
+        for number in filter(_STOP_SIGNALS.__contains__, signals.recv(16)):  # others may have handlers, too
             self._stopped_by = number
             self._step(StopAsked())
             self._tell(Stopping(self._supervisor.stops, self._supervisor.running))

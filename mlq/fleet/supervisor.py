@@ -103,6 +103,10 @@ class Supervisor:
             return False
         return all(s.phase in {_Phase.FAILED, _Phase.ABANDONED, _Phase.STOPPED} for s in self._slots.values())
 
+    def settle(self) -> None:
+        """Take no more slots: from now on it ends with its last worker."""
+        self._open_ended = False
+
     @property
     def stops(self) -> int:
         """How often it was asked to stop."""

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
+from celery import Celery
 
 Scale = Callable[..., Any]
 
@@ -75,6 +77,24 @@ def test_autoscalers_of_two_queues_never_book_one_device_twice(house: Any, scale
     for scaler in scalers:
         scaler.wait_for("want 2", times=8)
     assert sorted(workers(house)) == ["cpu0", "cpu1"]
+
+
+@pytest.mark.timeout(120)
+def test_workers_that_are_kept_go_on_and_the_next_autoscaler_takes_them_over(
+    house: Any, client: Celery, scale: Scale
+) -> None:
+    """The one who kept them ends at once, with 0; who comes next counts them, and drains them when it may."""
+    argv = ("--queue", "realtime", "--cpus", "2", "--zero-after", "1")
+    first = scale(*argv, "--min", "2", "--max", "2", "--keep-workers")
+    house.until(lambda: len(workers(house)) == 2, "there are two")
+    before = {w["pid"] for w in house.json("worker")["workers"]}
+    assert first.end() == 0
+    assert [line for line in first.lines if "2 workers left running" in line]
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["pid"] in before
+    second = scale(*argv, "--min", "0")
+    second.wait_for("2 workers")
+    house.until(lambda: not any(map(psutil.pid_exists, before)), "they were drained", within_s=90)
+    assert second.end() == 0
 
 
 def test_a_look_changes_nothing(house: Any, broker: str) -> None:
