@@ -40,6 +40,11 @@ def step(seed: int) -> list[Task]:
     return poisson(lambda t: 10.0 if _RISE_S <= t < _FALL_S else 1.0, 3600, seed, 10)
 
 
+def steps(seed: int, at: float, seconds: float = 3600) -> list[Task]:
+    """2/s, and 20/s for ten minutes from `at` on: more than ten workers' worth."""
+    return poisson(lambda t: 20.0 if at <= t < at + _FALL_S - _RISE_S else 2.0, seconds, seed, 20)
+
+
 def ramp(seed: int) -> list[Task]:
     """Up and down within an hour, minute by minute."""
     return poisson(lambda t: 0.5 + 11 * math.sin(math.pi * (t // 60) / 60) ** 2, 3600, seed, 11.5)

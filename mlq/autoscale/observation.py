@@ -41,8 +41,7 @@ class Worker:
 class Observation:
     """`at` is a monotonic clock's (s). `ready` and `in_flight` count tasks; None where the broker could not be asked.
 
-    `oldest_s` is how long the oldest has waited, None where unknown or nothing waits. `failures` counts starts that
-    failed, in a row.
+    `oldest_s` is how long the oldest has waited, None where unknown or nothing waits.
     """
 
     at: float
@@ -50,4 +49,3 @@ class Observation:
     in_flight: int | None
     workers: Sequence[Worker]
     oldest_s: float | None = None
-    failures: int = 0

@@ -16,6 +16,12 @@ from mlq.autoscale.service import Service, ServiceMeter
 _COLD_START_S: Final = 30.0
 """What a start is taken to need before the first has succeeded."""
 
+_COLD_STARTS: Final = 8
+"""The last ones, of which the upper quartile is what a start takes."""
+
+_FIRST_START_S: Final = 1800.0
+"""How long a start may take as long as none has succeeded."""
+
 _BLIND: Final = 3
 """So many ticks without a look, and history is worth nothing."""
 
@@ -52,7 +58,8 @@ PRESETS: Final = {
 class Decision:
     """What is to be done now, and every figure that led to it; None where nothing was known.
 
-    `want` workers are to be there; `start` so many, `drain` these. `slow_rate`, `fast_rate` and `rate` are arrivals a
+    `want` workers are to be there; `start` so many, `drain` these, `give_up` those that should have been ready by
+    now. `slow_rate`, `fast_rate` and `rate` are arrivals a
     second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will wait when a
     worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are kept.
     """
@@ -67,6 +74,7 @@ class Decision:
     reason: str
     start: int = 0
     drain: Sequence[str] = ()
+    give_up: Sequence[str] = ()
     slow_rate: float | None = None
     fast_rate: float | None = None
     rate: float | None = None
@@ -102,8 +110,11 @@ class Policy:
         """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
         tuning = self._tuning
         live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s(1.0)]
-        starting = [w for w in seen.workers if w.state == "starting"]
-        decision = Decision(seen.at, seen.ready, seen.in_flight, len(live), len(starting), self._want, "hold", "")
+        starting = [w for w in seen.workers if w.state == "starting" and w.age_s <= self._start_timeout_s]
+        overdue = [w.id for w in seen.workers if w.state == "starting" and w.mine and w.age_s > self._start_timeout_s]
+        decision = Decision(
+            seen.at, seen.ready, seen.in_flight, len(live), len(starting), self._want, "hold", "", give_up=overdue
+        )
         if seen.ready is None or seen.in_flight is None:
             missing = max(0, min(self._want, tuning.most) - len(live) - len(starting))
             action: Literal["start", "hold"] = "start" if missing else "hold"
@@ -163,6 +174,12 @@ class Policy:
         reason = "as many as are needed" if there <= need else f"{there - need} more than needed, kept for a while"
         return replace(figures, want=self._want, reason=reason)
 
+    @property
+    def _start_timeout_s(self) -> float:
+        """Give up a start after four times the usual cold start; until one has succeeded nobody knows what is usual."""
+        last = list(self._cold_starts.values())[-_COLD_STARTS:]
+        return max(4 * _upper_quartile(last), 60.0) if last else _FIRST_START_S
+
     def _stuck_s(self, mean_s: float) -> float:
         return max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
 
@@ -171,10 +188,8 @@ class Policy:
         for w in workers:
             if w.ready_s is not None:
                 self._cold_starts.setdefault(w.id, w.ready_s)
-        last = sorted(list(self._cold_starts.values())[-8:])
-        if not last:
-            return max([_COLD_START_S, *(w.age_s for w in starting)])
-        return last[min(len(last) - 1, math.ceil(0.75 * len(last)) - 1)]
+        last = list(self._cold_starts.values())[-_COLD_STARTS:]
+        return _upper_quartile(last) if last else max([_COLD_START_S, *(w.age_s for w in starting)])
 
     def _backlog(
         self, ready: int, rate: float, service_rate: float, live: int, starting: Sequence[Worker], cold: float
@@ -251,6 +266,11 @@ class Policy:
         if held <= 1 and tuning.least == 0:
             return self._holding.keep(at, max(rate_s, tuning.zero_s), tuning.zero_s)
         return held
+
+
+def _upper_quartile(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(0.75 * len(ordered)) - 1)]
 
 
 class Threshold:

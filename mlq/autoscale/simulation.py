@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from typing import Final
 
 from mlq.autoscale.observation import Observation, State, Worker
-from mlq.autoscale.policy import Deciding, Decision
+from mlq.autoscale.policy import Deciding
 
 _UNSCORED_S: Final = 120.0
 """So long at the start nobody knows anything yet: it is paid for, but not judged."""
@@ -86,40 +87,69 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
-    """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped."""
-    return _Replay(tasks, policy, world).run()
+class Service:
+    """A queue and its workers, up to now: what a trace does to them, and what they look like to an autoscaler."""
 
-
-class _Replay:
-    def __init__(self, tasks: Sequence[Task], policy: Deciding, world: World) -> None:
-        self._world = world
-        self._policy = policy
+    def __init__(self, tasks: Sequence[Task], batch: tuple[float, float, int] | None = None) -> None:
         self._tasks = tasks
-        self._until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
+        self._batch = batch
         self._order = count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._queue: deque[Task] = deque()
         self._resting: deque[_Machine] = deque()
-        self._machines: list[_Machine] = []
-        self._waits: list[float] = []
-        self._history: list[tuple[float, int, int]] = []
-        self._starts = self._stops = 0
-
-    def run(self) -> Outcome:
-        """Play all events; what still runs at the end is waited for, and paid."""
-        for _ in range(self._world.first):
-            self._start(0.0, cold_s=0.0)
-        self._starts = 0
+        self._machines: dict[str, _Machine] = {}
+        self._now = 0.0
+        self.waits: list[float] = []
         self._arrive_next(0)
-        self._at(0.0, self._tick)
-        last = 0.0
-        while self._events:
-            last, _, action = heapq.heappop(self._events)
-            action(last)
-        end = max(last, self._until)
-        cost = sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines)
-        return Outcome(cost, self._waits, self._world.target_s, self._starts, self._stops, self._history)
+
+    def advance(self, until: float) -> None:
+        """Play all that happens until then, that moment included."""
+        while self._events and self._events[0][0] <= until:
+            self._now, _, action = heapq.heappop(self._events)
+            action(self._now)
+
+    def observe(self, at: float) -> Observation:
+        """Look, as signals.py does."""
+        there = self._there()
+        flying = sum(len(m.held) for m in there)
+        oldest = at - self._queue[0].at if self._queue else None
+        return Observation(at, len(self._queue), flying, [_seen(m, at) for m in there], oldest)
+
+    def start(self, at: float, cold_s: float) -> str:
+        """Start a worker; give its name."""
+        machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
+        self._machines[machine.id] = machine
+        self._at(at + cold_s, partial(self._rest, machine))
+        return machine.id
+
+    def drain(self, name: str, at: float) -> None:
+        """Let a worker go, as soon as what it runs is done."""
+        machine = self._machines[name]
+        machine.leaving = True
+        if machine.state == "idle":
+            machine.state, machine.ended_at = "gone", at
+
+    def has_ended(self, name: str) -> bool:
+        """Tell whether a worker has gone."""
+        return self._machines[name].ended_at is not None
+
+    @property
+    def workers(self) -> int:
+        """How many there are, those that are leaving included."""
+        return len(self._there())
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return len(self._queue)
+
+    def cost(self, at_least_until: float) -> float:
+        """Add up the seconds of all workers; those that are there are paid until the last task has ended."""
+        end = max(self._now, at_least_until)
+        return sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines.values())
+
+    def _there(self) -> list[_Machine]:
+        return [m for m in self._machines.values() if m.ended_at is None]
 
     def _at(self, at: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (at, next(self._order), action))
@@ -138,16 +168,16 @@ class _Replay:
             machine = self._resting.popleft()
             if machine.state != "idle":  # it was drained while it rested
                 continue
-            most = self._world.batch[2] if self._world.batch else 1
+            most = self._batch[2] if self._batch else 1
             machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             machine.state, machine.since = "busy", at
-            self._waits += [at - task.at for task in machine.held if task.at >= _UNSCORED_S]
+            self.waits += [at - task.at for task in machine.held if task.at >= _UNSCORED_S]
             self._at(at + self._seconds(machine.held), partial(self._end, machine))
 
     def _seconds(self, tasks: Sequence[Task]) -> float:
-        if self._world.batch is None:
+        if self._batch is None:
             return tasks[0].service_s
-        base, slope, _ = self._world.batch
+        base, slope, _ = self._batch
         return base + slope * len(tasks)
 
     def _end(self, machine: _Machine, at: float) -> None:
@@ -167,33 +197,35 @@ class _Replay:
         self._resting.append(machine)
         self._serve(at)
 
-    def _start(self, at: float, cold_s: float) -> None:
-        self._starts += 1
-        machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
-        self._machines.append(machine)
-        self._at(at + cold_s, partial(self._rest, machine))
 
-    def _tick(self, at: float) -> None:
-        there = [m for m in self._machines if m.ended_at is None]
-        self._history.append((at, len(there), len(self._queue)))
-        self._apply(self._policy.decide(self._observed(at, there)), there, at)
-        if at + self._world.tick_s <= self._until:
-            self._at(at + self._world.tick_s, self._tick)
+def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
+    """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped.
 
-    def _apply(self, decision: Decision, there: Sequence[_Machine], at: float) -> None:
-        for _ in range(min(decision.start, self._world.most - len(there))):
-            self._start(at, self._world.cold_start_s)
-        for machine in there:
-            if machine.id in decision.drain:
-                self._stops += 1
-                machine.leaving = True
-                if machine.state == "idle":
-                    machine.state, machine.ended_at = "gone", at
+    What still runs at the end is waited for, and paid.
+    """
+    service = Service(tasks, world.batch)
+    until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
+    history: list[tuple[float, int, int]] = []
+    starts = stops = 0
+    for _ in range(world.first):
+        service.start(0.0, cold_s=0.0)
+    for at in ticks(world.tick_s, until):
+        service.advance(at)
+        history.append((at, service.workers, service.waiting))
+        decision = policy.decide(service.observe(at))
+        for _ in range(min(decision.start, world.most - service.workers)):
+            service.start(at, world.cold_start_s)
+            starts += 1
+        for name in decision.drain:
+            service.drain(name, at)
+            stops += 1
+    service.advance(math.inf)
+    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history)
 
-    def _observed(self, at: float, there: Sequence[_Machine]) -> Observation:
-        flying = sum(len(m.held) for m in there)
-        oldest = at - self._queue[0].at if self._queue else None
-        return Observation(at, len(self._queue), flying, [_seen(m, at) for m in there], oldest)
+
+def ticks(every_s: float, until: float) -> Iterator[float]:
+    """Give the times of all ticks."""
+    return takewhile(lambda at: at <= until, count(0.0, every_s))
 
 
 def _seen(machine: _Machine, at: float) -> Worker:

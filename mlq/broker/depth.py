@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
@@ -87,16 +88,28 @@ def _on_redis(channel: Any, name: str, ready: int, in_flight: int, now: float) -
 
 def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
     """Give the age of the oldest message that carries a stamp; other clients' messages carry none."""
-    stamps = [s for s in (_sent_at(m) for m in messages if m is not None) if s is not None]
+    stamps = [s for s in (_waits_since(m) for m in messages if m is not None) if s is not None]
     return max(0.0, now - min(stamps)) if stamps else None
 
 
-def _sent_at(raw: bytes) -> float | None:
+def _waits_since(raw: bytes) -> float | None:
+    """Tell since when a message has waited to be run: since it was sent, or since the time that it was sent for."""
     try:
-        stamp = orjson.loads(raw)["headers"][SENT_AT_HEADER]
-    except (orjson.JSONDecodeError, KeyError, TypeError):  # whatever somebody else put there
+        headers = orjson.loads(raw)["headers"]
+        stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):  # whatever somebody else put there
         return None
-    return float(stamp) if isinstance(stamp, (int, float)) else None
+    if not isinstance(stamp, (int, float)):
+        return None
+    return max(float(stamp), _timestamp(eta) if isinstance(eta, str) else 0.0)
+
+
+def _timestamp(iso: str) -> float:
+    try:
+        at = datetime.fromisoformat(iso)
+    except ValueError:
+        return 0.0
+    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:

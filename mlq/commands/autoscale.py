@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -255,13 +256,17 @@ def _scale(
     call: Invocation, queue: str, policy: Deciding, tuning: Tuning, specs: list[WorkerSpec], behind: Behind | None
 ) -> None:
     """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
+    from mlq.autoscale.devices import Devices as Pool
     from mlq.autoscale.loop import LoopThread
+    from mlq.autoscale.scaler import Scaler
 
     tell = DecisionLog(call.terminal, queue)
 
     @contextmanager
     def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
-        loop = LoopThread(call.settings, broker, queue, policy, specs, workers, slots, tell, tuning.tick_s)
+        devices = Pool(specs, slots, tuning.tick_s, socket.gethostname())
+        scaler = Scaler(policy, devices, workers, tell)
+        loop = LoopThread(call.settings, broker, queue, scaler, workers, tuning.tick_s)
         loop.start()
         if behind is not None:
             behind.when_asked(lambda: loop.keep(behind.let_go))

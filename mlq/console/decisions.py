@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def document(queue: str, decision: Decision) -> dict[str, Any]:
     """mlq.decision/1: one decision, with every figure that led to it; what is not known is null."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return {"schema": "mlq.decision/1", **asdict(decision), "at": now, "queue": queue, "drain": list(decision.drain)}
+    lists = {"drain": list(decision.drain), "give_up": list(decision.give_up)}
+    return {"schema": "mlq.decision/1", **asdict(decision), "at": now, "queue": queue, **lists}
 
 
 def line(decision: Decision) -> str:
@@ -26,7 +27,8 @@ def line(decision: Decision) -> str:
     runs = "?" if decision.in_flight is None else decision.in_flight
     starting = f" (+{decision.starting})" if decision.starting else ""
     text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
-    return printable(text + f"{decision.action}, {decision.reason}")
+    given_up = f"; given up, not ready in time: {', '.join(decision.give_up)}" if decision.give_up else ""
+    return printable(text + f"{decision.action}, {decision.reason}{given_up}")
 
 
 class DecisionLog:
@@ -43,7 +45,7 @@ class DecisionLog:
             self._terminal.emit(document(self._queue, decision))
             return
         news = decision.want, decision.action
-        if news != self._last or self._terminal.verbosity > 0:
+        if news != self._last or decision.give_up or self._terminal.verbosity > 0:
             self._terminal.say(line(decision))
         self._last = news
 

@@ -129,8 +129,9 @@ class Fleet:
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: whether each was given up."""
-        return self._supervisor.vacant
+        """Slots whose worker has ended for good: whether it failed, by its deaths or by never becoming ready."""
+        unready = {slot for slot, child in list(self._children.items()) if child.ready_s is None}
+        return {slot: gave_up or slot in unready for slot, gave_up in self._supervisor.vacant.items()}
 
     @property
     def cordoned(self) -> frozenset[str]:

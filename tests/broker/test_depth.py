@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import pytest
 from celery import Celery
@@ -81,6 +82,13 @@ def test_age_is_told_by_the_stamp_of_our_own_messages(connection: Connection, re
     assert depth.read(connection, ["realtime"])[0].oldest_age_s is None
     redis.lpush("batch", '{"headers": {"mlq_sent_at": 100.0}}', '{"headers": {"mlq_sent_at": 105.0}}')
     assert depth.read(connection, ["batch"], now=107.5)[0].oldest_age_s == 7.5
+
+
+def test_a_message_that_was_sent_for_later_does_not_wait_before_its_time(app: Celery, connection: Connection) -> None:
+    """sidekiq-throttled#189: a retry in an hour would look like an hour's delay to an autoscaler."""
+    later = datetime.fromtimestamp(3700, timezone.utc)
+    app.send_task("mlq.predict", [1], queue="realtime", headers={"mlq_sent_at": 100.0}, eta=later)
+    assert depth.read(connection, ["realtime"], now=3705.0)[0].oldest_age_s == 5.0
 
 
 def test_a_queue_that_nobody_configured_must_hold_something(server: Server, app: Celery) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from celery import Celery
+
+from mlq.broker import embedded
 
 Scale = Callable[..., Any]
 
@@ -53,6 +58,29 @@ def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Sc
     assert len(ran) == 100
     assert scaler.end() == 0
     assert not [line for line in scaler.lines if "SIGKILL" in line or "again" in line]
+
+
+@pytest.mark.timeout(200)
+def test_a_server_that_stands_still_in_the_middle_stops_nobody(house: Any, client: Celery, scale: Scale) -> None:
+    """For twenty seconds nothing is known: that is no reason to stop anybody, or to start more."""
+    scaler = scale("--queue", "realtime", "--cpus", "2", "--max", "2", "--min", "0", "--zero-after", "2")
+    sent = [client.send_task("mlq.predict", [{"sleep": 0.1, "n": n}], queue="realtime") for n in range(300)]
+    house.until(lambda: len(workers(house)) == 2, "there are two")
+    sent[0].get(timeout=60)
+    before = {w["pid"] for w in house.json("worker")["workers"]}
+    server = embedded.find(house.state)
+    assert server is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        time.sleep(20)  # the fault itself
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert all(map(psutil.pid_exists, before)), "nobody was stopped"
+    assert {task.get(timeout=60)["pid"] for task in sent} <= before
+    ran = Counter(line.rsplit(" ", 1)[0] for line in (house.directory / "model.log").read_text().splitlines())
+    assert set(ran.values()) == {1}, "every task was done once"
+    house.until(lambda: workers(house) == [], "they have gone", within_s=120)
+    assert scaler.end() == 0
 
 
 def test_two_autoscalers_of_one_queue_share_its_maximum_and_survive_each_other(house: Any, scale: Scale) -> None:

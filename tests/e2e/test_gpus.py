@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlq import config
-from mlq.autoscale import loop
+from mlq.autoscale import devices
 from mlq.errors import SlotTaken, UsageError, WorkersFailed
 from mlq.fleet import bookings, nvml
 from mlq.fleet.cordon import FaultWatch
@@ -209,7 +209,7 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
 def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:
     """Freed, it would be the first that is started on again. One whose worker has ended well is free."""
     healthy, at_fault = (WorkerSpec(gpu.slot, SETTINGS, gpu=gpu) for gpu in GPUS)
-    pool = loop.Devices([healthy, at_fault], slots, pause_s=1.0)
+    pool = devices.Devices([healthy, at_fault], slots, pause_s=1.0, host="here")
     assert pool.take(healthy)
     assert pool.take(at_fault)
     pool.free({"gpu0": False, "gpu1": True}, frozenset({"gpu1"}), at=0.0)

@@ -14,7 +14,8 @@ from mlq.autoscale.policy import Decision, Policy, Threshold, Tuning
 def worker(n: int, state: Any = "idle", **more: Any) -> Worker:
     """A worker of half a second a task that has served for a while."""
     done = more.pop("done", 100)
-    return Worker(f"w{n}", state, done, done, 0.5 * done, age_s=600.0, **{"ready_s": 30.0, "idle_s": 60.0, **more})
+    usual = {"age_s": 600.0, "ready_s": 30.0, "idle_s": 60.0}
+    return Worker(f"w{n}", state, done, done, 0.5 * done, **{**usual, **more})
 
 
 class Timeline:
@@ -75,7 +76,7 @@ def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None
     timeline.quiet(60)
     asked = timeline.tick(ready=60).start
     assert 0 < asked < 50
-    timeline.workers += [worker(n, "starting", done=0, ready_s=None, idle_s=0.0) for n in range(1, asked + 1)]
+    timeline.workers += [worker(n, "starting", done=0, age_s=4, ready_s=None, idle_s=0) for n in range(1, asked + 1)]
     assert sum(timeline.tick(ready=60).start for _ in range(5)) <= 2
 
 
@@ -141,6 +142,20 @@ def test_an_unknown_cold_start_is_not_a_short_one() -> None:
     timeline = Timeline(workers=0)
     timeline.workers = [Worker("w", "starting", 0, 0, 0.0, age_s=200.0)]
     assert timeline.tick(ready=1).cold_start_s == 200.0
+
+
+def test_a_start_that_takes_far_too_long_is_given_up_and_counts_no_more() -> None:
+    """It would be waited for for ever, while the queue grows; before any has succeeded nobody knows what is long."""
+    timeline = Timeline(Tuning(most=8), workers=1)
+    timeline.tick()
+    timeline.workers.append(worker(1, "starting", done=0, age_s=119.0, ready_s=None, idle_s=0))
+    assert timeline.tick(ready=60).give_up == []
+    timeline.workers[1] = replace(timeline.workers[1], age_s=121.0)
+    late = timeline.tick(ready=60)
+    assert (late.give_up, late.starting) == (["w1"], 0)
+    first = Timeline(workers=0)
+    first.workers = [worker(0, "starting", done=0, age_s=1700.0, ready_s=None, idle_s=0)]
+    assert first.tick(ready=1).give_up == []
 
 
 def test_every_figure_and_its_reason_is_in_the_decision() -> None:
