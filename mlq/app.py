@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import Celery, signals
@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 from mlq import tasks, wire
 from mlq.broker.connection import Address, broker_address, tls_options, transport_options
 from mlq.config import Settings, load
+from mlq.consumer import reconnecting
 from mlq.errors import WorkerNeedsModel
 
 _OFF = "none"
@@ -26,6 +27,7 @@ def create_app(settings: Settings) -> Celery:
     broker = broker_address(settings)
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
+    reconnecting.install(app)
     tasks.register(app, settings.aliases or {})
     signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="mlq.stamp")
     return app
@@ -68,6 +70,10 @@ def _delivery() -> dict[str, Any]:
     }
 
 
+_SENTINELS: Final = ("master_name", "sentinel_kwargs", "min_other_sentinels")
+"""Without them Celery's backend does not find the primary, and keeps trying to store a result."""
+
+
 def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
     """Keep trying while the broker is away, and notice when it is frozen."""
     return {
@@ -88,6 +94,7 @@ def _results(settings: Settings, broker: Address) -> dict[str, Any]:
     options = transport_options(settings, backend)
     return {
         "result_backend": backend,
+        "result_backend_transport_options": {k: options[k] for k in _SENTINELS if k in options},
         "redis_backend_use_ssl": tls_options(backend),
         "result_expires": settings.result_expires,
         "result_backend_always_retry": True,

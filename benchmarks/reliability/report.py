@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from benchmarks.findings import percentile
 from benchmarks.reliability.faults import Fault
 from benchmarks.reliability.recovery import Recovery
+from benchmarks.reliability.sentinel import FailOver
+from benchmarks.reliability.setups import MLQ, PLAIN
 from benchmarks.reliability.soak import Account
 from benchmarks.reliability.stage import PATIENCE_S, Outcome, seconds
 
@@ -22,9 +24,25 @@ class Row:
     plain: Outcome
 
 
-def write(
-    command: str, about: Sequence[str], rows: Sequence[Row], recovery: Recovery | None, soaks: Sequence[Account]
-) -> str:
+@dataclass
+class Findings:
+    """What was found by those parts that were run."""
+
+    rows: list[Row] = field(default_factory=list)
+    recovery: Recovery | None = None
+    fail_overs: list[FailOver] = field(default_factory=list)
+    soaks: list[Account] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every promise of mlq's holds, and the harness saw the plain setup lose."""
+        ours = [r.mlq.holds for r in self.rows] + [f.holds for f in self.fail_overs]
+        ours += [a.holds for a in self.soaks if a.setup == MLQ.name]
+        ours += [self.recovery.holds] if self.recovery is not None else []
+        return all(ours) and not any(a.holds for a in self.soaks if a.setup == PLAIN.name)
+
+
+def write(command: str, about: Sequence[str], found: Findings) -> str:
     """Write the report: what was asked for and no more."""
     now = datetime.now(timezone.utc)
     lines = [
@@ -36,9 +54,10 @@ def write(
         "",
         *(f"- {line}" for line in about),
     ]
-    lines += _faults(rows) if rows else []
-    lines += _recovery(recovery) if recovery is not None else []
-    lines += _soaks(soaks) if soaks else []
+    lines += _faults(found.rows) if found.rows else []
+    lines += _recovery(found.recovery) if found.recovery is not None else []
+    lines += _fail_overs(found.fail_overs) if found.fail_overs else []
+    lines += _soaks(found.soaks) if found.soaks else []
     return "\n".join([*lines, ""])
 
 
@@ -56,6 +75,18 @@ def _recovery(recovery: Recovery) -> list[str]:
     for what, took, must, holds in recovery.rows():
         figures = f"{len(took)} | {seconds(percentile(took, 0.5))} | {seconds(percentile(took, 0.99))}"
         lines.append(f"| {what} | {figures} | {must} | {_yes(holds=holds)} |")
+    return lines
+
+
+def _fail_overs(found: Sequence[FailOver]) -> list[str]:
+    lines = ["", "## Sentinel", ""]
+    lines += ["The primary of three servers is killed under load; Sentinel takes it for down after a second.", ""]
+    lines += ["| submits | runs again after | acknowledged | lost | extra executions | mlq must | holds |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for f in found:
+        how, must = ("with `WAIT 1`", "≤ 10 s, 0 lost") if f.waited else ("as they are", "≤ 10 s, losses counted")
+        figures = f"{seconds(f.again_s)} | {f.acknowledged} | {f.lost} | {f.extra}"
+        lines.append(f"| {how} | {figures} | {must} | {_yes(holds=f.holds)} |")
     return lines
 
 

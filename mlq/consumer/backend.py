@@ -120,11 +120,19 @@ class ClaimBackend(FilingBackend):
         return Answer(bytes_to_str(key), data, int(stock.expires or 0), self.db)
 
 
+class ClaimSentinelBackend(ClaimBackend, SentinelBackend):
+    """The same for servers that Sentinel finds."""
+
+
 def install_filing() -> None:
     """Let every app of this process file the ends of jobs' tasks, wherever in Redis its results are."""
-    filing_backend = f"{__name__}:{FilingBackend.__qualname__}"
-    sentinel_backend = f"{__name__}:{FilingSentinelBackend.__qualname__}"
-    backends.BACKEND_ALIASES.update({"redis": filing_backend, "rediss": filing_backend, "sentinel": sentinel_backend})
+    _serve_with(FilingBackend, FilingSentinelBackend)
+
+
+def _serve_with(plain: type[RedisBackend], sentinel: type[SentinelBackend]) -> None:
+    """Let URLs of results, in every form that Celery knows for Redis, lead to these."""
+    named, watched = (f"{__name__}:{found.__qualname__}" for found in (plain, sentinel))
+    backends.BACKEND_ALIASES.update({"redis": named, "rediss": named, "sentinel": watched})
 
 
 class _Keeping:
@@ -164,8 +172,7 @@ class _KeepingPipeline:
 def install(claims: Claims, ledger: Ledger) -> None:
     """Let every app of this process store through the claims when its results are in Redis."""
     ClaimBackend.claims, ClaimBackend.ledger = claims, ledger
-    name = f"{__name__}:{ClaimBackend.__qualname__}"
-    backends.BACKEND_ALIASES.update({"redis": name, "rediss": name})
+    _serve_with(ClaimBackend, ClaimSentinelBackend)
 
 
 def _place(request: Any) -> Place | None:

@@ -1,0 +1,15 @@
+"""Sentinel: when the primary dies the workers follow to the next one, and nothing is lost that a replica had."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.reliability import sentinel
+
+
+@pytest.mark.timeout(180)
+def test_work_goes_on_when_the_primary_is_killed_under_load() -> None:
+    """A submit that waited for a replica is answered. Without that some may be gone: Redis replicates behind it."""
+    fail_over = sentinel.measure(wait=True)
+    assert fail_over.again_s is not None
+    assert fail_over.lost == 0
