@@ -166,6 +166,13 @@ class EvictingBroker(MlqError):
     hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; or set MLQ_BROKER_URL"
 
 
+class OtherSchema(MlqError):
+    """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
+
+    exit_code = 3
+    hint = "run the version of mlq that runs there, or set MLQ_BROKER_URL to another database: redis://host:6379/1"
+
+
 class NoModel(MlqError):
     """no model to serve: neither --model nor worker.model of the configuration names one"""
 

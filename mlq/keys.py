@@ -12,6 +12,12 @@ from urllib.parse import quote
 
 PREFIX: Final = "mlq:"
 
+SCHEMA_VERSION: Final = 1
+"""Of all that is below: what a key holds, and what scripts make of it. Another version must not touch it."""
+
+SCHEMA: Final = "mlq:schema"
+"""String, the version of whoever was here first: permanent."""
+
 WORKERS: Final = "mlq:workers"
 """Set of worker ids that have a heartbeat, or had one: permanent, readers remove the dead."""
 

@@ -17,6 +17,9 @@ from benchmarks.reliability.setups import MLQ, Setup
 from benchmarks.reliability.stage import Stage, stage
 
 IN_FLIGHT: Final = 40
+RECENT_S: Final = 10.0
+"""What was sent before is not counted as in flight: what is stuck must not keep the rest from being sent."""
+
 PAUSE_S: Final = 0.5
 """Between two faults, on average."""
 
@@ -68,6 +71,7 @@ class Soak:
         self._chance = chance
         self._chaos = Chaos(at, chance, stack)
         self._faults: Counter[str] = Counter()
+        self._sent_at: dict[str, float] = {}
 
     def run(self, tasks: int, faults: int) -> None:
         """Send so many tasks, evenly among so many faults; then heal everything and wait for the last answers."""
@@ -117,10 +121,11 @@ class Soak:
         """Top up, unless the server is away. What a client cannot know to have been sent is not counted."""
         world = self._world
         with suppress(*AWAY):
-            waiting = len(world.unanswered())
+            now = time.monotonic()
+            waiting = sum(now - self._sent_at.get(i, now) < RECENT_S for i in world.unanswered())
             while len(world.sent) < up_to and waiting < IN_FLIGHT:
                 bounds = LONG_S if self._chance.random() < ONE_IN_TEN else SHORT_S
-                world.send({"sleep": self._chance.uniform(*bounds)}, retry=False)
+                self._sent_at[world.send({"sleep": self._chance.uniform(*bounds)}, retry=False)] = now
                 waiting += 1
 
     def _is_finished(self, tasks: int) -> bool:

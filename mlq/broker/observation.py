@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlq import keys
 from mlq.broker import depth, heartbeats
@@ -38,15 +38,10 @@ def queues(settings: Settings, names: Sequence[str]) -> Iterator[Read]:
         yield read
 
 
-def purge(settings: Settings, name: str) -> int:
-    """Drop what waits in a queue, at every priority, and count it.
-
-    Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue.
-    """
+def demand(settings: Settings, name: str) -> None:
+    """Make sure that there is such a queue. Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue."""
     with connected(settings, broker_address(settings)) as connection:
         _depths(settings, connection, [name])
-        channel: Any = connection.default_channel
-        return int(channel.queue_purge(name) or 0)
 
 
 def pause(settings: Settings, name: str) -> None:

@@ -82,7 +82,7 @@ def purge(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Drop every message that waits in a queue. What runs already goes on.
+    """Drop every message that waits in a queue. What runs already goes on; rows of a file that are dropped have failed.
 
     \b
     Examples:
@@ -91,4 +91,6 @@ def purge(
     """
     call = begin(ctx)
     if yes or agreed(call.terminal, f"drop everything that waits in {name}?"):
-        call.terminal.line(f"{observation.purge(call.settings, name)} dropped from {name}")
+        from mlq.jobs.purging import purge as drop
+
+        call.terminal.line(f"{drop(call.settings, name)} dropped from {name}")

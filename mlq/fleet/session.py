@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mlq.broker import embedded, revoking, safety
+from mlq.broker import embedded, revoking, safety, schema
 from mlq.broker.connection import (
     Address,
     broker_address,
@@ -59,7 +59,7 @@ def run(
     Devices and model are looked at before a broker is started; for one that is configured and does not answer it
     waits so long. With `beside` the fleet does not end with its last worker: workers come from there.
     Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker,
-    WorkersFailed, WorkersMisconfigured.
+    OtherSchema, WorkersFailed, WorkersMisconfigured.
     """
     state = state_directory(settings)
     files = LogFiles(state, lost=lambda exc: tell(Warned(f"logs cannot be kept, work goes on: {exc}")))
@@ -131,6 +131,7 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
         return
     with connected(settings, broker) as connection:
         redis = redis_client(connection)
+        schema.enter(redis, broker)
         for warning in safety.check(redis, broker):
             tell(Warned(warning))
         thread = LeaseThread(redis, fleet.leased, fleet.fence)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from mlq.broker import safety
+from mlq import keys
+from mlq.broker import safety, schema
 from mlq.broker.connection import Address
 from mlq.broker.embedded import Server
-from mlq.errors import EvictingBroker
+from mlq.errors import EvictingBroker, OtherSchema
 
 
 def test_a_server_that_evicts_is_refused_with_the_command_that_mends_it(server: Server, redis: Redis) -> None:
@@ -38,3 +39,18 @@ def test_what_can_be_worked_with_is_warned_of(url: str, aof: int, words: list[st
     said = safety.warnings(url, {"aof_enabled": aof})
     assert len(said) == len(words)
     assert all(word in text for word, text in zip(words, said, strict=True))
+
+
+def test_keys_of_another_version_are_left_alone(server: Server, redis: Redis) -> None:
+    """Whoever was first decides; the second of two versions that start at once is refused."""
+    address = Address(server.url, "MLQ_BROKER_URL")
+    schema.enter(redis, address)
+    schema.enter(redis, address)
+    redis.set(keys.SCHEMA, "2")
+    with pytest.raises(OtherSchema, match="version 2, this mlq's of version 1"):
+        schema.enter(redis, address)
+    assert redis.get(keys.SCHEMA) == b"2"
+    redis.delete(keys.SCHEMA)
+    redis.set("filler", b"x" * 10_000_000)
+    redis.config_set("maxmemory", 1_000_000)
+    schema.enter(redis, address)

@@ -142,9 +142,12 @@ def test_purge_asks_and_drops_what_waits(house: Any, start: Any) -> None:
     """Off a terminal nobody can be asked, so --yes is demanded."""
     start("--cpus", "1", "--queues", "realtime")
     house.write("rows.json", [1, 2, 3])
-    house.run("submit", "rows.json", "--chunk", "1")
+    job = house.run("submit", "rows.json", "--chunk", "1").stdout.strip()
     refused = house.run("queues", "purge", "batch")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert house.run("queues", "purge", "batch", "--yes").stdout == "3 dropped from batch\n"
+    told = house.run("result", job, "--wait", "--timeout", "30")
+    assert told.returncode == 6, "nobody waits for rows that will not come"
+    assert told.stdout.count("its queue was purged") == 3
     assert house.run("queues", "purge", "nothing", "--yes").returncode == 5

@@ -1,0 +1,62 @@
+"""Purging: what waits in a queue is dropped, and the jobs that it was of are told, so that nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import keys
+from mlq.broker import filing, observation
+from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store
+from mlq.broker.priorities import queue_keys
+from mlq.broker.script import Script
+from mlq.consumer.envelope import place_in
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from mlq.broker.filing import Place
+    from mlq.config import Settings
+
+_PAGE: Final = 100
+
+_TOLD: Final = {"exc_type": "Purged", "exc_message": ["its queue was purged before it ran"], "exc_module": "mlq"}
+
+_purge: Final = Script("purge")
+
+
+def purge(settings: Settings, name: str) -> int:
+    """Drop what waits in a queue, at every priority, and count it.
+
+    A client of Celery's that waits for a dropped task waits on, as after `celery purge`; rows of a file have failed.
+    Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue; with rows of a file also NoResults.
+    """
+    address = broker_address(settings)
+    observation.demand(settings, name)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connected(settings, address))
+        if not is_redis(address.url):
+            channel: Any = connection.default_channel
+            return int(channel.queue_purge(name) or 0)
+        results: list[Redis] = []
+
+        def tell(place: Place) -> None:
+            if not results:  # opened for the first row of a file, and that once
+                results.append(stack.enter_context(result_store(settings)))
+            end = filing.end_of(place, "FAILURE", _TOLD)
+            filing.file(results[0], filing.answer_of(place, end))
+
+        return sum(_drop(redis_client(connection), key, tell) for key in queue_keys(name))
+
+
+def _drop(redis: Redis, key: str, tell: Callable[[Place], None]) -> int:
+    """Empty one list, a page at a time: it may hold more than fits into memory."""
+    dropped = 0
+    while page := _purge(redis, [key, keys.CRASHES], [_PAGE]):
+        dropped += len(page)
+        for raw in page:
+            place = place_in(raw)
+            if place is not None:
+                tell(place)
+    return dropped
