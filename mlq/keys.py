@@ -109,6 +109,10 @@ DELAYS: Final = "mlq:delays"
 DEAD: Final = "mlq:dead"
 """Zset, ids of dead letters by the time of their burial: permanent, until retried or dropped."""
 
+UNANSWERED: Final = "mlq:unanswered"
+"""Set, ids of dead letters that a reaper has buried and whose task has not been answered yet: permanent, emptied by
+whoever recovers next."""
+
 
 def claims(worker_id: str) -> str:
     """Hash, claim id to time, queue key and bytes of a message in a worker's hands: permanent, gone when empty."""

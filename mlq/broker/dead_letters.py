@@ -101,6 +101,14 @@ class DeadLetters:
         words = answer.words(self._redis, failure)
         return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else Gone()
 
+    def unanswered(self) -> list[str]:
+        """Name the letters that a reaper has buried, and whose tasks nobody may have answered."""
+        return sorted(letter.decode() for letter in cast("set[bytes]", self._redis.smembers(keys.UNANSWERED)))
+
+    def settle(self, letter_id: str) -> None:
+        """Say that a letter's task is answered, or never will be."""
+        self._redis.srem(keys.UNANSWERED, letter_id)
+
     def read(self, letter_id: str) -> DeadLetter | None:
         """Read one letter."""
         fields = cast("dict[bytes, bytes]", self._redis.hgetall(keys.dead_letter(letter_id)))

@@ -129,7 +129,7 @@ class Leases:
         return Alive() if reply[0] == b"ALIVE" else _reaped(reply)
 
     def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
-        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD]
+        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED]
         known = list(crash.claims) if crash else []
         words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter(""), len(known), *known]
         pairs = [word for pair in crash.circumstances.items() for word in pair] if crash else []

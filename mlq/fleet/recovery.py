@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ import orjson
 
 from mlq.broker import filing
 from mlq.broker.answer import Answer
-from mlq.broker.dead_letters import DeadLetters
+from mlq.broker.dead_letters import DeadLetter, DeadLetters
 from mlq.broker.leases import Crash, Leases, Reaped
 from mlq.consumer import envelope
 from mlq.errors import MlqError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BLAMELESS: Final = frozenset({0, 3, 4, 70, 75, 76})
 """Exit codes that no message is to blame for: drained, misconfigured, no broker, device lost, recycled, fenced."""
+
+_OVERRUN: Final = "hard-time-limit"
 
 MAX_CRASHES: Final = 3
 """Workers that a message may take down before it is a dead letter."""
@@ -56,7 +58,8 @@ class Death:
             return None
         about = {"worker": self.wid, "host": socket.gethostname()}
         if self.overrun is not None:
-            about |= {"reason": "hard-time-limit", "why": f"it took longer than {self.overrun.limit_s:g} s"}
+            why = f"it took longer than {self.overrun.limit_s:g} s"
+            about |= {"reason": _OVERRUN, "why": why, "limit_s": str(self.overrun.limit_s)}
             # Alone it is to blame for certain, and would take as long once more. In company it is only a suspect.
             return Crash(1, about, self.overrun.claims)
         ended = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
@@ -94,7 +97,9 @@ class Recovery(threading.Thread):
             self.join(timeout)
 
     def run(self) -> None:
-        """Recover death after death, until `end`."""
+        """Answer what another supervisor could not any more; then recover death after death, until `end`."""
+        with suppress(MlqError), self._open_broker() as redis:
+            self._answer_all(DeadLetters(redis))
         while (death := self._deaths.get()) is not None:
             try:
                 with self._open_broker() as redis:
@@ -111,15 +116,22 @@ class Recovery(threading.Thread):
             log.warning("%s died with %d messages, which are queued again", death.wid, reaped.released)
         if isinstance(reaped, Reaped) and reaped.buried:
             log.error("dead letter %s: %s", reaped.buried, _why(death), extra={"action": "buried"})
-            self._answer(DeadLetters(redis), reaped.buried, death)
+            self._answer_all(DeadLetters(redis))
 
-    def _answer(self, letters: DeadLetters, letter_id: str, death: Death) -> None:
+    def _answer_all(self, letters: DeadLetters) -> None:
+        """Answer all that reapers have buried. A letter is buried and noted in one step, so none is ever forgotten."""
+        for letter_id in letters.unanswered():
+            letter = letters.read(letter_id)
+            if letter is not None:  # retried or dropped meanwhile
+                self._answer(letters, letter)
+            letters.settle(letter_id)
+
+    def _answer(self, letters: DeadLetters, letter: DeadLetter) -> None:
         """Tell whoever waits for a buried task that it will not come."""
-        letter = letters.read(letter_id)
-        if letter is None:
-            return
-        kind = "TimeLimitExceeded" if death.overrun else "WorkerLostError"
-        told = [death.overrun.limit_s] if death.overrun else [f"{_why(death)}; dead letter {letter_id}"]
+        overran = letter.reason == _OVERRUN
+        kind = "TimeLimitExceeded" if overran else "WorkerLostError"
+        gone = f"its worker died {MAX_CRASHES} times while it ran; dead letter {letter.id}"
+        told = [float(letter.circumstances["limit_s"])] if overran else [gone]
         result = {"exc_type": kind, "exc_message": told, "exc_module": "billiard.exceptions"}
         place = envelope.place_in(letter.raw)
         if place is not None:
@@ -138,7 +150,7 @@ class Recovery(threading.Thread):
             "children": [],
             "task_id": task_id,
         }
-        letters.answer(letter_id, Answer(key, orjson.dumps(meta), keep_s))
+        letters.answer(letter.id, Answer(key, orjson.dumps(meta), keep_s))
 
 
 def _why(death: Death) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from benchmarks.reliability import faults
 from benchmarks.reliability.faults import FAULTS, Fault
-from benchmarks.reliability.setups import MLQ, PLAIN
+from benchmarks.reliability.setups import MLQ, PLAIN, Setup
 from benchmarks.reliability.soak import soak
+from benchmarks.reliability.stage import Outcome
 
 
 @pytest.mark.timeout(180)
@@ -27,7 +30,6 @@ def test_many_faults_at_once_cost_no_work() -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("fault", [faults.server_killed, faults.memory_evicts])
-def test_the_harness_sees_what_the_plain_setup_loses(fault: object) -> None:
+def test_the_harness_sees_what_the_plain_setup_loses(fault: Callable[[Setup], Outcome]) -> None:
     """The negative control: a harness that never sees a loss proves nothing."""
-    assert callable(fault)
     assert not fault(PLAIN).holds

@@ -1,5 +1,5 @@
 -- Fence a worker and give back everything that it held, once.
--- KEYS: leases claims crashes watches dead
+-- KEYS: leases claims crashes watches dead unanswered
 -- ARGV: wid seen side limit letters known, claim ..., field value ...
 --   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
 --   limit    blamed crashes that a message may cause, or '' when nobody is to blame
@@ -8,7 +8,7 @@
 -- Replies {'GONE'}, {'ALIVE'}, or {'REAPED', given back, id of the dead letter or ''}.
 -- with: clock record crash give_back watch letter
 
-local leases, claims, crashes, watches, dead = unpack(KEYS)
+local leases, claims, crashes, watches, dead, unanswered = unpack(KEYS)
 local wid, seen, side, limit, letters, known = unpack(ARGV, 1, 6)
 local pairs_at = 7 + known
 
@@ -33,6 +33,7 @@ local function blame(ids)
       redis.call('HSETNX', crashes, redis.sha1hex(raw), 0)
     elseif redis.call('HINCRBY', crashes, redis.sha1hex(raw), 1) >= tonumber(limit) then
       file_letter(dead, letters .. id, crashes, id, record, pairs_at)
+      redis.call('SADD', unanswered, id) -- by the caller, in a moment, or by whoever recovers next
       redis.call('HDEL', claims, id)
       return id
     end

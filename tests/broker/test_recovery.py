@@ -1,0 +1,53 @@
+"""A buried task is answered, also when the supervisor that buried it dies before it can say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+from mlq.broker.claims import Claims, Room, Taken
+from mlq.broker.embedded import Server
+from mlq.broker.leases import Crash, Leases, Reaped
+from mlq.fleet.recovery import Death, Overrun, Recovery
+
+META = "celery-task-meta-{}"
+
+
+@pytest.mark.parametrize(
+    ("overrun", "kind", "said"),
+    [(None, "WorkerLostError", "died 3 times"), (Overrun(2.0, ()), "TimeLimitExceeded", "2.0")],
+)
+def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
+    server: Server, redis: Redis, overrun: Overrun | None, kind: str, said: str
+) -> None:
+    """The letter and the note that nobody has answered it are one step; answering is another."""
+    with Celery("stranger", broker=server.url, set_as_current=False) as client:
+        task_id = client.send_task("mlq.predict", [1], queue="q").id
+    crash = Death("h:w:1", -9, asked=False, overrun=overrun).crash
+    assert crash is not None
+    Leases(redis).register("h:w:1")
+    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
+    assert isinstance(taken, Taken)
+    reaped = Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
+    assert isinstance(reaped, Reaped)
+    assert reaped.buried
+    assert not redis.exists(META.format(task_id)), "here its supervisor dies"
+    recovery = Recovery(lambda: opened(redis), lambda i: (META.format(i), 60), lambda: opened(redis))
+    recovery.start()
+    recovery.end(10)
+    answer = json.loads(str(redis.get(META.format(task_id)).decode()))  # type: ignore[union-attr]
+    assert (answer["status"], answer["result"]["exc_type"]) == ("FAILURE", kind)
+    assert said in str(answer["result"]["exc_message"])
+    assert not redis.exists(keys.UNANSWERED)
+
+
+@contextmanager
+def opened(redis: Redis) -> Iterator[Redis]:
+    """Give a connection as a supervisor opens one."""
+    yield redis
