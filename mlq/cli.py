@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -98,6 +99,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
+    gc.freeze()  # the interpreter would look for garbage among all modules on its way out: 25 ms a command
     sys.exit(code)
 
 
