@@ -85,6 +85,9 @@ class Script:
 
         try:
             replies: list[Any] = connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
+        except BaseException:  # a time limit, say: the next caller must not read the reply that is on its way
+            connection.disconnect()
+            raise
         finally:
             pool.release(connection)
         return replies
