@@ -99,7 +99,11 @@ def _fleet(
     mailbox = _mailbox(settings, broker, fleet)
     try:
         with _leases(settings, broker, fleet, tell):
-            heart.start()  # not sooner: kombu's lazy modules must not be imported by two threads at once
+            # No thread before this one has opened a connection: kombu's lazy modules must not be imported by two at
+            # once, or one of them fails with an ImportError.
+            if is_redis(broker.url):
+                recovery.start()
+            heart.start()
             mailbox.start()
             yield fleet
     finally:
@@ -143,7 +147,7 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
 
 
 def _recovery(settings: Settings, broker: Address) -> Recovery:
-    """Start the thread that gives back what dead workers held."""
+    """Make the thread that gives back what dead workers held."""
 
     @contextmanager
     def open_broker() -> Iterator[Redis]:
@@ -154,10 +158,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         here = settings.result_backend in {None, broker.url}
         return (f"celery-task-meta-{task_id}", settings.result_expires) if here else None
 
-    recovery = Recovery(open_broker, answer_key, partial(result_store, settings))
-    if is_redis(broker.url):
-        recovery.start()
-    return recovery
+    return Recovery(open_broker, answer_key, partial(result_store, settings))
 
 
 @contextmanager
