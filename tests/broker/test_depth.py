@@ -12,8 +12,10 @@ from redis import Redis
 
 from mlq import config
 from mlq.broker import depth, heartbeats, observation
+from mlq.broker.claims import Claims, Room
 from mlq.broker.embedded import Server
 from mlq.broker.heartbeats import Heartbeat
+from mlq.broker.leases import Leases
 from mlq.errors import NoSuchQueue
 
 WORKER = Heartbeat(
@@ -74,6 +76,18 @@ def test_what_a_stock_worker_holds_is_in_flight(app: Celery, connection: Connect
     taken.ack()
     (found,) = depth.read(connection, ["batch"])
     assert found.in_flight == 0
+
+
+def test_what_our_workers_hold_is_in_flight_by_the_queue_that_it_came_from(
+    app: Celery, connection: Connection, redis: Redis
+) -> None:
+    """celery#6500: what a worker has taken ahead is in no list, and a scaler that counts lists alone stops too many."""
+    for queue in ("realtime", "batch", "batch"):
+        app.send_task("mlq.predict", [[1.0]], queue=queue)
+    Leases(redis, lease_ms=60_000).register("h:cpu0:1")
+    Claims(redis, "h:cpu0:1", ("realtime", "batch"), together=["mlq.predict"]).claim(Room(rows=64))
+    found = depth.read(connection, ["realtime", "batch"])
+    assert [(d.name, d.ready, d.in_flight) for d in found] == [("realtime", 0, 1), ("batch", 0, 2)]
 
 
 def test_age_is_told_by_the_stamp_of_our_own_messages(connection: Connection, redis: Redis) -> None:

@@ -54,7 +54,11 @@ def test_what_runs_counts_and_the_last_worker_stays_for_it() -> None:
     """keda#356, #638: scaled to zero while a task runs, since the queue is empty."""
     timeline = Timeline(Tuning(least=0, hold=0.1, floor_s=2.0, zero_s=2.0), workers=1)
     timeline.workers = [worker(0, "busy", running_s=5.0)]
-    assert not any(timeline.tick(ready=0, flying=1).drain for _ in range(300))
+    seen = [timeline.tick(ready=0, flying=1) for _ in range(300)]
+    assert not any(d.drain for d in seen)
+    assert {d.need for d in seen} == {1}
+    timeline.workers = []  # it died, and what it held comes back
+    assert timeline.tick(ready=0, flying=1).start == 1
 
 
 def test_a_queue_that_cannot_be_seen_is_not_an_empty_one() -> None:
@@ -62,6 +66,8 @@ def test_a_queue_that_cannot_be_seen_is_not_an_empty_one() -> None:
     timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
     timeline.tick()
     assert {timeline.tick(ready=None, flying=None).action for _ in range(600)} == {"hold"}
+    timeline.workers.pop()
+    assert timeline.tick(ready=None, flying=None).start == 1
 
 
 def test_history_that_is_lost_is_not_idleness() -> None:
