@@ -50,6 +50,12 @@ def test_busy_workers_are_never_drained() -> None:
     assert set(drained) == {"w3"}
 
 
+def test_nobody_is_drained_while_tasks_wait() -> None:
+    """An idle worker is about to take one of them, and would be missed a moment later."""
+    timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
+    assert not any(timeline.tick(ready=1).drain for _ in range(600))
+
+
 def test_what_runs_counts_and_the_last_worker_stays_for_it() -> None:
     """keda#356, #638: scaled to zero while a task runs, since the queue is empty."""
     timeline = Timeline(Tuning(least=0, hold=0.1, floor_s=2.0, zero_s=2.0), workers=1)
@@ -102,10 +108,11 @@ def test_a_worker_that_vanishes_with_its_counters_makes_no_phantom_load() -> Non
     """ray#44045, #61551: what is gone is subtracted, and a negative difference pins the fleet; so does a purge."""
     timeline = Timeline(workers=4)
     timeline.quiet(60)
-    timeline.tick(ready=500)
+    for _ in range(30):
+        timeline.tick(ready=500)
     timeline.workers = [worker(0, done=0)]
     after = [timeline.tick() for _ in range(60)]
-    assert all((d.rate or 0.0) >= 0.0 for d in after)
+    assert {d.rate for d in after} == {0.0}
     assert after[-1].need == 1
 
 
@@ -118,6 +125,24 @@ def test_a_task_that_hangs_says_nothing_of_the_others() -> None:
     seen = timeline.tick(done=4)
     assert seen.live == 2
     assert seen.service_rate == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_slow_task_counts_before_it_has_ended() -> None:
+    """Only the quick ones would have ended, and a fleet whose tasks have become slow would seem fast enough."""
+    timeline = Timeline(workers=3)
+    for _ in range(30):
+        timeline.tick(done=4)
+    timeline.workers[1:] = [worker(n, "busy", running_s=25.0) for n in (1, 2)]
+    assert (timeline.tick(done=4).service_rate or 0.0) < 1.5
+
+
+def test_a_few_more_by_chance_are_no_rise() -> None:
+    """Poisson's own ups and downs: five in ten seconds where three are usual are no reason to start anybody."""
+    timeline = Timeline(workers=3)
+    for n in range(60):
+        seen = timeline.tick(done=n % 2)
+    assert [timeline.tick(done=1).rate for _ in range(2)] == [pytest.approx(seen.slow_rate, rel=0.2)] * 2
+    assert (timeline.tick(done=40).rate or 0.0) > 3.0
 
 
 def test_zero_is_left_at_the_first_task() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
+import pytest
+
 from mlq.autoscale.observation import Observation
 from mlq.autoscale.policy import Policy, Tuning
 from mlq.autoscale.signals import Signals
@@ -29,12 +31,12 @@ def depth(ready: int = 0, in_flight: int | None = 0) -> list[QueueDepth]:
     return [QueueDepth("realtime", ready, in_flight, None, None, None)]
 
 
-def test_a_worker_that_lives_and_takes_nothing_is_no_capacity() -> None:
-    """celery#10205: alive, answering pings, not consuming. Its supervisor says hung, and it is replaced."""
+@pytest.mark.parametrize("state", ["hung", "failed"])
+def test_a_worker_that_takes_nothing_is_no_capacity(state: str) -> None:
+    """celery#10205: alive, answering pings, not consuming; kubernetes#79158: a failed one that is taken for one."""
     signals, policy = looks(), Policy(Tuning())
     for _ in range(5):
-        hung = signals.observe(depth(ready=1), [replace(BEAT, state="hung")], MINE)
-        decision = policy.decide(hung)
+        decision = policy.decide(signals.observe(depth(ready=1), [replace(BEAT, state=state)], MINE))
     assert (decision.live, decision.starting) == (0, 0)
     assert decision.want == 1
 
