@@ -37,13 +37,13 @@ _mlq_files() {
 
 _mlq_up() {
     case $previous in
-        --wait-broker | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --wait-broker | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --wait-broker --rollout --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --wait-broker --rollout --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -67,13 +67,13 @@ _mlq_worker() {
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --per-gpu | --cpus | --pool | --concurrency | --name | --wait-broker | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --per-gpu | --cpus | --pool | --concurrency | --name | --wait-broker | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --detach --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --detach --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -297,7 +297,7 @@ _mlq_dead_export() {
         --reason | --since | --broker) : ;;
         *)
             case $current in
-                -*) _mlq_words --output-file -o --queue --reason --since --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --output-file -o --queue --reason --since --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -305,13 +305,12 @@ _mlq_dead_export() {
 
 _mlq_dead_rerun() {
     case $previous in
-        --gpu | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpu | --max-batch-size | --time-limit | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
-        --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpu --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpu --model --output --max-batch-size --time-limit --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -398,13 +397,13 @@ _mlq_autoscale() {
 _mlq_autoscale_run() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --gpus | --cpus | --name | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --share | --max-batch-size | --time-limit | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --cpus | --name | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --queue --gpus --cpus --name --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --queues --share --max-batch-size --time-limit --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --gpus --cpus --name --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

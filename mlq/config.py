@@ -78,7 +78,7 @@ class WorkerSettings:
         parsing.size, None, "resident memory above which a worker is replaced: bytes, or 4GiB; unset: never"
     )
     drain_timeout: float | None = _setting(
-        parsing.seconds, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
+        parsing.patience, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
     )
 
 
@@ -103,7 +103,9 @@ class Settings:
     )
     result_expires: int = _setting(parsing.count, 3600, "seconds that an answer is kept")
     visibility_timeout: float = _setting(
-        parsing.seconds, 3600.0, "seconds after which the task of a dead worker is given back"
+        parsing.seconds,
+        3600.0,
+        "seconds after which Celery's own transport takes a worker for dead; mlq's have leases of 3 s",
     )
     socket_timeout: float = _setting(
         parsing.seconds, 5.0, "seconds without a word from the broker that count as: it is away"

@@ -106,6 +106,9 @@ def autoscale_members(queue: str) -> str:
 DELAYS: Final = "mlq:delays"
 """Zset, messages that wait for their time, ms of the server's clock: permanent, until due."""
 
+DELAYED: Final = "mlq:delayed"
+"""Hash, queue key to how many of its messages are in DELAYS: permanent, an entry goes when none is left."""
+
 DEAD: Final = "mlq:dead"
 """Zset, ids of dead letters by the time of their burial: permanent, until retried or dropped."""
 

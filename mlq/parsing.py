@@ -91,6 +91,14 @@ def seconds(value: Any) -> float:
     return number
 
 
+def patience(value: Any) -> float:
+    """Accept a time to wait, which may be none."""
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError("expected seconds, 0 or more")
+    return number
+
+
 def count(value: Any) -> int:
     """Accept a whole number, at least one."""
     if isinstance(value, (bool, float)) or int(value) < 1:

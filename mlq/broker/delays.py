@@ -40,7 +40,7 @@ class Delays:
 
     def delay(self, wid: str, claim: Claim, until_ms: int) -> Delayed | Gone:
         """Move a worker's claim to the delay list until a time of the server's clock (ms since 1970)."""
-        moved = _delay(self._redis, [keys.claims(wid), keys.DELAYS], [claim.id, until_ms])
+        moved = _delay(self._redis, [keys.claims(wid), keys.DELAYS, keys.DELAYED], [claim.id, until_ms])
         return Delayed() if moved else Gone()
 
     def due(self) -> Due:
@@ -50,6 +50,6 @@ class Delays:
         """
         moved, next_in_ms = 0, 0
         while next_in_ms == 0:
-            step, next_in_ms = _due(self._redis, [keys.DELAYS], [_AT_ONCE])
+            step, next_in_ms = _due(self._redis, [keys.DELAYS, keys.DELAYED], [_AT_ONCE])
             moved += step
         return Due(moved, None if next_in_ms < 0 else next_in_ms)

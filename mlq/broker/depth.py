@@ -52,9 +52,10 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     if connection.transport.driver_type != "redis":
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
     in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
+    delayed = _delayed(channel.client)
     at = time.time() if now is None else now
     paused = {name.decode() for name in channel.client.smembers(keys.PAUSED)}
-    found = [_on_redis(channel, name, ready[name], in_flight[name], at) for name in names]
+    found = [_on_redis(channel, name, ready[name], in_flight[name], delayed[name], at) for name in names]
     return [replace(depth, paused=depth.name in paused) for depth in found]
 
 
@@ -67,7 +68,7 @@ def _ready(channel: Any, connection: Connection, name: str) -> int:
         raise
 
 
-def _on_redis(channel: Any, name: str, ready: int, in_flight: int, now: float) -> QueueDepth:
+def _on_redis(channel: Any, name: str, ready: int, in_flight: int, delayed: int, now: float) -> QueueDepth:
     """Look at a queue's lists, one a priority step, oldest message last."""
     steps = {str(p): channel._q_for_pri(name, p) for p in channel.priority_steps}  # noqa: SLF001 (kombu's key scheme)
     with channel.client.pipeline(transaction=False) as pipe:
@@ -80,7 +81,7 @@ def _on_redis(channel: Any, name: str, ready: int, in_flight: int, now: float) -
         name=name,
         ready=ready,
         in_flight=in_flight,
-        delayed=None,
+        delayed=delayed,
         oldest_age_s=_oldest_age(answers[1::2], now),
         by_priority={p: n for p, n in counts.items() if n},
     )
@@ -129,6 +130,14 @@ def _claimed(client: Redis) -> Counter[str]:
     held: Counter[str] = Counter()
     for key, count in zip(flat[::2], flat[1::2], strict=True):
         held[queue_of(key.decode())] += count
+    return held
+
+
+def _delayed(client: Redis) -> Counter[str]:
+    """Count what waits for its time, by the queue that it goes to."""
+    held: Counter[str] = Counter()
+    for key, count in cast("dict[bytes, bytes]", client.hgetall(keys.DELAYED)).items():
+        held[queue_of(key.decode())] += int(count)
     return held
 
 

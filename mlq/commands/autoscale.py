@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
 from mlq.fleet import keeping, session
-from mlq.fleet.planning import Devices, found, pool
+from mlq.fleet.planning import Devices, found, number, pool
 
 if TYPE_CHECKING:
     from mlq.broker.connection import Address
@@ -50,6 +50,9 @@ ColdStart = Annotated[float, typer.Option("--cold-start", help="Seconds until a 
 ServiceTime = Annotated[float, typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0)]
 BatchTime = Annotated[
     str | None, typer.Option("--batch-time", help="A forward of b rows takes A + B·b seconds.", metavar="A,B")
+]
+Scaled = Annotated[
+    str | None, typer.Option("--queue", help="Queue to scale for: the most urgent, if not said.", metavar="NAME")
 ]
 Rule = Annotated[str, typer.Option("--policy", help="mlq, or static:N.", metavar="NAME")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but start and stop nobody.")]
@@ -80,20 +83,21 @@ class Simulating(Answering):
 
 def policy_options() -> Iterator[TyperOption]:
     """Make the options that the loop and the simulator share; what is not given is Tuning's default."""
-    seconds, number = {"metavar": "SECONDS", "type": float}, {"metavar": "N", "type": int}
+    seconds, count = {"metavar": "SECONDS", "type": float}, {"metavar": "N", "type": int}
     yield option("--target-wait", text="Seconds that work may wait: 2.", default=None, **seconds)
-    yield option("--min", text="Workers that are always there: 1.", default=None, **number)
-    yield option("--max", text="Workers at most: one for each device, 8 in a simulation.", default=None, **number)
+    yield option("--min", text="Workers that are always there: 1.", default=None, **count)
+    yield option("--max", text="Workers at most: one for each device, 8 in a simulation.", default=None, **count)
     yield option("--preset", text="economy, balanced (the default) or latency.", metavar="NAME", default=None)
     yield option("--interval", text="Seconds between two looks: 2.", default=None, **seconds)
-    yield option("--zero-after", text="With --min 0: the last one goes after so long: 300.", default=None, **seconds)
-    yield option("--threshold", text="The plain rule instead: one more while more wait.", default=None, **number)
+    text = "With --min 0 the last one goes when idle for so long, with --threshold each: 300."
+    yield option("--zero-after", text=text, default=None, **seconds)
+    yield option("--threshold", text="The plain rule instead: one more while more wait.", default=None, **count)
 
 
 @command(app, "run", cls=Scaling)
 def run(  # noqa: PLR0913 (an option each)
     ctx: typer.Context,
-    queue: options.Queue = None,
+    queue: Scaled = None,
     gpus: options.Gpus = None,
     cpus: options.Cpus = None,
     name: options.Name = None,
@@ -121,13 +125,15 @@ def run(  # noqa: PLR0913 (an option each)
     served = queue or call.settings.urgent_queue
     if served not in call.settings.served_queues:
         raise NoSuchQueue(name=served, url="the configuration", known=", ".join(call.settings.queues))
-    specs = [] if once or dry_run else pool(call.settings, _devices(gpus, cpus), os.environ, prefix=name)
-    tuning = _tuning(ctx, devices=len(specs) or 8)
-    policy = _policy(ctx, tuning)
+    devices = _devices(gpus, cpus)
+    tuning = _tuning(ctx, devices=number(devices, os.environ))
+    policy = _policy(ctx, tuning, ignored=("preset", "target_wait"))
     if once or dry_run:
+        if rollout or keep_workers:
+            raise UsageError(what="--once and --dry-run start nobody", mend="leave out --rollout and --keep-workers")
         _watch(call, served, policy, tuning, once=once)
         return
-    specs = [replace(spec, rollout=rollout) for spec in specs]
+    specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]
     _scale(call, served, policy, tuning, specs, behind=_split(call) if keep_workers else None)
 
 
@@ -171,7 +177,7 @@ def simulate(
         most=tuning.most,
         batch=_batch(batch_time),
     )
-    rule = _policy(ctx, tuning)
+    rule = _policy(ctx, tuning, ignored=("preset",))
     outcome = replay(tasks, rule, world)
     call.terminal.show_text(replay_document(outcome), replay_text(outcome))
     suggestion = advice.more_at_least(tasks, outcome, tuning, world) if isinstance(rule, Policy) else None
@@ -207,9 +213,20 @@ def _tuning(ctx: typer.Context, *, devices: int) -> Tuning:
     return tuning
 
 
-def _policy(ctx: typer.Context, tuning: Tuning) -> Deciding:
-    threshold = given(ctx, "").get("threshold")
-    return Policy(tuning) if threshold is None else Threshold(tuning, int(threshold))
+def _policy(ctx: typer.Context, tuning: Tuning, *, ignored: Sequence[str]) -> Deciding:
+    """Make the policy, or the plain rule, to which some options say nothing.
+
+    Raises UsageError.
+    """
+    asked = given(ctx, "")
+    threshold = asked.get("threshold")
+    if threshold is None:
+        return Policy(tuning)
+    flags = ["--" + name.replace("_", "-") for name in ignored if name in asked]
+    if flags:
+        mend = "leave it out, or leave out --threshold"
+        raise UsageError(what=f"--threshold is the plain rule, to which {flags[0]} says nothing", mend=mend)
+    return Threshold(tuning, int(threshold))
 
 
 def _number(flag: str, text: str) -> int:

@@ -16,7 +16,7 @@ from typer.core import TyperOption
 from mlq.broker.connection import broker_address, connected, explained, redis_client
 from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
 from mlq.commands import fleet, options
-from mlq.commands.invocation import Answering, Invocation, begin, command, given, group, option
+from mlq.commands.invocation import Answering, Command, Invocation, begin, command, given, group, option
 from mlq.commands.waiting import opened
 from mlq.console import dead_tables
 from mlq.console.asking import agreed
@@ -44,14 +44,14 @@ app = group(
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Dead letters, as `mlq dead` names them.", metavar="[ID]...")]
 Id = Annotated[str, typer.Argument(help="A dead letter, as `mlq dead` names it.", metavar="ID")]
-Gpu = Annotated[str | None, typer.Option("--gpu", help="On this GPU.", metavar="INDEX")]
+Gpu = Annotated[str | None, typer.Option("--gpu", help="On this GPU; on the CPU, if not said.", metavar="INDEX|UUID")]
 Raw = Annotated[bool, typer.Option("--raw", help="Its bytes.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-class Choosing(Answering):
+class Filtering(Command):
     """A command that works on the letters which its filters leave."""
 
     def extra_options(self) -> Iterator[TyperOption]:
@@ -61,7 +61,15 @@ class Choosing(Answering):
         yield option(
             "--since", text="Only those buried since: 2h, 3d, 2026-11-20T12:00Z.", metavar="WHEN", default=None
         )
-        yield from super().extra_options()
+
+
+class Choosing(Filtering, Answering):
+    """One that tells which."""
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add --json to the filters."""
+        yield from Filtering.extra_options(self)
+        yield from Answering.extra_options(self)
 
 
 @dataclass(frozen=True)
@@ -106,9 +114,7 @@ def ls(ctx: typer.Context) -> None:
 
 
 @command(app, cls=Answering)
-def show(
-    ctx: typer.Context, letter: Id, *, raw: Annotated[bool, typer.Option("--raw", help="Its bytes.")] = False
-) -> None:
+def show(ctx: typer.Context, letter: Id, *, raw: Raw = False) -> None:
     """Show what is known of a dead letter, and its payload, escaped and cut; with --raw exactly its bytes.
 
     \b
@@ -117,6 +123,8 @@ def show(
       mlq dead show 12-7 --raw > message.json
     """
     call = begin(ctx)
+    if raw and call.terminal.json:
+        raise UsageError(what="--raw writes bytes, and --json none of them", mend="leave one of them out")
     with _store(call) as redis:
         found = _read(DeadLetters(redis), letter)
     if raw:
@@ -187,7 +195,7 @@ def drop(
     _report(call, "would be dropped" if dry_run else "dropped", done)
 
 
-@command(app, cls=Choosing)
+@command(app, cls=Filtering)
 def export(ctx: typer.Context, out: options.Out = None) -> None:
     """Write all that is known of dead letters as JSON Lines, their bytes in base64.
 
@@ -202,23 +210,23 @@ def export(ctx: typer.Context, out: options.Out = None) -> None:
             stream.write(orjson.dumps(dead_tables.whole(letter)) + b"\n")
 
 
-@command(app, cls=fleet.Serving)
-def rerun(
-    ctx: typer.Context, letter: Id, gpu: Annotated[str | None, typer.Option("--gpu", help="On this GPU.")] = None
-) -> None:
+@command(app, cls=fleet.Computing)
+def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
     """Run a dead letter in a process of its own, away from the queues, to see what it does.
 
     \b
     Examples:
       mlq dead rerun 12-7 --model model.pt2
-      mlq dead rerun 12-7 --model serve.py:Model --time-limit 60
+      mlq dead rerun 12-7 --model serve.py:Model --time-limit 60 --gpu 0
 
     Its answer goes to stdout; a death is told with its signal and the stacks. Nothing is queued, answered or dropped.
     """
     call = fleet.begin(ctx)
     with _store(call) as redis:
         found = _read(DeadLetters(redis), letter)
-    rerunning.run(call.settings, found.id, found.raw, gpu)
+    code = rerunning.run(call.settings, found.id, found.raw, gpu)
+    if code:
+        raise typer.Exit(code)
 
 
 def _check(ids: Sequence[str] | None, *, everything: bool) -> None:

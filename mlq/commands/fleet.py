@@ -26,17 +26,25 @@ from mlq.fleet.spec import WorkerSpec
 DETACH: Final = "--detach"
 
 
-class Serving(Command):
-    """A command that starts workers; takes, as options, what [worker] of the configuration says of them."""
+class Computing(Command):
+    """A command that runs a model; takes, as options, what [worker] of the configuration says of it."""
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add them. A value is parsed with the settings, so that an error names the option."""
         yield setting("model", text="Model to serve: model.pt2, model.pt, serve.py:Class.", metavar="REF")
         yield setting("output", text="raw: the model's numbers; classify: class and confidence.", metavar="KIND")
-        yield setting("queues", text="Queues to serve, most urgent first.", metavar="A,B")
-        yield setting("shares", "--share", text="Device time that a queue gets at least.", metavar="batch=0.1")
         yield setting("max_batch_size", text="Rows in one forward, if the model names no limit.", metavar="N")
         yield setting("time_limit", text="End a task, or a forward, and its process after so long.", metavar="SECONDS")
+
+
+class Serving(Computing):
+    """A command that starts workers; takes the rest of [worker], too."""
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add it."""
+        yield from super().extra_options()
+        yield setting("queues", text="Queues to serve, most urgent first.", metavar="A,B")
+        yield setting("shares", "--share", text="Device time that a queue gets at least.", metavar="batch=0.1")
         yield setting("soft_time_limit", text="Raise SoftTimeLimitExceeded in it after so long.", metavar="SECONDS")
         yield setting("max_tasks", text="Replace a worker after so many tasks.", metavar="N")
         yield setting("max_memory", text="Replace a worker above so much resident memory.", metavar="4GiB")

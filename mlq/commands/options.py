@@ -62,7 +62,12 @@ Input = Annotated[
     ),
 ]
 InputFormat = Annotated[
-    Format | None, typer.Option("--format", help="What FILE is, where its content does not tell.", metavar="KIND")
+    Format | None,
+    typer.Option(
+        "--format",
+        help="What FILE is, where neither its name nor its content tells: jsonl, json, csv, tsv, parquet or files.",
+        metavar="KIND",
+    ),
 ]
 Inline = Annotated[bool, typer.Option("--inline", help="Of a directory, send what is in the files, not their paths.")]
 Tasks = Annotated[
@@ -90,7 +95,7 @@ MaxErrors = Annotated[
     int | None, typer.Option("--max-errors", help="Stop when more rows than this have failed.", metavar="N", min=0)
 ]
 MaxInflight = Annotated[
-    int, typer.Option("--max-inflight", help="Messages on their way at once, with --wait.", metavar="N", min=1)
+    int | None, typer.Option("--max-inflight", help="Messages on their way at once, with --wait.", metavar="N", min=1)
 ]
 ChunkRows = Annotated[
     int | None,

@@ -62,7 +62,7 @@ def carry_out(call: Invocation, whom: Whom, order: Order, *, rolling: bool, pati
         turns = [[w] for w in workers] if rolling else [workers]
         done = _followed(call, store, turns, order, _Patience(patience))
     if call.terminal.json:
-        call.terminal.emit(_document(order, done))
+        call.terminal.emit(document(order, done))
     wanted = "ready" if order.word == "restart" else "stopped"
     failed = [_name(f.worker) for f in done if f.outcome != wanted]
     if failed:
@@ -104,7 +104,7 @@ class _Patience:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _document(order: Order, done: Sequence[Followed]) -> dict[str, Any]:
+def document(order: Order, done: Sequence[Followed]) -> dict[str, Any]:
     """mlq.order/1: what was ordered, and what became of it."""
     outcomes = [{"name": f.worker.name, "host": f.worker.host, "outcome": f.outcome} for f in done]
     return {"schema": "mlq.order/1", "order": order.word, "workers": outcomes}

@@ -9,6 +9,7 @@ import typer
 
 from mlq.commands import options, waiting
 from mlq.commands.invocation import Answering, Invocation, begin, command, single
+from mlq.errors import UsageError
 from mlq.jobs import output, record, running, single_task
 from mlq.jobs.connecting import Desk, desk
 from mlq.jobs.errors import RowsFailed
@@ -40,6 +41,8 @@ def result(
     A job's answers are taken out of Redis as they are written: they can be collected once.
     """
     call = begin(ctx)
+    if timeout is not None and not wait:
+        raise UsageError(what="--timeout is for waiting", mend=f"add --wait: `mlq result {id} --wait --timeout …`")
     with desk(call.settings) as at:
         if out is not None:
             output.demand_new(out, None)
@@ -61,7 +64,8 @@ def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout:
 
 def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: float | None, *, wait: bool) -> None:
     if wait:
-        written = single_task.wait(at.results, task_id, timeout_s=timeout)
+        with heeding(halt := Halt()):
+            written = single_task.wait(at.results, task_id, halt, timeout_s=timeout)
     else:
         written = single_task.demand(at.results, task_id)
     with waiting.opened(out) as stream:
@@ -69,7 +73,6 @@ def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: f
         sink.add(written)
         sink.flush()
     if call.terminal.json:
-        ended = {"state": "done", "done": 1, "ok": sink.ok, "failed": sink.failed}
-        call.terminal.emit({"schema": "mlq.job/1", "job": task_id, "rows": 1, "tasks": 1, "queue": "", **ended})
+        call.terminal.emit(waiting.task_document(task_id, ok=sink.ok, failed=sink.failed))
     if sink.failed:
         raise RowsFailed(failed=1, rows=1, mend="its line says why")

@@ -39,7 +39,7 @@ def submit(  # noqa: PLR0913 (an option each)
     order: options.Order = RowOrder.INPUT,
     errors: options.Errors = None,
     max_errors: options.MaxErrors = None,
-    max_inflight: options.MaxInflight = MOST_CHUNKS,
+    max_inflight: options.MaxInflight = None,
     timeout: options.Timeout = None,
     id_field: options.IdField = None,
     job_id: options.JobId = None,
@@ -62,11 +62,15 @@ def submit(  # noqa: PLR0913 (an option each)
     "result" or "error"}. Ctrl-C once stops sending and collects what is on its way; twice leaves that for later.
     """
     call = begin(ctx)
-    later = (out, resume or None, errors, timeout, max_errors)
+    completion = order is RowOrder.COMPLETION or None
+    later = (out, resume or None, errors, timeout, max_errors, max_inflight, completion)
     _demand_sense(file, out=out, resume=resume, errors=errors, job_id=job_id, later=() if wait else later)
+    if tasks and chunk is not None:
+        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", mend="leave it out")
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     request = Request(opening.find(file, format, inline=inline), queue, id_field, tasks, job_id)
-    manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight))
+    limits = Limits(timeout, max_errors, max_inflight or MOST_CHUNKS)
+    manner = Manner(priority, chunk, completion is None, limits)
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
         if wait:
@@ -105,7 +109,7 @@ def _demand_sense(
 ) -> None:
     """Refuse options that would be ignored; `later` are those that need --wait, where that is missing."""
     if any(option is not None for option in later):
-        what = "-o, --resume, --errors, --max-errors and --timeout are for waiting"
+        what = "-o, --resume, --errors, --max-errors, --max-inflight, --order and --timeout are for waiting"
         raise UsageError(what=what, mend="add --wait, or use `mlq result ID -o OUT` later")
     if resume and (out is None or file == "-"):
         raise UsageError(what="--resume needs an input and an output that are files", mend="name them: FILE … -o OUT")

@@ -76,6 +76,13 @@ def document(at: Desk, job_id: str) -> dict[str, Any]:
     return progress_document(found)
 
 
+def task_document(task_id: str, *, ok: int, failed: int) -> dict[str, Any]:
+    """mlq.job/1: a task that no file made, of which nothing else is recorded."""
+    told = {"rows": 1, "tasks": 1, "queue": None, "state": "done", "done": 1, "ok": ok, "failed": failed}
+    unknown = dict.fromkeys(("source", "submitted_at", "uncollected_tasks", "kept_s"))
+    return {"schema": "mlq.job/1", "job": task_id, **told, **unknown}
+
+
 def progress_document(found: Progress) -> dict[str, Any]:
     """mlq.job/1: a job and how far it is."""
     return {

@@ -47,10 +47,10 @@ def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) 
 
 def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> Table:
     """Draw what waits, what runs, how old the oldest is, and who serves it."""
-    drawn = table("QUEUE", READY=True, RUNNING=True, OLDEST=True, WORKERS=True)
+    drawn = table("QUEUE", READY=True, RUNNING=True, DELAYED=True, OLDEST=True, WORKERS=True)
     for d in depths:
         name = f"{d.name} (paused)" if d.paused else d.name
-        row(drawn, name, d.ready, d.in_flight, _age(d.oldest_age_s), len(serving(workers, d.name)))
+        row(drawn, name, d.ready, d.in_flight, d.delayed, _age(d.oldest_age_s), len(serving(workers, d.name)))
     return drawn
 
 

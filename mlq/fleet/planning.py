@@ -112,6 +112,16 @@ def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, pr
     return [WorkerSpec(lead + gpu.slot, settings, gpu=gpu) for gpu in chosen]
 
 
+def number(devices: Devices, environ: Mapping[str, str]) -> int:
+    """Count the devices that an autoscaler may use, whatever it would serve on them.
+
+    Raises what `pool` does, but for NoModel.
+    """
+    if devices.gpus is None:
+        return devices.cpus or 1
+    return len(gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ)))
+
+
 def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[WorkerSpec]:
     threads = cpus.threads_each(workers, cpus.cores())
     return [WorkerSpec(name, settings, threads=threads) for name in slots.take_free(f"{lead}cpu", workers)]

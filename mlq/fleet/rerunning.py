@@ -16,8 +16,10 @@ from mlq.fleet.spec import WorkerSpec
 _COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
 
 
-def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> None:
+def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
     """Run a message; stdout and stderr are this process's own.
+
+    Gives 0; or the exit code, 3 to 5, of a process that could not even try, and has said why.
 
     Raises RerunFailed when it fails or its process dies, UsageError, and what gpus.choose raises.
     """
@@ -27,8 +29,6 @@ def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> None
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
     command = [sys.executable, "-m", "mlq.rerun"]
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode
-    if code == 0:
-        return
-    if code in _COULD_NOT_BE_TRIED:
-        raise RerunFailed(id=letter_id, how="could not be tried: see above")
+    if code == 0 or code in _COULD_NOT_BE_TRIED:
+        return code
     raise RerunFailed(id=letter_id, how="failed" if code == 1 else f"ended its process with {exit_text(code)}")

@@ -27,7 +27,7 @@ class NotReadable(MlqError):
 class MissingExtra(MlqError):
     """{what} needs mlq[{extra}], which is not installed"""
 
-    exit_code = 2
+    exit_code = 3
     hint = "`pip install 'mlq[{extra}]'`, or give the rows as JSON Lines or CSV"
 
 

@@ -13,7 +13,8 @@ from mlq.broker.filing import End
 from mlq.errors import NoSuchJob
 from mlq.jobs.answering import Written, write
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.errors import TimedOut
+from mlq.jobs.errors import Interrupted, TimedOut
+from mlq.jobs.halting import Halt
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,16 +28,19 @@ _LONGEST_POLL_S: Final = 0.1
 def wait(
     results: Redis,
     task_id: str,
+    halt: Halt,
     *,
     timeout_s: float | None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
-    """Wait for a task's end. Raises TimedOut."""
-    began, pause = clock(), _SHORTEST_POLL_S
+    """Wait for a task's end. Raises TimedOut, Interrupted."""
+    began, pause, command = clock(), _SHORTEST_POLL_S, f"mlq result {task_id} --wait"
     while (end := read(results, task_id)) is None:
         if timeout_s is not None and clock() - began > timeout_s:
-            raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=f"mlq result {task_id} --wait")
+            raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=command)
+        if halt.asked:
+            raise Interrupted(waiting=1, rows=1, command=command)
         sleep(pause)
         pause = min(_LONGEST_POLL_S, 1.5 * pause)
     return _line(task_id, end)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -389,6 +389,8 @@ class Walk:
         for wid in [worker.wid for worker in [*self.workers, *self.zombies]]:
             assert self.filed_under(wid) == {c.id: c.raw for c in truth.claims.get(wid, {}).values()}
         assert self.waiting() == sorted((until, claim.raw) for until, claim in truth.delayed)
+        counted = cast("dict[bytes, bytes]", self.redis.hgetall(keys.DELAYED))
+        assert {key.decode(): int(n) for key, n in counted.items()} == Counter(c.queue_key for _, c in truth.delayed)
         assert set(self.letters.ids()) == set(truth.dead)
         crashes = cast("dict[bytes, bytes]", self.redis.hgetall(keys.CRASHES))
         assert {key.decode(): int(n) for key, n in crashes.items()} == truth.crashes

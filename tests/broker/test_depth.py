@@ -12,7 +12,8 @@ from redis import Redis
 
 from mlq import config
 from mlq.broker import depth, heartbeats, observation
-from mlq.broker.claims import Claims, Room
+from mlq.broker.claims import Claims, Room, Taken
+from mlq.broker.delays import Delays
 from mlq.broker.embedded import Server
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.leases import Leases
@@ -55,7 +56,7 @@ def connection(server: Server) -> Iterator[Connection]:
 def test_an_empty_queue_has_nothing_ready(connection: Connection) -> None:
     """Redis deletes empty lists, and kombu then says NOT_FOUND."""
     (found,) = depth.read(connection, ["realtime"])
-    assert (found.ready, found.in_flight, found.delayed, found.oldest_age_s) == (0, 0, None, None)
+    assert (found.ready, found.in_flight, found.delayed, found.oldest_age_s) == (0, 0, 0, None)
 
 
 def test_every_priority_is_counted(app: Celery, connection: Connection) -> None:
@@ -88,6 +89,17 @@ def test_what_our_workers_hold_is_in_flight_by_the_queue_that_it_came_from(
     Claims(redis, "h:cpu0:1", ("realtime", "batch"), together=["mlq.predict"]).claim(Room(rows=64))
     found = depth.read(connection, ["realtime", "batch"])
     assert [(d.name, d.ready, d.in_flight) for d in found] == [("realtime", 0, 1), ("batch", 0, 2)]
+
+
+def test_what_waits_for_its_time_is_delayed_and_not_ready(app: Celery, connection: Connection, redis: Redis) -> None:
+    """A retry in an hour is in no queue, and must not be forgotten by whoever looks."""
+    app.send_task("mlq.predict", [1], queue="batch", priority=9)
+    Leases(redis, lease_ms=60_000).register("h:cpu0:1")
+    got = Claims(redis, "h:cpu0:1", ("batch",), together=()).claim(Room(rows=1))
+    assert isinstance(got, Taken)
+    Delays(redis).delay("h:cpu0:1", got.claims[0], until_ms=4_000_000_000_000)
+    (found,) = depth.read(connection, ["batch"])
+    assert (found.ready, found.in_flight, found.delayed) == (0, 0, 1)
 
 
 def test_age_is_told_by_the_stamp_of_our_own_messages(connection: Connection, redis: Redis) -> None:

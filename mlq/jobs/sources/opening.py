@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from mlq.errors import NoSuchFile
+from mlq.errors import NoSuchFile, UsageError
 from mlq.jobs.sources import documents, files, parquet, tables
 from mlq.jobs.sources.format import BOM, GZIP, Format, sniff
 from mlq.jobs.sources.lines import Lines
@@ -69,14 +69,16 @@ class Input:
 
 
 def find(name: str, given: Format | None = None, *, inline: bool = False) -> Input:
-    """Look at an input. Standard input is JSON Lines unless told otherwise. Raises NoSuchFile."""
+    """Look at an input. Standard input is JSON Lines unless told otherwise. Raises NoSuchFile, UsageError."""
     if name == "-":
-        return Input(name, given or Format.JSONL)
+        given = given or Format.JSONL
     if given is None and (Path(name).is_dir() or files.is_glob(name)):
         given = Format.FILES
     if given is None:
         with _stream(Path(name), None) as stream:
             given = sniff(stream, name)
+    if inline and given is not Format.FILES:
+        raise UsageError(what=f"--inline is for a directory or a pattern, not for {name}", mend="leave it out")
     if given is Format.FILES and not files.found(name):
         raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
     return Input(name, given, inline)

@@ -1,0 +1,84 @@
+"""What people do all day: start with nothing configured, pipe rows through, watch, wait, ask what would be."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from mlq.broker import embedded
+from tests.conftest import MLQ, MODEL, House, Start
+
+
+def test_up_needs_nothing_configured_and_leaves_nothing_behind(house: House) -> None:
+    """A broker and a worker by one command; Ctrl-C ends both, and the next one finds what was queued."""
+    up = house.command("up", "--model", "serve.py:Model")
+    up.wait_for("ready after")
+    assert house.run("submit", str(house.write("rows.json", [1, 2])), "--wait").returncode == 0
+    assert up.end(signal.SIGINT) == 0
+    assert embedded.find(house.state) is None
+
+
+def test_rows_come_through_a_pipe_and_answers_go_on_in_another(house: House, start: Start) -> None:
+    """A repeated id is an error row there, since a pipe cannot be looked at first."""
+    start("--cpus", "1")
+    rows = '{"id": "a", "input": 1}\n{"id": "b", "input": 2}\n{"id": "a", "input": 3}\n'
+    done = house.run("submit", "-", "--wait", input=rows)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(a["id"], a["status"]) for a in answers] == [("a", "ok"), ("b", "ok"), ("a", "error")]
+    assert done.returncode == 6
+
+
+def test_answers_come_in_the_order_of_their_ends_where_that_is_asked_for(house: House, start: Start) -> None:
+    """The slow row is first in the file; one of the two workers has it, and perhaps one more behind it."""
+    house.write("single.py", MODEL.replace("max_batch_size = 4", "max_batch_size = 1"))
+    start("--cpus", "2", model="single.py:Model", ready=2)
+    path = house.write("rows.json", [{"wait_for": str(house.directory / "go")}, 1, 2, 3, 4])
+    submit = house.command("submit", str(path), "--wait", "--order", "completion", "--chunk", "1", "-o", "out.jsonl")
+    out = house.directory / "out.jsonl"
+    house.until(lambda: out.exists() and '"index"' in out.read_text(), "a quick one is written")
+    house.write("go", "")
+    assert submit.wait() == 0
+    written = [json.loads(line)["index"] for line in out.read_text().splitlines()]
+    assert written[0] != 0
+    assert sorted(written) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_watch_shows_again_until_ctrl_c(house: House) -> None:
+    """And that is its end, not an error."""
+    argv = [MLQ, "queues", "--watch", "0.1", "--json"]
+    with subprocess.Popen(argv, env=house.environment, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        seen = [json.loads(watch.stdout.readline())["schema"] for _ in range(3)]
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(10) == 0
+    assert seen == ["mlq.queues/1"] * 3
+
+
+def test_workers_wait_for_a_broker_that_is_on_its_way(house: House, server: embedded.Server) -> None:
+    """One line a try, and then work."""
+    house.environment["MLQ_BROKER_URL"] = server.url
+    server.stop()
+    workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "60")
+    again = embedded.Server(embedded.program(), house.directory.parent)
+    try:
+        workers.wait_for("waiting for the broker", times=2)
+        again.start()
+        workers.wait_for("ready after")
+        assert workers.end() == 0
+    finally:
+        workers.process.kill()
+        again.stop()
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_autoscaler_that_only_tells_counts_the_devices_that_it_would_have(house: House) -> None:
+    """Else it would want what the real one, with the same options, could never start."""
+    told = house.json("autoscale", "--queue", "batch", "--cpus", "20", "--min", "20", "--once")
+    assert told["want"] == 20
+    refused = house.run("autoscale", "--queue", "batch", "--cpus", "3", "--min", "5", "--once")
+    assert refused.returncode == 2
+    assert "--max 3" in refused.stderr
