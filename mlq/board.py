@@ -6,7 +6,7 @@ It can be read while the worker holds the GIL, is frozen, or has just died.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
@@ -16,7 +16,8 @@ from mlq.page import Page
 VARIABLE: Final = "MLQ_BOARD_FD"
 """Names the page's descriptor in the worker's environment."""
 
-_SIZE: Final = 64 * 1024
+_SIZE: Final = 4 * 1024 * 1024
+"""Enough for a batch of ten thousand messages; what is never written to takes no memory."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ class Board:
         return cls(Page(int(fd), _SIZE)) if fd is not None else None
 
     def write(self, report: Report) -> None:
-        """Replace what is on the page."""
-        self.page.write(orjson.dumps(report))
+        """Replace what is on the page. Of a batch that does not fit only the first task is told."""
+        content = orjson.dumps(report)
+        if len(content) > self.page.room:
+            content = orjson.dumps(replace(report, running=report.running[:1], under=[]))
+        self.page.write(content)
 
     def read(self) -> Report | None:
         """Read what was written last; None before the first time."""

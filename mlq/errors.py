@@ -93,6 +93,13 @@ class BadTrace(MlqError):
     hint = "`mlq autoscale simulate --help` shows what a trace looks like"
 
 
+class NeedsRedis(MlqError):
+    """{what} needs Redis or Valkey as the broker, not {url} (from {origin})"""
+
+    exit_code = 3
+    hint = "set MLQ_BROKER_URL to one; with other brokers Celery's own transport serves the queues, and mlq submits"
+
+
 class NoPlotting(MlqError):
     """matplotlib is not installed, which draws --plot {path}"""
 

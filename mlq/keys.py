@@ -23,7 +23,7 @@ WORKERS: Final = "mlq:workers"
 
 
 def heartbeat(worker_id: str) -> str:
-    """JSON, the word of one live worker: expires `consumer.heartbeat.REMEMBERED_S` after its last beat."""
+    """JSON, the word of one live worker: expires `broker.heartbeats.REMEMBERED_S` after its last beat."""
     return f"mlq:heartbeat:{worker_id}"
 
 

@@ -14,12 +14,12 @@ _TRIES: Final = 5
 
 
 class Page:
-    """A block of bytes of at most `size`. Writing costs microseconds and wakes nobody."""
+    """A block of `size` bytes, with `room` for what is written. Writing costs microseconds and wakes nobody."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self._page = mmap.mmap(fd, size)
-        self._size = size - _HEAD.size
+        self.room = size - _HEAD.size
         self._lock = threading.Lock()
         self._last: bytes | None = None
         self._head = b""
@@ -33,8 +33,8 @@ class Page:
 
     def write(self, content: bytes) -> None:
         """Replace what is on the page. Raises ValueError for more than fits."""
-        if len(content) > self._size:
-            raise ValueError(f"{len(content)} bytes do not fit on a page of {self._size}")
+        if len(content) > self.room:
+            raise ValueError(f"{len(content)} bytes do not fit on a page of {self.room}")
         with self._lock:
             head = _HEAD.pack(zlib.crc32(content), len(content))
             self._page[: _HEAD.size + len(content)] = head + content

@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,10 +62,15 @@ class Counts:
     def __init__(self) -> None:
         self.fd, self._writing = os.pipe()
         os.set_blocking(self.fd, False)
+        os.set_blocking(self._writing, False)
 
     def count_rows(self, rows: int) -> None:
-        """Tell of rows, in one write: what several processes write so is not mixed."""
-        os.write(self._writing, _COUNT.pack(rows))
+        """Tell of rows, in one write: what several processes write so is not mixed.
+
+        Nobody reads while the broker is away. A count that finds the pipe full is lost; to wait would stop the work.
+        """
+        with suppress(BlockingIOError):
+            os.write(self._writing, _COUNT.pack(rows))
 
     def device_lost(self, reason: DeviceLost) -> None:
         """Say so. The message goes back; a CPU does not get lost, so this is a model's own claim."""
@@ -89,17 +95,25 @@ class Telling:
         self._draining = False
         self._ready = False
 
-    def connect(self) -> None:
-        """Follow Celery's signals."""
-        from celery import signals
+    def connect(self, app: Celery) -> None:
+        """Follow Celery's signals, and its connections."""
+        from celery import bootsteps, signals
 
-        signals.worker_ready.connect(self._consuming, weak=False)
+        told = self
+
+        class Reporting(bootsteps.StartStopStep):
+            """A step of Celery's consumer: what it begins is begun anew with each connection."""
+
+            def register_with_event_loop(self, _: Any, hub: Any) -> None:
+                told.follow(hub)
+
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+        app.steps["consumer"].add(Reporting)
 
-    def _consuming(self, sender: Any, **_: Any) -> None:
+    def follow(self, hub: Any) -> None:
         """Begin, or begin anew: Celery forgets readers and timers with each connection that it loses."""
-        sender.hub.add_reader(self._counts.fd, self._counted)
-        sender.hub.call_repeatedly(_REPORT_EVERY_S, self._tell)
+        hub.add_reader(self._counts.fd, self._counted)
+        hub.call_repeatedly(_REPORT_EVERY_S, self._tell)
 
     def _shutting_down(self, **_: Any) -> None:
         self._draining = True
@@ -178,7 +192,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     tasks.serve(app, Unloaded(), counts)
     import_tasks(settings, Path.cwd())
     _load_after_fork(app, settings, counts)
-    Telling(Board.inherited(), fingerprint, counts).connect()
+    Telling(Board.inherited(), fingerprint, counts).connect(app)
     return _consume(app, settings, identity)
 
 

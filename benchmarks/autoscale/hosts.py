@@ -110,9 +110,9 @@ class _Queue:
         self.result.beyond_want += max(0, self._places() - max(want, before))
 
     def _scaler(self, machine: _Machine, host: _Host) -> Scaler:
-        policy = Policy(Tuning(target_s=TARGET_S, most=sum(DEVICES)))
+        tuning = Tuning(target_s=TARGET_S, most=sum(DEVICES))
         devices = Devices(machine.pool, machine.slots(), 2.0, machine.name)
-        return Scaler(policy, devices, host, lambda _: None, lambda: self._now)
+        return Scaler(Policy(tuning), devices, host, lambda _: None, tuning.most, lambda: self._now)
 
     def _look(self, members: Collection[str]) -> Observation:
         del members  # nobody else starts workers here

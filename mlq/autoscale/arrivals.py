@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from mlq.autoscale.last_seen import LastSeen
 from mlq.autoscale.observation import Worker
 from mlq.autoscale.windows import Totals
 
@@ -21,14 +22,14 @@ class ArrivalMeter:
     def __init__(self, target_s: float) -> None:
         self._slow_s = max(_SLOW_S, 2 * target_s)
         self._fast_s = max(_FAST_S, target_s / 2)
-        self._done: dict[str, int] = {}
+        self._done: LastSeen[int] = LastSeen()
         self._there: int | None = None
         self._totals = Totals(1, self._slow_s)
 
     def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> tuple[float, float, float]:
         """Add one look; give the slow rate, the fast one, and the one to believe (tasks a second)."""
         done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in workers if self._knows(w))
-        self._done = {**self._done, **{w.id: w.done for w in workers}}
+        self._done.keep(at, {w.id: w.done for w in workers})
         there, before = ready + in_flight, self._there
         self._there = there
         self._totals.add(at, [0.0 if before is None else done + there - before])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mlq.autoscale.signals import place
 from mlq.errors import SlotTaken
-from mlq.fleet.errors import DeviceTaken
+from mlq.fleet.errors import DeviceLockUnusable, DeviceTaken
 
 if TYPE_CHECKING:
     from mlq.fleet.slots import Slots
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 LONGEST_PAUSE_S: Final = 300.0
 """Between two starts on a device whose worker was given up, or never became ready."""
+
+_DOUBLED: Final = 16
+"""How often a pause is doubled: far beyond the longest, and far from what a float can hold."""
+
+log = logging.getLogger("mlq.autoscale")
 
 
 class Devices:
@@ -44,11 +50,18 @@ class Devices:
         self._used.discard(slot)
         self._slots.free(slot)
 
-    def take(self, spec: WorkerSpec) -> bool:
-        """Lock a device; False if another process of this host has it: two autoscalers never book one twice."""
+    def take(self, spec: WorkerSpec, at: float) -> bool:
+        """Lock a device; False if another process of this host has it: two autoscalers never book one twice.
+
+        One that cannot be locked is left alone for a while.
+        """
         try:
             self._slots.take([spec.name], spec.gpu)
         except (SlotTaken, DeviceTaken):
+            return False
+        except DeviceLockUnusable as exc:
+            log.warning("%s is left alone for %g s: %s", spec.name, LONGEST_PAUSE_S, exc.message)
+            self._not_before[spec.name] = at + LONGEST_PAUSE_S
             return False
         self._used.add(spec.name)
         return True
@@ -65,7 +78,7 @@ class Devices:
                 self._not_before[slot] = math.inf
                 continue
             self._slots.free(slot)
-            self._failures[slot] = self._failures.get(slot, 0) + 1 if vacant[slot] else 0
+            self._failures[slot] = min(_DOUBLED, self._failures.get(slot, 0) + 1) if vacant[slot] else 0
             pause = min(LONGEST_PAUSE_S, self._pause_s * 2 ** self._failures[slot]) if vacant[slot] else 0.0
             self._not_before[slot] = at + pause
         return [*map(self.place, left)]

@@ -78,6 +78,9 @@ class LoopThread(threading.Thread):
                 if self._kept is None:
                     self._scaler.blind()
                 self._pause()
+            except Exception as exc:  # noqa: BLE001 (a fleet without turns would stay as it is, and nobody know why)
+                log.warning("a turn failed, the next comes in %g s: %r", self._interval_s, exc)
+                self._pause()
 
     @property
     def _is_over(self) -> bool:

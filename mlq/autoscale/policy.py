@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
@@ -59,9 +60,10 @@ class Decision:
     """What is to be done now, and every figure that led to it; None where nothing was known.
 
     `want` workers are to be there; `start` so many, `drain` these, `give_up` those that should have been ready by
-    now. `slow_rate`, `fast_rate` and `rate` are arrivals a
-    second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will wait when a
-    worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are kept.
+    now; `stuck` are busy with one task for so long that they count for nothing. `slow_rate`, `fast_rate` and `rate` are
+    arrivals a second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will
+    wait when a worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are
+    kept.
     """
 
     at: float
@@ -75,6 +77,7 @@ class Decision:
     start: int = 0
     drain: Sequence[str] = ()
     give_up: Sequence[str] = ()
+    stuck: Sequence[str] = ()
     slow_rate: float | None = None
     fast_rate: float | None = None
     rate: float | None = None
@@ -102,7 +105,8 @@ class Policy:
         self._arrivals = ArrivalMeter(tuning.target_s)
         self._service = ServiceMeter()
         self._holding = Holding(tuning.most)
-        self._cold_starts: dict[str, float] = {}
+        self._cold_starts: deque[float] = deque(maxlen=_COLD_STARTS)
+        self._started: set[str] = set()
         self._seen_at: float | None = None
         self._want = tuning.least
 
@@ -112,9 +116,9 @@ class Policy:
         live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s(1.0)]
         starting = [w for w in seen.workers if w.state == "starting" and w.age_s <= self._start_timeout_s]
         overdue = [w.id for w in seen.workers if w.state == "starting" and w.mine and w.age_s > self._start_timeout_s]
-        decision = Decision(
-            seen.at, seen.ready, seen.in_flight, len(live), len(starting), self._want, "hold", "", give_up=overdue
-        )
+        stuck = [w.id for w in seen.workers if w.takes_work and w.running_s > self._stuck_s(1.0)]
+        counts = seen.ready, seen.in_flight, len(live), len(starting)
+        decision = Decision(seen.at, *counts, self._want, "hold", "", give_up=overdue, stuck=stuck)
         if seen.ready is None or seen.in_flight is None:
             missing = max(0, min(self._want, tuning.most) - len(live) - len(starting))
             action: Literal["start", "hold"] = "start" if missing else "hold"
@@ -177,19 +181,19 @@ class Policy:
     @property
     def _start_timeout_s(self) -> float:
         """Give up a start after four times the usual cold start; until one has succeeded nobody knows what is usual."""
-        last = list(self._cold_starts.values())[-_COLD_STARTS:]
-        return max(4 * _upper_quartile(last), 60.0) if last else _FIRST_START_S
+        return max(4 * _upper_quartile(self._cold_starts), 60.0) if self._cold_starts else _FIRST_START_S
 
     def _stuck_s(self, mean_s: float) -> float:
         return max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
 
     def _cold_start(self, workers: Sequence[Worker], starting: Sequence[Worker]) -> float:
         """Give the upper quartile of the last eight starts; before the first, what the longest has taken so far."""
-        for w in workers:
-            if w.ready_s is not None:
-                self._cold_starts.setdefault(w.id, w.ready_s)
-        last = list(self._cold_starts.values())[-_COLD_STARTS:]
-        return _upper_quartile(last) if last else max([_COLD_START_S, *(w.age_s for w in starting)])
+        started = {w.id: w.ready_s for w in workers if w.ready_s is not None}
+        self._cold_starts.extend(s for wid, s in started.items() if wid not in self._started)
+        self._started = set(started)
+        if self._cold_starts:
+            return _upper_quartile(self._cold_starts)
+        return max([_COLD_START_S, *(w.age_s for w in starting)])
 
     def _backlog(
         self, ready: int, rate: float, service_rate: float, live: int, starting: Sequence[Worker], cold: float
@@ -268,7 +272,7 @@ class Policy:
         return held
 
 
-def _upper_quartile(values: Sequence[float]) -> float:
+def _upper_quartile(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, math.ceil(0.75 * len(ordered)) - 1)]
 

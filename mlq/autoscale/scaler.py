@@ -50,12 +50,14 @@ class Scaler:
         devices: Devices,
         fleet: Workers,
         tell: Callable[[Decision], None],
+        most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._devices = devices
         self._fleet = fleet
         self._tell = tell
+        self._most = most
         self._clock = clock
         self._last = Observation(0.0, None, None, ())
 
@@ -69,7 +71,7 @@ class Scaler:
         want = standing.want or 0
         if standing.leads:
             decision = self._policy.decide(self._last)
-            want = self._wanted(decision)
+            want = self._wanted(decision, len(standing.members))
             booking.want(want)
             end(decision)
             self._tell(decision)
@@ -94,10 +96,18 @@ class Scaler:
     def _let_go(self, booking: Booking) -> None:
         booking.leave(self._devices.free(self._fleet.vacant, self._fleet.cordoned, self._clock()))
 
-    def _wanted(self, decision: Decision) -> int:
-        """Give how many workers autoscalers are to run in all: the others count, too."""
-        others = sum(not w.mine and w.state in {"starting", "idle", "busy"} for w in self._last.workers)
-        return max(0, decision.want - others)
+    def _wanted(self, decision: Decision, members: int) -> int:
+        """Give how many workers autoscalers are to run in all. The others count, too, and there are never too many.
+
+        A place whose worker is of no use (stuck in a task, hung, draining) is none that could be filled: another one is
+        needed for it, as long as there may be more.
+        """
+        there = [w for w in self._last.workers if w.state in {"starting", "idle", "busy"}]
+        useless = {*decision.stuck, *decision.give_up}
+        mine = sum(w.mine and w.id not in useless for w in there)
+        others = sum(not w.mine for w in there)
+        others_of_use = sum(not w.mine and w.id not in useless for w in there)
+        return max(0, min(decision.want - others_of_use + max(0, members - mine), self._most - others))
 
     def _fill(self, booking: Booking, places: int) -> None:
         """Start workers on free devices while there are places for them.
@@ -105,10 +115,16 @@ class Scaler:
         A device is locked before its place is booked. The other way round a place would be given up again that is
         that of the worker which has the device: one that another autoscaler of this host has started.
         """
-        for spec in self._devices.available(self._clock()) if places > 0 else ():
-            if not self._devices.take(spec):
+        now = self._clock()
+        for spec in self._devices.available(now) if places > 0 else ():
+            if not self._devices.take(spec, now):
                 continue
-            if not booking.book(self._devices.place(spec.name)):
+            try:
+                booked = booking.book(self._devices.place(spec.name))
+            except BaseException:  # else it would be held, and counted as a worker that starts, for ever
+                self._devices.give_back(spec.name)
+                raise
+            if not booked:
                 self._devices.give_back(spec.name)
                 return
             self._fleet.add(spec)

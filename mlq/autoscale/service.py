@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mlq.autoscale.last_seen import LastSeen
 from mlq.autoscale.observation import Worker
 from mlq.autoscale.windows import Totals
 
@@ -33,12 +34,12 @@ class ServiceMeter:
     """Turns workers' counters into rates; each incarnation counts from 0, and one that is gone counts no more."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[float, ...]] = {}
+        self._last: LastSeen[tuple[float, ...]] = LastSeen()
         self._totals = Totals(9, _KEPT_S)  # tasks, seconds, rows, and the six sums over forwards
 
     def look(self, at: float, workers: Sequence[Worker], stuck_s: float) -> Service:
         """Add one look, and judge by the last minute, or as far back as twenty tasks."""
-        self._totals.add(at, self._added(workers))
+        self._totals.add(at, self._added(at, workers))
         _, (tasks, seconds, rows, *sums) = self._totals.over_at_least(_WINDOW_S, _TASKS)
         mean_s = seconds / tasks if tasks else _UNKNOWN_S
         # A task that has run for longer than two of its kind has a time that is known to be longer yet: leaving it
@@ -47,15 +48,15 @@ class ServiceMeter:
         rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(_UNKNOWN_S, *censored, 0.0)
         return Service(rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0)
 
-    def _added(self, workers: Sequence[Worker]) -> list[float]:
-        is_first = not self._last
+    def _added(self, at: float, workers: Sequence[Worker]) -> list[float]:
+        is_first = self._last.is_empty
         added = [0.0] * 9
-        for w in workers:
-            now = (float(w.all_done), w.busy_s, float(w.rows_done), *w.forwards)
+        counted = {w.id: (float(w.all_done), w.busy_s, float(w.rows_done), *w.forwards) for w in workers}
+        for wid, now in counted.items():
             # What was counted before anybody looked says nothing of when it was.
-            before = self._last.get(w.id, now if is_first else (0.0,) * 9)
+            before = self._last.get(wid, now if is_first else (0.0,) * 9)
             added = [m + max(0.0, b - a) for m, a, b in zip(added, before, now, strict=True)]
-            self._last[w.id] = now
+        self._last.keep(at, counted)
         return added
 
 

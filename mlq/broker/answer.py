@@ -26,6 +26,14 @@ class Answer:
     filed: str = ""
 
 
+def store(redis: Redis, answer: Answer) -> None:
+    """Store a result by itself, where results are elsewhere than claims."""
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.set(answer.key, answer.payload, ex=answer.keep_s or None)
+        pipe.publish(answer.key, answer.payload)
+        pipe.execute()
+
+
 def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
     """Give the six words that answer.lua reads."""
     here = database(redis)

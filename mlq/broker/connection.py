@@ -18,6 +18,7 @@ from mlq.errors import (
     BrokerUnreachable,
     InvalidSetting,
     MlqError,
+    NeedsRedis,
     NoBroker,
     NoResults,
     NoStateStore,
@@ -195,6 +196,12 @@ def _tls(url: str) -> dict[str, Any]:
 def is_redis(url: str) -> bool:
     """Tell a Redis or Valkey server, in every form of its URL, from other brokers."""
     return urlsplit(url).scheme in {"redis", "rediss", "redis+socket", "sentinel"}
+
+
+def demand_redis(address: Address, what: str) -> None:
+    """Make sure that a broker is one in which mlq's own keys can be. Raises NeedsRedis."""
+    if not is_redis(address.url):
+        raise NeedsRedis(what=what, url=address.shown, origin=address.origin)
 
 
 def _is_away(exc: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlq import keys
 from mlq.broker import depth, heartbeats
-from mlq.broker.connection import broker_address, connected, redis_client, state_address
+from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
 from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
 from mlq.config import Settings
@@ -17,6 +17,7 @@ from mlq.wire import BARE_QUEUE
 
 if TYPE_CHECKING:
     from kombu import Connection
+    from redis import Redis
 
 Read = Callable[[], tuple[list[QueueDepth], list[Heartbeat]]]
 
@@ -47,18 +48,26 @@ def demand(settings: Settings, name: str) -> None:
 def pause(settings: Settings, name: str) -> None:
     """Let no worker of mlq's take from a queue; what runs goes on, and what is sent waits.
 
-    Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue.
+    Raises NoBroker, NeedsRedis, BrokerUnreachable, BrokerRefused, NoSuchQueue.
     """
-    with connected(settings, broker_address(settings)) as connection:
-        _depths(settings, connection, [name])
-        redis_client(connection).sadd(keys.PAUSED, name)
+    with _on_redis(settings, name) as redis:
+        redis.sadd(keys.PAUSED, name)
 
 
 def resume(settings: Settings, name: str) -> bool:
     """Let workers take from a queue again; False if it was not paused. Raises as `pause` does."""
-    with connected(settings, broker_address(settings)) as connection:
+    with _on_redis(settings, name) as redis:
+        return bool(redis.srem(keys.PAUSED, name))
+
+
+@contextmanager
+def _on_redis(settings: Settings, name: str) -> Iterator[Redis]:
+    """Open the broker of a queue that is there, where mlq's workers look at what is paused."""
+    address = broker_address(settings)
+    demand_redis(address, "a paused queue")
+    with connected(settings, address) as connection:
         _depths(settings, connection, [name])
-        return bool(redis_client(connection).srem(keys.PAUSED, name))
+        yield redis_client(connection)
 
 
 def _depths(settings: Settings, connection: Connection, names: Sequence[str]) -> list[QueueDepth]:

@@ -17,6 +17,8 @@ REMEMBERED_S: Final = 3 * 3600
 
 def add(redis: Redis, task_ids: Collection[str]) -> None:
     """Remember revoked tasks; any number of supervisors that hear of them do so."""
+    if not task_ids:
+        return
     now_s = redis.time()[0]
     with redis.pipeline(transaction=False) as pipe:
         pipe.zadd(keys.REVOKED, dict.fromkeys(task_ids, now_s))

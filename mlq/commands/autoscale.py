@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperOption
 
 from mlq.autoscale.policy import PRESETS, Deciding, Policy, Threshold, Tuning
+from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options
 from mlq.commands.invocation import Answering, Invocation, begin, command, given, group, option
 from mlq.config import state_directory
@@ -122,6 +123,8 @@ def run(  # noqa: PLR0913 (an option each)
     autoscaler of the queue may drain them.
     """
     call = fleet.begin(ctx)
+    if call.settings.broker_url is not None:
+        demand_redis(broker_address(call.settings), "an autoscaler")
     served = queue or call.settings.urgent_queue
     if served not in call.settings.served_queues:
         raise NoSuchQueue(name=served, url="the configuration", known=", ".join(call.settings.queues))
@@ -282,7 +285,7 @@ def _scale(
     @contextmanager
     def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
         devices = Pool(specs, slots, tuning.tick_s, socket.gethostname())
-        scaler = Scaler(policy, devices, workers, tell)
+        scaler = Scaler(policy, devices, workers, tell, tuning.most)
         loop = LoopThread(call.settings, broker, queue, scaler, workers, tuning.tick_s)
         loop.start()
         if behind is not None:

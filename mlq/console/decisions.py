@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def document(queue: str, decision: Decision) -> dict[str, Any]:
     """mlq.decision/1: one decision, with every figure that led to it; what is not known is null."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    lists = {"drain": list(decision.drain), "give_up": list(decision.give_up)}
+    lists = {"drain": list(decision.drain), "give_up": list(decision.give_up), "stuck": list(decision.stuck)}
     return {"schema": "mlq.decision/1", **asdict(decision), "at": now, "queue": queue, **lists}
 
 
@@ -40,7 +41,11 @@ class DecisionLog:
         self._last: tuple[int, str] | None = None
 
     def __call__(self, decision: Decision) -> None:
-        """Tell one decision."""
+        """Tell one decision, if anybody can hear: whoever read the log and left must not stop the scaling."""
+        with suppress(OSError):
+            self._write(decision)
+
+    def _write(self, decision: Decision) -> None:
         if self._terminal.json:
             self._terminal.emit(document(self._queue, decision))
             return

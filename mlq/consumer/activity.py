@@ -57,6 +57,11 @@ class Activity:
         self.report.leased = True
         self._changed(self.report)
 
+    def left(self) -> None:
+        """The lease is about to be given back: that nobody finds it is no sign of having been taken for dead."""
+        self.report.leased = False
+        self._changed(self.report)
+
     def looked(self) -> None:
         """Work was asked for: told once in a second, since it is asked for with every message."""
         now = time.monotonic()

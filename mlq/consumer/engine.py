@@ -161,6 +161,7 @@ class Engine:
         self._answering.end(_LAST_WORDS_S)
         if self._lease is not None:
             self._lease.end()
+        self._activity.left()
         try:
             self._leases.reap(self._wid, to="head")
         except (RedisError, OSError) as exc:

@@ -69,7 +69,10 @@ class Lines:
 
 
 class Child:
-    """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone."""
+    """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
+
+    To make one raises OSError where the system gives no process, memory or descriptor.
+    """
 
     def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices) -> None:
         self.spec = spec
@@ -96,6 +99,11 @@ class Child:
                 pass_fds=[status_write, self.board.page.fd, notices.page.fd],
                 start_new_session=True,
             )
+        except OSError:
+            os.close(log_read)
+            os.close(status_read)
+            self.board.close()
+            raise
         finally:
             os.close(log_write)
             os.close(status_write)

@@ -67,10 +67,14 @@ class MailboxThread(threading.Thread):
             except MlqError as exc:
                 log.debug("no control messages: %s", exc)
                 self._ended.wait(_AGAIN_S)
+            except Exception as exc:  # noqa: BLE001 (py-amqp says with an OSError that RabbitMQ has gone, for one)
+                log.warning("control messages are not heard for a moment: %s", exc)
+                self._ended.wait(_AGAIN_S)
 
     def _listen(self, connection: Connection) -> None:
         from kombu import Consumer, Exchange, Queue
         from kombu.pidbox import Mailbox
+        from redis.exceptions import RedisError
 
         mailbox = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
         name = f"{socket.gethostname()}.{threading.get_native_id()}.mlq.pidbox"
@@ -85,10 +89,19 @@ class MailboxThread(threading.Thread):
 
         def heard(body: Any, message: Any) -> None:
             del message
-            if isinstance(body, dict):
+            if not isinstance(body, dict):
+                return
+            try:
                 self._hear(body, reply)
+            except (RedisError, OSError):
+                raise  # the connection's
+            except Exception as exc:  # noqa: BLE001 (anybody may send anything, and the next one must be heard)
+                log.warning("a control message that makes no sense: %s", type(exc).__name__)
 
-        with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True):
+        def unreadable(message: Any, exc: Exception) -> None:
+            log.debug("a control message that cannot be read, in %s: %s", message.content_type, exc)
+
+        with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True, on_decode_error=unreadable):
             while not self._ended.is_set():
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=_WAIT_S)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from mlq.broker import filing
-from mlq.broker.answer import Answer
+from mlq.broker.answer import Answer, store
 from mlq.broker.dead_letters import DeadLetter, DeadLetters
 from mlq.broker.leases import Crash, Leases, Reaped
 from mlq.consumer import envelope
-from mlq.errors import MlqError
+from mlq.errors import MlqError, NoResults, UnreadableResults
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -70,20 +70,23 @@ class Recovery(threading.Thread):
     """Fences dead workers and releases their claims, in a thread: Redis may be away, and the fleet must not wait.
 
     Then their leases run out, and whoever looks next releases what they held. `answer_key` gives the key of a
-    task's result and the seconds to keep it, or None where results are not on the broker's server; `open_results`
-    opens the store of results, where the tasks of jobs end.
+    task's result and the seconds to keep it; `open_results` opens the store of results, which is the broker's own
+    database if `answers_here`.
     """
 
     def __init__(
         self,
         open_broker: Callable[[], AbstractContextManager[Redis]],
-        answer_key: Callable[[str], tuple[str, int] | None],
+        answer_key: Callable[[str], tuple[str, int]],
         open_results: Callable[[], AbstractContextManager[Redis]],
+        *,
+        answers_here: bool = True,
     ) -> None:
         super().__init__(name="mlq-recovery", daemon=True)
         self._open_broker = open_broker
         self._answer_key = answer_key
         self._open_results = open_results
+        self._answers_here = answers_here
         self._deaths: queue.Queue[Death | None] = queue.Queue()
 
     def died(self, death: Death) -> None:
@@ -123,7 +126,10 @@ class Recovery(threading.Thread):
         for letter_id in letters.unanswered():
             letter = letters.read(letter_id)
             if letter is not None:  # retried or dropped meanwhile
-                self._answer(letters, letter)
+                try:
+                    self._answer(letters, letter)
+                except (NoResults, UnreadableResults) as exc:  # nobody waits there, or it cannot be written from here
+                    log.warning("nobody is told of dead letter %s: %s", letter_id, exc.message)
             letters.settle(letter_id)
 
     def _answer(self, letters: DeadLetters, letter: DeadLetter) -> None:
@@ -139,10 +145,9 @@ class Recovery(threading.Thread):
                 filing.file(results, filing.answer_of(place, filing.end_of(place, "FAILURE", result)))
             return
         task_id = envelope.task_id_of(letter.raw)
-        found = self._answer_key(task_id) if task_id else None
-        if task_id is None or found is None:
+        if task_id is None:
             return
-        key, keep_s = found
+        key, keep_s = self._answer_key(task_id)
         meta: dict[str, Any] = {
             "status": "FAILURE",
             "result": result,
@@ -150,7 +155,12 @@ class Recovery(threading.Thread):
             "children": [],
             "task_id": task_id,
         }
-        letters.answer(letter.id, Answer(key, orjson.dumps(meta), keep_s))
+        answer = Answer(key, orjson.dumps(meta), keep_s)
+        if self._answers_here:
+            letters.answer(letter.id, answer)
+            return
+        with self._open_results() as results:
+            store(results, answer)
 
 
 def _why(death: Death) -> str:

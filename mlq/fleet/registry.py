@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import psutil
@@ -14,6 +15,7 @@ from mlq.broker.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
     from mlq.board import Report
+    from mlq.fleet.child import Child
     from mlq.fleet.spec import WorkerSpec
 
 NOT_LOOKING_S: Final = 20.0
@@ -42,6 +44,17 @@ def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
         rss_bytes=0,
         supervisor=os.getpid(),
     )
+
+
+def alive(said: Heartbeat, child: Child) -> Heartbeat:
+    """Add to a description what the process and its board tell."""
+    memory, process_status = memory_and_status(child.pid, pool=child.spec.pool is not None)
+    said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
+    report = child.board.read()
+    if report is None:
+        return said
+    hung = is_hung(report, process_status, time.monotonic())
+    return replace(said.saying(report), state="hung") if hung else said.saying(report)
 
 
 def is_hung(report: Report, process_status: str, now: float) -> bool:

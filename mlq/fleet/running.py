@@ -47,7 +47,7 @@ from mlq.fleet.inspection import Worker
 from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
 from mlq.fleet.recovery import Death, Overrun
 from mlq.fleet.spec import WorkerSpec
-from mlq.fleet.supervisor import MISCONFIGURED, Supervisor
+from mlq.fleet.supervisor import MISCONFIGURED, SYSTEM_REFUSES, Supervisor
 from mlq.notices import Notices
 from mlq.wakeup import Wakeup
 
@@ -113,15 +113,18 @@ class Fleet:
             if slot in empty:
                 described.append(replace(said, state="failed" if empty[slot] else "starting"))
             elif slot in self._supervisor.running:
-                said = _alive(said, child)
+                said = registry.alive(said, child)
                 ending = self._supervisor.is_draining(slot) and said.state != "hung"
                 described.append(replace(said, state="draining") if ending else said)
         return described
 
     def leased(self) -> list[str]:
         """Name the workers whose leases are to be renewed."""
-        running = [self._children[s] for s in self._supervisor.running if s in self._children]
-        return [c.wid for c in running if (report := c.board.read()) is not None and report.leased]
+        return [c.wid for c in self._running if (report := c.board.read()) is not None and report.leased]
+
+    @property
+    def _running(self) -> list[Child]:
+        return [self._children[s] for s in self._supervisor.running if s in self._children]
 
     def last_lines(self) -> dict[str, list[str]]:
         """Give the last lines of each worker, those of the process before it first."""
@@ -156,16 +159,15 @@ class Fleet:
         self._ask(self._supervisor.settle)
 
     def fence(self, wids: Collection[str]) -> None:
-        """Kill workers whose lease was taken away: what they do is void."""
-        self._ask(lambda: self._tell_supervisor(wids, Fenced))
+        """Kill workers whose lease was taken away: what they do is void. One that has given it back is on its way."""
+        self._ask(lambda: self._tell_supervisor([w for w in self.leased() if w in wids], Fenced))
 
     def addressed(self) -> list[Worker]:
         """Describe the workers as Celery's control messages address them."""
         here = socket.gethostname()
-        running = [self._children[s] for s in self._supervisor.running if s in self._children]
         return [
             Worker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
-            for c in running
+            for c in self._running
             if (report := c.board.read()) is not None
         ]
 
@@ -229,7 +231,12 @@ class Fleet:
     def _start(self, slot: str) -> None:
         spec = self._specs[slot]
         spec = replace(spec, rollout=spec.rollout or slot in self._rollouts)
-        child = Child(spec, os.environ, self.notices)
+        try:
+            child = Child(spec, os.environ, self.notices)
+        except OSError as exc:
+            self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}"))
+            self._step(Died(slot, SYSTEM_REFUSES))
+            return
         self._children[slot] = child
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
@@ -274,7 +281,8 @@ class Fleet:
         self._recover(Death(child.wid, code, self._supervisor.is_draining(child.spec.name), overrun))
         if self._faults is not None and child.spec.gpu is not None and code:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
-        self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
+        if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
+            self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
 
     def _abandon(self, child: Child) -> None:
         """Let others run what a process holds that cannot be killed: its driver is wedged, say."""
@@ -284,10 +292,10 @@ class Fleet:
 
     def _look_at_limits(self) -> None:
         """Tell of workers that should have ended by their own hard time limit."""
-        for slot in self._supervisor.running:
-            report = self._children[slot].board.read() if slot in self._children else None
+        for child in self._running:
+            report = child.board.read()
             if report is not None and report.deadline is not None:
-                self._step(Overdue(slot, time.monotonic() - report.deadline))
+                self._step(Overdue(child.spec.name, time.monotonic() - report.deadline))
 
     def _wait(self) -> None:
         """Sleep until something happens, then hand it to whoever watches for it."""
@@ -326,16 +334,6 @@ class Fleet:
             self._selector.close()
             reader.close()
             writer.close()
-
-
-def _alive(said: Heartbeat, child: Child) -> Heartbeat:
-    memory, process_status = registry.memory_and_status(child.pid, pool=child.spec.pool is not None)
-    said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
-    report = child.board.read()
-    if report is None:
-        return said
-    hung = registry.is_hung(report, process_status, time.monotonic())
-    return replace(said.saying(report), state="hung") if hung else said.saying(report)
 
 
 def _overrun(child: Child) -> Overrun | None:

@@ -62,19 +62,25 @@ def run(
     OtherSchema, WorkersFailed, WorkersMisconfigured.
     """
     state = state_directory(settings)
-    files = LogFiles(state, lost=lambda exc: tell(Warned(f"logs cannot be kept, work goes on: {exc}")))
+
+    def talk(news: News) -> None:
+        """Tell, if anybody can hear: a terminal that was closed, or a full disk, must not end the workers."""
+        with suppress(OSError):
+            tell(news)
+
+    files = LogFiles(state, lost=lambda exc: talk(Warned(f"logs cannot be kept, work goes on: {exc}")))
 
     def tell_both(news: News) -> None:
-        tell(news)
+        talk(news)
         files(news)
 
     with closing(Slots(state)) as slots:
         specs = plan(slots)
-        with _broker(settings, tell, wait_broker_s) as broker:
-            tell(BrokerFound(broker.shown, broker.origin))
-            tell(Planned([s.name for s in specs]))
+        with _broker(settings, talk, wait_broker_s) as broker:
+            talk(BrokerFound(broker.shown, broker.origin))
+            talk(Planned([s.name for s in specs]))
             for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
-                tell(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
+                talk(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
                 _fleet(settings, broker, specs, tell_both, open_ended=beside is not None) as fleet,
                 beside(fleet, slots, broker) if beside is not None else nullcontext(),
@@ -154,11 +160,11 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         with connected(settings, broker) as connection:
             yield redis_client(connection)
 
-    def answer_key(task_id: str) -> tuple[str, int] | None:
-        here = settings.result_backend in {None, broker.url}
-        return (f"celery-task-meta-{task_id}", settings.result_expires) if here else None
+    def answer_key(task_id: str) -> tuple[str, int]:
+        return f"celery-task-meta-{task_id}", settings.result_expires
 
-    return Recovery(open_broker, answer_key, partial(result_store, settings))
+    here = settings.result_backend in {None, broker.url}
+    return Recovery(open_broker, answer_key, partial(result_store, settings), answers_here=here)
 
 
 @contextmanager

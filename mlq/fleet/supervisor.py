@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -51,7 +50,13 @@ MISCONFIGURED: Final = 3
 """The exit code of a worker that will fail the same way again: no model, one that does not load."""
 
 BROKER_AWAY: Final = 4
-"""The exit code of a worker that found no broker: no fault of its own, so it is tried for as long as it takes."""
+"""The exit code of a worker that found no broker."""
+
+SYSTEM_REFUSES: Final = 71
+"""Stands for the exit code of a worker for which there was no process, memory or descriptor (sysexits' EX_OSERR)."""
+
+_NO_FAULT: Final = frozenset({BROKER_AWAY, SYSTEM_REFUSES})
+"""No fault of the worker's own: it is tried for as long as it takes, and what it does later is judged by itself."""
 
 
 class _Phase(Enum):
@@ -69,12 +74,14 @@ class _Slot:
     start_at: float = 0.0
     ready_at: float | None = None
     deaths: int = 0
+    waits: int = 0
     code: int = 0
     starts: int = 0
     ordered: Ordered | None = None
     let_go_at: float | None = None
     kill_at: float | None = None
     overdue_steps: int = 0
+    overdue_at: float = 0.0
 
     @property
     def wake_at(self) -> float | None:
@@ -125,8 +132,11 @@ class Supervisor:
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots that have no process and want none: whether each was given up, or stopped as it was told."""
-        ended = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.STOPPED: False}
+        """Slots that have no process and want none: whether each was given up, or stopped as it was told.
+
+        One that was abandoned still has its process, and so its device.
+        """
+        ended = {_Phase.FAILED: True, _Phase.STOPPED: False}
         return {s.name: ended[s.phase] for s in self._slots.values() if s.phase in ended}
 
     def is_draining(self, slot: str) -> bool:
@@ -145,7 +155,7 @@ class Supervisor:
         """Take in what happened at `at` (seconds, monotonic) and say what to do."""
         match event:
             case Ready(slot):
-                self._slots[slot].ready_at = at
+                self._slots[slot].ready_at, self._slots[slot].waits = at, 0
                 return []
             case Died(slot):
                 return self._died(self._slots[slot], event, at)
@@ -156,7 +166,7 @@ class Supervisor:
             case Terminated(slot):
                 return self._terminate(self._slots[slot])
             case Overdue(slot, by_s):
-                return self._overdue(self._slots[slot], by_s)
+                return self._overdue(self._slots[slot], by_s, at)
             case Ordered(slot):
                 return self._order(self._slots[slot], event, at)
             case StopAsked():
@@ -165,7 +175,8 @@ class Supervisor:
                 return self._due(at)
 
     def _add(self, name: str, at: float) -> list[Action]:
-        if self._stops or name in self.running:
+        has_process = name in self._slots and self._slots[name].phase in {_Phase.RUNNING, _Phase.ABANDONED}
+        if self._stops or has_process:
             return []
         # Replaced as a whole: other threads read the slots while they are told what became of the workers.
         self._slots = {**self._slots, name: _Slot(name, start_at=at)}
@@ -177,7 +188,10 @@ class Supervisor:
             slot.phase = _Phase.FAILED
             return []
         was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
-        slot.deaths = 1 if was_healthy else slot.deaths + 1
+        if code in _NO_FAULT:
+            slot.waits += 1
+        else:
+            slot.deaths = 1 if was_healthy else slot.deaths + 1
         slot.ready_at, slot.code = None, code
         slot.let_go_at = slot.kill_at = None
         slot.overdue_steps = 0
@@ -187,10 +201,10 @@ class Supervisor:
             return []
         if ordered or (code == RECYCLED and not death.cordoned):
             return self._start_anew(slot, at)
-        if death.cordoned or code == MISCONFIGURED or (slot.deaths > MAX_DEATHS and code != BROKER_AWAY):
+        if death.cordoned or code == MISCONFIGURED or slot.deaths > MAX_DEATHS:
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, slot.deaths)]
-        pause = _pause(slot.deaths)
+        pause = _pause(slot.waits if code in _NO_FAULT else slot.deaths)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
@@ -204,25 +218,28 @@ class Supervisor:
         return [Kill(slot.name)]
 
     @staticmethod
-    def _overdue(slot: _Slot, by_s: float) -> list[Action]:
-        """Do what faulthandler in the worker should have done, a harder thing each time."""
-        if slot.phase is not _Phase.RUNNING:
+    def _overdue(slot: _Slot, by_s: float, at: float) -> list[Action]:
+        """Do what faulthandler in the worker should have done, a harder thing each time.
+
+        One step after another, each with its time: a host that slept finds everything overdue when it wakes up.
+        """
+        step = slot.overdue_steps
+        if slot.phase is not _Phase.RUNNING or by_s < _OVERDUE_S[step]:
             return []
-        step = bisect_right(_OVERDUE_S, by_s)
-        taken, slot.overdue_steps = slot.overdue_steps, max(step, slot.overdue_steps)
-        if step <= taken:
+        if step and at - slot.overdue_at < _OVERDUE_S[step] - _OVERDUE_S[step - 1]:
             return []
-        if step == len(_OVERDUE_S):
+        slot.overdue_steps, slot.overdue_at = step + 1, at
+        if step == len(_OVERDUE_S) - 1:
             slot.phase = _Phase.ABANDONED
             return [Abandon(slot.name)]
-        return [Abort(slot.name) if step == 1 else Kill(slot.name)]
+        return [Kill(slot.name) if step else Abort(slot.name)]
 
     def _start_anew(self, slot: _Slot, at: float) -> list[Action]:
         slot.deaths, slot.phase, slot.start_at = 0, _Phase.WAITING, at
         return self._due(at)
 
     def _order(self, slot: _Slot, order: Ordered, at: float) -> list[Action]:
-        if self._stops or slot.phase is _Phase.STOPPED:
+        if self._stops or slot.phase in {_Phase.STOPPED, _Phase.ABANDONED}:
             return []  # what it is asked for happens anyway, or is not for this incarnation to do
         if slot.phase is _Phase.RUNNING:
             slot.ordered = order

@@ -47,6 +47,24 @@ def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
     assert not redis.exists(keys.UNANSWERED)
 
 
+def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> None:
+    """Another database of the broker's server is common; a client that looks there would wait for ever."""
+    with Celery("stranger", broker=server.url, set_as_current=False) as client:
+        task_id = client.send_task("mlq.predict", [1], queue="q").id
+    Leases(redis).register("h:w:1")
+    Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
+    crash = Death("h:w:1", -9, asked=False).crash
+    assert crash is not None
+    Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
+    with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
+        place = (lambda i: (META.format(i), 60), lambda: opened(elsewhere))
+        recovery = Recovery(lambda: opened(redis), *place, answers_here=False)
+        recovery.start()
+        recovery.end(10)
+        assert json.loads(str(elsewhere.get(META.format(task_id)).decode()))["status"] == "FAILURE"
+    assert not redis.exists(META.format(task_id), keys.UNANSWERED)
+
+
 @contextmanager
 def opened(redis: Redis) -> Iterator[Redis]:
     """Give a connection as a supervisor opens one."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
+from kombu import Exchange, Producer
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ def test_a_revoke_with_terminate_ends_a_running_task_and_nobody_is_blamed(
     workers.wait_for("ready after", times=3)
     assert house.json("dead")["entries"] == []
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=20)["row"] == 1
+
+
+def test_control_messages_that_make_no_sense_deafen_nobody(client: Celery, busy: Any) -> None:
+    """A revoke of nothing, and what some monitor of another configuration sends."""
+    _, task = busy
+    client.control.revoke([])
+    client.control.broadcast("revoke", arguments={"task_id": {"a": 1}})
+    with client.connection_or_acquire() as connection:
+        exchange = Exchange("celery.pidbox", type="fanout", durable=False)
+        producer = Producer(connection.default_channel, exchange)
+        producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize", content_encoding="binary")
+        producer.publish("[1, 2", content_type="application/json", content_encoding="utf-8")
+    active = client.control.inspect(timeout=2).active() or {}
+    assert [t["id"] for tasks in active.values() for t in tasks] == [task.id]
+    client.control.revoke(task.id, terminate=True)
 
 
 def test_a_revoke_of_what_waits_behind_a_busy_worker_holds(house: Any, client: Celery, start: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,17 +10,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlq import config
 from mlq.autoscale import devices
 from mlq.errors import SlotTaken, UsageError, WorkersFailed
-from mlq.fleet import bookings, nvml
+from mlq.fleet import bookings, nvml, running
+from mlq.fleet.child import Child
 from mlq.fleet.cordon import FaultWatch
 from mlq.fleet.errors import DeviceLockUnusable, DeviceTaken
 from mlq.fleet.gpus import Gpu
-from mlq.fleet.news import GaveUp, News, in_words
+from mlq.fleet.news import GaveUp, News, Warned, in_words
 from mlq.fleet.planning import Devices, plan
 from mlq.fleet.running import Fleet
 from mlq.fleet.slots import Slots
@@ -210,11 +213,31 @@ def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_
     """Freed, it would be the first that is started on again. One whose worker has ended well is free."""
     healthy, at_fault = (WorkerSpec(gpu.slot, SETTINGS, gpu=gpu) for gpu in GPUS)
     pool = devices.Devices([healthy, at_fault], slots, pause_s=1.0, host="here")
-    assert pool.take(healthy)
-    assert pool.take(at_fault)
+    assert pool.take(healthy, at=0.0)
+    assert pool.take(at_fault, at=0.0)
     pool.free({"gpu0": False, "gpu1": True}, frozenset({"gpu1"}), at=0.0)
     assert pool.available(at=1e9) == [healthy]
     with closing(Slots(tmp_path / "others", shared)) as others:
         assert names(Devices(gpus="0"), others) == ["gpu0"]
         with pytest.raises(DeviceTaken):
             names(Devices(gpus="1"), others)
+
+
+def test_a_worker_for_which_the_system_has_no_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others must not end because one could not be started, and neither must the fleet."""
+    refusals = iter([OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2)
+
+    class Refusing(Child):
+        def __init__(self, *args: Any) -> None:
+            for refusal in refusals:
+                raise refusal
+            super().__init__(*args)
+
+    monkeypatch.setattr(running, "Child", Refusing)
+    news: list[News] = []
+    faults = AtFault()
+    with pytest.raises(WorkersFailed):
+        Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=faults).run()
+    warned = [n.what for n in news if isinstance(n, Warned)]
+    assert warned == ["gpu0 cannot be started: Resource temporarily unavailable"] * 2
+    assert len(faults.followed) == 1, "the third start was one"

@@ -19,6 +19,23 @@ from mlq.fleet.child import Child
 from mlq.fleet.gpus import Gpu
 from mlq.fleet.spec import WorkerSpec
 from mlq.notices import Notices
+from tests.conftest import MLQ, House, Start
+
+SLOW_TO_END = """
+import atexit, time
+from pathlib import Path
+
+class Model:
+    def setup(self, device):
+        atexit.register(self.end)
+
+    def end(self):
+        time.sleep(3)
+        Path("ended").touch()
+
+    def predict(self, rows):
+        return rows
+"""
 
 KILLER = """def answer(self, row):
         if row == "die":
@@ -187,3 +204,30 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter(house: Any, clie
         pill.get(timeout=60)
     backend: Any = client.backend
     assert backend.client.zcard("mlq:dead") == 1
+
+
+def test_a_terminal_that_is_gone_takes_no_task_along(house: House, client: Celery) -> None:
+    """`mlq worker start 2>&1 | tee log`, and Ctrl-C reaches tee, too: what runs is finished all the same."""
+    gate = house.directory / "gate"
+    argv = [MLQ, "worker", "start", "--cpus", "1", "--model", "serve.py:Model"]
+    with subprocess.Popen(argv, env=house.environment, cwd=house.directory, stderr=subprocess.PIPE, text=True) as fleet:
+        assert fleet.stderr is not None
+        next(line for line in fleet.stderr if "ready after" in line)
+        task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+        house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it runs")
+        fleet.stderr.close()
+        fleet.send_signal(signal.SIGINT)
+        house.until(lambda: house.json("worker")["workers"][0]["state"] == "draining", "it drains")
+        gate.touch()
+        assert task.get(timeout=30)["device"] == "cpu"
+        assert fleet.wait(30) == 0
+
+
+def test_a_worker_that_takes_its_time_to_end_is_not_taken_for_dead(house: House, broker: str, start: Start) -> None:
+    """It has given its lease back; what its libraries do at exit is theirs to finish."""
+    assert broker
+    house.write("slow.py", SLOW_TO_END)
+    workers = start("--cpus", "1", model="slow.py:Model")
+    assert workers.end() == 0
+    assert (house.directory / "ended").exists()
+    assert not any("taken for dead" in line for line in workers.lines)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+from redis import Redis
 
 TASKS = '''
 import time
@@ -67,6 +68,19 @@ def test_a_file_is_answered_by_a_pool(house: Any, broker: str, start: Any) -> No
     done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
     assert len((house.directory / "out.jsonl").read_text().splitlines()) == 300
+
+
+def test_a_pool_that_lost_its_connection_goes_on_telling_what_it_does(
+    house: Any, client: Celery, start: Any, broker: str
+) -> None:
+    """With each connection Celery forgets who reads its counts. Nobody would, and in the end the pool stands still."""
+    workers = start("--pool", "prefork", "--concurrency", "1")
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
+        redis.client_kill_filter(_type="normal", skipme=True)
+        redis.client_kill_filter(_type="pubsub", skipme=True)
+    workers.wait_for("Connection to broker lost")
+    assert client.send_task("mlq.batch_predict", [[1, 2, 3]], queue="realtime").get(timeout=60)[2]["row"] == 3
+    house.until(lambda: only(house)["rows_done"] == 3, "the rows are counted")
 
 
 def test_a_killed_process_fails_its_task_alone_and_is_replaced(house: Any, client: Celery, start: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlq.board import Board, Report
+from mlq.board import Board, Report, Running
 from mlq.page import Page
 
 
@@ -27,7 +27,7 @@ def test_a_report_is_read_as_it_was_written(board: Board) -> None:
     """Both ends may be different processes: nothing but the page connects them."""
     report = Report(state="busy", task="t", done={"realtime": 3}, leased=True)
     board.write(report)
-    assert Board(Page(board.page.fd, 64 * 1024)).read() == report
+    assert Board(Page(board.page.fd, 4 * 1024 * 1024)).read() == report
 
 
 def test_a_torn_report_is_never_taken_for_a_whole_one(board: Board) -> None:
@@ -46,3 +46,16 @@ def test_a_page_that_was_closed_meanwhile_still_says_what_it_said_last() -> None
     board.read()
     board.close()
     assert board.read() == Report(task="last")
+
+
+def test_the_largest_batch_is_told_whole_and_a_larger_one_by_its_first_task(board: Board) -> None:
+    """A report must never end the turn that it tells of: the same batch would come back, and end the next worker."""
+    tasks = [Running("x" * 128, "mlq.predict", "realtime", f"{n}-{n}", 0.0) for n in range(100_000)]
+    board.write(Report(running=tasks[:1024], under=["c"]))
+    seen = board.read()
+    assert seen is not None
+    assert (len(seen.running), seen.under) == (1024, ["c"])
+    board.write(Report(running=tasks, task=tasks[0].id))
+    seen = board.read()
+    assert seen is not None
+    assert seen.running == tasks[:1]

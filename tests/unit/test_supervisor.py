@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mlq.fleet.events import (
+    Abandon,
+    Abort,
+    Added,
     Began,
     Died,
     Drain,
@@ -13,6 +16,7 @@ from mlq.fleet.events import (
     Kill,
     LetGo,
     Ordered,
+    Overdue,
     Postponed,
     Ready,
     Start,
@@ -69,6 +73,35 @@ def test_a_worker_that_finds_no_broker_is_tried_for_ever(fleet: Supervisor) -> N
         at += 100.0
         assert not any(isinstance(a, GiveUp) for a in fleet.step(Died("gpu0", 4), at))
         assert fleet.step(Tick(), at + 60.0) in ([], [Start("gpu0")])
+
+
+def test_an_outage_is_not_held_against_a_worker_afterwards(fleet: Supervisor) -> None:
+    """It found no broker, or the system had no process for it, ten times over; then it crashes, once."""
+    for at, code in enumerate([4, 71] * 10):
+        fleet.step(Died("gpu0", code), 100.0 * at)
+        fleet.step(Tick(), 100.0 * at + 60.0)
+    fleet.step(Ready("gpu0"), at=3000.0)
+    assert fleet.step(Died("gpu0", -11), at=3010.0) == [Postponed("gpu0", -11, 0.0), Start("gpu0")]
+
+
+def test_an_overdue_worker_is_treated_step_by_step_however_late_it_is_noticed(fleet: Supervisor) -> None:
+    """A host that slept finds it overdue by minutes: nobody has aborted or killed it yet."""
+    assert fleet.step(Overdue("gpu0", 600.0), at=1000.0) == [Abort("gpu0")]
+    assert fleet.step(Overdue("gpu0", 601.0), at=1001.0) == []
+    assert fleet.step(Overdue("gpu0", 603.0), at=1003.0) == [Kill("gpu0")]
+    assert fleet.step(Overdue("gpu0", 604.0), at=1004.0) == []
+    assert fleet.step(Overdue("gpu0", 608.0), at=1008.0) == [Abandon("gpu0")]
+
+
+def test_nothing_is_started_where_a_process_survives_its_kill(fleet: Supervisor) -> None:
+    """It still has the device: not for an autoscaler, not by an order. When it has ended the slot is a failed one."""
+    for at, by_s in ((0.0, 2.0), (3.0, 5.0), (8.0, 10.0)):
+        fleet.step(Overdue("gpu0", by_s), at)
+    assert (fleet.vacant, fleet.failed) == ({}, {"gpu0": 0})
+    assert fleet.step(Added("gpu0"), at=20.0) == []
+    assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=20.0) == []
+    fleet.step(Died("gpu0", -9), at=30.0)
+    assert fleet.vacant == {"gpu0": True}
 
 
 def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:

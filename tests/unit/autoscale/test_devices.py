@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from mlq import config
 from mlq.autoscale.devices import LONGEST_PAUSE_S, Devices
+from mlq.autoscale.observation import Observation, Worker
+from mlq.autoscale.policy import Policy, Tuning
+from mlq.autoscale.scaler import Scaler
+from mlq.broker.booking import Standing
+from mlq.fleet.errors import DeviceLockUnusable
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
 
@@ -30,7 +36,7 @@ def starts(devices: Devices, seconds: float, *, fails: bool) -> list[float]:
     while (at := at + TICK_S) <= seconds:
         devices.free(dict.fromkeys(["cpu0"], fails), frozenset(), at)
         for spec in devices.available(at):
-            assert devices.take(spec)
+            assert devices.take(spec, at)
             found.append(at)
     return found
 
@@ -47,3 +53,99 @@ def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: D
 def test_one_that_ended_well_may_be_started_at_once(devices: Devices) -> None:
     """It was drained, and work has come."""
     assert len(starts(devices, 100, fails=False)) == 50
+
+
+class Places:
+    """A booking that answers as it is told to."""
+
+    def __init__(self, members: Sequence[str] = (), *, fails: bool = False) -> None:
+        self.members = list(members)
+        self.fails = fails
+        self.wanted = 0
+
+    def seek(self, used: Sequence[str]) -> Standing:
+        del used
+        return Standing(leads=True, members=frozenset(self.members), want=self.wanted)
+
+    def want(self, workers: int) -> None:
+        self.wanted = workers
+
+    def book(self, place: str) -> bool:
+        if self.fails:
+            raise ConnectionError
+        if len(self.members) < self.wanted:
+            self.members.append(place)
+            return True
+        return False
+
+    def leave(self, places: Sequence[str]) -> None:
+        del places
+
+
+class Hosted:
+    """A fleet that notes whom it was to start."""
+
+    def __init__(self) -> None:
+        self.vacant: dict[str, bool] = {}
+        self.cordoned: frozenset[str] = frozenset()
+        self.stopping = False
+        self.added: list[str] = []
+
+    def add(self, spec: WorkerSpec) -> None:
+        self.added.append(spec.name)
+
+    def settle(self) -> None:
+        """Nothing to do."""
+
+
+def turn(devices: Devices, places: Places, hosted: Hosted, seen: Observation, most: int = 2) -> None:
+    """Take one turn with a policy that has just begun."""
+    scaler = Scaler(Policy(Tuning(most=most)), devices, hosted, lambda _: None, most, lambda: seen.at)
+    scaler.tick(cast("Any", places), lambda _: seen, lambda _: None)
+
+
+def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: Devices) -> None:
+    """Redis went away in between. Held, it would count as a worker that starts, for ever."""
+    hosted, nothing = Hosted(), Observation(0.0, 0, 0, ())
+    with pytest.raises(ConnectionError):
+        turn(devices, Places(fails=True), hosted, nothing)
+    assert devices.used == []
+    turn(devices, Places(), hosted, nothing)
+    assert hosted.added == ["cpu0"]
+
+
+@pytest.mark.parametrize(("most", "added"), [(2, ["cpu0"]), (1, [])])
+def test_a_worker_that_is_stuck_takes_no_place_from_one_that_is_needed(
+    devices: Devices, most: int, added: list[str]
+) -> None:
+    """Else the start that was decided would never happen: its place is full. More than --max there are never."""
+    stuck = Worker("w", "busy", 0, 0, 0.0, age_s=700.0, running_s=600.0, ready_s=1.0)
+    hosted = Hosted()
+    turn(devices, Places(["h:cpu9"]), hosted, Observation(0.0, 1, 1, [stuck]), most)
+    assert hosted.added == added
+
+
+def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unusable lock file is one device's trouble, not the broker's."""
+    with closing(Slots(tmp_path)) as slots:
+        pool = Devices([WorkerSpec(name, config.load({})) for name in ("cpu0", "cpu1")], slots, TICK_S, "here")
+        take = slots.take
+
+        def refuse(names: Sequence[str], *more: Any) -> list[str]:
+            if "cpu0" in names:
+                raise DeviceLockUnusable(device="cpu0", path="x", reason="y")
+            return take(names, *more)
+
+        monkeypatch.setattr(slots, "take", refuse)
+        assert [pool.take(spec, 0.0) for spec in pool.available(0.0)] == [False, True]
+        assert [spec.name for spec in pool.available(LONGEST_PAUSE_S - 1)] == []
+
+
+def test_a_device_that_fails_for_days_is_still_tried(devices: Devices) -> None:
+    """Two to the thousandth is more than a float can hold."""
+    for at in range(2000):
+        (spec,) = devices.available(1e6 * at)
+        assert devices.take(spec, 1e6 * at)
+        devices.free({"cpu0": True}, frozenset(), 1e6 * at)

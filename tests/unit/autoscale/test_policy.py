@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -210,3 +211,13 @@ def test_the_plain_rule_starts_one_at_a_time_and_stops_only_who_rests() -> None:
     assert rule.decide(Observation(4.0, None, None, busy)).action == "hold"
     assert rule.decide(Observation(6.0, 0, 1, [*busy, worker(1, idle_s=59.0)])).drain == ()
     assert list(rule.decide(Observation(8.0, 0, 1, [*busy, worker(1, idle_s=61.0)])).drain) == ["w1"]
+
+
+def test_who_is_gone_is_forgotten() -> None:
+    """Workers are replaced all the time, and an autoscaler runs for months."""
+    timeline, sizes = Timeline(workers=0), []
+    for n in range(4000):
+        timeline.workers = [worker(n, done=5)]
+        timeline.tick()
+        sizes.append(len(pickle.dumps(timeline.policy)) if n in {1999, 3999} else 0)
+    assert max(sizes[2000:]) < 1.05 * max(sizes[:2000])

@@ -1,0 +1,78 @@
+"""The documents keep up with the code: what they link to is there, what they list is all there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from mlq import config
+from mlq.autoscale.policy import Decision
+from mlq.autoscale.simulation import Outcome
+from mlq.broker.dead_letters import DeadLetter
+from mlq.broker.depth import QueueDepth
+from mlq.broker.heartbeats import Heartbeat
+from mlq.broker.orders import Order
+from mlq.commands import ordering, waiting
+from mlq.console import dead_tables, decisions, tables
+from mlq.fleet.operating import Followed
+
+ROOT: Final = Path(__file__).parents[2]
+DOCS: Final = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
+
+BEAT: Final = Heartbeat(
+    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
+    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1,
+)  # fmt: skip
+LETTER: Final = DeadLetter("1-1", "realtime", b"{}", 0, 0, 0)
+DECISION: Final = Decision(0.0, 0, 0, 0, 0, 0, "hold", "")
+
+SHAPES: Final[dict[str, dict[str, Any]]] = {
+    "mlq.queues/1": tables.queues_document([QueueDepth("q", 0, 0, 0, None, {})], [])["queues"][0],
+    "mlq.workers/1": tables.workers_document([BEAT])["workers"][0],
+    "mlq.job/1": waiting.task_document("t", ok=1, failed=0),
+    "mlq.dead/1": dead_tables.whole(LETTER),
+    "mlq.order/1": ordering.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
+    "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
+    "mlq.decision/1": decisions.document("q", DECISION),
+    "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),
+}
+"""An entry of each document, from the functions that write them."""
+
+
+def section(title: str) -> str:
+    """Give what docs/json.md says under a heading."""
+    return (ROOT / "docs" / "json.md").read_text().split(f"\n## `{title}`\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_document_links_to_is_there(path: Path) -> None:
+    """A link that leads nowhere is a promise that nobody kept."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("schema", SHAPES)
+def test_every_field_of_a_document_is_described_and_no_other(schema: str) -> None:
+    """Scripts are written after docs/json.md."""
+    rows = re.findall(r"^\| (`[^|]+) \|", section(schema), re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert described == set(SHAPES[schema]) - {"schema"}
+
+
+def test_every_setting_is_listed_as_it_is() -> None:
+    """Key, variables, meaning and default, in the order in which `mlq config` shows them."""
+    listed = (ROOT / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.*) \|$", listed, re.MULTILINE)
+    expected = [(s.dotted, ", ".join(f"`{v}`" for v in s.variables), s.help, default(s)) for s in config.SETTINGS]
+    assert rows == expected
+
+
+def default(setting: config.Setting) -> str:
+    """Write a default as the table does."""
+    value = setting.default
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
