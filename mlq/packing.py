@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from mlq.wire import PACKED_ROWS
@@ -12,11 +13,15 @@ from mlq.wire import PACKED_ROWS
 _DTYPES: Final = frozenset({"int64", "uint64", "float64"})
 """What numpy makes of JSON's numbers. All of a float64 comes back, so packing changes no answer."""
 
+_LARGEST_BYTES: Final = 12 * 1024 * 1024
+"""Small numbers are shorter as text: packed, a row that may be sent could become more than workers take."""
+
 
 def pack(rows: Sequence[Any]) -> Any:
-    """Pack rows if they are numbers of one shape; else give them as they are.
+    """Pack rows if they are numbers of one shape and one kind; else give them as they are.
 
-    Where whole numbers and fractions are mixed, all become fractions: JSON does not tell 1 from 1.0 either.
+    Where whole numbers, fractions or booleans are mixed an array would make one kind of them: a large id would change,
+    and an index become 3.0.
     """
     import numpy as np
 
@@ -24,7 +29,12 @@ def pack(rows: Sequence[Any]) -> Any:
         array = np.asarray(rows)
     except ValueError:  # rows of different lengths
         return rows
-    if array.dtype.name not in _DTYPES or not array.size:
+    if array.dtype.name not in _DTYPES or not 0 < array.nbytes <= _LARGEST_BYTES:
+        return rows
+    leaves: Iterable[Any] = rows
+    for _ in range(array.ndim - 1):
+        leaves = chain.from_iterable(leaves)
+    if len(set(map(type, leaves))) > 1:
         return rows
     data = base64.b64encode(array.tobytes()).decode("ascii")
     return {PACKED_ROWS: {"dtype": array.dtype.name, "shape": array.shape, "data": data}}

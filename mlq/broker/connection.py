@@ -170,7 +170,7 @@ def explained(address: Address) -> Iterator[None]:
     """Say of a failed connection what a user can do about it."""
     try:
         yield
-    except MlqError:  # explained already
+    except (MlqError, BrokenPipeError):  # explained already; the reader of our output has left, not the broker
         raise
     except Exception as exc:
         reason = _reason(exc)

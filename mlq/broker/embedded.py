@@ -78,9 +78,10 @@ def running(state: Path) -> Iterator[str]:
                     program="of another process", reason=f"not ready in {_START_DEADLINE_S:g} s", log=state
                 )
             time.sleep(_POLL_S)
+        _outlive_former(state)
         server = Server(program(), state)
-        server.start()
         try:
+            server.start()
             yield server.url
         finally:
             server.stop()
@@ -222,8 +223,28 @@ class Server:
     def _spawn_or_log(self) -> None:
         try:
             self._spawn()
-        except ServerDidNotStart as exc:
+        except (ServerDidNotStart, OSError) as exc:  # no memory or disk just now: tried again, ever more seldom
             log.error("%s", exc)  # noqa: TRY400 (the message says it all)
+
+
+def _outlive_former(state: Path) -> None:
+    """Wait for the end of a server whose owner was killed: on SIGTERM it writes its file and removes its socket.
+
+    Both would be ours by then. One that takes too long is killed.
+    """
+    import psutil
+
+    try:
+        former = psutil.Process(json.loads((state / "broker.json").read_text())["pid"])
+        if not any(str(_socket_path(state)) in word for word in former.cmdline()):
+            return  # the pid is somebody else's by now
+        try:
+            former.wait(_STOP_DEADLINE_S)
+        except psutil.TimeoutExpired:
+            former.kill()
+            former.wait(_STOP_DEADLINE_S)
+    except (OSError, ValueError, KeyError, psutil.Error):  # no such file, no such process: nothing to wait for
+        return
 
 
 def _take(lock: TextIO, how: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from mlq.commands.invocation import Answering, Invocation, begin, command, singl
 from mlq.errors import UsageError
 from mlq.jobs import output, record, running, single_task
 from mlq.jobs.connecting import Desk, desk
-from mlq.jobs.errors import RowsFailed
+from mlq.jobs.errors import AnswersThere, JobCollected, RowsFailed
 from mlq.jobs.exchange import Limits
 from mlq.jobs.halting import Halt, heeding
 from mlq.jobs.output import Output
@@ -45,18 +46,21 @@ def result(
         raise UsageError(what="--timeout is for waiting", mend=f"add --wait: `mlq result {id} --wait --timeout …`")
     with desk(call.settings) as at:
         if out is not None:
-            output.demand_new(out, None)
+            output.demand_new(out, None, or_else=AnswersThere)
         found = record.read(at.store, at.results, id)
         if found is None:
             _task(call, at, id, out, timeout, wait=wait)
             return
         if not wait:
             running.demand_finished(found)
+        if not found.uncollected:
+            raise JobCollected(id=id)
         _job(call, at, found, out, timeout)
 
 
 def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout: float | None) -> None:
-    manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait")
+    rest = f" -o {shlex.quote(f'{out}.rest')}" if out is not None else ""
+    manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
     with waiting.opened(out) as stream, waiting.watched(call, at, found.job) as watcher, heeding(halt := Halt()):
         outcome = running.collect(at, found, manner, stream, watcher, halt)
     waiting.report(call, at, outcome, out)

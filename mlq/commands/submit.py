@@ -116,6 +116,8 @@ def _demand_sense(
     if errors is not None:
         if file == "-":
             raise UsageError(what="--errors needs an input that is a file", mend="write the rows to a file first")
+        if out is not None and errors.absolute() == out.absolute():
+            raise UsageError(what=f"--errors and -o both name {out}", mend="name two files: -o OUT --errors FAILED")
         output.demand_new(errors, Path(file))
     if job_id is not None and (file == "-" or not submission.is_job_id(job_id)):
         what = "--job-id needs an input that is a file, and 1 to 64 letters, digits or . _ -"

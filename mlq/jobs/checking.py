@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +13,12 @@ from mlq.jobs.errors import DuplicateIds, NotReadable
 from mlq.jobs.row import Unreadable, identify
 from mlq.jobs.sources.format import Format
 from mlq.jobs.sources.lines import Lines, decode
-from mlq.jobs.sources.opening import Input, fingerprint
+from mlq.jobs.sources.opening import PACKING, Input, fingerprint
 from mlq.jobs.sources.source import Source
 
 _AT_ONCE: Final = 1024
 _SIZE: Final = 2**24
 _SHOWN: Final = 10
-
-PACKING: Final = (gzip.BadGzipFile, EOFError, zlib.error)
-"""What a broken gzip file raises."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,13 @@ class OutputExists(MlqError):
     hint = "go on with it with --resume, remove it, or name another file with -o; nothing was sent"
 
 
+class AnswersThere(MlqError):
+    """the output {path} exists"""
+
+    exit_code = 2
+    hint = "name another file with -o, and keep this one: answers are taken out of Redis as they are written"
+
+
 class NotJson(MlqError):
     """{path}:{line}:{column}: not JSON: {reason}"""
 

@@ -89,7 +89,9 @@ class Exchange:
         if self._cancelled or self.collector.is_revoked:
             raise JobCancelled(job=self.job_id, **self._left())
         if self._is_over_limit:
-            raise TooManyFailed(failed=self.output.failed, limit=self.limits.failed, mend=f"`{self.command}` goes on")
+            raise TooManyFailed(
+                failed=len(self.collector.failures), limit=self.limits.failed, mend=f"`{self.command}` goes on"
+            )
         if self.sender is not None and not self.sender.has_read_all:
             raise Interrupted(**self._left())
 
@@ -117,12 +119,14 @@ class Exchange:
             raise KeyboardInterrupt
         return True
 
-    def _has_room(self) -> bool:
-        return self.window.has_room(self.pace.ahead(self.limits.chunks))
+    def _has_room(self, chunks: int, size: int) -> bool:
+        """Tell whether one more may be made, beside those that are made and not sent yet."""
+        return self.window.has_room(self.pace.ahead(self.limits.chunks), chunks, size)
 
     @property
     def _is_over_limit(self) -> bool:
-        return self.limits.failed is not None and self.output.failed > self.limits.failed
+        """Of this run: who goes on after the cause was mended must get past the failures of before."""
+        return self.limits.failed is not None and len(self.collector.failures) > self.limits.failed
 
     def _look(self) -> None:
         """Look around, now and then: at what others did to this job, and for workers if nothing comes."""

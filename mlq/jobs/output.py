@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mlq.errors import NoSuchFile
+from mlq.errors import MlqError, NoSuchFile
 from mlq.jobs.answering import Written
 from mlq.jobs.errors import OutputBusy, OutputExists, OutputIsInput
 
@@ -37,11 +37,13 @@ class Output:
         self._stream.flush()
 
 
-def demand_new(path: Path, source: Path | None) -> None:
-    """Check that an output may be made. Raises OutputIsInput, OutputExists."""
+def demand_new(path: Path, source: Path | None, or_else: type[MlqError] = OutputExists) -> None:
+    """Check that an output may be made. Raises OutputIsInput, `or_else`, NoSuchFile for its directory."""
     demand_apart(path, source)
     if path.exists():
-        raise OutputExists(path=path)
+        raise or_else(path=path)
+    if not path.absolute().parent.is_dir():
+        raise NoSuchFile(path=path.parent, mend="name an output file in a directory that exists")
 
 
 def demand_apart(path: Path, source: Path | None) -> None:

@@ -76,15 +76,19 @@ class CeleryPost:
         self._sender = sender
         self._app = app
         self._answered = answered
+        self._published = -1
 
     def send(self, parcels: Sequence[Parcel]) -> None:
-        """See Post."""
+        """See Post. What this process has published is not published again when the store fails further on."""
         for parcel in parcels:
+            if parcel.chunk.number <= self._published:
+                continue
             keyed, words = record_call(self._job, self._sender, parcel, b"")
             if _send(self._store, keyed, words) == b"TAKEN":
                 raise JobTaken(id=self._job.id)
             if parcel.call is not None:
                 self._publish(parcel.call)
+            self._published = parcel.chunk.number
 
     def _publish(self, call: Call) -> None:
         app: Any = self._app

@@ -73,7 +73,7 @@ def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt)
             look_at = time.monotonic() + _LOOK_EVERY_S
             if insist(lambda: record.is_cancelled(desk.store, plan.job.id)):
                 raise JobCancelled(job=plan.job.id, **left)
-        if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda: True, _nobody) and not sender.is_done:
+        if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda *_: True, _nobody) and not sender.is_done:
             time.sleep(_PAUSE_S)
     _complete(desk, plan, sender)
 

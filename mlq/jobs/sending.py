@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
@@ -15,6 +15,9 @@ from mlq.jobs.posting import Early, Parcel, Post, parcel_of
 from mlq.jobs.pressure import Pressure
 from mlq.jobs.record import Job
 from mlq.jobs.row import RowError
+
+HasRoom: TypeAlias = Callable[[int, int], bool]
+"""Asked whether one more chunk may be made, beside so many, of so many bytes, that are not sent yet."""
 
 _PIPELINE: Final = 16
 _PIPELINE_BYTES: Final = 4 * 2**20
@@ -54,15 +57,15 @@ class Sender:
         """Send nothing more: what is made and refused by a full server was never sent."""
         self.is_done = True
 
-    def step(self, rows: int, has_room: Callable[[], bool], sent: Callable[[Chunk, int], None]) -> bool:
-        """Send what there is room for; tell whether anything was. `sent` is told each chunk and its bytes.
+    def step(self, rows: int, has_room: HasRoom, sent: Callable[[Chunk, int], None]) -> bool:
+        """Send what there is room for; tell whether anything was. `sent` is told each chunk that was, and its bytes.
 
         Raises JobTaken, NotJson where a pipe's array breaks.
         """
         if self.is_done or self._insist(self._pressure.is_high):
             return False
         if not self._outbox:
-            self._fill(rows, has_room, sent)
+            self._fill(rows, has_room)
         if not self._outbox:
             return False
         try:
@@ -74,13 +77,16 @@ class Sender:
                 raise
             self._pressure.refused()
             return False
+        # Not sooner: what a full server refuses is never sent if somebody stops us, and nobody must wait for it.
+        for parcel in self._outbox:
+            sent(parcel.chunk, len(parcel.message))
         self._outbox = []
         self.is_done = self.has_read_all
         return True
 
-    def _fill(self, rows: int, has_room: Callable[[], bool], sent: Callable[[Chunk, int], None]) -> None:
+    def _fill(self, rows: int, has_room: HasRoom) -> None:
         size = 0
-        while has_room() and len(self._outbox) < _PIPELINE and size < _PIPELINE_BYTES:
+        while has_room(len(self._outbox), size) and len(self._outbox) < _PIPELINE and size < _PIPELINE_BYTES:
             chunk = self._feeder.next(rows)
             if chunk is None:
                 self.has_read_all = True
@@ -89,7 +95,6 @@ class Sender:
             parcel = self._parcel(chunk)
             size += len(parcel.message)
             self._outbox.append(parcel)
-            sent(parcel.chunk, len(parcel.message))
 
     def _parcel(self, chunk: Chunk) -> Parcel:
         try:

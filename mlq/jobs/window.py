@@ -37,9 +37,9 @@ class Window:
     def __iter__(self) -> Iterator[Sent]:
         return iter(self._sent.values())
 
-    def has_room(self, most: int) -> bool:
-        """Tell whether another chunk may be sent."""
-        return len(self._sent) < most and self._size < MOST_BYTES
+    def has_room(self, most: int, chunks: int = 0, size: int = 0) -> bool:
+        """Tell whether another chunk may be sent, behind so many (of so many bytes) that are about to be."""
+        return len(self._sent) + chunks < most and self._size + size < MOST_BYTES
 
     @property
     def waiting(self) -> int:

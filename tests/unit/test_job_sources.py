@@ -234,3 +234,34 @@ def test_a_stand_in_for_a_row_is_never_an_input() -> None:
     assert isinstance(stand_in, Unreadable)
     made = chunk.chunk_of(0, range(2), [stand_in, [1]], None)
     assert (made.sent, made.inputs, list(made.errors)) == (1, [[1]], [0])
+
+
+def test_what_looks_like_a_number_and_is_none_stays_text(tmp_path: Path) -> None:
+    """1e999 is infinite in JSON, a hash may look like 7e88012, and the 20 digits of a card are no fraction."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,c\n1e999,7e88012,89490200001234567890\n1.5,-3,18446744073709551615\n")
+    with opening.find(str(path)).opened() as source:
+        one, two = source.take(10, 10**6)
+    assert one == {"a": "1e999", "b": "7e88012", "c": "89490200001234567890"}
+    assert two == {"a": 1.5, "b": -3, "c": 18446744073709551615}
+
+
+def test_a_record_that_breaks_is_one_error_row(tmp_path: Path) -> None:
+    """The others are answered; a file whose lines end otherwise is refused before anything is sent."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"a,b\n1,2\n3,x\ry\n5,6\n")
+    with opening.find(str(path)).opened() as source:
+        one, broken, three = source.take(10, 10**6)
+    assert (one, three) == ({"a": 1, "b": 2}, {"a": 5, "b": 6})
+    assert isinstance(broken, Unreadable)
+    path.write_bytes(b"a,b\r1,2\r")
+    with pytest.raises(NotReadable), opening.find(str(path)).opened() as source:
+        source.take(10, 10**6)
+
+
+def test_a_torn_archive_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    """Where the name does not tell what is in it, it is read to find out."""
+    path = tmp_path / "rows.json.gz"
+    path.write_bytes(gzip.compress(b"[1, 2, 3]" * 1000)[:30])
+    with pytest.raises(NotReadable, match="gzip"):
+        opening.find(str(path))

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pytest
 from celery import Celery
+from redis.exceptions import ResponseError
 
 from mlq.broker import filing
 from mlq.broker.filing import End, Place
 from mlq.jobs import answering, resuming
 from mlq.jobs.chunk import Chunk, chunk_of, decode
 from mlq.jobs.errors import NotResumable
+from mlq.jobs.feeding import Feeder
+from mlq.jobs.insisting import Insisting
 from mlq.jobs.message import Call, call_of, protocol, raw
 from mlq.jobs.pace import Pace
+from mlq.jobs.posting import Parcel
 from mlq.jobs.record import Job
 from mlq.jobs.row import RowError
+from mlq.jobs.sending import Sender
+from mlq.jobs.sources.source import Values
 from mlq.jobs.window import MOST_BYTES, Window
+from mlq.packing import pack, unpack
+
+if TYPE_CHECKING:
+    from mlq.jobs.pressure import Pressure
 
 OK = Place("j", 0, 2)
 
@@ -170,3 +181,53 @@ def test_an_error_tells_whether_to_try_again() -> None:
     failed = answering.error_of("FAILURE", {"exc_type": "TimeoutError", "exc_message": ["late"]}, single=True)
     assert failed == RowError("TimeoutError", "late", retryable=True, attempts=3)
     assert answering.error_of("REVOKED", {}, single=False).retryable
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1747938475938475939, 0.5]], [[True, 3]], [[3, 0.5], [1, 2]], [[0.5], [1]], [[1] * 2_000_000] * 2]
+)
+def test_rows_that_packing_would_change_or_swell_are_left_as_they_are(rows: list[Any]) -> None:
+    """An id would lose its last digits, and what a row becomes would depend on its neighbours."""
+    assert pack(rows) is rows
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], [[0.0, 1.5]], [[[1], [2]]], [1, 2, 3]])
+def test_packed_rows_come_back_as_they_were(rows: list[Any]) -> None:
+    """Kind and value."""
+    assert unpack(pack(rows)).tolist() == rows
+
+
+class FullThenStopped:
+    """A post that a full server refuses."""
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        assert parcels
+        raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+
+class NoPressure:
+    """A server that says nothing of its memory before it refuses."""
+
+    is_high = staticmethod(lambda: False)
+
+    def refused(self) -> None:
+        """Nothing to do."""
+
+
+def test_nobody_waits_for_what_a_full_server_refused() -> None:
+    """Ctrl-C, or --max-errors, while memory is full: what was never sent can never end."""
+    waited_for: list[Chunk] = []
+    feeder = Feeder(Values(iter([1, 2, 3])), "rows", None, number=0, settled=b"", piped=False)
+    job = Job("j", "batch", "rows", "f", 3)
+    sender = Sender(
+        job,
+        feeder,
+        FullThenStopped(),
+        cast("Pressure", NoPressure()),
+        Insisting(lambda _: None),
+        priority=None,
+        answered=True,
+    )
+    assert not sender.step(1, lambda *_: True, lambda chunk, _: waited_for.append(chunk))
+    sender.stop()
+    assert waited_for == []

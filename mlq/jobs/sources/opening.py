@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,10 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from mlq.errors import NoSuchFile, UsageError
+from mlq.jobs.errors import NotReadable
 from mlq.jobs.sources import documents, files, parquet, tables
 from mlq.jobs.sources.format import BOM, GZIP, Format, sniff
 from mlq.jobs.sources.lines import Lines
 from mlq.jobs.sources.source import Source, Values
+
+PACKING: Final = (gzip.BadGzipFile, EOFError, zlib.error)
+"""What a broken gzip file raises."""
 
 _BLOCK: Final = 2**20
 _DELIMITERS: Final = {Format.CSV: ",", Format.TSV: "\t"}
@@ -64,19 +70,25 @@ class Input:
         if self.format is Format.JSONL:
             return Lines(stream)
         if self.delimiter is not None:
-            return Values(tables.values(stream, self.delimiter))
+            return Values(tables.values(stream, self.delimiter, self.name))
         return Values(documents.values(stream, self.name))
 
 
 def find(name: str, given: Format | None = None, *, inline: bool = False) -> Input:
-    """Look at an input. Standard input is JSON Lines unless told otherwise. Raises NoSuchFile, UsageError."""
+    """Look at an input. Standard input is JSON Lines unless told otherwise.
+
+    Raises NoSuchFile, NotReadable, UsageError.
+    """
     if name == "-":
         given = given or Format.JSONL
     if given is None and (Path(name).is_dir() or files.is_glob(name)):
         given = Format.FILES
     if given is None:
-        with _stream(Path(name), None) as stream:
-            given = sniff(stream, name)
+        try:
+            with _stream(Path(name), None) as stream:
+                given = sniff(stream, name)
+        except PACKING as exc:
+            raise NotReadable(path=name, kind="gzip", reason=exc) from None
     if inline and given is not Format.FILES:
         raise UsageError(what=f"--inline is for a directory or a pattern, not for {name}", mend="leave it out")
     if given is Format.FILES and not files.found(name):
@@ -90,7 +102,7 @@ def fingerprint(given: Input) -> str:
     if given.format is Format.FILES:
         for path in files.found(given.name):
             about = path.stat()
-            digest.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(path) + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
     else:
         with Path(given.name).open("rb") as stream:
             while block := stream.read(_BLOCK):

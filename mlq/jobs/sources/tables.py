@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
+from mlq.jobs.errors import NotReadable
 from mlq.jobs.row import RowError, Unreadable
 from mlq.jobs.sources.format import BOM
 
@@ -17,17 +18,25 @@ _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?\Z")
 """007 is none, so it stays the text that it is."""
 
 
-def values(stream: BinaryIO, delimiter: str) -> Iterator[Any]:
-    """Give a row for each record; one that has not as many fields as the header is an Unreadable."""
-    records = csv.reader(_text(stream), delimiter=delimiter)
+def values(stream: BinaryIO, delimiter: str, name: str) -> Iterator[Any]:
+    """Give a row for each record; one that has not as many fields as the header, or breaks, is an Unreadable.
+
+    Raises NotReadable where the header is none.
+    """
+    reader = csv.reader(_text(stream), delimiter=delimiter)
+    records = _records(reader)
     header = next(records, None)
     if header is None:
         return
+    if isinstance(header, csv.Error):
+        raise NotReadable(path=name, kind="CSV", reason=header)
     for record in records:
         if not record:
             continue
-        if len(record) != len(header):
-            about = f"line {records.line_num}: {len(record)} fields, the header has {len(header)}"
+        if isinstance(record, csv.Error):
+            yield Unreadable(RowError("BadRecord", f"line {reader.line_num}: {record}"))
+        elif len(record) != len(header):
+            about = f"line {reader.line_num}: {len(record)} fields, the header has {len(header)}"
             yield Unreadable(RowError("FieldCount", about))
         else:
             yield dict(zip(header, map(_value, record), strict=True))
@@ -35,16 +44,28 @@ def values(stream: BinaryIO, delimiter: str) -> Iterator[Any]:
 
 def copied(stream: BinaryIO, delimiter: str, wanted: Iterator[int]) -> Iterator[bytes]:
     """Give the header and the wanted records (indexes, ascending) as they are written in a file."""
-    records = csv.reader(_text(stream), delimiter=delimiter)
-    yield _written(next(records, []), delimiter)
+    records = _records(csv.reader(_text(stream), delimiter=delimiter))
+    header = next(records, [])
+    yield _written(header, delimiter) if isinstance(header, list) else b""
     index, next_wanted = 0, next(wanted, None)
     for record in records:
         if not record:
             continue
-        if index == next_wanted:
+        if index == next_wanted and isinstance(record, list):
             yield _written(record, delimiter)
             next_wanted = next(wanted, None)
         index += 1
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
+    """Give the records, and for one that breaks what is wrong with it: the reader goes on behind it."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            yield exc
 
 
 def _text(stream: BinaryIO) -> Iterator[str]:
@@ -63,6 +84,13 @@ def _written(record: list[str], delimiter: str) -> bytes:
 
 
 def _value(text: str) -> Any:
+    """Read a field. What is no number that JSON can hold (1e999, an id of 25 digits) stays the text that it is."""
     if not text:
         return None
-    return orjson.loads(text) if _NUMBER.match(text) else text
+    if not _NUMBER.match(text):
+        return text
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return text if isinstance(value, float) and text.lstrip("-").isdigit() else value

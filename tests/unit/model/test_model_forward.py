@@ -117,6 +117,17 @@ def test_one_element_decides_what_a_librarys_status_means(monkeypatch: pytest.Mo
         _run(fake, 1)
 
 
+def test_a_device_that_is_full_up_to_the_last_byte_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The element that is computed to see finds no memory either, while the failed forward holds all of it."""
+
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "ones", full)
+    (failed,) = _run(Fake(bad={0: RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")}), 1)
+    assert failed.retryable
+
+
 def test_the_cap_grows_again_after_enough_full_forwards() -> None:
     """Slowly, never above the limit, and not for forwards too small to prove anything."""
     cap = BatchCap(10)
