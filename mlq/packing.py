@@ -51,6 +51,8 @@ def unpack(value: Any) -> Any:
         if block["dtype"] not in _DTYPES:
             return None
         data = binascii.a2b_base64(block["data"])
-        return np.frombuffer(data, block["dtype"]).reshape([int(n) for n in block["shape"]])
-    except (KeyError, TypeError, ValueError, binascii.Error):
+        shape = tuple(int(n) for n in block["shape"])
+        array = np.frombuffer(data, block["dtype"]).reshape(shape)
+    except (KeyError, TypeError, ValueError, OverflowError, binascii.Error):
         return None
+    return array if array.ndim and array.shape == shape else None

@@ -240,6 +240,7 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
     """Run Celery's worker in this process until it is told to stop."""
     from celery import signals
     from celery.exceptions import SecurityWarning
+    from celery.platforms import EX_FAILURE
 
     from mlq.consumer.pool import SoloPool
 
@@ -263,7 +264,10 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
         quiet=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    code = int(worker.exitcode or 0)
+    if engine is not None:
+        engine.has_crashed = code == EX_FAILURE
+    return code
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:

@@ -12,6 +12,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims
 from mlq.broker.completion import Completed, Completion
 from mlq.consumer.ledger import Ledger
@@ -20,6 +21,9 @@ _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _GIVE_UP_S: Final = 600.0
 """After so long a batch is forgotten here. It is still claimed, so it is handed out and run again."""
+
+_LASTING: Final = "WRONGTYPE"
+"""Begins what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
 
 _BEHIND: Final = 4
 """Batches that may wait to be recorded; then the worker waits, too: its memory is bounded."""
@@ -33,12 +37,17 @@ class _End:
 
 
 class Answering(threading.Thread):
-    """Records how claims end. While Redis is away or full the answers wait here, in order."""
+    """Records how claims end. While Redis is away or full the answers wait here, in order.
+
+    What it would refuse whenever it were asked waits for nothing: `refused` is told,
+    a word and a sentence, and must end the claim.
+    """
 
     def __init__(
         self,
         claims: Claims,
         ledger: Ledger,
+        refused: Callable[[Claim, str, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -46,6 +55,7 @@ class Answering(threading.Thread):
         super().__init__(name="mlq-answering", daemon=True)
         self._claims = claims
         self._ledger = ledger
+        self._refused = refused
         self._clock = clock
         self._sleep = sleep
         self._away = False
@@ -60,6 +70,20 @@ class Answering(threading.Thread):
             return
         if behind or self._waiting.unfinished_tasks or not self._recorded(completions):
             self._waiting.put(completions)
+
+    def record_first(self, completion: Completion) -> bool:
+        """Record before anything else is done, however long that takes; False if the claim was gone by then."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                end = self._claims.complete(completion)
+            except (RedisError, OSError) as exc:
+                log.warning("an acknowledgement cannot be recorded, trying again until it can: %s", exc)
+                self._sleep(pause)
+                pause = min(_LONGEST_PAUSE_S, 2 * pause)
+            else:
+                self._ledger.drop([completion.claim])
+                return isinstance(end, Completed)
 
     def run(self) -> None:
         """Record what comes, until `end`."""
@@ -98,10 +122,23 @@ class Answering(threading.Thread):
                 for tidy in completion.afterwards if isinstance(end, Completed) else ():
                     tidy()
         except (RedisError, OSError) as exc:
+            if str(exc).startswith(_LASTING):
+                return self._sorted_out(batch, str(exc))
             if not self._away:
                 log.warning("answers cannot be recorded, trying again until they can: %s", exc)
             self._away = True
             return False
         self._away = False
         self._ledger.drop([c.claim for c in batch])
+        return True
+
+    def _sorted_out(self, batch: Sequence[Completion], why: str) -> bool:
+        """Find the one of a batch that is refused: those around it are recorded, and it is handed on."""
+        if len(batch) > 1:
+            return not [c for c in batch if not self._recorded([c])]
+        try:
+            self._refused(batch[0].claim, "not-recorded", why)
+        except (RedisError, OSError) as exc:
+            log.warning("what cannot be recorded cannot be buried either: %s", exc)
+            return False
         return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery.app import backends
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import ImproperlyConfigured
+from celery.result import GroupResult
 from kombu.utils.encoding import bytes_to_str
 
 from mlq.broker import filing
@@ -100,11 +101,24 @@ class ClaimBackend(FilingBackend):
         if request.group and place is not None and ours._chord_zset:  # noqa: SLF001 (stock's own switch)
             client.zremrangebyscore(ours.get_key_for_group(request.group, ".j"), place, place)
         keep = partial(self.ledger.keep_for_afterwards, request.id)
+        self._show_part(request)
         ours.client = _Keeping(client, keep)
         try:
             stock.on_chord_part_return(request, state, result, propagate, **kwargs)
         finally:
             ours.client = client
+
+    def _show_part(self, request: Any) -> None:
+        """Store a part's result now if its group was stored: stock then joins the parts, this one among them.
+
+        It would wait for ever for what is only recorded with its own end. That one overwrites this with the same.
+        """
+        ours: Any = self
+        if self.ledger is None or self.claims is None or not request.group:
+            return
+        claim, answer = self.ledger.claim_of(request.id), self.ledger.answer_of(request.id)
+        if claim is not None and answer is not None and GroupResult.restore(request.group, ours) is not None:
+            ours.ensure(self.claims.record, (claim, answer))
 
     @property
     def db(self) -> int:

@@ -25,6 +25,17 @@ def mark(app: Celery, ledger: Ledger | None, limits: Limits) -> None:
         _mark(task, ledger, limits)
 
 
+def _namesake(error: MemoryError) -> Exception:
+    """Make an exception of the same name that is no MemoryError: at one of those Celery ends the whole worker.
+
+    Whoever asks for the result sees the name alone, and so sees what was raised.
+    """
+    kind = type(error)
+    methods = {"__module__": kind.__module__, "__reduce__": lambda self: (kind, self.args)}
+    namesake: type[Exception] = type(kind.__name__, (Exception,), methods)
+    return namesake(*error.args)
+
+
 def follow(ledger: Ledger) -> None:
     """Tell the ledger when Celery's tracer has ended a task."""
 
@@ -48,6 +59,8 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
         try:
             with limits.over(limit, [claim.id] if claim else []):
                 return run(*args, **kwargs)
+        except MemoryError as exc:
+            raise _namesake(exc) from exc
         finally:
             ended()
 

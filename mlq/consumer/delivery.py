@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ from mlq.notices import NoticeReader
 
 if TYPE_CHECKING:
     from celery import Celery
+
+log = logging.getLogger("mlq.engine")
 
 _SIGNALS: Final = (
     signals.task_received,
@@ -57,6 +60,8 @@ class Delivery:
     def watch(self, consumer: Any, notices: NoticeReader | None) -> None:
         """Ask this consumer of Celery's from now on whether anybody listens; answer no control message twice."""
         self.consumer = consumer
+        consumer.on_decode_error = _undecodable  # of the next connections, and of this one
+        consumer.task_consumer.on_decode_error = _undecodable
         node = getattr(getattr(consumer, "pidbox", None), "node", None)
         if node is None or notices is None:
             return
@@ -175,6 +180,12 @@ class Delivery:
         state.total_count[message.task] += 1
         state.all_total_count[0] += 1
         self._counted(message.task, self.queue_of(message))
+
+
+def _undecodable(message: Any, exc: Exception) -> None:
+    """Bury what we could read and Celery cannot. Celery itself would acknowledge it, and nobody would ever know."""
+    log.warning("a message cannot be decoded: %s", type(exc).__name__)
+    message.reject(requeue=False)
 
 
 def _count_listeners() -> int:

@@ -11,9 +11,10 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlq import keys
+from mlq.broker.priorities import queue_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -41,6 +42,7 @@ class Doorbell:
         timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
         self._longest_s = LOOK_EVERY_S if timeout is None else min(LOOK_EVERY_S, _OF_TIMEOUT * timeout)
         self._lists = [key for key in watched if key != keys.PAUSED]
+        self._queues = sorted(set(map(queue_of, self._lists)))
         self._bell = bell
         self._tracking: Any = None  # redis-py's Connection, most of which is not typed
         self._refused = False
@@ -83,10 +85,9 @@ class Doorbell:
 
         try:
             connection = self._tracking or self._connect()
-            # A paused queue may be all that is there. The lists then come last: a push that is read before a reply
-            # is taken for older than it.
-            found = self._ask(connection, "EXISTS", *self._lists, keys.PAUSED)
-            if not found or not self._ask(connection, "EXISTS", *self._lists):
+            # What waits in a paused queue is no work: to look again at once would be to look for ever. The lists come
+            # last: a push that is read before a reply is taken for older than it.
+            if not self._ask(connection, "EXISTS", *self._lists, keys.PAUSED) or not self._has_work(connection):
                 self._listen(connection, seconds)
         except ResponseError as exc:
             log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)
@@ -95,6 +96,11 @@ class Doorbell:
         except BaseException:
             self.close()
             raise
+
+    def _has_work(self, connection: Any) -> bool:
+        paused = {q for q in self._queues if self._ask(connection, "SISMEMBER", keys.PAUSED, q)}
+        lists = [key for key in self._lists if queue_of(key) not in paused]
+        return bool(lists and self._ask(connection, "EXISTS", *lists))
 
     def _connect(self) -> Any:
         """Open a connection that speaks RESP3, the protocol in which Redis can push."""
@@ -123,5 +129,9 @@ class Doorbell:
 
     def _poll(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self._redis.exists(*self._lists):
+        while time.monotonic() < deadline:
+            paused = {name.decode() for name in cast("set[bytes]", self._redis.smembers(keys.PAUSED))}
+            lists = [key for key in self._lists if queue_of(key) not in paused]
+            if lists and self._redis.exists(*lists):
+                return
             time.sleep(_POLL_S)

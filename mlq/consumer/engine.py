@@ -21,7 +21,7 @@ from mlq.consumer.answering import Answering
 from mlq.consumer.cancelling import Cancelling
 from mlq.consumer.delivery import Delivery
 from mlq.consumer.doorbell import Doorbell
-from mlq.consumer.envelope import Malformed, Message
+from mlq.consumer.envelope import Message
 from mlq.consumer.intake import Batch, Intake
 from mlq.consumer.lease import LeaseThread
 from mlq.consumer.ledger import Ledger
@@ -86,7 +86,7 @@ class Engine:
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
         self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
-        self._answering = Answering(self.claims, self.ledger)
+        self._answering = Answering(self.claims, self.ledger, self._aside.bury_claim)
         self._announcing = Announcing(self.claims, self._delivery.make_answer, wid)
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
@@ -104,6 +104,7 @@ class Engine:
         self._turn_s = 0.0
         self._looked_at = 0.0
         self._is_fenced = False
+        self.has_crashed = False
 
     # Life
 
@@ -161,6 +162,8 @@ class Engine:
         self._answering.end(_LAST_WORDS_S)
         if self._lease is not None:
             self._lease.end()
+        if self.has_crashed:  # whoever recovers blames what we held; given back it would end the next worker, for ever
+            return
         self._activity.left()
         try:
             self._leases.reap(self._wid, to="head")
@@ -181,14 +184,16 @@ class Engine:
             self._answering.record([completion], behind=False)
 
     def reject(self, claim_id: str, *, requeue: bool) -> None:
-        """Give a message back to its queue's end, or bury it."""
+        """Give a message back to its queue's end, or bury it; one that failed, its task not acking it, is recorded."""
         completion = self.ledger.close(claim_id)
         if completion is None:
             return
         if requeue:
             self._aside.give_back([completion.claim], to="tail")
+        elif completion.answer is not None or completion.successors:
+            self._answering.record([completion], behind=False)
         else:
-            self._aside.bury(Malformed(completion.claim, "rejected", "its task rejected it"))
+            self._aside.bury_claim(completion.claim, "rejected", "its task rejected it, or Celery cannot decode it")
 
     def keep_successor(self, successor: Successor) -> bool:
         """Keep what a task publishes at its end, to be queued in the same step."""
@@ -328,10 +333,10 @@ class Engine:
             self._answering.record([self._delivery.revoke(message)], behind=False)
             return
         if not self._delivery.knows(message.task):
-            self._aside.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here"))
+            self._aside.bury_claim(message.claim, "unknown-task", f"no task {message.task!r} is known here")
             return
-        if self._delivery.acks_early(message):
-            self._answering.record([Completion(message.claim)], behind=False)
+        if self._delivery.acks_early(message) and not self._answering.record_first(Completion(message.claim)):
+            return
         began = time.monotonic()
         self._delivery.deliver(message)
         self._shares.used(self._delivery.queue_of(message), time.monotonic() - began)

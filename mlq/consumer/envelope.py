@@ -24,6 +24,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 _JSON: Final = "application/json"
 _LIMITS: Final = 2
+_LONGEST_LIMIT_S: Final = 1e9
 _PARTS: Final = 3
 """A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
 
@@ -81,6 +82,7 @@ def decode(claim: Claim) -> Message | Malformed:
         _properties(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
+        _compression(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
         message.eta  # noqa: B018 (raises if it is no time)
     except _Refused as exc:
@@ -141,6 +143,11 @@ def _place(headers: dict[str, Any]) -> Place | None:
         raise _Refused(str(exc)) from None
 
 
+def _compression(headers: dict[str, Any]) -> None:
+    if headers.get("compression") is not None:
+        raise _Refused(f"the body is compressed ({_shown(headers['compression'])}); send without task_compression")
+
+
 def _task(headers: dict[str, Any]) -> str:
     task = headers.get("task")
     if not isinstance(task, str) or not task:
@@ -154,7 +161,9 @@ def _numbers(headers: dict[str, Any]) -> None:
     if not isinstance(retries, int | None):
         raise _Refused(f"retries is {_kind(retries)}, not a whole number")
     if limits is not None and not (
-        isinstance(limits, list) and len(limits) == _LIMITS and all(isinstance(n, int | float | None) for n in limits)
+        isinstance(limits, list)
+        and len(limits) == _LIMITS
+        and all(n is None or (isinstance(n, int | float) and 0 <= n <= _LONGEST_LIMIT_S) for n in limits)
     ):
         raise _Refused(f"timelimit is {_shown(limits)}, not a pair of seconds")
 

@@ -67,6 +67,11 @@ class Ledger:
         """Keep a final state until the acknowledgement."""
         self._by_task[task_id].answer = answer
 
+    def answer_of(self, task_id: str) -> Answer | None:
+        """Give the final state that is kept for a task, if there is one yet."""
+        entry = self._by_task.get(task_id)
+        return entry.answer if entry else None
+
     def keep_for_afterwards(self, task_id: str, tidy: Callable[[], object]) -> None:
         """Keep what is to be done once the message's end is recorded."""
         self._by_task[task_id].afterwards.append(tidy)

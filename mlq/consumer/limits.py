@@ -72,8 +72,8 @@ class Limits:
         if self._timing or not limit:
             yield
             return
-        self._begin(limit, claims)
         try:
+            self._begin(limit, claims)
             yield
         finally:
             self._end()

@@ -17,7 +17,7 @@ from mlq.broker.claims import Claims, Side
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.delays import Delays
 from mlq.broker.filing import Place
-from mlq.consumer.envelope import Malformed, Message, place_in
+from mlq.consumer.envelope import Malformed, Message, place_in, task_id_of
 from mlq.consumer.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class SettingAside:
         circumstances = {"reason": malformed.reason, "why": malformed.why, "worker": self._wid}
         with self._dropped([malformed.claim]):
             self._letters.bury(self._wid, malformed.claim, circumstances, failure)
+
+    def bury_claim(self, claim: Claim, reason: str, why: str) -> None:
+        """Bury a message of which no more than its claim is at hand."""
+        self.bury(Malformed(claim, reason, why, task_id_of(claim.raw)))
 
     def delay(self, message: Message, seconds: float) -> None:
         """Move a message to the delay list until its time, on the server's clock."""

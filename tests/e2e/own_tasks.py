@@ -50,6 +50,25 @@ def fails(why: str) -> None:
     raise ValueError(why)
 
 
+@shared_task(name="own.too_much")
+def too_much() -> None:
+    """Find no memory."""
+    ran("too_much")
+    raise MemoryError("no memory for this")
+
+
+@shared_task(name="own.unacked", acks_late=True, acks_on_failure_or_timeout=False)
+def unacked(why: str) -> None:
+    """Fail, and acknowledge no failure."""
+    raise ValueError(why)
+
+
+@shared_task(name="own.total_of_all")
+def total_of_all(results: list[Any]) -> int:
+    """End a chord whose parts may be lists of their own."""
+    return sum(total_of_all(r) if isinstance(r, list) else r for r in results)
+
+
 @shared_task(name="own.sorry")
 def sorry(task_id: str) -> None:
     """Learn which task failed."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import TaskRevokedError, TimeoutError, WorkerLostError  # noqa: A004 (Celery's own)
 from redis import Redis
 
 from mlq.broker import embedded
@@ -35,6 +35,19 @@ def hold(sender=None, **_):
             time.sleep(0.01)
 """
 """Stops between a task's end and its acknowledgement while the file `hold` is there: the moment to be killed in."""
+
+
+ESCAPING = """
+from celery import shared_task
+
+class Escape(BaseException):
+    pass
+
+@shared_task(name="own.escapes")
+def escapes():
+    raise Escape
+"""
+"""What is no Exception passes through Celery's tracer, and ends its worker."""
 
 
 @dataclass
@@ -345,3 +358,68 @@ def test_a_module_that_cannot_be_imported_is_named_before_anything_is_taken(hous
     assert done.returncode == 3
     assert "No module named 'nowhere'" in done.stderr
     assert "MLQ_WORKER_IMPORTS" in done.stderr
+
+
+def test_a_task_without_memory_fails_alone(world: World, client: Celery) -> None:
+    """At a MemoryError Celery ends the worker; its message would be the next one's first, and that one's end."""
+    world.start()
+    pid = world.workers.pids()["cpu0"]
+    with pytest.raises(MemoryError, match="no memory for this"):
+        client.send_task("own.too_much").get(timeout=GET_S)
+    assert client.send_task("own.add", [1, 2]).get(timeout=GET_S) == 3
+    assert (world.ran(), world.workers.pids()["cpu0"]) == (["too_much"], pid)
+
+
+def test_a_failure_that_is_not_acknowledged_is_told_all_the_same(world: World, client: Celery) -> None:
+    """Its client hears of it, and so does its errback; the message is gone, as with Celery's own transport."""
+    world.start()
+    failed = client.send_task("own.unacked", ["no"], link_error=client.signature("own.sorry"))
+    with pytest.raises(ValueError, match="no"):
+        failed.get(timeout=GET_S)
+    world.house.until(lambda: world.ran() == [f"sorry {failed.id}"], "the errback ran")
+    world.house.until(lambda: world.claimed() == 0, "nothing is held")
+
+
+@SETEX
+def test_a_chord_of_groups_and_chains_ends(world: World, client: Celery) -> None:
+    """Celery joins such parts one by one, the last one among them, whose end is not recorded yet."""
+    world.start()
+    add = [client.signature("own.add", [n, 1]) for n in range(4)]
+    fanned = chain(client.signature("own.add", [1, 1]), group(client.signature("own.add", [5])))
+    nested = chord([fanned, *add], app=client)
+    assert nested(client.signature("own.total_of_all")).get(timeout=GET_S) == 17
+
+
+def test_what_celery_cannot_decode_is_a_dead_letter_and_its_client_is_told(world: World, client: Celery) -> None:
+    """Celery would acknowledge it, and nobody would ever know. We could read it: it is JSON, of a type unknown here."""
+    world.start()
+    odd = client.send_task("own.note", [{"__type__": "nobody.knows", "__value__": 1}])
+    with pytest.raises(Exception, match="rejected"):
+        odd.get(timeout=GET_S)
+    assert [e["reason"] for e in world.house.json("dead")["entries"]] == ["rejected"]
+
+
+def test_a_worker_that_python_ends_is_blamed_on_what_it_held(world: World, client: Celery) -> None:
+    """An exception that escapes Celery would meet the next worker, and the next: after three it is a dead letter."""
+    world.house.write("escaping.py", ESCAPING)
+    world.start(imports="own_tasks,escaping")
+    with pytest.raises(WorkerLostError):
+        client.send_task("own.escapes").get(timeout=60)
+    assert [e["reason"] for e in world.house.json("dead")["entries"]] == ["crash"]
+    world.house.until(lambda: bool(world.leases()), "there is a worker again")
+    assert client.send_task("own.add", [1, 2]).get(timeout=GET_S) == 3
+
+
+def test_a_paused_queue_with_work_in_it_keeps_nobody_busy(world: World, client: Celery) -> None:
+    """What waits there is no work: a worker that looked again at once would look for ever."""
+    world.start()
+    world.house.run("queues", "pause", "batch")
+    client.send_task("own.add", [1, 2], queue="batch")
+    before = world.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    with pytest.raises(TimeoutError):
+        client.send_task("own.add", [1, 2], queue="batch").get(timeout=4)
+    calls = world.redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+    assert calls < 100
+    resumed = client.send_task("own.add", [2, 2], queue="batch")
+    world.house.run("queues", "resume", "batch")
+    assert resumed.get(timeout=GET_S) == 4

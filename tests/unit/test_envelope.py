@@ -114,6 +114,9 @@ MALFORMED: Final[dict[str, tuple[bytes, str]]] = {
     "nested body": (changed("body", encoded(b"[[" + nested(100_000) + b"],{},{}]")), "not JSON"),
     "retries a text": (changed("headers.retries", "x"), "retries"),
     "timelimit a number": (changed("headers.timelimit", 5), "timelimit"),
+    "timelimit below nothing": (changed("headers.timelimit", [60, -1]), "timelimit"),
+    "timelimit beyond time": (changed("headers.timelimit", [1e300, None]), "timelimit"),
+    "compressed": (changed("headers.compression", "application/x-gzip"), "compressed"),
     "content encoding a number": (changed("content-encoding", 5), "content encoding"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,3 +232,10 @@ def test_nobody_waits_for_what_a_full_server_refused() -> None:
     assert not sender.step(1, lambda *_: True, lambda chunk, _: waited_for.append(chunk))
     sender.stop()
     assert waited_for == []
+
+
+@pytest.mark.parametrize("shape", [[], "", {}, [float("inf")], [-2], [3], None])
+def test_packed_rows_that_are_none_are_refused(shape: Any) -> None:
+    """Anybody can send them; whatever they claim to be, the worker must get past them."""
+    data = base64.b64encode(bytes(8)).decode()
+    assert unpack({"mlq.rows": {"dtype": "int64", "shape": shape, "data": data}}) is None

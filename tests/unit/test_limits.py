@@ -118,3 +118,13 @@ def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:
     assert recycling.reason(9) is None, "not looked at again"
     now[0] = 2.0
     assert recycling.reason(9) == "101 bytes in memory, of 100"
+
+
+@pytest.mark.parametrize("limit", [Limit(soft=-1.0, hard=60.0), Limit(hard=-1.0), Limit(soft=1e300, hard=60.0)])
+def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: Limits, limit: Limit) -> None:
+    """Left armed, it would end the process in the middle of a later task; left open, no other would be timed."""
+    with pytest.raises((ValueError, OverflowError, OSError)), limits.over(limit):
+        raise AssertionError("it began")
+    assert limits._report.deadline is None
+    with pytest.raises(SoftTimeLimitExceeded), limits.over(Limit(soft=0.01)):
+        time.sleep(30)
