@@ -94,6 +94,13 @@ class JobCollected(MlqError):
     hint = "`mlq job show {id}` tells how it went; whoever collected it has the file"
 
 
+class AnswersExpired(MlqError):
+    """the answers of job {job} have expired: they are kept for 7 days after the last"""
+
+    exit_code = 5
+    hint = "submit the file again: `mlq submit FILE --wait -o OUT`"
+
+
 class TooManyFailed(MlqError):
     """stopped after {failed} failed rows (--max-errors {limit})"""
 

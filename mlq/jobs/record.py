@@ -137,6 +137,12 @@ def recent(store: Redis) -> list[str]:
     return [i.decode() for i in cast("list[bytes]", store.zrevrange(keys.JOBS, 0, -1))]
 
 
+def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
+    """Tell whether answers that came would be gone by now: the job was left alone for longer than they are kept."""
+    left_alone_s = RECORDED_S - store.ttl(keys.job(job_id))
+    return left_alone_s > KEPT_S and not results.exists(f"{keys.ends(job_id)}:tally")
+
+
 def cancel(store: Redis, job_id: str) -> None:
     """Let workers answer the rest of a job with REVOKED, and its submitter send no more."""
     now = time.time()

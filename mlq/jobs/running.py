@@ -15,7 +15,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
 from mlq.jobs.connecting import Desk
 from mlq.jobs.ends import Ends
-from mlq.jobs.errors import Interrupted, JobCancelled, JobCollected, Unfinished
+from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, Unfinished
 from mlq.jobs.exchange import Exchange, Limits, Watcher
 from mlq.jobs.feeding import Feeder
 from mlq.jobs.halting import Halt
@@ -106,13 +106,15 @@ def exchange(
 def collect(desk: Desk, found: Progress, manner: Manner, stream: BinaryIO, watcher: Watcher, halt: Halt) -> Outcome:
     """Write the answers of a job that was submitted, as they come.
 
-    Raises TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected.
+    Raises TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected, AnswersExpired.
     """
     insist = Insisting(watcher.say)
     ends = Ends(desk.store, desk.results, found.job.id, insist)
     pending = list(ends.uncollected())
     if not pending:
         raise JobCollected(id=found.job.id)
+    if record.have_expired(desk.store, desk.results, found.job.id):
+        raise AnswersExpired(job=found.job.id)
     ends.begin()
     run = _assemble(found.job, manner, watcher, halt, ends, Output(stream))
     insist.patient = run.demand_time

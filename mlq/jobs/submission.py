@@ -113,9 +113,10 @@ def resume(plan: Plan, path: Path, desk: Desk) -> None:
     plan.held = resuming.scan(path)
     plan.settled = bytearray(state == resuming.OK for state in plan.held.rows)
     is_known = desk.store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
-    # A job that Redis has forgotten, or that was cancelled, may still have messages in a queue: their chunks must not
-    # be taken for ours. It stays what it is, and another job does the rest.
-    goes_on = is_known and not record.is_cancelled(desk.store, begun.job)
+    # A job that Redis has forgotten, that was cancelled, or whose answers have expired may still have messages in a
+    # queue: their chunks must not be taken for ours. It stays what it is, and another job does the rest.
+    expired = desk.answers is not None and record.have_expired(desk.store, desk.answers, begun.job)
+    goes_on = is_known and not expired and not record.is_cancelled(desk.store, begun.job)
     job_id = begun.job if goes_on else secrets.token_hex(6)
     plan.job = Job(job_id, plan.job.queue, plan.job.kind, plan.job.fingerprint, plan.job.rows, plan.job.source)
     plan.sidecar = sidecar.Sidecar(**{**vars(begun), "job": job_id})

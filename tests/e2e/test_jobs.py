@@ -14,6 +14,8 @@ from redis import Redis
 
 from mlq import keys
 from mlq.broker import embedded
+from mlq.broker.filing import KEPT_S
+from mlq.jobs.record import RECORDED_S
 from tests.conftest import MLQ
 
 DEADLINE_S = 60
@@ -160,6 +162,19 @@ def test_answers_are_not_written_over_nor_lost_to_a_second_try(house: Any, start
     assert (twice.returncode, "keep this one" in twice.stderr) == (2, True)
     assert house.run("result", job, "-o", "other.jsonl").returncode == 5
     assert not (house.directory / "other.jsonl").exists()
+
+
+def test_nobody_waits_for_answers_that_have_expired(house: Any, start: Any) -> None:
+    """They are kept for a week, what is known of the job for a month: who comes in between is told."""
+    start("--cpus", "1")
+    house.write("rows.jsonl", "1\n2\n")
+    job = house.run("submit", "rows.jsonl", "--job-id", "old").stdout.strip()
+    house.until(lambda: house.json("job", "show", job)["state"] == "done", "it is done")
+    with store(house) as redis:
+        redis.delete(*(f"{keys.ends(job)}{part}" for part in ("", ":done", ":tally")))
+        redis.expire(keys.job(job), RECORDED_S - KEPT_S - 60)
+    expired = house.run("result", job, "--wait", "-o", "out.jsonl")
+    assert (expired.returncode, "have expired" in expired.stderr) == (5, True)
 
 
 def test_a_reader_that_leaves_is_no_broker_that_is_away(house: Any, start: Any) -> None:
