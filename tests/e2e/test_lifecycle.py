@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis import Redis
 
 from mlq import config
 from mlq.broker import embedded
@@ -138,6 +139,9 @@ def test_a_queued_task_survives_kill_9_of_the_server(house: Any, start: Any) -> 
     job = house.run("submit", "rows.json").stdout.strip()
     server = embedded.find(house.state)
     assert server is not None
+    with Redis(unix_socket_path=server.url.removeprefix("redis+socket://")) as redis:
+        # While the disk is slow, appendfsync everysec lets the newest second wait in the server's own memory.
+        house.until(lambda: redis.info("persistence")["aof_buffer_length"] == 0, "it is in the file")
     os.kill(server.pid, signal.SIGKILL)
     house.until(lambda: embedded.find(house.state) not in {None, server}, "the server is up again")
     assert house.json("queues", "batch")["queues"][0]["ready"] == 1
@@ -162,8 +166,8 @@ def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
     spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
     child = Child(spec, house.environment, Notices())
     try:
-        there = Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
-        assert b"CUDA_VISIBLE_DEVICES=GPU-1234" in there
+        environ = Path(f"/proc/{child.pid}/environ")  # empty for a moment, while one program replaces another
+        house.until(lambda: b"CUDA_VISIBLE_DEVICES=GPU-1234\0" in environ.read_bytes(), "the mask is there")
     finally:
         child.signal(signal.SIGKILL)
         child.reap()
