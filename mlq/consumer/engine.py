@@ -290,13 +290,13 @@ class Engine:
     def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:
         """Before a forward: record what is done, and take what must not wait for the `left` rows.
 
-        With `stages`, the next batch is claimed behind the last forward. Not sooner: it waits for all that is left.
-        And not where the batch was not full: then nothing was left behind it.
+        With `stages`, the next batch is claimed behind the last forward. Not sooner: it waits for all that is left,
+        and what is staged would be passed by what came behind it and is taken here. And not where the batch was not
+        full: then nothing was left behind it.
         """
         self._flush(behind=True)
         together = self._urgent(more_urgent)
-        # Afterwards, or the intake could stage what is more urgent, and we run what came behind it.
-        if stages and left <= self._model.max_batch_size:
+        if stages and left + sum(len(m.rows) for m in together) <= self._model.max_batch_size:
             self._intake.allow()
         return together
 

@@ -76,6 +76,10 @@ def test_priorities_and_queues_are_served_in_the_promised_order(
         for queue in ("batch", "default", "realtime")
         for priority in options
     ]
+    # One by one at first: as long as the staged one waits behind more urgent ones, the device is asked for each.
+    for number in range(1, 6):
+        forwards.let(number)
+        forwards.wait_for(number + 1)
     forwards.let("all")
     for task in [*running, *tasks]:
         task.get(timeout=GET_S)
