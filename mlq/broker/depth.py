@@ -127,18 +127,20 @@ def _claimed(client: Redis) -> Counter[str]:
     """Count what our own workers hold, by the queue that it came from."""
     workers = cast("list[bytes]", client.zrange(keys.LEASES, 0, -1))
     flat = _held(client, [keys.claims(wid.decode()) for wid in workers], [])
-    held: Counter[str] = Counter()
-    for key, count in zip(flat[::2], flat[1::2], strict=True):
-        held[queue_of(key.decode())] += count
-    return held
+    return _by_queue(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _delayed(client: Redis) -> Counter[str]:
     """Count what waits for its time, by the queue that it goes to."""
-    held: Counter[str] = Counter()
-    for key, count in cast("dict[bytes, bytes]", client.hgetall(keys.DELAYED)).items():
-        held[queue_of(key.decode())] += int(count)
-    return held
+    return _by_queue(cast("dict[bytes, bytes]", client.hgetall(keys.DELAYED)).items())
+
+
+def _by_queue(counts: Iterable[tuple[bytes, int | bytes]]) -> Counter[str]:
+    """Add up what is counted by queue key."""
+    found: Counter[str] = Counter()
+    for key, count in counts:
+        found[queue_of(key.decode())] += int(count)
+    return found
 
 
 def _routing_key(entry: bytes) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlq import keys
@@ -99,8 +99,11 @@ class Doorbell:
 
     def _has_work(self, connection: Any) -> bool:
         paused = {q for q in self._queues if self._ask(connection, "SISMEMBER", keys.PAUSED, q)}
-        lists = [key for key in self._lists if queue_of(key) not in paused]
+        lists = self._open(paused)
         return bool(lists and self._ask(connection, "EXISTS", *lists))
+
+    def _open(self, paused: Collection[str]) -> list[str]:
+        return [key for key in self._lists if queue_of(key) not in paused]
 
     def _connect(self) -> Any:
         """Open a connection that speaks RESP3, the protocol in which Redis can push."""
@@ -131,7 +134,7 @@ class Doorbell:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             paused = {name.decode() for name in cast("set[bytes]", self._redis.smembers(keys.PAUSED))}
-            lists = [key for key in self._lists if queue_of(key) not in paused]
+            lists = self._open(paused)
             if lists and self._redis.exists(*lists):
                 return
             time.sleep(_POLL_S)
