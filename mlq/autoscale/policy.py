@@ -20,8 +20,8 @@ _COLD_START_S: Final = 30.0
 _COLD_STARTS: Final = 8
 """The last ones, of which the upper quartile is what a start takes."""
 
-_FIRST_START_S: Final = 1800.0
-"""How long a start may take as long as none has succeeded."""
+_FIRST_S: Final = 1800.0
+"""How long a start, or a task, may take as long as none has succeeded."""
 
 _BLIND: Final = 3
 """So many ticks without a look, and history is worth nothing."""
@@ -113,10 +113,10 @@ class Policy:
     def decide(self, seen: Observation) -> Decision:
         """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
         tuning = self._tuning
-        live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s(1.0)]
+        live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s]
         starting = [w for w in seen.workers if w.state == "starting" and w.age_s <= self._start_timeout_s]
         overdue = [w.id for w in seen.workers if w.state == "starting" and w.mine and w.age_s > self._start_timeout_s]
-        stuck = [w.id for w in seen.workers if w.takes_work and w.running_s > self._stuck_s(1.0)]
+        stuck = [w.id for w in seen.workers if w.takes_work and w.running_s > self._stuck_s]
         counts = seen.ready, seen.in_flight, len(live), len(starting)
         decision = Decision(seen.at, *counts, self._want, "hold", "", give_up=overdue, stuck=stuck)
         if seen.ready is None or seen.in_flight is None:
@@ -134,7 +134,7 @@ class Policy:
             self._holding.begin(at)
         self._seen_at = at
         slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
-        service = self._service.look(at, seen.workers, self._stuck_s(1.0))
+        service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
         backlog = self._backlog(ready, rate, service.rate, len(live), starting, cold)
         base = self._for_rate(rate, service)
@@ -181,10 +181,13 @@ class Policy:
     @property
     def _start_timeout_s(self) -> float:
         """Give up a start after four times the usual cold start; until one has succeeded nobody knows what is usual."""
-        return max(4 * _upper_quartile(self._cold_starts), 60.0) if self._cold_starts else _FIRST_START_S
+        return max(4 * _upper_quartile(self._cold_starts), 60.0) if self._cold_starts else _FIRST_S
 
-    def _stuck_s(self, mean_s: float) -> float:
-        return max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
+    @property
+    def _stuck_s(self) -> float:
+        """Take a task for stuck after twenty times the mean; until one has ended nobody knows what is usual."""
+        mean_s = self._service.mean_s
+        return _FIRST_S if mean_s is None else max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
 
     def _cold_start(self, workers: Sequence[Worker], starting: Sequence[Worker]) -> float:
         """Give the upper quartile of the last eight starts; before the first, what the longest has taken so far."""

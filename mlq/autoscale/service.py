@@ -34,6 +34,8 @@ class ServiceMeter:
     """Turns workers' counters into rates; each incarnation counts from 0, and one that is gone counts no more."""
 
     def __init__(self) -> None:
+        self.mean_s: float | None = None
+        """What a task took in the mean, as far as it is known; without those that still run."""
         self._last: LastSeen[tuple[float, ...]] = LastSeen()
         self._totals = Totals(9, _KEPT_S)  # tasks, seconds, rows, and the six sums over forwards
 
@@ -41,12 +43,20 @@ class ServiceMeter:
         """Add one look, and judge by the last minute, or as far back as twenty tasks."""
         self._totals.add(at, self._added(at, workers))
         _, (tasks, seconds, rows, *sums) = self._totals.over_at_least(_WINDOW_S, _TASKS)
-        mean_s = seconds / tasks if tasks else _UNKNOWN_S
+        self._learn_mean(tasks, seconds, workers)
+        mean_s = self.mean_s or _UNKNOWN_S
         # A task that has run for longer than two of its kind has a time that is known to be longer yet: leaving it
         # out would make slow workers look fast. One that hangs says nothing about the others.
         censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
-        rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(_UNKNOWN_S, *censored, 0.0)
+        rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(mean_s, *censored, 0.0)
         return Service(rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0)
+
+    def _learn_mean(self, tasks: float, seconds: float, workers: Sequence[Worker]) -> None:
+        """Take it from the window, and before anything has ended in one, from the lives of those that are here."""
+        if not tasks and self.mean_s is None:
+            tasks, seconds = sum(w.all_done for w in workers), sum(w.busy_s for w in workers)
+        if tasks:
+            self.mean_s = seconds / tasks
 
     def _added(self, at: float, workers: Sequence[Worker]) -> list[float]:
         is_first = self._last.is_empty

@@ -44,6 +44,13 @@ def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet() 
     assert outcome.in_time >= 0.99
 
 
+@pytest.mark.parametrize("seconds", [55.0, 200.0])
+def test_long_tasks_are_not_taken_for_stuck_ones(seconds: float) -> None:
+    """One a minute: each would otherwise be a reason to start a worker, and its end one to stop it."""
+    outcome = replay([Task(60.0 * n, seconds) for n in range(60)], Policy(Tuning(most=16)), World(most=16))
+    assert outcome.starts + outcome.stops <= seconds / 60 + 5
+
+
 def test_the_simulator_agrees_with_erlang() -> None:
     """M/M/3 at a load of two: Erlang C tells how many wait longer than t."""
     random = np.random.default_rng(1)

@@ -128,6 +128,15 @@ def test_a_task_that_hangs_says_nothing_of_the_others() -> None:
     assert seen.service_rate == pytest.approx(2.0, rel=0.1)
 
 
+def test_an_autoscaler_that_takes_over_knows_long_tasks_from_the_workers_lives() -> None:
+    """Before one has ended under its own eyes, all who work on one would seem stuck."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [worker(n, "busy", done=5, running_s=3000.0) for n in range(3)]
+    timeline.workers = [replace(w, busy_s=5 * 500.0) for w in timeline.workers]
+    seen = [timeline.tick(flying=3) for _ in range(3)][-1]
+    assert (seen.live, seen.stuck) == (3, [])
+
+
 def test_a_slow_task_counts_before_it_has_ended() -> None:
     """Only the quick ones would have ended, and a fleet whose tasks have become slow would seem fast enough."""
     timeline = Timeline(workers=3)
