@@ -90,16 +90,16 @@ class Settings:
         parsing.broker_url, None, "where the queues are", also=("CELERY_BROKER_URL",), secret=True
     )
     result_backend: str | None = _setting(
-        parsing.result_backend,
-        None,
-        'where answers are kept; unset: at the broker; "none": nowhere',
-        secret=True,
+        parsing.result_backend, None, 'where answers are kept; unset: at the broker; "none": nowhere', secret=True
     )
     state_url: str | None = _setting(
         parsing.redis_url, None, "where workers and jobs are recorded; unset: at the broker", secret=True
     )
     queues: tuple[str, ...] = _setting(
         parsing.names, ("realtime", "default", "batch"), "queue names, most urgent first"
+    )
+    priority_order: Literal["mlq", "stock"] = _setting(
+        parsing.one_of("mlq", "stock"), "mlq", "mlq: 9 before 0; stock: 0 before 9, as stock workers serve a queue"
     )
     result_expires: int = _setting(parsing.count, 3600, "seconds that an answer is kept")
     visibility_timeout: float = _setting(

@@ -148,7 +148,9 @@ def _resident_bytes() -> int:
 @contextmanager
 def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
+    from mlq.broker.claims import Claims
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
+    from mlq.consumer import controls
     from mlq.consumer.engine import Engine
 
     address = broker_address(settings)
@@ -158,16 +160,11 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
     names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
     # A connection of the engine's own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
-        engine = Engine(
-            redis_client(connection),
-            identity.id,
-            settings.served_queues,
-            model,
-            names,
-            settings.worker.shares or {},
-            activity,
-        )
+        redis = redis_client(connection)
+        claims = Claims(redis, identity.id, settings.served_queues, names, settings.priority_order)
+        engine = Engine(redis, claims, model, names, settings.worker.shares or {}, activity)
         engine.install(answers_too=_answers_at(settings, address))
+        controls.refuse()
         try:
             yield engine
         finally:

@@ -16,7 +16,7 @@ from mlq.broker import answer
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone, parse
 from mlq.broker.completion import Completed, Completion
-from mlq.broker.priorities import queue_keys
+from mlq.broker.priorities import PriorityOrder, queue_keys
 from mlq.broker.script import Call, Script, Word
 
 if TYPE_CHECKING:
@@ -82,11 +82,19 @@ class Claims:
     must give bytes, and speak to the database of the broker.
     """
 
-    def __init__(self, redis: Redis, wid: str, queues: Sequence[str], together: Collection[str]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        wid: str,
+        queues: Sequence[str],
+        together: Collection[str],
+        priority_order: PriorityOrder = "mlq",
+    ) -> None:
         self._redis = redis
-        self._wid = wid
-        self._queues = tuple(queues)
+        self.wid = wid
+        self.queues = tuple(queues)
         self._together = tuple(together)
+        self._priority_order = priority_order
         self._key = keys.claims(wid)
         self._calls = count(1)
         self.bell = keys.bell(queues)
@@ -94,7 +102,7 @@ class Claims:
     @property
     def watched(self) -> list[str]:
         """The keys whose change can mean work: every list of every queue, and the set of paused queues."""
-        return [key for queue in self._queues for key in queue_keys(queue)] + [keys.PAUSED]
+        return [key for queue in self.queues for key in queue_keys(queue)] + [keys.PAUSED]
 
     def claim(
         self, room: Room, *, holding: Collection[str] = (), order: Sequence[str] | None = None
@@ -105,7 +113,7 @@ class Claims:
         A worker that holds something is not idle, so it is never told to watch, and never given a suspect. One
         that holds a suspect must not claim at all until that is answered.
         """
-        queues = self._queues if order is None else order
+        queues = self.queues if order is None else order
         verdict, *claims = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
         if verdict == b"FENCED":
             return Fenced()
@@ -149,11 +157,11 @@ class Claims:
 
     def _claim_keys(self, queues: Sequence[str]) -> list[str]:
         ours = [keys.LEASES, self._key, keys.CLAIM_SERIAL, keys.CRASHES, keys.PAUSED, keys.WATCHES, self.bell]
-        return ours + [key for queue in queues for key in queue_keys(queue)]
+        return ours + [key for queue in queues for key in queue_keys(queue, self._priority_order)]
 
     def _claim_words(self, room: Room, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
         watch_ms = 0 if holding else _WATCH_MS
-        words: list[Word] = [self._wid, next(self._calls), room.rows, room.bytes, watch_ms]
+        words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, watch_ms]
         return [*words, len(queues), len(self._together), *queues, *self._together, *holding]
 
     def _completing(self, completion: Completion) -> Call:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect
-from typing import Final
+from typing import Final, Literal
 
 _STEPS: Final = (0, 3, 6, 9)
 """kombu rounds a priority down to one of these; its own workers serve 0 first, as the most urgent."""
+
+PriorityOrder = Literal["mlq", "stock"]
+"""Which of a queue's lists is served first: 9 before 0, or as kombu's own workers do."""
 
 _SEPARATOR: Final = "\x06\x16"
 
@@ -17,9 +20,9 @@ def queue_key(queue: str, priority: int = 0) -> str:
     return f"{queue}{_SEPARATOR}{step}" if step else queue
 
 
-def queue_keys(queue: str) -> list[str]:
-    """Name all lists of a queue, the most urgent first: 9 before 0, whoever published."""
-    return [queue_key(queue, step) for step in reversed(_STEPS)]
+def queue_keys(queue: str, order: PriorityOrder = "mlq") -> list[str]:
+    """Name all lists of a queue, the most urgent first: 9 before 0, whoever published, but for the stock order."""
+    return [queue_key(queue, step) for step in (_STEPS if order == "stock" else reversed(_STEPS))]
 
 
 def queue_of(key: str) -> str:

@@ -85,6 +85,20 @@ class Delivery:
         """Whether a task of this name is registered here."""
         return self._app.tasks.__contains__
 
+    def wait_s(self, task: str) -> float:
+        """Tell how many seconds a task's rate limit lets it wait from now on; 0.0 if it may run, or has none."""
+        bucket = self._bucket(task)
+        return float(bucket.expected_time()) if bucket is not None else 0.0
+
+    def is_limited(self, task: str) -> bool:
+        """Whether a task has a rate limit: of its own, or by `celery control rate_limit`."""
+        return self._bucket(task) is not None
+
+    def _bucket(self, task: str) -> Any:
+        if self.consumer is None or self.consumer.disable_rate_limits:
+            return None
+        return self.consumer.task_buckets.get(task)
+
     @property
     def revoked(self) -> Collection[str]:
         """Ids of tasks that somebody revoked."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.platforms import EX_FAILURE
@@ -16,6 +16,7 @@ from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
 from mlq.broker.leases import Leases
 from mlq.consumer import admission, backend, bodies, plain, pool, strategy, transport
+from mlq.consumer.accounting import Accounting
 from mlq.consumer.announcing import Announcing
 from mlq.consumer.answering import Answering
 from mlq.consumer.cancelling import Cancelling
@@ -26,10 +27,12 @@ from mlq.consumer.intake import Batch, Intake
 from mlq.consumer.lease import LeaseThread
 from mlq.consumer.ledger import Ledger
 from mlq.consumer.limits import Limits, Timed
+from mlq.consumer.pacing import Pacing
 from mlq.consumer.plain import Rows
 from mlq.consumer.setting_aside import SettingAside
 from mlq.consumer.shares import Shares
 from mlq.consumer.strategy import Outcome
+from mlq.consumer.urgency import Urgency
 from mlq.model.failure import DeviceLost
 from mlq.notices import NoticeReader
 from mlq.wakeup import Wakeup
@@ -43,12 +46,6 @@ if TYPE_CHECKING:
 
 FENCED: Final = 76
 """Exit code of a worker that was taken for dead: what it held runs elsewhere (sysexits' EX_PROTOCOL)."""
-
-_STAGE_BELOW_S: Final = 0.25
-"""While a turn takes longer, none is staged behind it: an idle worker would answer it sooner."""
-
-_URGENT_EVERY_S: Final = 0.005
-"""How often, at most, a long message stops to look for more urgent ones."""
 
 _LAST_WORDS_S: Final = 10.0
 """How long a drain waits for answers to be recorded; what is not by then runs again elsewhere."""
@@ -67,42 +64,37 @@ class Engine:
     def __init__(
         self,
         redis: Redis,
-        wid: str,
-        queues: Sequence[str],
+        claims: Claims,
         model: Model,
         names: Mapping[str, str],
         shares: Mapping[str, float],
         activity: Activity,
     ) -> None:
-        self._wid = wid
-        self._queues = tuple(queues)
-        self._shares = Shares(queues, shares)
+        self.claims, self._wid = claims, claims.wid
+        self._shares = Shares(claims.queues, shares)
+        self._urgency = Urgency(claims.queues, self._shares)
         self._model = model
         self._names = names
         self._redis = redis
         self.ledger = Ledger()
-        self.claims = Claims(redis, wid, queues, together=names)
         self._leases = Leases(redis)
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
-        self._aside = SettingAside(redis, wid, self.claims, self.ledger, self._delivery.make_answer)
-        self._answering = Answering(self.claims, self.ledger, self._aside.bury_claim)
-        self._announcing = Announcing(self.claims, self._delivery.make_answer, wid)
+        self._aside = SettingAside(redis, claims.wid, claims, self.ledger, self._delivery.make_answer)
+        self._answering = Answering(claims, self.ledger, self._aside.bury_claim)
+        self._announcing = Announcing(claims, self._delivery.make_answer, claims.wid)
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
         self._activity = activity
         self._notices = NoticeReader.inherited()
-        doorbell = Doorbell(redis, self.claims.watched, self.claims.bell)
+        doorbell = Doorbell(redis, claims.watched, claims.bell)
         room = Room(rows=model.max_batch_size)
-        self._intake = Intake(
-            self.claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring
-        )
+        self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
         self._computing = False
-        self._rows_done: Counter[str] = Counter()
-        self._turn_s = 0.0
-        self._looked_at = 0.0
+        self._accounting = Accounting(self._shares, activity, model.max_batch_size)
+        self._pacing = Pacing(self._delivery.wait_s, self._resume, activity.looked)
         self._is_fenced = False
         self.has_crashed = False
 
@@ -125,7 +117,7 @@ class Engine:
         self._app = app
         bodies.follow(self.ledger)
         self._delivery.begin(app, self._activity.count_task)
-        admission.register(self._leases, self._wid, self._queues, self._model.fingerprint, rollout=rollout)
+        admission.register(self._leases, self._wid, self.claims.queues, self._model.fingerprint, rollout=rollout)
         self._activity.leased()
         if renews:
             self._lease = LeaseThread(self._redis, lambda: [self._wid], lost=self._lost)
@@ -142,6 +134,7 @@ class Engine:
         """Deliver to this connection from now on. A new connection finds claims, stage and threads as they are."""
         self._delivery.transport = connected
         hub.add_reader(self._bell.fd, self._turn)
+        self._pacing.follow(hub)
         ended, unrun = self.ledger.abandon()
         self._answering.record(ended, behind=True)
         if unrun:
@@ -218,31 +211,50 @@ class Engine:
         if batch is None:
             return
         self._delivery.heed(self._notices)
-        try:
+        with self._taking(batch.messages):
             self._run(batch)
+
+    def _resume(self, message: Message) -> None:
+        """Run a message that its task's rate limit held up."""
+        with self._taking([message]):
+            self._now(message)
+
+    @contextmanager
+    def _taking(self, messages: Sequence[Message]) -> Iterator[None]:
+        """Run these inside, whatever becomes of Redis; afterwards the next may be claimed."""
+        try:
+            yield
         except (RedisError, OSError) as exc:
             # What has not ended yet is handed out again; what has, and is not recorded yet, ends only once.
             log.warning("a batch was interrupted: %s", exc)
-            self.ledger.drop([m.claim for m in batch.messages])
+            self.ledger.drop([m.claim for m in messages])
         finally:
+            self._allow()
+
+    def _allow(self) -> None:
+        if not self._pacing.is_full:
             self._intake.allow()
 
     def _run(self, batch: Batch) -> None:
         together, alone = self._split(batch.messages)
         if together:
-            self._compute(together, more_urgent=self._more_urgent(batch))
+            # Nothing goes before a suspect, which is alone in our hands.
+            places = () if batch.is_suspect else map(self._delivery.queue_of, batch.messages)
+            self._compute(together, more_urgent=self._urgency.before(places))
         for message in alone:
             self._alone(message)
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[Rows], list[Message]]:
-        return plain.split(messages, self._names, self._delivery.revoked)
+        names = {n: task for n, task in self._names.items() if not self._delivery.is_limited(n)}
+        return plain.split(messages, names, self._delivery.revoked)
 
     def _compute(self, messages: Sequence[Rows], more_urgent: Sequence[str]) -> None:
         """Put the rows of many messages through the model, and end each message as its rows are done."""
         began = time.monotonic()
         self._activity.batch_began([self._delivery.running(m.message) for m in messages])
         self._announcing.began([m.message for m in messages])
-        stages = sum(len(m.rows) for m in messages) >= self._model.max_batch_size and self._turn_s < _STAGE_BELOW_S
+        is_full = sum(len(m.rows) for m in messages) >= self._model.max_batch_size
+        stages = is_full and self._accounting.turns_are_quick
         self._computing = True
         model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
 
@@ -262,24 +274,13 @@ class Engine:
             self._computing = False
             self._announcing.ended()
             self._flush(behind=self._intake.waiting)
-            self._account(time.monotonic() - began)
-
-    def _account(self, seconds: float) -> None:
-        """Book a turn's time on the queues whose rows it computed."""
-        rows, self._rows_done = self._rows_done, Counter()
-        total = sum(rows.values())
-        for queue, count in rows.items():
-            self._shares.used(queue, seconds * count / max(1, total))
-        self._turn_s = 0.5 * (self._turn_s + seconds)
-        self._activity.count_rows(total)
-        if 0 < total <= self._model.max_batch_size:
-            self._activity.count_forward(total, seconds)
-        self._activity.batch_ended()
+            self._accounting.book(time.monotonic() - began)
+            self._activity.batch_ended()
 
     def _end(self, outcome: Outcome[Rows]) -> None:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
         message = outcome.message.message
-        self._rows_done[self._delivery.queue_of(message)] += len(outcome.message.rows)
+        self._accounting.count_rows(self._delivery.queue_of(message), len(outcome.message.rows))
         completion = self._delivery.end_plainly(outcome)
         if completion is not None:
             self._done.append(completion)
@@ -297,17 +298,13 @@ class Engine:
         self._flush(behind=True)
         together = self._urgent(more_urgent)
         if stages and left + sum(len(m.rows) for m in together) <= self._model.max_batch_size:
-            self._intake.allow()
+            self._allow()
         return together
 
     def _urgent(self, more_urgent: Sequence[str]) -> Sequence[Rows]:
         """Take what waits on more urgent queues, but do not ask all the time."""
-        now = time.monotonic()
-        if not more_urgent or now - self._looked_at < _URGENT_EVERY_S:
+        if not self._urgency.is_due(more_urgent):
             return ()
-        if any(self._shares.is_owed(q) for q in self._queues if q not in more_urgent):
-            return ()  # it is the less urgent ones' turn: that is what a share is
-        self._looked_at = now
         found: Sequence[Message] = ()
         try:
             found = self._intake.urgent(more_urgent)
@@ -320,15 +317,12 @@ class Engine:
             return ()
         return together
 
-    def _more_urgent(self, batch: Batch) -> tuple[str, ...]:
-        """Name the queues that go before this batch's; none while a suspect runs, which is alone in our hands."""
-        if batch.is_suspect:
-            return ()
-        places = [self._queues.index(self._delivery.queue_of(m)) for m in batch.messages]
-        return self._queues[: max(places)]
-
     def _alone(self, message: Message) -> None:
-        """Run a message as Celery runs any."""
+        """Run a message as Celery runs any, if its task's rate limit allows; else when it does."""
+        if not self._pacing.puts_off(message):
+            self._now(message)
+
+    def _now(self, message: Message) -> None:
         if self._cancelling.holds(message.place):
             self._answering.record([self._delivery.revoke(message)], behind=False)
             return

@@ -25,6 +25,8 @@ from mlq.consumer.setting_aside import SettingAside
 from mlq.wire import ROWS_HEADER
 
 _AWAY_PAUSE_S: Final = 0.25
+_REST_S: Final = 0.005
+_LONG_REST_S: Final = 0.1
 _EARLY_S: Final = 0.05
 """A message whose time comes within this is run now: clocks of hosts differ by more."""
 
@@ -71,6 +73,7 @@ class Intake(threading.Thread):
         self._changed = threading.Condition()
         self._staged: Batch | None = None
         self._allowed = True
+        self._rest_s = _REST_S
         self._ended = False
         self._away = False
         self.fenced = False
@@ -93,6 +96,7 @@ class Intake(threading.Thread):
         """Let the next batch be claimed."""
         with self._changed:
             self._allowed = True
+            self._rest_s = _REST_S
             self._changed.notify()
 
     def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
@@ -172,9 +176,13 @@ class Intake(threading.Thread):
             return got
 
     def _rest(self) -> None:
-        """Wait until the running batch is done, which is when `allow` is called, or just a moment."""
+        """Wait until the running batch is done, which is when `allow` is called, or just a moment; ever longer ones.
+
+        What is held may only wait, for its task's rate limit: nothing is running then, and no `allow` will come soon.
+        """
         with self._changed:
-            self._changed.wait(timeout=0.005)
+            self._changed.wait(timeout=self._rest_s)
+            self._rest_s = min(2 * self._rest_s, _LONG_REST_S)
 
     def _stage(self, batch: Batch) -> None:
         if not batch.messages:

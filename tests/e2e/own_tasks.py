@@ -91,6 +91,20 @@ def once(gate: str) -> None:
     wait_for(gate)
 
 
+@shared_task(name="own.paced", rate_limit="10/s")
+def paced(number: int) -> int:
+    """Be run no oftener than so."""
+    ran("paced", number)
+    return number
+
+
+@shared_task(name="own.paced_once", rate_limit="1/h", acks_late=False)
+def paced_once(number: int) -> int:
+    """Be run an hour after the one before."""
+    ran("paced_once", number)
+    return number
+
+
 @shared_task(name="own.gated")
 def gated(gate: str, number: int) -> int:
     """Answer when told to."""

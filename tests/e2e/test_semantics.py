@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from redis import Redis
 from mlq.broker import embedded
 
 GET_S = 30
+AT_MOST_PACED = 4
 SETEX = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
 
 HOLDING = """
@@ -97,6 +99,12 @@ class World:
     def _lines(self, name: str) -> list[str]:
         path: Path = self.house.directory / name
         return path.read_text().splitlines() if path.exists() else []
+
+
+def answered(replies: Any) -> dict[str, str]:
+    """Give what the only worker said."""
+    ((said,),) = [reply.values() for reply in replies]
+    return dict(said)
 
 
 @pytest.fixture
@@ -253,6 +261,48 @@ def test_a_task_that_is_acknowledged_early_runs_once_at_the_most(world: World, c
     world.kill()
     client.send_task("own.note", ["after"]).get(timeout=GET_S)
     assert world.ran() == ["once", "after"]
+
+
+def test_a_rate_limit_is_kept_in_order_and_leaves_the_rest_to_others(world: World, client: Celery) -> None:
+    """A worker that may run ten a second must not sit on a thousand."""
+    world.start()
+    began = time.monotonic()
+    tasks = [client.send_task("own.paced", [n]) for n in range(12)]
+    world.house.until(lambda: world.claimed() == AT_MOST_PACED, "a few wait in its hands")
+    assert [task.get(timeout=GET_S) for task in tasks] == list(range(12))
+    assert time.monotonic() - began > 11 * 0.1 - 0.01
+    assert world.ran() == [f"paced {n}" for n in range(12)]
+
+
+def test_what_a_rate_limit_holds_up_is_neither_acknowledged_nor_in_the_way(world: World, client: Celery) -> None:
+    """It has not run: a death gives it back, and meanwhile the model answers others."""
+    world.start()
+    for n in range(3):
+        client.send_task("own.paced_once", [n])
+    assert client.send_task("mlq.predict", ["another"]).get(timeout=GET_S)["row"] == "another"
+    assert (world.ran(), world.claimed()) == (["paced_once 0"], 2)
+    world.kill()
+    world.house.until(lambda: world.ran() == ["paced_once 0", "paced_once 1"], "the next worker has a limit of its own")
+    world.house.until(lambda: world.claimed() == 1, "and nothing was lost")
+
+
+def test_the_models_own_tasks_can_be_given_a_rate_limit(world: World, client: Celery) -> None:
+    """By `celery control rate_limit`: what was answered with yes has to be heeded, and so has its end."""
+    world.start()
+    assert "ok" in answered(client.control.rate_limit("mlq.predict", "1/h", reply=True))
+    tasks = [client.send_task("mlq.predict", [n]) for n in range(3)]
+    assert tasks[0].get(timeout=GET_S)["row"] == 0
+    world.house.until(lambda: world.claimed() == 2, "the others wait")
+    client.control.rate_limit("mlq.predict", 0, reply=True)
+    assert [task.get(timeout=GET_S)["row"] for task in tasks] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("change", ["add_consumer", "cancel_consumer"])
+def test_a_worker_that_keeps_its_queues_says_so(world: World, client: Celery, change: str) -> None:
+    """Celery's answer is that it is done, and messages would go round and round."""
+    world.start()
+    assert "mlq queues pause" in answered(getattr(client.control, change)("batch", reply=True))["error"]
+    assert client.send_task("mlq.predict", [1], queue="batch").get(timeout=GET_S)["row"] == 1
 
 
 @pytest.mark.parametrize("task", ["mlq.predict", "mlq.batch_predict", "own.add"])
