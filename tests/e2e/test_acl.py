@@ -12,7 +12,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from tests.conftest import House, Start
+from tests.conftest import House, Start, stranger
 
 DOCS = Path(__file__).parents[2] / "docs" / "brokers.md"
 USERS = re.findall(r"^ACL SETUSER (\S+) (.+)$", DOCS.read_text(), re.MULTILINE)
@@ -34,7 +34,7 @@ def urls(redis: Redis) -> dict[str, str]:
 @pytest.fixture
 def client(urls: dict[str, str]) -> Iterator[Celery]:
     """Make a stock client that may send and collect."""
-    with Celery("stranger", broker=urls["client"], backend=urls["client"], set_as_current=False) as app:
+    with stranger(urls["client"]) as app:
         yield app
 
 

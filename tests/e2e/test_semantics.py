@@ -23,6 +23,7 @@ from mlq.broker import embedded
 
 GET_S = 30
 AT_MOST_PACED = 4
+ANSWERED: dict[str, Any] = {"reply": True, "limit": 1, "timeout": 20}
 SETEX = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
 
 HOLDING = """
@@ -101,9 +102,10 @@ class World:
         return path.read_text().splitlines() if path.exists() else []
 
 
-def answered(replies: Any) -> dict[str, str]:
-    """Give what the only worker said."""
-    ((said,),) = [reply.values() for reply in replies]
+def told(world: World, client: Celery, word: str, *arguments: Any) -> dict[str, str]:
+    """Send a control message and give what the only worker says; until it listens, what is sent is lost."""
+    world.house.until(lambda: client.control.ping(timeout=1), "the worker listens")
+    ((said,),) = [reply.values() for reply in getattr(client.control, word)(*arguments, **ANSWERED)]
     return dict(said)
 
 
@@ -289,11 +291,11 @@ def test_what_a_rate_limit_holds_up_is_neither_acknowledged_nor_in_the_way(world
 def test_the_models_own_tasks_can_be_given_a_rate_limit(world: World, client: Celery) -> None:
     """By `celery control rate_limit`: what was answered with yes has to be heeded, and so has its end."""
     world.start()
-    assert "ok" in answered(client.control.rate_limit("mlq.predict", "1/h", reply=True))
+    assert "ok" in told(world, client, "rate_limit", "mlq.predict", "1/h")
     tasks = [client.send_task("mlq.predict", [n]) for n in range(3)]
     assert tasks[0].get(timeout=GET_S)["row"] == 0
     world.house.until(lambda: world.claimed() == 2, "the others wait")
-    client.control.rate_limit("mlq.predict", 0, reply=True)
+    assert "ok" in told(world, client, "rate_limit", "mlq.predict", 0)
     assert [task.get(timeout=GET_S)["row"] for task in tasks] == [0, 1, 2]
 
 
@@ -301,7 +303,7 @@ def test_the_models_own_tasks_can_be_given_a_rate_limit(world: World, client: Ce
 def test_a_worker_that_keeps_its_queues_says_so(world: World, client: Celery, change: str) -> None:
     """Celery's answer is that it is done, and messages would go round and round."""
     world.start()
-    assert "mlq queues pause" in answered(getattr(client.control, change)("batch", reply=True))["error"]
+    assert "mlq queues pause" in told(world, client, change, "batch")["error"]
     assert client.send_task("mlq.predict", [1], queue="batch").get(timeout=GET_S)["row"] == 1
 
 
