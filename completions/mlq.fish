@@ -129,8 +129,8 @@ complete -c mlq -n '__mlq_in worker ls' -l debug -d 'Show the traceback of an er
 complete -c mlq -n '__mlq_in worker ls' -s h -l help -d 'Show this message and exit'
 
 # mlq worker drain
-complete -c mlq -n '__mlq_in worker drain' -l all -d 'All workers, of all hosts or of --host'
-complete -c mlq -n '__mlq_in worker drain' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker drain' -l all -d 'All workers of all hosts'
+complete -c mlq -n '__mlq_in worker drain' -l host -x -d 'Workers of this host: all, or those named'
 complete -c mlq -n '__mlq_in worker drain' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'
 complete -c mlq -n '__mlq_in worker drain' -l json -d 'Answer as JSON'
 complete -c mlq -n '__mlq_in worker drain' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
@@ -143,8 +143,8 @@ complete -c mlq -n '__mlq_in worker drain' -s h -l help -d 'Show this message an
 complete -c mlq -n '__mlq_in worker drain' -a '(mlq values workers 2>/dev/null)'
 
 # mlq worker stop
-complete -c mlq -n '__mlq_in worker stop' -l all -d 'All workers, of all hosts or of --host'
-complete -c mlq -n '__mlq_in worker stop' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker stop' -l all -d 'All workers of all hosts'
+complete -c mlq -n '__mlq_in worker stop' -l host -x -d 'Workers of this host: all, or those named'
 complete -c mlq -n '__mlq_in worker stop' -l drain-timeout -x -d 'Give back what still runs after so long'
 complete -c mlq -n '__mlq_in worker stop' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'
 complete -c mlq -n '__mlq_in worker stop' -l json -d 'Answer as JSON'
@@ -158,8 +158,8 @@ complete -c mlq -n '__mlq_in worker stop' -s h -l help -d 'Show this message and
 complete -c mlq -n '__mlq_in worker stop' -a '(mlq values workers 2>/dev/null)'
 
 # mlq worker restart
-complete -c mlq -n '__mlq_in worker restart' -l all -d 'All workers, of all hosts or of --host'
-complete -c mlq -n '__mlq_in worker restart' -l host -x -d 'Only workers of this host'
+complete -c mlq -n '__mlq_in worker restart' -l all -d 'All workers of all hosts'
+complete -c mlq -n '__mlq_in worker restart' -l host -x -d 'Workers of this host: all, or those named'
 complete -c mlq -n '__mlq_in worker restart' -l rolling -d 'One after the other, each ready before the next'
 complete -c mlq -n '__mlq_in worker restart' -l drain-timeout -x -d 'Give back what still runs after so long'
 complete -c mlq -n '__mlq_in worker restart' -l timeout -x -d 'Wait no longer than this; the order stands (exit 7)'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -22,13 +22,18 @@ _SIZE: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Running:
-    """A task that a worker runs: by itself, or as one of a batch. `claim` is None where the broker keeps it."""
+    """A task that a worker runs: by itself, or as one of a batch.
+
+    One that `is_acked` was acknowledged before it ran: what is known of it here is all that is left. `place` is where
+    the end of a job's task belongs, as in its header.
+    """
 
     id: str
     name: str
     queue: str
-    claim: str | None
     began_at: float
+    is_acked: bool = False
+    place: list[Any] | None = None
 
 
 @dataclass

@@ -28,12 +28,12 @@ class Crash:
     """A death that somebody is to blame for: a signal, or an exit code that is none of ours.
 
     `limit` is how many a message may cause; `circumstances` go into the dead letter of one that has reached it.
-    `claims` are those that it was for, where that is known; otherwise it may be any that the worker held.
+    `claims` are those that it was for, none if they have ended; None: it may be any that the worker held.
     """
 
     limit: int = 3
     circumstances: Mapping[str, str] = field(default_factory=dict)
-    claims: Collection[str] = ()
+    claims: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ class Leases:
 
     def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
         ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED]
-        known = list(crash.claims) if crash else []
-        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter(""), len(known), *known]
+        known = crash.claims if crash else None
+        told = [-1] if known is None else [len(known), *known]
+        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter(""), *told]
         pairs = [word for pair in crash.circumstances.items() for word in pair] if crash else []
         return cast("list[Any]", _reap(self._redis, ours, [*words, *pairs]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def retry(
     ids: Ids = None,
     *,
     everything: Everything = False,
-    rate: Annotated[float | None, typer.Option("--rate", help="So many a second.", metavar="N", min=0.001)] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="So many a second.", metavar="N/s")] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -153,18 +154,19 @@ def retry(
     \b
     Examples:
       mlq dead retry 12-7
-      mlq dead retry --all --reason crash --rate 5
+      mlq dead retry --all --reason crash --rate 5/s
       mlq dead retry --all --since 2h --dry-run
 
     Their stored failure is removed: whoever asks for the result waits for the new one.
     """
     call = begin(ctx)
     _check(ids, everything=everything)
+    a_second = None if rate is None else _rate(rate)
     with _store(call) as redis:
         found = list(_chosen(redis, Filter.given(ctx), ids or ()))
         if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
             return
-        done = found if dry_run else _retried(call, DeadLetters(redis), found, rate)
+        done = found if dry_run else _retried(call, DeadLetters(redis), found, a_second)
     _report(call, "would be queued again" if dry_run else "queued again", done)
 
 
@@ -256,6 +258,17 @@ def _read(letters: DeadLetters, letter_id: str) -> DeadLetter:
     if letter is None:
         raise NoSuchDeadLetter(id=letter_id)
     return letter
+
+
+def _rate(text: str) -> float:
+    """Read `5/s`, or just 5. Raises UsageError."""
+    try:
+        rate = float(text.removesuffix("/s"))
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise UsageError(what=f"--rate {text!r} is no number of messages a second", mend="such as `--rate 5/s`")
+    return rate
 
 
 def _retried(

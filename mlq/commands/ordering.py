@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S: Final = 0.25
 
 Names = Annotated[list[str] | None, typer.Argument(help="Workers: cpu0, or cpu0@host.", metavar="[NAME]...")]
-Everyone = Annotated[bool, typer.Option("--all", help="All workers, of all hosts or of --host.")]
-Host = Annotated[str | None, typer.Option("--host", help="Only workers of this host.", metavar="HOST")]
+Everyone = Annotated[bool, typer.Option("--all", help="All workers of all hosts.")]
+Host = Annotated[str | None, typer.Option("--host", help="Workers of this host: all, or those named.", metavar="HOST")]
 Deadline = Annotated[
     float | None,
     typer.Option("--drain-timeout", help="Give back what still runs after so long.", metavar="SECONDS", min=0),
@@ -47,8 +47,8 @@ class Whom:
 
     def check(self) -> None:
         """Raise UsageError where nobody was named: silence must not mean everybody."""
-        if bool(self.names) == self.everyone:
-            raise UsageError(what="name workers, or say --all", mend="`mlq worker` lists them")
+        if not (self.names or self.everyone or self.host) or (self.names and self.everyone):
+            raise UsageError(what="name workers or a --host, or say --all", mend="`mlq worker` lists them")
 
 
 def carry_out(call: Invocation, whom: Whom, order: Order, *, rolling: bool, patience: float | None) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = "-"
 
+_SHORT: Final = 8
+"""Digits of a fingerprint that tell models apart for people."""
+
 _INTERNAL: Final = frozenset({"id", "forwards"})
 """Fields of a heartbeat that are no business of a script's: how mlq names and measures a worker inside."""
 
@@ -75,12 +78,14 @@ def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
 def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> Table:
     """Draw who works where, on what, since when."""
     at = time.time() if now is None else now
-    words, numbers = ("HOST", "DEVICE", "STATE", "QUEUES", "TASK"), ("ROWS", "MEMORY", "UP")
+    words = ("HOST", "DEVICE", "MODEL", "QUEUES", "STATE", "SINCE", "TASK")
+    numbers = ("ROWS", "MEMORY", "UP", "RESTARTS", "LEASE")
     drawn = table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
     for w in workers:
-        device = w.gpu or w.device
-        up, memory = _age(at - w.started_at), f"{w.rss_bytes / 2**20:.0f} MiB"
-        row(drawn, w.name, w.host, device, w.state, ",".join(w.queues), w.task, w.rows_done, memory, up)
+        serves = w.fingerprint and w.fingerprint.rpartition(":")[2][:_SHORT], ",".join(w.queues)
+        does = w.state, _age(at - w.since) if w.since else None, w.task
+        did = w.rows_done, f"{w.rss_bytes / 2**20:.0f} MiB", _age(at - w.started_at), w.restarts
+        row(drawn, w.name, w.host, w.gpu or w.device, *serves, *does, *did, _lease(w.lease_s))
     return drawn
 
 
@@ -122,6 +127,11 @@ def table(first: str, **columns: bool) -> Table:
 def row(drawn: Table, *cells: object) -> None:
     """Add a row; what is unknown is drawn as such, and nothing in it can steer a terminal."""
     drawn.add_row(*(UNKNOWN if c is None else printable(c) for c in cells))
+
+
+def _lease(seconds: float | None) -> str | None:
+    """Write what is left of a lease: none where nobody gives any, or the worker has not got one yet."""
+    return None if seconds is None else "expired" if seconds < 0 else _age(seconds)
 
 
 def _age(seconds: float | None) -> str | None:

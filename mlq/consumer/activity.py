@@ -14,6 +14,7 @@ from celery.worker import state
 from mlq.board import Report, Running
 from mlq.consumer.recycling import Recycling
 from mlq.model.failure import DeviceLost
+from mlq.wire import JOB_HEADER
 
 log = logging.getLogger("mlq.worker")
 
@@ -122,8 +123,9 @@ class Activity:
 
     def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:
-            claim = (task.request.delivery_info or {}).get("mlq_claim")
-            self._began([Running(task_id, task.name, _queue_of(task), claim, time.time())])
+            place = getattr(task.request, JOB_HEADER, None)
+            running = Running(task_id, task.name, _queue_of(task), time.time(), not task.acks_late, place)
+            self._began([running])
 
     def _one_ended(self, task: Any = None, **_: Any) -> None:
         self.count_task(task.name, _queue_of(task))

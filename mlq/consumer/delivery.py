@@ -172,7 +172,6 @@ class Delivery:
             self._ledger.open(message.claim, message.task_id)
         payload = message.payload
         payload["properties"]["delivery_tag"] = message.claim.id
-        payload["properties"]["delivery_info"]["mlq_claim"] = message.claim.id
         payload["headers"]["eta"] = None  # its time has come; Celery would keep it in memory for a moment
         self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (what kombu's own channels call)
 
@@ -183,7 +182,7 @@ class Delivery:
 
     def running(self, message: Message) -> Running:
         """Describe a message that is about to run."""
-        return Running(message.task_id, message.task, self.queue_of(message), message.claim.id, time.time())
+        return Running(message.task_id, message.task, self.queue_of(message), time.time())
 
     def acks_early(self, message: Message) -> bool:
         """Whether a message's task wants to be acknowledged before it runs: then it runs once at the most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,12 @@ class SettingAside:
         task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
         if task_id or place:
             failure = self._make_answer(task_id, failure_of(malformed.reason, malformed.why), place)
-        circumstances = {"reason": malformed.reason, "why": malformed.why, "worker": self._wid}
+        circumstances = {
+            "reason": malformed.reason,
+            "why": malformed.why,
+            "worker": self._wid,
+            "host": socket.gethostname(),
+        }
         with self._dropped([malformed.claim]):
             self._letters.bury(self._wid, malformed.claim, circumstances, failure)
 

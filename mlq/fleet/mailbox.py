@@ -11,9 +11,11 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
 from mlq.fleet.inspection import MINE_AFTER_S, Worker, answer, is_addressed, is_deaf
@@ -34,6 +36,27 @@ Terminate = Callable[[str], None]
 """Told to end the process of this worker (its wid), whose task was revoked."""
 
 
+class Remembered(Protocol):
+    """What was revoked, for those who did not hear it; it may fail to, since the broker may be away."""
+
+    def add(self, task_ids: Sequence[str]) -> None:
+        """Remember these."""
+
+    def read(self) -> Sequence[str]:
+        """Name all of them."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A control message, and who has been answered for."""
+
+    body: Mapping[str, Any]
+    method: str
+    reply: Callable[..., None]
+    came_at: float
+    answered: set[str] = field(default_factory=set)
+
+
 class MailboxThread(threading.Thread):
     """Listens for as long as the fleet runs. While the broker is away it tries again; nobody asks then, either."""
 
@@ -43,15 +66,16 @@ class MailboxThread(threading.Thread):
         workers: Callable[[], Sequence[Worker]],
         notices: Notices,
         terminate: Terminate,
-        remember: Callable[[Sequence[str]], None],
+        remembered: Remembered,
     ) -> None:
         super().__init__(name="mlq-mailbox", daemon=True)
         self._open_broker = open_broker
         self._workers = workers
         self._notices = notices
         self._terminate = terminate
-        self._remember = remember
+        self._remembered = remembered
         self._ended = threading.Event()
+        self._open: deque[_Question] = deque()
         self._event_at = 0.0
 
     def end(self) -> None:
@@ -102,25 +126,39 @@ class MailboxThread(threading.Thread):
             log.debug("a control message that cannot be read, in %s: %s", message.content_type, exc)
 
         with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True, on_decode_error=unreadable):
+            is_new = True
             while not self._ended.is_set():
                 with suppress(TimeoutError):
-                    connection.drain_events(timeout=_WAIT_S)
-                self._send_events(channel)
+                    connection.drain_events(timeout=MINE_AFTER_S if self._open else _WAIT_S)
+                self._ask_again()
+                if is_new:  # only now does the broker know that somebody listens: what came before was heard elsewhere
+                    self._notices.revoke(self._remembered.read())
+                    is_new = False
+                self._send_events(connection, channel)
 
     def _hear(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         method, arguments = str(body.get("method")), body.get("arguments") or {}
         if method == "revoke":
             self._revoke(arguments)
-        began = time.time()
-        answered: set[str] = set()
-        for pause_s in (0.0, MINE_AFTER_S):
-            # Twice: one that became busy a moment before the message came may have heard it, or not.
-            self._ended.wait(pause_s)
-            for worker in self._workers():
-                was_busy = is_deaf(worker.report, time.time()) and worker.report.since <= began
-                if was_busy and worker.hostname not in answered and is_addressed(worker.hostname, body):
-                    answered.add(worker.hostname)
-                    self._answer(worker, method, body, reply)
+        question = _Question(body, method, reply, time.time())
+        self._ask(question)
+        self._open.append(question)
+
+    def _ask_again(self) -> None:
+        """Look once more: one that became busy a moment before the message came may have heard it, or not.
+
+        Later, and not at once: monitors send a dozen messages in a row, and wait a second for the answers.
+        """
+        while self._open and time.time() - self._open[0].came_at >= MINE_AFTER_S:
+            self._ask(self._open.popleft())
+
+    def _ask(self, question: _Question) -> None:
+        for worker in self._workers():
+            was_busy = is_deaf(worker.report, time.time()) and worker.report.since <= question.came_at
+            mine = worker.hostname not in question.answered and is_addressed(worker.hostname, question.body)
+            if was_busy and mine:
+                question.answered.add(worker.hostname)
+                self._answer(worker, question.method, question.body, question.reply)
 
     def _answer(self, worker: Worker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         to, ticket = body.get("reply_to"), body.get("ticket")
@@ -140,22 +178,23 @@ class MailboxThread(threading.Thread):
         given = arguments.get("task_id") or []
         ids = [str(i) for i in (given if isinstance(given, (list, tuple)) else [given])]
         self._notices.revoke(ids)
-        self._remember(ids)
+        self._remembered.add(ids)
         if not arguments.get("terminate"):
             return
         for worker in self._workers():
             if any(task.id in ids for task in worker.report.running):
                 self._terminate(worker.wid)
 
-    def _send_events(self, channel: Any) -> None:
+    def _send_events(self, connection: Connection, channel: Any) -> None:
         """Send what the busy ones cannot: monitors count a worker as offline after a few that are missing."""
         if time.monotonic() - self._event_at < _EVENT_EVERY_S:
             return
         self._event_at = time.monotonic()
         from kombu import Exchange, Producer
 
-        exchange = Exchange("celeryev", type="topic")
-        producer = Producer(channel, exchange, serializer="json")
+        # As celery.events.event.get_exchange has it: on Redis nobody reads a topic.
+        kind = "fanout" if connection.transport.driver_type == "redis" else "topic"
+        producer = Producer(channel, Exchange("celeryev", type=kind), serializer="json")
         for worker in self._workers():
             if is_deaf(worker.report, time.time()):
                 producer.publish(

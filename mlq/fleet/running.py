@@ -8,19 +8,21 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from mlq import status
+from mlq.board import Report
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
 from mlq.errors import WorkersFailed, WorkersMisconfigured
-from mlq.fleet import registry
+from mlq.fleet import registry, signals
 from mlq.fleet.child import LAST_LINES, Child
 from mlq.fleet.cordon import FaultWatch
+from mlq.fleet.death import Death
 from mlq.fleet.events import (
     Abandon,
     Abort,
@@ -45,7 +47,7 @@ from mlq.fleet.events import (
 )
 from mlq.fleet.inspection import Worker
 from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
-from mlq.fleet.recovery import Death, Overrun
+from mlq.fleet.oom import OomWatch
 from mlq.fleet.spec import WorkerSpec
 from mlq.fleet.supervisor import MISCONFIGURED, SYSTEM_REFUSES, Supervisor
 from mlq.notices import Notices
@@ -81,6 +83,7 @@ class Fleet:
         self._tell = tell
         self._recover = recover
         self._faults = faults
+        self._oom = OomWatch()
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
@@ -95,7 +98,9 @@ class Fleet:
 
         Raises WorkersFailed or WorkersMisconfigured when every slot was given up.
         """
-        with self._signals_watched():
+        with signals.watched(_STOP_SIGNALS) as stops, self._selector:
+            self._watch(stops.fileno(), lambda: self._stop_asked(stops))
+            self._watch(self._wakeup.fd, self._answer)
             self._step(Began())
             while not self._supervisor.finished:
                 self._wait()
@@ -276,18 +281,29 @@ class Fleet:
         for fd in (child.log.fd, child.status.fd, child.pidfd):
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
-        overrun = _overrun(child)
-        code = child.reap()
-        self._recover(Death(child.wid, code, self._supervisor.is_draining(child.spec.name), overrun))
+        code = self._reap(child)
         if self._faults is not None and child.spec.gpu is not None and code:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
             self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
 
+    def _reap(self, child: Child) -> int:
+        """Collect how it ended, and let what it held be recovered."""
+        report = child.board.read()
+        code = child.reap()
+        asked = self._supervisor.is_draining(child.spec.name)
+        self._recover(self._death(child, report, code, asked=asked))
+        return code
+
+    def _death(self, child: Child, report: Report | None, code: int, *, asked: bool) -> Death:
+        died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
+        oom = code == -signal.SIGKILL and not asked and self._oom.struck()
+        return replace(died, revoked=frozenset(self.notices.revoked), device=child.spec.device, oom=oom)
+
     def _abandon(self, child: Child) -> None:
         """Let others run what a process holds that cannot be killed: its driver is wedged, say."""
         slot = child.spec.name
-        self._recover(Death(child.wid, -signal.SIGKILL, asked=False, overrun=_overrun(child)))
+        self._recover(self._death(child, child.board.read(), -signal.SIGKILL, asked=False))
         self._tell(Warned(f"{slot} survives SIGKILL (pid {child.pid}): {child.spec.device} is not used any more"))
 
     def _look_at_limits(self) -> None:
@@ -309,36 +325,8 @@ class Fleet:
         self._look_at_limits()
         self._step(Tick())
 
-    def _stop_asked(self, signals: socket.socket) -> None:
-        for number in filter(_STOP_SIGNALS.__contains__, signals.recv(16)):  # others may have handlers, too
+    def _stop_asked(self, stops: socket.socket) -> None:
+        for number in filter(_STOP_SIGNALS.__contains__, stops.recv(16)):  # others may have handlers, too
             self._stopped_by = number
             self._step(StopAsked())
             self._tell(Stopping(self._supervisor.stops, self._supervisor.running))
-
-    @contextmanager
-    def _signals_watched(self) -> Iterator[None]:
-        """Turn signals into bytes that the loop reads: a handler that acted could interrupt the loop anywhere."""
-        reader, writer = socket.socketpair()
-        for end in (reader, writer):
-            end.settimeout(0)
-        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in _STOP_SIGNALS}
-        self._watch(reader.fileno(), lambda: self._stop_asked(reader))
-        self._watch(self._wakeup.fd, self._answer)
-        try:
-            yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)
-            self._selector.close()
-            reader.close()
-            writer.close()
-
-
-def _overrun(child: Child) -> Overrun | None:
-    """Read from the board of a child that has ended, or must, whether a hard time limit had passed."""
-    report = child.board.read()
-    if report is None or report.deadline is None or time.monotonic() < report.deadline:
-        return None
-    return Overrun(report.limit_s, report.under)

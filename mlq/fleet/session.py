@@ -28,6 +28,7 @@ from mlq.fleet.lastlines import LastLines
 from mlq.fleet.logs import LogFiles
 from mlq.fleet.mailbox import MailboxThread
 from mlq.fleet.news import BrokerAwaited, BrokerFound, News, Planned, Warned
+from mlq.fleet.obituaries import Obituaries
 from mlq.fleet.recovery import Recovery
 from mlq.fleet.running import Fleet
 from mlq.fleet.slots import Slots
@@ -119,17 +120,28 @@ def _fleet(
         faults.end()
 
 
-def _mailbox(settings: Settings, broker: Address, fleet: Fleet) -> MailboxThread:
-    """Make the thread that hears for busy workers; what was revoked before is revoked from the start."""
+class _Remembered:
+    """What was revoked, in the state store, as long as that can be reached."""
 
-    def remember(task_ids: Sequence[str]) -> None:
-        with suppress(MlqError), state_store(settings) as store:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def add(self, task_ids: Sequence[str]) -> None:
+        with suppress(MlqError), state_store(self._settings) as store:
             revoking.add(store, task_ids)
 
-    with suppress(MlqError), state_store(settings) as store:
-        fleet.notices.revoke(revoking.read(store))
+    def read(self) -> Sequence[str]:
+        with suppress(MlqError), state_store(self._settings) as store:
+            return revoking.read(store)
+        return ()
+
+
+def _mailbox(settings: Settings, broker: Address, fleet: Fleet) -> MailboxThread:
+    """Make the thread that hears for busy workers; what was revoked before is revoked from the start."""
+    remembered = _Remembered(settings)
+    fleet.notices.revoke(remembered.read())
     return MailboxThread(
-        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remember
+        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remembered
     )
 
 
@@ -164,7 +176,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         return f"celery-task-meta-{task_id}", settings.result_expires
 
     here = settings.result_backend in {None, broker.url}
-    return Recovery(open_broker, answer_key, partial(result_store, settings), answers_here=here)
+    return Recovery(open_broker, Obituaries(answer_key, partial(result_store, settings), answers_here=here))
 
 
 @contextmanager

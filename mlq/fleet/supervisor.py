@@ -43,8 +43,8 @@ LETTING_GO_S: Final = 2.0
 _OVERDUE_S: Final = (2.0, 5.0, 10.0)
 """So long after its hard time limit a worker that still lives is aborted, is killed, and is given up for good."""
 
-RECYCLED: Final = 75
-"""The exit code of a worker that has done its share: it is replaced at once, and that is no death."""
+REPLACED: Final = frozenset({75, 76})
+"""Exit codes of a worker that has done its share, or was taken for dead: it is replaced, and that is no death."""
 
 MISCONFIGURED: Final = 3
 """The exit code of a worker that will fail the same way again: no model, one that does not load."""
@@ -161,10 +161,8 @@ class Supervisor:
                 return self._died(self._slots[slot], event, at)
             case Added(slot):
                 return self._add(slot, at)
-            case Fenced(slot):
-                return [Kill(slot)] if slot in self.running else []
-            case Terminated(slot):
-                return self._terminate(self._slots[slot])
+            case Fenced(slot) | Terminated(slot):
+                return self._replace(self._slots[slot])
             case Overdue(slot, by_s):
                 return self._overdue(self._slots[slot], by_s, at)
             case Ordered(slot):
@@ -199,7 +197,7 @@ class Supervisor:
         if self._stops or (ordered and not ordered.again):
             slot.phase = _Phase.STOPPED
             return []
-        if ordered or (code == RECYCLED and not death.cordoned):
+        if ordered or (code in REPLACED and not death.cordoned):
             return self._start_anew(slot, at)
         if death.cordoned or code == MISCONFIGURED or slot.deaths > MAX_DEATHS:
             slot.phase = _Phase.FAILED
@@ -209,8 +207,11 @@ class Supervisor:
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
     @staticmethod
-    def _terminate(slot: _Slot) -> list[Action]:
-        """Kill, as if an operator had ordered a restart: nobody is blamed, and the next one starts at once."""
+    def _replace(slot: _Slot) -> list[Action]:
+        """Kill, as if an operator had ordered a restart: nobody is blamed, and the next one starts at once.
+
+        Its task was revoked; or its host or Redis had been away for so long that its work was given to others.
+        """
         if slot.phase is not _Phase.RUNNING:
             return []
         if slot.ordered is None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from celery import Celery
 from redis import Redis
 
+from benchmarks.faultkit import until
 from mlq import keys
 from mlq.broker.claims import Claims, Room, Taken
 from mlq.broker.embedded import Server
 from mlq.broker.leases import Crash, Leases, Reaped
-from mlq.fleet.recovery import Death, Overrun, Recovery
+from mlq.errors import BrokerUnreachable
+from mlq.fleet.death import Death, Overrun
+from mlq.fleet.obituaries import Obituaries
+from mlq.fleet.recovery import Recovery
 
 META = "celery-task-meta-{}"
 
@@ -38,7 +42,7 @@ def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
     assert isinstance(reaped, Reaped)
     assert reaped.buried
     assert not redis.exists(META.format(task_id)), "here its supervisor dies"
-    recovery = Recovery(lambda: opened(redis), lambda i: (META.format(i), 60), lambda: opened(redis))
+    recovery = Recovery(lambda: opened(redis), Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis)))
     recovery.start()
     recovery.end(10)
     answer = json.loads(str(redis.get(META.format(task_id)).decode()))  # type: ignore[union-attr]
@@ -57,12 +61,34 @@ def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> N
     assert crash is not None
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
-        place = (lambda i: (META.format(i), 60), lambda: opened(elsewhere))
-        recovery = Recovery(lambda: opened(redis), *place, answers_here=False)
+        told = Obituaries(lambda i: (META.format(i), 60), lambda: opened(elsewhere), answers_here=False)
+        recovery = Recovery(lambda: opened(redis), told)
         recovery.start()
         recovery.end(10)
         assert json.loads(str(elsewhere.get(META.format(task_id)).decode()))["status"] == "FAILURE"
     assert not redis.exists(META.format(task_id), keys.UNANSWERED)
+
+
+def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back(server: Server, redis: Redis) -> None:
+    """Whoever else reaped the worker when its lease ran out would blame nobody, and a pill had one more run."""
+    with Celery("stranger", broker=server.url, set_as_current=False) as client:
+        client.send_task("mlq.predict", [1], queue="q")
+    Leases(redis).register("h:w:1")
+    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
+    assert isinstance(taken, Taken)
+    tries = iter([True, True])
+
+    def open_broker() -> AbstractContextManager[Redis]:
+        if next(tries, False):
+            raise BrokerUnreachable(url="", origin="", reason="", mend="")
+        return opened(redis)
+
+    recovery = Recovery(open_broker, Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis)))
+    recovery.start()
+    recovery.died(Death("h:w:1", -9, asked=False))
+    until(lambda: redis.llen("q") == 1, "it is queued again")
+    recovery.end(10)
+    assert redis.hvals(keys.CRASHES) == [b"1"]
 
 
 @contextmanager

@@ -8,6 +8,9 @@ import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 from kombu import Exchange, Producer
+from redis import Redis
+
+from benchmarks.faultkit import until
 
 
 @pytest.fixture
@@ -86,3 +89,17 @@ def test_a_revoke_of_what_waits_behind_a_busy_worker_holds(house: Any, client: C
     with pytest.raises(TaskRevokedError):
         later.get(timeout=20)
     assert "never" not in (house.directory / "model.log").read_text()
+
+
+def test_what_was_revoked_while_nobody_listened_is_revoked_here_too(client: Celery, busy: Any, broker: str) -> None:
+    """Another host has heard of it and remembered; a connection that was lost hears nothing."""
+    _, task = busy
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
+        redis.zadd("mlq:revoked", {"elsewhere": redis.time()[0]})
+        redis.client_kill_filter(_type="pubsub")
+
+    def told() -> bool:
+        return any("elsewhere" in ids for ids in (client.control.inspect(timeout=1).revoked() or {}).values())
+
+    until(told, "it is known here")
+    client.control.revoke(task.id, terminate=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -37,6 +38,9 @@ def test_poison_is_buried_reproduced_and_retried_once_its_cause_is_mended(
     assert "WorkerLostError" in repr(task.get(timeout=60, propagate=False))
     (entry,) = dead(house)
     assert (entry["task_id"], entry["reason"], entry["deliveries"]) == (task.id, "crash", 3)
+    (whole,) = json.loads(house.run("dead", "show", entry["id"], "--json").stdout)["entries"]
+    known = whole["circumstances"]
+    assert (known["signal"], known["device"][:3], known["host"]) == ("6", "CPU", socket.gethostname())
     again = house.run("dead", "rerun", entry["id"], "--model", "killer.py:Model")
     assert again.returncode == 1
     assert "signal SIGABRT" in again.stderr
@@ -65,6 +69,7 @@ def letters(house: Any, client: Celery, start: Any) -> list[dict[str, Any]]:
 def test_filters_choose_and_what_came_from_a_payload_steers_nothing(house: Any, letters: list[dict[str, Any]]) -> None:
     """By queue, reason and time; control characters are shown as escapes."""
     assert [e["queue"] for e in letters] == ["realtime", "realtime", "batch"]
+    assert {e["host"] for e in letters} == {socket.gethostname()}
     assert [e["reason"] for e in dead(house, "--reason", "malformed")] == ["malformed"] * 2
     assert [e["task"] for e in dead(house, "--queue", "batch")] == ["no.such"]
     assert dead(house, "--since", "2020-01-01") == letters
@@ -88,6 +93,6 @@ def test_nothing_is_dropped_or_retried_by_a_slip(house: Any, letters: list[dict[
     assert dead(house) == letters
     dropped = house.json("dead", "drop", "--all", "--reason", "malformed", "--yes")
     assert [e["id"] for e in dropped["entries"]] == [e["id"] for e in letters[:2]]
-    assert house.run("dead", "retry", letters[2]["id"], "--rate", "5").returncode == 0
+    assert house.run("dead", "retry", letters[2]["id"], "--rate", "5/s").returncode == 0
     assert dead(house) == []
     assert house.json("queues", "batch")["queues"][0]["ready"] == 1

@@ -59,10 +59,31 @@ def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flow
     house.until(listed, "Flower lists both workers with their queues")
 
 
-def workers(flower: str) -> dict[str, Any]:
+def test_flower_sees_a_worker_that_was_busy_before_anybody_watched(
+    house: Any, client: Celery, start: Any, request: pytest.FixtureRequest
+) -> None:
+    """It can neither answer nor beat: all that Flower learns of it comes from its supervisor."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    flower = request.getfixturevalue("flower")
+
+    def seen() -> bool:
+        online = workers(flower, "status=1")
+        found = {name: workers(flower, f"refresh=1&workername={name}") for name in online}
+        tasks = [t["id"] for w in found.values() for t in w.get(next(iter(online)), {}).get("active", [])]
+        return (list(online.values()), tasks) == ([True], [task.id])
+
+    house.until(seen, "Flower shows it online, with its task")
+    gate.touch()
+    assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}
+
+
+def workers(flower: str, query: str = "refresh=1") -> dict[str, Any]:
     """Ask Flower's API; while it starts there is nobody to answer."""
     try:
-        with urllib.request.urlopen(f"{flower}/api/workers?refresh=1", timeout=10) as answer:  # noqa: S310 (http)
+        with urllib.request.urlopen(f"{flower}/api/workers?{query}", timeout=10) as answer:  # noqa: S310 (http)
             return dict(json.load(answer))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return {}

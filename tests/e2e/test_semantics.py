@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from billiard.exceptions import TimeLimitExceeded
 from celery import Celery, chain, chord, group
 from celery.exceptions import TaskRevokedError, TimeoutError, WorkerLostError  # noqa: A004 (Celery's own)
 from redis import Redis
@@ -255,14 +256,39 @@ def test_an_ignored_result_leaves_no_key(world: World, client: Celery, task: str
 
 
 def test_a_task_that_is_acknowledged_early_runs_once_at_the_most(world: World, client: Celery) -> None:
-    """Its author said that half of it is worse than none: a death must not run it again."""
+    """Its author said that half of it is worse than none: a death must not run it again, and its client is told."""
     world.start()
-    client.send_task("own.once", [str(world.house.directory / "never")])
+    task = client.send_task("own.once", [str(world.house.directory / "never")])
     world.house.until(lambda: world.ran() == ["once"], "it runs")
     assert world.claimed() == 0
     world.kill()
+    with pytest.raises(WorkerLostError, match="acknowledged before"):
+        task.get(timeout=GET_S)
     client.send_task("own.note", ["after"]).get(timeout=GET_S)
     assert world.ran() == ["once", "after"]
+
+
+def test_nobody_is_blamed_for_the_overrun_of_a_task_that_was_acknowledged_early(world: World, client: Celery) -> None:
+    """Its claim has ended, and what else the worker holds has nothing to do with it."""
+    world.start()
+    for n in range(2):  # the second waits in the worker's hands
+        client.send_task("own.paced_once", [n])
+    late = client.send_task("own.once", [str(world.house.directory / "never")], time_limit=1)
+    with pytest.raises(TimeLimitExceeded):
+        late.get(timeout=GET_S)
+    world.house.until(lambda: world.ran() == ["paced_once 0", "once", "paced_once 1"], "the next worker goes on")
+    assert world.house.json("dead")["entries"] == []
+
+
+def test_a_task_that_was_acknowledged_early_can_be_revoked_while_it_runs(world: World, client: Celery) -> None:
+    """Nothing is left of it that another worker could find revoked."""
+    world.start()
+    task = client.send_task("own.once", [str(world.house.directory / "never")])
+    world.house.until(lambda: world.ran() == ["once"], "it runs")
+    world.house.until(lambda: client.control.ping(timeout=1), "somebody hears")
+    client.control.revoke(task.id, terminate=True)
+    with pytest.raises(TaskRevokedError):
+        task.get(timeout=GET_S)
 
 
 def test_a_rate_limit_is_kept_in_order_and_leaves_the_rest_to_others(world: World, client: Celery) -> None:

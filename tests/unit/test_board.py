@@ -50,7 +50,7 @@ def test_a_page_that_was_closed_meanwhile_still_says_what_it_said_last() -> None
 
 def test_the_largest_batch_is_told_whole_and_a_larger_one_by_its_first_task(board: Board) -> None:
     """A report must never end the turn that it tells of: the same batch would come back, and end the next worker."""
-    tasks = [Running("x" * 128, "mlq.predict", "realtime", f"{n}-{n}", 0.0) for n in range(100_000)]
+    tasks = [Running("x" * 128, "mlq.predict", "realtime", float(n)) for n in range(100_000)]
     board.write(Report(running=tasks[:1024], under=["c"]))
     seen = board.read()
     assert seen is not None

@@ -14,9 +14,10 @@ from celery.exceptions import SoftTimeLimitExceeded
 from mlq.board import Report
 from mlq.consumer.limits import Limit, Limits, effective
 from mlq.consumer.recycling import Recycling
+from mlq.fleet.death import Death, Overrun
 from mlq.fleet.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
-from mlq.fleet.recovery import Death, Overrun
-from mlq.fleet.supervisor import RECYCLED, Supervisor
+from mlq.fleet.supervisor import Supervisor
+from mlq.worker import RECYCLED
 
 WORKER = Limit(soft=30.0, hard=40.0)
 

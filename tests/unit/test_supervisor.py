@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlq.consumer.engine import FENCED
 from mlq.fleet.events import (
     Abandon,
     Abort,
@@ -174,10 +175,12 @@ def test_a_slot_that_was_given_up_can_be_restarted_or_stopped(fleet: Supervisor)
     assert fleet.empty == {}
 
 
-def test_a_worker_without_a_lease_is_killed(fleet: Supervisor) -> None:
-    """What it does is void, and its device is better used by its successor."""
-    assert fleet.step(Fenced("gpu0"), at=1.0) == [Kill("gpu0")]
-    assert fleet.step(Died("gpu0", -9), at=1.0) == [Postponed("gpu0", -9, 0.0), Start("gpu0")]
+def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Supervisor) -> None:
+    """What it does is void, its device is better used by its successor, and it was no fault of its own."""
+    for at in range(20):
+        assert fleet.step(Fenced("gpu0"), float(at)) == [Kill("gpu0")]
+        assert fleet.step(Died("gpu0", -9), float(at)) == [Start("gpu0")]
+        assert fleet.step(Died("gpu0", FENCED), float(at)) == [Start("gpu0")], "or it has heard of it first"
 
 
 def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:

@@ -4,13 +4,14 @@
 --   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
 --   limit    blamed crashes that a message may cause, or '' when nobody is to blame
 --   letters  what the keys of dead letters begin with; the pairs say how the worker ended
---   known    how many claims follow that it was for; with none, it may have been any
+--   known    how many claims follow that it was for; -1: it may have been any that it held
 -- Replies {'GONE'}, {'ALIVE'}, or {'REAPED', given back, id of the dead letter or ''}.
 -- with: clock record crash give_back watch letter
 
 local leases, claims, crashes, watches, dead, unanswered = unpack(KEYS)
 local wid, seen, side, limit, letters, known = unpack(ARGV, 1, 6)
-local pairs_at = 7 + known
+local is_known = tonumber(known) >= 0
+local pairs_at = 7 + (is_known and known or 0)
 
 local deadline = tonumber(redis.call('ZSCORE', leases, wid))
 if not deadline then
@@ -42,7 +43,7 @@ local function blame(ids)
 end
 
 local function suspects()
-  if pairs_at == 7 then
+  if not is_known then
     return redis.call('HKEYS', claims)
   end
   local held = {}
