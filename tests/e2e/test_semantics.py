@@ -355,7 +355,7 @@ def test_a_task_that_takes_long_is_seen_as_started(world: World, client: Celery)
 def test_monitors_get_the_events_of_plain_messages_once_they_ask(world: World, client: Celery) -> None:
     """Flower and every dashboard live on these; the short path ends where somebody listens."""
     world.start()
-    assert client.control.enable_events(reply=True, timeout=5)
+    assert "ok" in told(world, client, "enable_events")
     seen: list[tuple[str, str]] = []
     task_id = str(uuid.uuid4())
 
