@@ -67,6 +67,7 @@ class WorkerSettings:
         parsing.names, None, "modules with tasks of your own (@shared_task), imported by every worker before it serves"
     )
     max_batch_size: int = _setting(parsing.count, 32, "rows in one forward, for a model that names no limit of its own")
+    max_wait: float = _setting(parsing.patience, 0.0, "seconds that rows wait for others to fill a batch")
     time_limit: float | None = _setting(
         parsing.seconds, None, "seconds after which a task or a forward is ended with its process; unset: none"
     )

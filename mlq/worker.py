@@ -162,7 +162,8 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
     with connected(settings, address) as connection:
         redis = redis_client(connection)
         claims = Claims(redis, identity.id, settings.served_queues, names, settings.priority_order)
-        engine = Engine(redis, claims, model, names, settings.worker.shares or {}, activity)
+        worker = settings.worker
+        engine = Engine(redis, claims, model, names, worker.shares or {}, activity, worker.max_wait)
         engine.install(answers_too=_answers_at(settings, address))
         controls.refuse()
         try:

@@ -36,10 +36,14 @@ _release: Final = Script("release")
 
 @dataclass(frozen=True)
 class Room:
-    """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold."""
+    """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold.
+
+    `wait_s` is how long rows that leave room wait for others.
+    """
 
     rows: int
     bytes: int = 16 * 1024 * 1024
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Claims:
         self._redis = redis
         self.wid = wid
         self.queues = tuple(queues)
-        self._together = tuple(together)
+        self.together = tuple(together)
         self._priority_order = priority_order
         self._key = keys.claims(wid)
         self._calls = count(1)
@@ -162,7 +166,7 @@ class Claims:
     def _claim_words(self, room: Room, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
         watch_ms = 0 if holding else _WATCH_MS
         words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, watch_ms]
-        return [*words, len(queues), len(self._together), *queues, *self._together, *holding]
+        return [*words, len(queues), len(self.together), *queues, *self.together, *holding]
 
     def _completing(self, completion: Completion) -> Call:
         claim = completion.claim

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from kombu import Connection
     from redis import Redis
 
+_KEY_NAMES: Final = {"global_keyprefix", "priority_steps", "sep"}
+"""Transport options that change the names of the lists: a worker would see an empty queue."""
+
 _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
 """A broker that does not answer must be reported within 5 s, the start of the command included."""
@@ -96,9 +99,10 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
     if not is_redis(url):
         return dict(given)
     if url.startswith("sentinel://") and "master_name" not in given:
-        origin = settings.origin("broker_transport_options")
-        reason = 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}'
-        raise InvalidSetting(key="broker_transport_options", value=masked(str(given)), origin=origin, reason=reason)
+        raise _invalid_options(settings, 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}')
+    renamed = sorted(_KEY_NAMES & given.keys())
+    if renamed:
+        raise _invalid_options(settings, f"mlq finds messages by kombu's own key names, which {renamed[0]} changes")
     return {
         "visibility_timeout": settings.visibility_timeout,
         "queue_order_strategy": "priority",
@@ -108,6 +112,12 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
         "health_check_interval": settings.socket_timeout,
         **given,
     }
+
+
+def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
+    key = "broker_transport_options"
+    value = masked(str(settings.broker_transport_options))
+    return InvalidSetting(key=key, value=value, origin=settings.origin(key), reason=reason)
 
 
 def tls_options(url: str) -> dict[str, Any] | None:

@@ -42,6 +42,7 @@ class Serving(Computing):
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add it."""
+        yield setting("max_wait", text="Let rows wait so long for others to fill a batch: 0.", metavar="SECONDS")
         yield from super().extra_options()
         yield setting("queues", text="Queues to serve, most urgent first.", metavar="A,B")
         yield setting("shares", "--share", text="Device time that a queue gets at least.", metavar="batch=0.1")

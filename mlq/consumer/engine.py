@@ -69,6 +69,7 @@ class Engine:
         names: Mapping[str, str],
         shares: Mapping[str, float],
         activity: Activity,
+        max_wait_s: float = 0.0,
     ) -> None:
         self.claims, self._wid = claims, claims.wid
         self._shares = Shares(claims.queues, shares)
@@ -88,7 +89,7 @@ class Engine:
         self._activity = activity
         self._notices = NoticeReader.inherited()
         doorbell = Doorbell(redis, claims.watched, claims.bell)
-        room = Room(rows=model.max_batch_size)
+        room = Room(rows=model.max_batch_size, wait_s=max_wait_s)
         self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
@@ -327,7 +328,7 @@ class Engine:
             self._answering.record([self._delivery.revoke(message)], behind=False)
             return
         if not self._delivery.knows(message.task):
-            self._aside.bury_claim(message.claim, "unknown-task", f"no task {message.task!r} is known here")
+            self._aside.bury_unknown(message)
             return
         if self._delivery.acks_early(message) and not self._answering.record_first(Completion(message.claim)):
             return

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Final
 
@@ -46,7 +46,11 @@ class Batch:
 
 
 class Intake(threading.Thread):
-    """Fills the stage. `order` says how queues are to be served; `wake` is called when something is staged."""
+    """Fills the stage. `order` says how queues are to be served; `wake` is called when something is staged.
+
+    Rows that are not a whole batch may wait for others, as long as the room says. By default they do not, since those
+    that come while the device computes are the next batch anyway.
+    """
 
     def __init__(
         self,
@@ -153,7 +157,7 @@ class Intake(threading.Thread):
         holding = self._ledger.holding
         match self._claim(self._order()):
             case Taken(claims):
-                self._stage(Batch(self._sorted(claims)))
+                self._stage(Batch(self._filled(self._sorted(claims))))
             case Nothing(watch) if not holding:
                 self._doorbell.wait(watch=watch, seconds=self._aside.next_due_s())
             case Nothing():
@@ -166,11 +170,40 @@ class Intake(threading.Thread):
             case None:
                 return
 
-    def _claim(self, order: Sequence[str]) -> Taken | Nothing | Fenced | None:
+    def _filled(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Wait for rows that are still missing in a batch, but no longer than was said.
+
+        Whatever ends the wait, what is here already is staged, or given back with all that this worker holds.
+        """
+        deadline = time.monotonic() + self._room.wait_s
+        while (missing := self._missing(messages)) and not self._ended:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            try:
+                got = self._claim(self._order(), replace(self._room, rows=missing))
+                more = self._sorted(got.claims) if isinstance(got, Taken) else ()
+            except (RedisError, OSError) as exc:
+                log.warning("no more rows can be waited for: %s", exc)
+                break
+            messages += more
+            if not more:
+                time.sleep(min(_REST_S, left_s))
+        return messages
+
+    def _missing(self, messages: Sequence[Message]) -> int:
+        """Count the rows that would still fit; 0 where one of the messages runs by itself, and should not wait."""
+        if not self._room.wait_s or not messages:
+            return 0
+        if any(m.claim.is_suspect or m.task not in self._claims.together for m in messages):
+            return 0
+        return max(0, self._room.rows - sum(map(_rows_in, messages)))
+
+    def _claim(self, order: Sequence[str], room: Room | None = None) -> Taken | Nothing | Fenced | None:
         with self._claiming:
             if self._ended:
                 return None
-            got = self._claims.claim(self._room, holding=self._ledger.holding, order=order)
+            got = self._claims.claim(room or self._room, holding=self._ledger.holding, order=order)
             if isinstance(got, Taken):
                 self._ledger.take(got.claims)
             return got

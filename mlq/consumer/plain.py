@@ -39,11 +39,11 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
     """Read the rows of a message; None if it must run by itself, as Celery runs any task.
 
     `tasks` maps each name under which the model is served to mlq.predict or mlq.batch_predict. A suspect runs by
-    itself, and so does what expires, has a limit of its own, was revoked, or has arguments that the task would
-    refuse: in its own voice, which is the tracer's.
+    itself, and so does what had to wait for its time, expires, has a limit of its own, was revoked, or has arguments
+    that the task would refuse: in its own voice, which is the tracer's.
     """
     task = tasks.get(message.task)
-    if task is None or message.claim.is_suspect or message.task_id in revoked:
+    if task is None or message.claim.is_suspect or message.eta is not None or message.task_id in revoked:
         return None
     if _asked(message.headers.get("expires")) or _asked(message.headers.get("timelimit")):
         return None

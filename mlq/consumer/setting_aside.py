@@ -75,6 +75,10 @@ class SettingAside:
         """Bury a message of which no more than its claim is at hand."""
         self.bury(Malformed(claim, reason, why, task_id_of(claim.raw)))
 
+    def bury_unknown(self, message: Message) -> None:
+        """Bury a message whose task is unknown here. Only a job is told: a worker that knows the task may yet come."""
+        self.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))
+
     def delay(self, message: Message, seconds: float) -> None:
         """Move a message to the delay list until its time, on the server's clock."""
         with self._dropped([message.claim]):

@@ -55,7 +55,7 @@ class Forwards:
 @pytest.fixture
 def forwards(house: Any) -> Forwards:
     """Write the models, one for each batch size that is asked for here."""
-    for rows in (1, 100):
+    for rows in (1, 3, 100):
         house.write(f"gated_{rows}.py", MODEL.format(rows=rows))
     return Forwards(house)
 
@@ -96,6 +96,19 @@ def test_priorities_and_queues_are_served_in_the_promised_order(
     for queue in ("realtime", "default", "batch"):
         served = [row.removeprefix(f"{queue}-") for row in order if row.startswith(queue)]
         assert served == promised
+
+
+def test_rows_wait_for_a_full_batch_only_where_they_are_told_to(client: Celery, start: Any, forwards: Forwards) -> None:
+    """By default what is there is computed at once; with --max-wait it waits for the rest, but not longer."""
+    workers = start("--cpus", "1", "--max-wait", "60", model="gated_3.py:Model")
+    forwards.let("all")
+    tasks = [client.send_task("mlq.predict", [n]) for n in range(2)]
+    tasks.append(client.send_task("mlq.batch_predict", [[2, 3]]))
+    assert [task.get(timeout=GET_S) for task in tasks] == [0, 1, [2, 3]]
+    assert forwards.seen() == [["0", "1", "2"], ["3"]]
+    assert workers.end() == 0
+    start("--cpus", "1", "--max-wait", "0.001", model="gated_3.py:Model")
+    assert client.send_task("mlq.predict", ["alone"]).get(timeout=GET_S) == "alone"
 
 
 def test_a_realtime_row_waits_for_one_forward_of_a_foreign_clients_chunk(

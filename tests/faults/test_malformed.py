@@ -62,6 +62,16 @@ def test_whoever_waits_for_a_malformed_message_is_told(house: Any, client: Celer
     house.until(lambda: all(client.AsyncResult(id_of(n)).state == "FAILURE" for n in told), "all are told")
 
 
+def test_whoever_waits_for_an_unknown_task_waits_for_a_worker_that_knows_it(
+    house: Any, client: Celery, start: Start, redis: Redis
+) -> None:
+    """It was sent too early, perhaps: retried once such a worker is there, it is answered."""
+    start("--cpus", "1")
+    task = client.send_task("no.such", queue="batch")
+    house.until(lambda: len(letters(redis)) == 1, "it is buried")
+    assert task.state == "PENDING"
+
+
 @pytest.mark.parametrize("name", EXECUTED)
 def test_what_looks_well_formed_does_not_stop_the_worker_either(
     house: Any, client: Celery, start: Start, redis: Redis, name: str

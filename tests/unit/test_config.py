@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlq import config
+from mlq.broker.connection import transport_options
 from mlq.config import DEFAULT, Settings, load, masked, state_directory, to_environment
 from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
 
@@ -276,3 +278,12 @@ def _empty(directory: Path) -> Path:
     path = directory / "empty.toml"
     path.touch()
     return path
+
+
+@pytest.mark.parametrize("option", ["global_keyprefix", "priority_steps", "sep"])
+def test_options_under_which_messages_would_not_be_found_are_refused(option: str) -> None:
+    """Celery's clients would send to keys that no worker of ours looks at, and nobody would say a word."""
+    settings = load({"MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({option: "x"})}, cwd=Path("/"))
+    with pytest.raises(InvalidSetting, match=option):
+        transport_options(settings, "redis://host/0")
+    assert transport_options(settings, "amqp://host//") == {option: "x"}
