@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims
 from mlq.broker.completion import Completed, Completion
+from mlq.broker.overshoot import Overshoot
 from mlq.consumer.ledger import Ledger
 
 _FIRST_PAUSE_S: Final = 0.05
@@ -48,6 +49,7 @@ class Answering(threading.Thread):
         claims: Claims,
         ledger: Ledger,
         refused: Callable[[Claim, str, str], None],
+        overshoot: Overshoot,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -56,6 +58,7 @@ class Answering(threading.Thread):
         self._claims = claims
         self._ledger = ledger
         self._refused = refused
+        self._overshoot = overshoot
         self._clock = clock
         self._sleep = sleep
         self._away = False
@@ -115,12 +118,19 @@ class Answering(threading.Thread):
 
     def _recorded(self, batch: Sequence[Completion]) -> bool:
         """Try once. What was recorded by a try whose reply got lost comes back as Gone, which is as good."""
+        brings_answers = any(c.answer is not None for c in batch)
         try:
+            if brings_answers and self._overshoot.is_spent:
+                self._overshoot.look()
+                if self._overshoot.is_spent:
+                    return False
             ends = self._claims.complete_all(batch)
             for completion, end in zip(batch, ends, strict=True):
                 # Not if the claim is gone: whoever has it now still needs what would be tidied away.
                 for tidy in completion.afterwards if isinstance(end, Completed) else ():
                     tidy()
+            if brings_answers:
+                self._overshoot.look()  # afterwards: nobody waits for it
         except (RedisError, OSError) as exc:
             if str(exc).startswith(_LASTING):
                 return self._sorted_out(batch, str(exc))

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
 from mlq.broker.leases import Leases
+from mlq.broker.overshoot import Overshoot
 from mlq.consumer import admission, backend, bodies, plain, pool, strategy, transport
 from mlq.consumer.accounting import Accounting
 from mlq.consumer.announcing import Announcing
@@ -82,7 +83,7 @@ class Engine:
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
         self._aside = SettingAside(redis, claims.wid, claims, self.ledger, self._delivery.make_answer)
-        self._answering = Answering(claims, self.ledger, self._aside.bury_claim)
+        self._answering = Answering(claims, self.ledger, self._aside.bury_claim, Overshoot(redis))
         self._announcing = Announcing(claims, self._delivery.make_answer, claims.wid)
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
@@ -121,6 +122,7 @@ class Engine:
         admission.register(self._leases, self._wid, self.claims.queues, self._model.fingerprint, rollout=rollout)
         self._activity.leased()
         if renews:
+            log.info("no supervisor: this worker renews its own lease")
             self._lease = LeaseThread(self._redis, lambda: [self._wid], lost=self._lost)
             self._lease.start()
         self._answering.start()
