@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Most tests wait for servers and workers of their own.
 PYTEST_ARGS ?= -n 4 --dist=worksteal
 
-.PHONY: help demo test lint bench reliability soak completions clean
+.PHONY: help demo test lint bench reliability soak kills completions clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40
 
 soak: $(VENV)/bench ## 200,000 tasks through 10,000 faults (3 hours), and the bound that this allows
 	@$(BIN)/python -m benchmarks.reliability --only soak --mlq-alone --tasks 200000 --faults 10000 $(SOAK_ARGS)
+
+kills: $(VENV)/bench ## Kill loaded workers 1,000 times (15 min); writes benchmarks/KILLS.md
+	@$(BIN)/python -m benchmarks.kills --kills 1000 -o benchmarks/KILLS.md $(KILLS_ARGS)
 
 completions: $(VENV)/demo ## Write the completion files anew
 	$(BIN)/python completions/generate.py

@@ -9,10 +9,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-from benchmarks import faultkit
+from benchmarks import faultkit, machine
 from benchmarks.faultkit import DEADLINE_S, Worker, World
 
 SLOTS: Final = ("a", "b", "c")
@@ -131,11 +132,35 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="how many; 1,000 take about 20 minutes on two cores")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and of the load; 0 unless given")
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write the account there, too")
     asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="mlq-kills-") as directory:
         account = run(Path(directory), asked.kills, asked.seed)
     sys.stdout.write(f"{account}\n")
+    if asked.output is not None:
+        asked.output.write_text(_report(account))
     return 0 if account.holds else 1
+
+
+def _report(account: Account) -> str:
+    """Write the account as a document, with where it was seen."""
+    now = datetime.now(timezone.utc)
+    head = [
+        "# Kills",
+        "",
+        f"Written by `python -m benchmarks.kills --kills {account.kills} --seed {account.seed} -o FILE` on",
+        f"{now:%Y-%m-%d %H:%M} UTC: three workers under load, killed with SIGKILL at random moments of their lives,",
+        "one in ten before it is ready. Two witnesses, the model's own log and Redis's append-only file, tell what",
+        "became of each message.",
+        "",
+        f"- Machine: {machine.description()}",
+        f"- mlq at commit {machine.commit()}",
+        "",
+        "| | |",
+        "|---|---|",
+    ]
+    rows = [f"| {name.replace('_', ' ')} | {value:,.6g} |" for name, value in vars(account).items()]
+    return "\n".join([*head, *rows, ""])
 
 
 if __name__ == "__main__":
