@@ -214,8 +214,9 @@ def pill(setup: Setup) -> Outcome:
         took = None if at.world.unanswered() else time.monotonic() - began
         runs = at.world.starts()[task]
         del workers
+        letters = int(str(at.world.redis.zcard(keys.DEAD)))
         said = f"{runs} runs, {'FAILURE after ' + seconds(took) if took is not None else 'no result: ' + seconds(took)}"
-        return Outcome(said, runs == 3 and at.states(task) == ["FAILURE"])  # noqa: PLR2004 (the promise)
+        return Outcome(said, (runs, letters, at.states(task)) == (3, 1, ["FAILURE"]))
 
 
 def time_limits(setup: Setup, row: dict[str, float], *, soft: bool) -> Outcome:
