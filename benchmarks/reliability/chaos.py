@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Chaos:
         self._hosts = [self._host(name, stack) for name in ("one", "other")]
         self._server_is_busy = False
         self.pills: set[str] = set()
+        self.malformed: Counter[bytes] = Counter()
         self.revived = 0
 
     def happen(self) -> str | None:
@@ -209,7 +211,9 @@ class Chaos:
 
     def send_malformed(self) -> bool:
         """A message that nobody can run."""
-        self._world.redis.lpush("default", self._chance.choice(self._corpus))
+        raw = self._chance.choice(self._corpus)
+        self._world.redis.lpush("default", raw)
+        self.malformed[raw] += 1  # not if the server died over it: then nobody knows whether it has it
         return True
 
     # Hosts

@@ -110,6 +110,7 @@ _WORDS = {
     "stuck": "stuck: no result, still in the broker",
     "twice": "recorded twice",
     "failed": "failed for no reason of their own",
+    "unburied": "malformed messages that are no dead letter",
     "extra": "executions beyond the first",
     "revived": "hosts that the harness had to start again unasked",
 }

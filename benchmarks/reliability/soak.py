@@ -15,6 +15,7 @@ from benchmarks.faultkit import World
 from benchmarks.reliability.chaos import AWAY, Chaos
 from benchmarks.reliability.setups import MLQ, Setup
 from benchmarks.reliability.stage import Stage, stage
+from mlq.broker.dead_letters import DeadLetters
 
 IN_FLIGHT: Final = 40
 RECENT_S: Final = 10.0
@@ -34,8 +35,9 @@ class Account:
     """What became of all messages.
 
     `lost` are nowhere, `stuck` have no result 60 s after the last fault, `twice` have more than one, `failed` were
-    answered with a failure that was not theirs; `extra` are executions beyond the first. `revived` counts how often a
-    host's workers had given up or gone, and had to be started by the harness.
+    answered with a failure that was not theirs; `unburied` are malformed ones that are no dead letters; `extra` are
+    executions beyond the first. `revived` counts how often a host's workers had given up or gone, and had to be started
+    by the harness.
     """
 
     setup: str
@@ -46,6 +48,7 @@ class Account:
     stuck: int
     twice: int
     failed: int
+    unburied: int
     extra: int
     revived: int
     seconds: float
@@ -53,7 +56,7 @@ class Account:
     @property
     def holds(self) -> bool:
         """Whether every message ended in exactly one recorded result of its own."""
-        return not (self.lost or self.stuck or self.twice or self.failed)
+        return not (self.lost or self.stuck or self.twice or self.failed or self.unburied)
 
     @property
     def bound(self) -> str:
@@ -84,6 +87,8 @@ class Soak:
         while self._chaos.lasts:
             self._step(tasks)
         self._at.waited(lambda: self._is_finished(tasks))
+        if self._at.setup is MLQ:
+            self._at.waited(lambda: not self._unburied())
         self._chaos.stop()
 
     def account(self, seed: int, seconds: float) -> Account:
@@ -106,10 +111,16 @@ class Soak:
             stuck=stuck,
             twice=sum(times[task_id] > 1 for task_id in sent),
             failed=failed,
+            unburied=self._unburied(),
             extra=sum(number - 1 for task_id, number in world.starts().items() if task_id not in pills),
             revived=self._chaos.revived,
             seconds=seconds,
         )
+
+    def _unburied(self) -> int:
+        """Count malformed messages that the server took, and that nobody kept."""
+        letters = Counter(letter.raw for letter in DeadLetters(self._world.redis))
+        return (self._chaos.malformed - letters).total()
 
     def _step(self, tasks: int) -> None:
         self._chaos.undo_what_is_due()
