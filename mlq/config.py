@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -14,6 +13,7 @@ from typing import Any, Final, Literal
 
 from mlq import parsing
 from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
+from mlq.masking import without_passwords
 from mlq.wire import BARE_QUEUE
 
 if sys.version_info >= (3, 11):
@@ -75,6 +75,9 @@ class WorkerSettings:
         parsing.seconds, None, "seconds after which a task or a forward gets SoftTimeLimitExceeded; unset: none"
     )
     max_tasks: int | None = _setting(parsing.count, None, "tasks after which a worker is replaced; unset: never")
+    max_crashes: int = _setting(
+        parsing.count, 3, "workers that a message may take down alone before it is a dead letter"
+    )
     max_memory: int | None = _setting(
         parsing.size, None, "resident memory above which a worker is replaced: bytes, or 4GiB; unset: never"
     )
@@ -106,7 +109,12 @@ class Settings:
     visibility_timeout: float = _setting(
         parsing.seconds,
         3600.0,
-        "seconds after which Celery's own transport takes a worker for dead; mlq's have leases of 3 s",
+        "seconds after which Celery's own transport takes a worker for dead; mlq's have leases",
+    )
+    lease: float = _setting(
+        parsing.seconds,
+        3.0,
+        "seconds of silence after which a host is taken for dead, and its work given to others",
     )
     socket_timeout: float = _setting(
         parsing.seconds, 5.0, "seconds without a word from the broker that count as: it is away"
@@ -310,35 +318,9 @@ def _nearest(key: str) -> str:
     return difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0)[0]
 
 
-_PASSWORDS: Final = (
-    # user:PASSWORD@ of each address: up to the last @, since a password may hold any character that was not escaped.
-    re.compile(r"(?<=://)([^:@]*:).+?(?=@[^@]*(?:;\w+://|$))"),
-    # ?password=PASSWORD in a URL, "password": "PASSWORD" in a table that is written as JSON.
-    re.compile(r"""(password"?\s*[=:]\s*"?)(?:\\.|[^"&;\\])+""", re.IGNORECASE),
-)
-
-
-def masked(url: str) -> str:
-    """Show a URL without its passwords: `redis://:secret@host/0` becomes `redis://:***@host/0`.
-
-    The URL may be wrong: a password with a # in it makes one, and must not stand in the error that says so.
-    """
-    for password in _PASSWORDS:
-        url = password.sub(r"\1***", url)
-    return url
-
-
 def shown(setting: Setting, value: Any) -> Any:
     """Give a setting's value as it may be printed."""
-    return _without_passwords(value) if setting.secret else value
-
-
-def _without_passwords(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: "***" if "password" in k.lower() else _without_passwords(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_passwords(v) for v in value]
-    return masked(value) if isinstance(value, str) else value
+    return without_passwords(value) if setting.secret else value
 
 
 def state_directory(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:

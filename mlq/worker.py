@@ -150,6 +150,7 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker.claims import Claims
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
+    from mlq.broker.leases import Leases
     from mlq.consumer import controls
     from mlq.consumer.engine import Engine
 
@@ -162,8 +163,8 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
     with connected(settings, address) as connection:
         redis = redis_client(connection)
         claims = Claims(redis, identity.id, settings.served_queues, names, settings.priority_order)
-        worker = settings.worker
-        engine = Engine(redis, claims, model, names, worker.shares or {}, activity, worker.max_wait)
+        leases = Leases(redis, round(1000 * settings.lease))
+        engine = Engine(redis, claims, leases, model, names, settings.worker, activity)
         engine.install(answers_too=_answers_at(settings, address))
         controls.refuse()
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from mlq.broker import embedded
-from mlq.config import DEFAULT, Settings, masked, state_directory
+from mlq.config import DEFAULT, Settings, state_directory
 from mlq.errors import (
     BrokerRefused,
     BrokerUnreachable,
@@ -24,6 +24,7 @@ from mlq.errors import (
     NoStateStore,
     UnreadableResults,
 )
+from mlq.masking import masked
 
 if TYPE_CHECKING:
     from kombu import Connection

@@ -81,7 +81,7 @@ class Leases:
 
     def __init__(self, redis: Redis, lease_ms: int = LEASE_MS) -> None:
         self._redis = redis
-        self._lease_ms = lease_ms
+        self.lease_ms = lease_ms
 
     def register(
         self, wid: str, queues: Sequence[str] = (), fingerprint: str = "", *, rollout: bool = False
@@ -90,7 +90,7 @@ class Leases:
 
         With `rollout` it may differ from all of them; without, there must be one like it, if there are any.
         """
-        words: list[Word] = [wid, self._lease_ms, fingerprint, int(rollout)]
+        words: list[Word] = [wid, self.lease_ms, fingerprint, int(rollout)]
         reply = _register(self._redis, [keys.LEASES, *map(keys.models, queues)], words)
         if not reply:
             return None
@@ -107,7 +107,7 @@ class Leases:
 
     def look(self, wids: Collection[str]) -> Look:
         """Renew, and look for others' leases that have run out and for delayed messages, in one request."""
-        fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self._lease_ms, *wids])
+        fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self.lease_ms, *wids])
         expired = {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
         next_s = next_ms / 1000 if next_ms >= 0 else math.inf
         return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due), next_s)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from redis import Redis
 
+    from mlq.config import WorkerSettings
     from mlq.consumer.activity import Activity
     from mlq.model.model import Model
 
@@ -66,20 +67,20 @@ class Engine:
         self,
         redis: Redis,
         claims: Claims,
+        leases: Leases,
         model: Model,
         names: Mapping[str, str],
-        shares: Mapping[str, float],
+        worker: WorkerSettings,
         activity: Activity,
-        max_wait_s: float = 0.0,
     ) -> None:
         self.claims, self._wid = claims, claims.wid
-        self._shares = Shares(claims.queues, shares)
+        self._shares = Shares(claims.queues, worker.shares or {})
         self._urgency = Urgency(claims.queues, self._shares)
         self._model = model
         self._names = names
         self._redis = redis
         self.ledger = Ledger()
-        self._leases = Leases(redis)
+        self._leases = leases
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
         self._aside = SettingAside(redis, claims.wid, claims, self.ledger, self._delivery.make_answer)
@@ -90,7 +91,7 @@ class Engine:
         self._activity = activity
         self._notices = NoticeReader.inherited()
         doorbell = Doorbell(redis, claims.watched, claims.bell)
-        room = Room(rows=model.max_batch_size, wait_s=max_wait_s)
+        room = Room(rows=model.max_batch_size, wait_s=worker.max_wait)
         self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
@@ -123,7 +124,7 @@ class Engine:
         self._activity.leased()
         if renews:
             log.info("no supervisor: this worker renews its own lease")
-            self._lease = LeaseThread(self._redis, lambda: [self._wid], lost=self._lost)
+            self._lease = LeaseThread(self._redis, self._leases, lambda: [self._wid], lost=self._lost)
             self._lease.start()
         self._answering.start()
         self._announcing.start()

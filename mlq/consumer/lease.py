@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from mlq.broker.delays import Delays
-from mlq.broker.leases import LEASE_MS, Leases, Silence
+from mlq.broker.leases import Leases, Silence
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -39,18 +39,18 @@ class LeaseThread(threading.Thread):
     def __init__(
         self,
         redis: Redis,
+        leases: Leases,
         wids: Callable[[], Collection[str]],
         lost: Callable[[Collection[str]], None],
         *,
-        lease_ms: int = LEASE_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="mlq-lease", daemon=True)
-        self._leases = Leases(redis, lease_ms)
+        self._leases = leases
         self._delays = Delays(redis)
         self._wids = wids
         self._lost = lost
-        self._every_s = lease_ms / 1000 / RENEWALS_IN_A_LEASE
+        self._every_s = leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE
         self._silence = Silence(1.5 * self._every_s)
         self._clock = clock
         self._pause_s = self._every_s

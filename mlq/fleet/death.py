@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 BLAMELESS: Final = frozenset({0, 3, 4, 70, 75, 76})
 """Exit codes that no message is to blame for: drained, misconfigured, no broker, device lost, recycled, fenced."""
 
-MAX_CRASHES: Final = 3
-"""Workers that a message may take down before it is a dead letter."""
-
 OVERRUN: Final = "hard-time-limit"
 
 
@@ -35,6 +32,7 @@ class Death:
 
     `acked` are the tasks that it ran and had acknowledged before, `revoked` the ids of tasks that somebody had
     revoked. With `oom` the kernel's out-of-memory killer had been at work.
+    `max_crashes` are the workers that a message may take down alone before it is a dead letter.
     """
 
     wid: str
@@ -45,6 +43,7 @@ class Death:
     revoked: Collection[str] = ()
     device: str = ""
     oom: bool = False
+    max_crashes: int = 3
 
     @classmethod
     def seen(cls, wid: str, code: int, report: Report | None, at: float, *, asked: bool) -> Death:
@@ -73,11 +72,11 @@ class Death:
             about |= {"reason": OVERRUN, "why": self.verdict, "limit_s": str(self.overrun.limit_s)}
             # Alone it is to blame for certain, and would take as long once more. In company it is only a suspect.
             return Crash(1, about, self.overrun.claims)
-        return Crash(MAX_CRASHES, {**about, "reason": "crash", "why": self.ended})
+        return Crash(self.max_crashes, {**about, "reason": "crash", "why": self.ended})
 
     @property
     def verdict(self) -> str:
         """Why a message is a dead letter that this was the last straw for."""
         if self.overrun is not None:
             return f"it took longer than {self.overrun.limit_s:g} s"
-        return f"its worker died {MAX_CRASHES} times while it ran"
+        return f"it took {self.max_crashes} workers down, alone in their hands"

@@ -14,7 +14,6 @@ from mlq.broker.answer import Answer, store
 from mlq.broker.dead_letters import DeadLetter, DeadLetters
 from mlq.consumer import envelope
 from mlq.errors import NoResults, UnreadableResults
-from mlq.fleet.death import MAX_CRASHES
 from mlq.wire import JOB_HEADER
 
 if TYPE_CHECKING:
@@ -90,7 +89,8 @@ class Obituaries:
     def _of_letter(self, letters: DeadLetters, letter: DeadLetter) -> None:
         """Tell whoever waits for a buried task that it will not come."""
         limit_s = letter.circumstances.get("limit_s")
-        gone = f"its worker died {MAX_CRASHES} times while it ran; dead letter {letter.id}"
+        times = "once" if letter.crashes == 1 else f"{letter.crashes} times"
+        gone = f"its worker died {times} while it ran; dead letter {letter.id}"
         result = _lost(gone) if limit_s is None else _overran(float(limit_s))
         place = envelope.place_in(letter.raw)
         if place is not None:

@@ -298,7 +298,8 @@ class Fleet:
     def _death(self, child: Child, report: Report | None, code: int, *, asked: bool) -> Death:
         died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
         oom = code == -signal.SIGKILL and not asked and self._oom.struck()
-        return replace(died, revoked=frozenset(self.notices.revoked), device=child.spec.device, oom=oom)
+        spec, revoked = child.spec, frozenset(self.notices.revoked)
+        return replace(died, revoked=revoked, device=spec.device, oom=oom, max_crashes=spec.settings.worker.max_crashes)
 
     def _abandon(self, child: Child) -> None:
         """Let others run what a process holds that cannot be killed: its driver is wedged, say."""

@@ -18,6 +18,7 @@ from mlq.broker.connection import (
     result_store,
     state_store,
 )
+from mlq.broker.leases import Leases
 from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
@@ -156,7 +157,8 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
         schema.enter(redis, broker)
         for warning in safety.check(redis, broker):
             tell(Warned(warning))
-        thread = LeaseThread(redis, fleet.leased, fleet.fence)
+        leases = Leases(redis, round(1000 * settings.lease))
+        thread = LeaseThread(redis, leases, fleet.leased, fleet.fence)
         thread.start()
         try:
             yield

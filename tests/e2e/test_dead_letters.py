@@ -54,6 +54,17 @@ def test_poison_is_buried_reproduced_and_retried_once_its_cause_is_mended(
     assert dead(house) == []
 
 
+def test_how_many_workers_a_message_may_take_down_is_a_setting(house: Any, client: Celery, start: Any) -> None:
+    """And so is how long a silent host is waited for."""
+    house.write("killer.py", KILLER)
+    start("--cpus", "1", model="killer.py:Model", MLQ_WORKER_MAX_CRASHES="1", MLQ_LEASE="60")
+    (worker,) = house.json("worker")["workers"]
+    assert worker["lease_s"] > 30
+    task = client.send_task("mlq.predict", ["die"], queue="realtime")
+    assert "died once" in str(task.get(timeout=60, propagate=False))
+    assert [entry["deliveries"] for entry in dead(house)] == [1]
+
+
 @pytest.fixture
 def letters(house: Any, client: Celery, start: Any) -> list[dict[str, Any]]:
     """Two messages that cannot be read, one of them hostile, and one of an unknown task, whose worker is gone."""

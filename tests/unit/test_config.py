@@ -10,8 +10,9 @@ import pytest
 
 from mlq import config
 from mlq.broker.connection import transport_options
-from mlq.config import DEFAULT, Settings, load, masked, state_directory, to_environment
+from mlq.config import DEFAULT, Settings, load, state_directory, to_environment
 from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
+from mlq.masking import masked
 
 
 class Sources:
