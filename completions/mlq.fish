@@ -443,7 +443,7 @@ complete -c mlq -n '__mlq_in autoscale run' -l debug -d 'Show the traceback of a
 complete -c mlq -n '__mlq_in autoscale run' -s h -l help -d 'Show this message and exit'
 
 # mlq autoscale simulate
-complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq, or static:N'
+complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq (the default), threshold (the plain rule: --threshold N, else 50), or static:N'
 complete -c mlq -n '__mlq_in autoscale simulate' -l cold-start -x -d 'Seconds until a new worker takes work'
 complete -c mlq -n '__mlq_in autoscale simulate' -l service-time -x -d 'Of tasks without one of their own (s)'
 complete -c mlq -n '__mlq_in autoscale simulate' -l batch-time -x -d 'A forward of b rows takes A + B·b seconds'
