@@ -16,7 +16,7 @@ from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
 from mlq.config import state_directory
-from mlq.console.decisions import DecisionLog, document, line
+from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
@@ -127,7 +127,7 @@ def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, on
     with connected(call.settings, address) as connection, state_store(call.settings) as store, explained(address):
         for _ in every(None if once else chosen.tick_s):
             decision = policy.decide(signals.read(connection, store, ()))
-            call.terminal.show_text(document(queue, decision), line(decision))
+            call.terminal.show_text(document(queue, decision), at_length(decision))
 
 
 def _split(call: Invocation) -> Behind:

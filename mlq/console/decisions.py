@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from mlq.console.printable import printable
+from mlq.console.tables import UNKNOWN
 
 if TYPE_CHECKING:
     from mlq.autoscale.policy import Decision
@@ -30,6 +31,30 @@ def line(decision: Decision) -> str:
     text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
     given_up = f"; given up, not ready in time: {', '.join(decision.give_up)}" if decision.give_up else ""
     return printable(text + f"{decision.action}, {decision.reason}{given_up}")
+
+
+def at_length(decision: Decision) -> str:
+    """Say a decision, and under it every figure that led to it."""
+    return f"{line(decision)}\n  {figures(decision)}"
+
+
+def figures(decision: Decision) -> str:
+    """Name the figures of a decision in a line; what is not known, or what the plain rule does not ask, is UNKNOWN."""
+    named = [
+        ("arrivals", decision.rate, "/s"),
+        ("a worker does", decision.service_rate, "/s"),
+        ("a start takes", decision.cold_start_s, " s"),
+        ("backlog", decision.backlog, ""),
+        ("base", decision.base, ""),
+        ("need", decision.need, ""),
+        ("keep", decision.keep, ""),
+    ]
+    return ", ".join(f"{name} {UNKNOWN if n is None else _figure(n) + unit}" for name, n, unit in named)
+
+
+def _figure(number: float) -> str:
+    """Write three digits of a small number, and a large one whole."""
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 (three digits)
 
 
 class DecisionLog:
