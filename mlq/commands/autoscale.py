@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +17,13 @@ from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
 from mlq.config import state_directory
+from mlq.console.bottomline import BottomLine
 from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
 from mlq.fleet import keeping, session
+from mlq.fleet.news import News, Stopping
 from mlq.fleet.planning import Devices, found, number, pool
 
 if TYPE_CHECKING:
@@ -141,6 +144,12 @@ def _split(call: Invocation) -> Behind:
     return keeping.split(log, say)
 
 
+def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
+    """Let the workers go on, and leave the terminal to the command that ends."""
+    bottom.leave()
+    behind.let_go(workers)
+
+
 def _scale(
     call: Invocation, queue: str, policy: Deciding, chosen: Tuning, specs: list[WorkerSpec], behind: Behind | None
 ) -> None:
@@ -149,19 +158,27 @@ def _scale(
     from mlq.autoscale.loop import LoopThread
     from mlq.autoscale.scaler import Scaler
 
-    tell = DecisionLog(call.terminal, queue)
+    bottom = BottomLine(call.terminal)
+    with bottom:
+        tell, log = DecisionLog(call.terminal, queue, bottom), FleetLog(call.terminal)
 
-    @contextmanager
-    def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
-        devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
-        scaler = Scaler(policy, devices, workers, tell, chosen.most)
-        loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
-        loop.start()
-        if behind is not None:
-            behind.when_asked(lambda: loop.keep(behind.let_go))
-        try:
-            yield
-        finally:
-            loop.end()
+        @contextmanager
+        def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
+            devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
+            scaler = Scaler(policy, devices, workers, tell, chosen.most)
+            loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
+            loop.start()
+            if behind is not None:
+                behind.when_asked(lambda: loop.keep(partial(_let_go, bottom, behind)))
+            try:
+                yield
+            finally:
+                loop.end()
 
-    raise typer.Exit(session.run(call.settings, lambda _: [], FleetLog(call.terminal), beside=beside))
+        def hear(news: News) -> None:
+            if isinstance(news, Stopping):  # nothing is decided any more
+                bottom.leave()
+            log(news)
+
+        code = session.run(call.settings, lambda _: [], hear, beside=beside)
+    raise typer.Exit(code)

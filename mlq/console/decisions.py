@@ -13,6 +13,7 @@ from mlq.console.tables import UNKNOWN
 if TYPE_CHECKING:
     from mlq.autoscale.policy import Decision
     from mlq.autoscale.simulation import Outcome
+    from mlq.console.bottomline import BottomLine
     from mlq.console.terminal import Terminal
 
 
@@ -57,12 +58,22 @@ def _figure(number: float) -> str:
     return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 (three digits)
 
 
-class DecisionLog:
-    """Tells decisions: all of them under --json or --verbose, else those that change something."""
+def now(queue: str, decision: Decision, at: datetime) -> str:
+    """Say how things stand, in a line that is rewritten: the clock tells for how long it has not been."""
+    rate = UNKNOWN if decision.rate is None else _figure(decision.rate)
+    return f"{at:%H:%M:%S} {queue}: {rate}/s, {line(decision)}"
 
-    def __init__(self, terminal: Terminal, queue: str) -> None:
+
+class DecisionLog:
+    """Tells decisions: all of them under --json or --verbose, else those that change something.
+
+    The last one stands in the bottom line.
+    """
+
+    def __init__(self, terminal: Terminal, queue: str, bottom: BottomLine) -> None:
         self._terminal = terminal
         self._queue = queue
+        self._bottom = bottom
         self._last: tuple[int, str] | None = None
 
     def __call__(self, decision: Decision) -> None:
@@ -78,6 +89,7 @@ class DecisionLog:
         if news != self._last or decision.give_up or self._terminal.verbosity > 0:
             self._terminal.say(line(decision))
         self._last = news
+        self._bottom.show(now(self._queue, decision, datetime.now(timezone.utc).astimezone()))
 
 
 def replay_document(outcome: Outcome) -> dict[str, Any]:

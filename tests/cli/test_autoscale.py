@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +52,41 @@ def test_a_look_tells_the_figures_to_people_too(look: Look, redis: Redis) -> Non
     assert said.endswith("hold, as many as are needed")
     assert all(name in figures for name in ("arrivals 0/s", "a worker does", "a start takes 1 s", "base 1", "keep "))
     assert "base -" in look("--threshold", "5").stdout
+
+
+def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
+    server: embedded.Server, place: Path, environ: dict[str, str]
+) -> None:
+    """With --min 0 nobody is started, and nothing is said again; the line is gone when the command ends."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    ours, theirs = pty.openpty()
+    argv = ["autoscale", "--cpus", "1", "--min", "0", "--interval", "0.1", "--model", "serve.py:Model"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlq", *argv],
+        cwd=place,
+        env={**environ, "MLQ_BROKER_URL": server.url, "TERM": "xterm"},
+        stderr=theirs,
+    ) as running:
+        os.close(theirs)
+        seen = until(ours, lambda text: text.count("\x1b[2K") > 5)
+        running.send_signal(signal.SIGINT)
+        seen += until(ours, lambda _: False)
+    os.close(ours)
+    assert running.returncode == 0, seen
+    assert seen.count("0 workers, want 0") > 5
+    shown = [line.rpartition("\r\x1b[2K")[2] for line in seen.replace("\r\n", "\n").split("\n")]
+    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "said once, when it was news"
+
+
+def until(fd: int, enough: Callable[[str], bool]) -> str:
+    """Read what a terminal is told until it is enough, or it ends."""
+    seen = ""
+    while not enough(seen):
+        try:
+            more = os.read(fd, 4096).decode(errors="replace")
+        except OSError:  # Linux says so when the last writer has closed it
+            break
+        if not more:
+            break
+        seen += more
+    return seen
