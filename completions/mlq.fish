@@ -447,7 +447,7 @@ complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq (the defau
 complete -c mlq -n '__mlq_in autoscale simulate' -l cold-start -x -d 'Seconds until a new worker takes work'
 complete -c mlq -n '__mlq_in autoscale simulate' -l service-time -x -d 'Of tasks without one of their own (s)'
 complete -c mlq -n '__mlq_in autoscale simulate' -l batch-time -x -d 'A forward of b rows takes A + B·b seconds'
-complete -c mlq -n '__mlq_in autoscale simulate' -l plot -x -d 'Draw arrivals, workers, waits'
+complete -c mlq -n '__mlq_in autoscale simulate' -l plot -x -d 'Draw arrivals, workers, waits over time'
 complete -c mlq -n '__mlq_in autoscale simulate' -l target-wait -x -d 'Seconds that work may wait: 2'
 complete -c mlq -n '__mlq_in autoscale simulate' -l min -x -d 'Workers that are always there: 1'
 complete -c mlq -n '__mlq_in autoscale simulate' -l max -x -d 'Workers at most: one for each device, 8 in a simulation'

@@ -61,7 +61,8 @@ class _Machine:
 class Outcome:
     """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
 
-    `history` holds time, workers there and tasks waiting, at each tick.
+    `history` holds time, workers there and tasks waiting, at each tick; `arrivals` are the times at which the tasks
+    came whose `waits` they are.
     """
 
     cost: float
@@ -70,6 +71,7 @@ class Outcome:
     starts: int
     stops: int
     history: Sequence[tuple[float, int, int]]
+    arrivals: Sequence[float] = ()
 
     @property
     def in_time(self) -> float:
@@ -83,8 +85,13 @@ class Outcome:
 
     def quantile(self, share: float) -> float:
         """Give the wait that so large a share of tasks does not exceed."""
-        ordered = sorted(self.waits)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+        return quantile(self.waits, share)
+
+
+def quantile(waits: Sequence[float], share: float) -> float:
+    """Give the one that so large a share does not exceed."""
+    ordered = sorted(waits)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class Service:
@@ -100,6 +107,7 @@ class Service:
         self._machines: dict[str, _Machine] = {}
         self._now = 0.0
         self.waits: list[float] = []
+        self.arrivals: list[float] = []
         self._arrive_next(0)
 
     def advance(self, until: float) -> None:
@@ -171,7 +179,9 @@ class Service:
             most = self._batch[2] if self._batch else 1
             machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             machine.state, machine.since = "busy", at
-            self.waits += [at - task.at for task in machine.held if task.at >= _UNSCORED_S]
+            judged = [task.at for task in machine.held if task.at >= _UNSCORED_S]
+            self.arrivals += judged
+            self.waits += [at - came for came in judged]
             self._at(at + self._seconds(machine.held), partial(self._end, machine))
 
     def _seconds(self, tasks: Sequence[Task]) -> float:
@@ -220,7 +230,7 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
             service.drain(name, at)
             stops += 1
     service.advance(math.inf)
-    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history)
+    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history, service.arrivals)
 
 
 def ticks(every_s: float, until: float) -> Iterator[float]:

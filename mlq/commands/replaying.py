@@ -16,7 +16,9 @@ from mlq.console.decisions import replay_document, replay_text
 from mlq.errors import UsageError
 
 Trace = Annotated[Path, typer.Argument(help="CSV: arrival times, and service times if known.", metavar="TRACE.csv")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw arrivals, workers, waits.", metavar="FILE.png")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="Draw arrivals, workers, waits over time.", metavar="FILE.png")
+]
 ColdStart = Annotated[float, typer.Option("--cold-start", help="Seconds until a new worker takes work.", min=0.001)]
 ServiceTime = Annotated[float, typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0)]
 BatchTime = Annotated[
