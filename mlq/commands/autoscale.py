@@ -123,13 +123,15 @@ def _devices(gpus: str | None, cpus: int | None) -> Devices:
 def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
     """Decide and tell, and touch nothing: no lead is taken, no place, no device."""
     from mlq.autoscale.signals import Signals
-    from mlq.broker.connection import broker_address, connected, explained, state_store
+    from mlq.broker.booking import Booking
+    from mlq.broker.connection import connected, explained, redis_client, state_store
 
     address = broker_address(call.settings)
     signals = Signals(queue, is_default=queue == call.settings.default_queue)
     with connected(call.settings, address) as connection, state_store(call.settings) as store, explained(address):
         for _ in every(None if once else chosen.tick_s):
-            decision = policy.decide(signals.read(connection, store, ()))
+            members = Booking.members(redis_client(connection), queue)
+            decision = policy.decide(signals.read(connection, store, members))
             call.terminal.show_text(document(queue, decision), at_length(decision))
 
 

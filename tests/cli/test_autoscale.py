@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from mlq import keys
 from mlq.broker import embedded, heartbeats
+from mlq.broker.booking import Booking
 from mlq.broker.heartbeats import Heartbeat
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -52,6 +54,29 @@ def test_a_look_tells_the_figures_to_people_too(look: Look, redis: Redis) -> Non
     assert said.endswith("hold, as many as are needed")
     assert all(name in figures for name in ("arrivals 0/s", "a worker does", "a start takes 1 s", "base 1", "keep "))
     assert "base -" in look("--threshold", "5").stdout
+
+
+def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, redis: Redis) -> None:
+    """What an autoscaler has started it may drain, and what it has booked starts, though nobody has heard of it yet."""
+    heartbeats.beat(redis, [IDLE])
+    rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
+    alone = decided(look(*rule))
+    assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"
+    other = Booking(redis, "realtime", "other")
+    other.seek(["h:cpu0", "h:cpu1"])
+    beside = decided(look(*rule))
+    assert (beside["action"], beside["drain"], beside["starting"]) == ("drain", ["h:cpu0:1"], 1)
+
+
+def test_a_look_takes_no_lead_and_sweeps_no_place(look: Look, redis: Redis) -> None:
+    """Whoever looks would else decide for as long as a lease lasts, and then nobody."""
+    other = Booking(redis, "realtime", "other", lead_ms=60_000, member_ms=1)
+    other.seek(["h:gone"])
+    leader = redis.get(keys.autoscale_leader("realtime"))
+    assert decided(look("--json"))["starting"] == 0, "its host fell silent"
+    assert leader is not None
+    assert redis.get(keys.autoscale_leader("realtime")) == leader
+    assert redis.zcard(keys.autoscale_members("realtime")) == 1
 
 
 def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
