@@ -76,6 +76,7 @@ def simulate(
         first=chosen.least,
         most=chosen.most,
         batch=_batch(batch_time),
+        unscored_s=0.0,  # what this trace began with did wait, whoever knew what then
     )
     outcome = replay(tasks, rule, world)
     call.terminal.show_text(replay_document(outcome), replay_text(outcome))

@@ -62,3 +62,19 @@ def test_options_that_contradict_each_other_are_refused(mlq: Mlq, trace: str, ar
     happened, hint = ended.stderr.splitlines()
     assert named in happened
     assert hint.startswith("hint: ")
+
+
+def test_every_task_of_a_trace_is_judged_from_the_first_on(mlq: Mlq, place: Path) -> None:
+    """Three rows are three tasks, and those who waited at the start have waited."""
+    (place / "three.csv").write_text("0,10\n1,10\n2,10\n")
+    found = replayed(mlq, "three.csv", "--policy", "static:1")
+    assert (found["tasks"], found["in_time"], found["wait_p99_s"]) == (3, 0.33333, 18.0)
+
+
+@pytest.mark.parametrize("text", ["", "at,service\n", "\n\n"])
+def test_a_trace_without_arrivals_is_an_error(mlq: Mlq, place: Path, text: str) -> None:
+    """100% in time would be true, and of no use."""
+    (place / "empty.csv").write_text(text)
+    ended = mlq("autoscale", "simulate", "empty.csv")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "empty.csv:1: no arrivals" in ended.stderr
