@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from typer.core import TyperOption
 
 from mlq.autoscale.policy import Deciding, Policy, Tuning
+from mlq.commands import options
 from mlq.commands.invocation import Answering, begin, given
 from mlq.commands.tuning import THRESHOLD, policy_options, refuse, threshold, tuning
 from mlq.console.decisions import replay_document, replay_text
@@ -19,8 +21,14 @@ Trace = Annotated[Path, typer.Argument(help="CSV: arrival times, and service tim
 Plot = Annotated[
     Path | None, typer.Option("--plot", help="Draw arrivals, workers, waits over time.", metavar="FILE.png")
 ]
-ColdStart = Annotated[float, typer.Option("--cold-start", help="Seconds until a new worker takes work.", min=0.001)]
-ServiceTime = Annotated[float, typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0)]
+ColdStart = Annotated[
+    float,
+    typer.Option("--cold-start", help="Seconds until a new worker takes work.", min=0.001, callback=options.finite),
+]
+ServiceTime = Annotated[
+    float,
+    typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0, callback=options.finite),
+]
 BatchTime = Annotated[
     str | None, typer.Option("--batch-time", help="A forward of b rows takes A + B·b seconds.", metavar="A,B")
 ]
@@ -123,4 +131,7 @@ def _batch(text: str | None) -> tuple[float, float, int] | None:
         base, slope = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(what=f"--batch-time {text!r} is not A,B", mend="such as `--batch-time 0.02,0.001`") from None
+    if not (math.isfinite(base + slope) and min(base, slope) >= 0 and base + slope > 0):
+        what = f"--batch-time {text!r}: no forward takes that many seconds"
+        raise UsageError(what=what, mend="such as `--batch-time 0.02,0.001`")
     return base, slope, 64

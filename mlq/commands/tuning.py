@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -15,6 +16,10 @@ from mlq.errors import UsageError
 
 THRESHOLD: Final = 50
 """How many may wait before the plain rule starts one more, where nobody says."""
+
+
+_SHORTEST_S: Final = 0.001
+"""Of the target, and between two looks: a replay of a day has an end."""
 
 
 def policy_options() -> Iterator[TyperOption]:
@@ -40,13 +45,24 @@ def tuning(ctx: typer.Context, *, devices: int) -> Tuning:
     if preset not in PRESETS:
         raise UsageError(what=f"no preset {preset!r}", mend="add `--preset` economy, balanced or latency")
     named = {"target_wait": "target_s", "min": "least", "max": "most", "interval": "tick_s", "zero_after": "zero_s"}
+    _check_times(asked)
     chosen = {field: asked[name] for name, field in named.items() if name in asked}
     found = Tuning(**{"most": devices, **chosen, **PRESETS[preset]})
     found = replace(found, floor_s=min(found.floor_s, found.zero_s))  # who empties soon means all of them
-    if not 0 <= found.least <= found.most or found.most < 1 or found.target_s <= 0 or found.tick_s <= 0:
-        what = f"--min {found.least} and --max {found.most} leave nothing to choose, or a time is not positive"
-        raise UsageError(what=what, mend="such as `--min 1 --max 4 --target-wait 2 --interval 2`")
+    if not 0 <= found.least <= found.most or found.most < 1:
+        what = f"--min {found.least} and --max {found.most} leave nothing to choose"
+        raise UsageError(what=what, mend="such as `--min 1 --max 4`")
     return found
+
+
+def _check_times(asked: dict[str, Any]) -> None:
+    """Refuse what no span of time is. Raises UsageError."""
+    for name, least in (("target_wait", _SHORTEST_S), ("interval", _SHORTEST_S), ("zero_after", 0.0)):
+        value = asked.get(name, least)
+        if not least <= value < math.inf:
+            flag = "--" + name.replace("_", "-")
+            what = f"{flag} {value:g} is no number of seconds, of which there must be {least:g} at least"
+            raise UsageError(what=what, mend="such as `--target-wait 2 --interval 2 --zero-after 300`")
 
 
 def policy(ctx: typer.Context, chosen: Tuning) -> Deciding:
