@@ -412,6 +412,7 @@ complete -c mlq -n '__mlq_in autoscale run' -l queue -x -a '(mlq values queues 2
 complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
 complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in autoscale run' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in autoscale run' -l rollout -d 'Serve even if others serve these queues with another model'
 complete -c mlq -n '__mlq_in autoscale run' -l keep-workers -d 'Leave the workers running at the end, for the next one to take over'
 complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'

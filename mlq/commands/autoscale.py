@@ -74,6 +74,7 @@ def run(  # noqa: PLR0913 (an option each)
     gpus: options.Gpus = None,
     cpus: options.Cpus = None,
     name: options.Name = None,
+    wait_broker: options.WaitBroker = None,
     *,
     rollout: options.Rollout = False,
     keep_workers: KeepWorkers = False,
@@ -104,12 +105,14 @@ def run(  # noqa: PLR0913 (an option each)
     chosen = tuning.tuning(ctx, devices=number(devices, os.environ))
     policy = tuning.policy(ctx, chosen)
     if once or dry_run:
-        if rollout or keep_workers:
-            raise UsageError(what="--once and --dry-run start nobody", mend="leave out --rollout and --keep-workers")
+        if rollout or keep_workers or wait_broker is not None:
+            mend = "leave out --rollout, --keep-workers and --wait-broker"
+            raise UsageError(what="--once and --dry-run start nobody, and wait for nothing", mend=mend)
         _watch(call, served, policy, chosen, once=once)
         return
     specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]
-    _scale(call, served, policy, chosen, specs, behind=_split(call) if keep_workers else None)
+    behind = _split(call) if keep_workers else None
+    _scale(call, served, policy, chosen, specs, behind, wait_s=wait_broker or 0.0)
 
 
 command(app, "simulate", cls=replaying.Simulating)(replaying.simulate)
@@ -153,7 +156,14 @@ def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
 
 
 def _scale(
-    call: Invocation, queue: str, policy: Deciding, chosen: Tuning, specs: list[WorkerSpec], behind: Behind | None
+    call: Invocation,
+    queue: str,
+    policy: Deciding,
+    chosen: Tuning,
+    specs: list[WorkerSpec],
+    behind: Behind | None,
+    *,
+    wait_s: float,
 ) -> None:
     """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
     from mlq.autoscale.devices import Devices as Pool
@@ -182,5 +192,5 @@ def _scale(
                 bottom.leave()
             log(news)
 
-        code = session.run(call.settings, lambda _: [], hear, beside=beside)
+        code = session.run(call.settings, lambda _: [], hear, wait_broker_s=wait_s, beside=beside)
     raise typer.Exit(code)

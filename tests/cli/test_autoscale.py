@@ -79,6 +79,25 @@ def test_a_look_takes_no_lead_and_sweeps_no_place(look: Look, redis: Redis) -> N
     assert redis.zcard(keys.autoscale_members("realtime")) == 1
 
 
+def test_a_broker_that_is_away_is_waited_for_as_long_as_asked(mlq: Mlq, place: Path) -> None:
+    """As `mlq worker start` and `mlq up` do; without the option, or after it, exit 4."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    argv = ("autoscale", "--cpus", "1", "--min", "0", "--model", "serve.py:Model")
+    away = f"redis+socket://{place}/nobody.sock"
+    assert "waiting" not in mlq(*argv, MLQ_BROKER_URL=away).stderr
+    waited = mlq(*argv, "--wait-broker", "1.5", MLQ_BROKER_URL=away)
+    assert waited.returncode == 4
+    assert waited.stderr.count("waiting for the broker: cannot reach the broker") >= 1
+
+
+@pytest.mark.parametrize("args", [["--wait-broker", "5"], ["--rollout"], ["--keep-workers"]])
+def test_a_look_takes_no_option_that_is_for_workers_which_run(look: Look, args: list[str]) -> None:
+    """None is ignored."""
+    ended = look(*args)
+    assert ended.returncode == 2
+    assert args[0] in ended.stderr.splitlines()[1]
+
+
 def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
     server: embedded.Server, place: Path, environ: dict[str, str]
 ) -> None:
