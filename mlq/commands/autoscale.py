@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -149,6 +149,17 @@ def _split(call: Invocation) -> Behind:
     return keeping.split(log, say)
 
 
+def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
+    """Have somebody watch for bursts that no policy can meet, and say so, if anybody can hear."""
+    from mlq.autoscale.bursts import Advised, BurstWatch
+
+    def say(text: str) -> None:
+        with suppress(OSError):
+            call.terminal.say(text)
+
+    return Advised(policy, BurstWatch(chosen), say)
+
+
 def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
     """Let the workers go on, and leave the terminal to the command that ends."""
     bottom.leave()
@@ -177,7 +188,7 @@ def _scale(
         @contextmanager
         def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
             devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
-            scaler = Scaler(policy, devices, workers, tell, chosen.most)
+            scaler = Scaler(_advised(call, policy, chosen), devices, workers, tell, chosen.most)
             loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
             loop.start()
             if behind is not None:

@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from mlq import keys
+from mlq import cli, keys
+from mlq.autoscale import loop
+from mlq.autoscale.bursts import Advised
+from mlq.autoscale.scaler import Scaler
 from mlq.broker import embedded, heartbeats
 from mlq.broker.booking import Booking
 from mlq.broker.heartbeats import Heartbeat
+from mlq.fleet import session
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 Look = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -134,3 +138,31 @@ def until(fd: int, enough: Callable[[str], bool]) -> str:
             break
         seen += more
     return seen
+
+
+def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is advised is said."""
+    made: list[Any] = []
+
+    class Loop:
+        def __init__(self, *parts: Any) -> None:
+            made.append(next(part for part in parts if isinstance(part, Scaler)))
+
+        def start(self) -> None: ...
+
+        def end(self) -> None: ...
+
+    def run(*_: Any, beside: Any, **__: Any) -> int:
+        with beside(None, None, None):
+            return 0
+
+    monkeypatch.setattr(loop, "LoopThread", Loop)
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setenv("MLQ_BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
+    assert cli.run(["autoscale", "--cpus", "1", "--model", "serve.py:Model"]) == 0
+    (scaler,) = made
+    assert isinstance(scaler._policy, Advised)
+    scaler._policy._say("a burst was over")
+    assert capsys.readouterr().err == "a burst was over\n"
