@@ -23,7 +23,7 @@ from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
 from mlq.fleet import keeping, session
-from mlq.fleet.news import News, Stopping
+from mlq.fleet.news import BrokerAwaited, News, Stopping
 from mlq.fleet.planning import Devices, found, number, pool
 
 if TYPE_CHECKING:
@@ -160,6 +160,10 @@ def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
     return Advised(policy, BurstWatch(chosen), say)
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
     """Let the workers go on, and leave the terminal to the command that ends."""
     bottom.leave()
@@ -202,6 +206,8 @@ def _scale(
             if isinstance(news, Stopping):  # nothing is decided any more
                 bottom.leave()
             log(news)
+            if isinstance(news, BrokerAwaited) and behind is not None:
+                behind.when_asked(_interrupt)  # there is nobody to keep yet
 
         code = session.run(call.settings, lambda _: [], hear, wait_broker_s=wait_s, beside=beside)
     raise typer.Exit(code)

@@ -26,12 +26,17 @@ def document(queue: str, decision: Decision) -> dict[str, Any]:
 
 def line(decision: Decision) -> str:
     """Say a decision in a line."""
-    waits = "?" if decision.ready is None else decision.ready
-    runs = "?" if decision.in_flight is None else decision.in_flight
-    starting = f" (+{decision.starting})" if decision.starting else ""
+    waits, runs, starting = _counts(decision)
     text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
     given_up = f"; given up, not ready in time: {', '.join(decision.give_up)}" if decision.give_up else ""
     return printable(text + f"{decision.action}, {decision.reason}{given_up}")
+
+
+def _counts(decision: Decision) -> tuple[str, str, str]:
+    """Write what waits, what runs, and who starts."""
+    waits = "?" if decision.ready is None else str(decision.ready)
+    runs = "?" if decision.in_flight is None else str(decision.in_flight)
+    return waits, runs, f" (+{decision.starting})" if decision.starting else ""
 
 
 def at_length(decision: Decision) -> str:
@@ -60,8 +65,10 @@ def _figure(number: float) -> str:
 
 def now(queue: str, decision: Decision, at: datetime) -> str:
     """Say how things stand, in a line that is rewritten: the clock tells for how long it has not been."""
+    waits, runs, starting = _counts(decision)
     rate = UNKNOWN if decision.rate is None else _figure(decision.rate)
-    return f"{at:%H:%M:%S} {queue}: {rate}/s, {line(decision)}"
+    workers = f"{decision.live}{starting} of {decision.want} workers"
+    return f"{at:%H:%M:%S} {queue}: {workers}, {waits} waiting, {runs} running, {rate}/s; {decision.reason}"
 
 
 class DecisionLog:

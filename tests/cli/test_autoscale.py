@@ -94,6 +94,20 @@ def test_a_broker_that_is_away_is_waited_for_as_long_as_asked(mlq: Mlq, place: P
     assert waited.stderr.count("waiting for the broker: cannot reach the broker") >= 1
 
 
+@pytest.mark.parametrize("more", [[], ["--keep-workers"]])
+def test_who_waits_for_a_broker_need_not_wait_to_the_end(place: Path, environ: dict[str, str], more: list[str]) -> None:
+    """The first Ctrl-C means to keep the workers, of whom there are none yet."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    away = {**environ, "MLQ_BROKER_URL": f"redis+socket://{place}/nobody.sock"}
+    argv = ["autoscale", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "100", *more]
+    command = [sys.executable, "-m", "mlq", *argv]
+    with subprocess.Popen(command, cwd=place, env=away, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert "waiting for the broker" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+
+
 @pytest.mark.parametrize("args", [["--wait-broker", "5"], ["--rollout"], ["--keep-workers"]])
 def test_a_look_takes_no_option_that_is_for_workers_which_run(look: Look, args: list[str]) -> None:
     """None is ignored."""
@@ -116,14 +130,14 @@ def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
         stderr=theirs,
     ) as running:
         os.close(theirs)
-        seen = until(ours, lambda text: text.count("\x1b[2K") > 5)
+        seen = until(ours, lambda text: text.count("0 of 0 workers") > 5)
         running.send_signal(signal.SIGINT)
         seen += until(ours, lambda _: False)
     os.close(ours)
     assert running.returncode == 0, seen
-    assert seen.count("0 workers, want 0") > 5
     shown = [line.rpartition("\r\x1b[2K")[2] for line in seen.replace("\r\n", "\n").split("\n")]
     assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "said once, when it was news"
+    assert not [line for line in shown if "0 of 0 workers" in line]
 
 
 def until(fd: int, enough: Callable[[str], bool]) -> str:

@@ -104,10 +104,12 @@ def test_every_decision_stands_in_it_though_only_news_are_said() -> None:
         tell(replace(HOLD, ready=9))
         said, now = screen.lines()
     assert said == decisions.line(HOLD)
-    assert "realtime: 4.2/s, 9 waiting, 2 running, 2 (+1) workers, want 3: hold" in now
+    assert now[9:] == "realtime: 2 (+1) of 3 workers, 9 waiting, 2 running, 4.2/s; as many a…"
 
 
 def test_a_rate_that_is_not_known_is_none() -> None:
     """The queue could not be seen."""
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-    assert decisions.now("q", replace(HOLD, rate=None), at).startswith("03:04:05 q: -/s, 4 waiting")
+    assert decisions.now("q", replace(HOLD, rate=None), at) == (
+        "03:04:05 q: 2 (+1) of 3 workers, 4 waiting, 2 running, -/s; as many as are needed"
+    )
