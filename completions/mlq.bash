@@ -397,13 +397,13 @@ _mlq_autoscale() {
 _mlq_autoscale_run() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --gpus | --cpus | --name | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --max-wait | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --cpus | --name | --wait-broker | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --max-wait | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --queue --gpus --cpus --name --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --gpus --cpus --name --wait-broker --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

@@ -414,6 +414,7 @@ complete -c mlq -n '__mlq_in autoscale run' -l queue -x -a '(mlq values queues 2
 complete -c mlq -n '__mlq_in autoscale run' -l gpus -x -d 'GPUs: all, auto (the free ones), or indices or UUIDs, MIG\'s too'
 complete -c mlq -n '__mlq_in autoscale run' -l cpus -x -d 'Start this many CPU workers instead'
 complete -c mlq -n '__mlq_in autoscale run' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
+complete -c mlq -n '__mlq_in autoscale run' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in autoscale run' -l rollout -d 'Serve even if others serve these queues with another model'
 complete -c mlq -n '__mlq_in autoscale run' -l keep-workers -d 'Leave the workers running at the end, for the next one to take over'
 complete -c mlq -n '__mlq_in autoscale run' -l dry-run -d 'Decide and tell, but start and stop nobody'
@@ -446,11 +447,11 @@ complete -c mlq -n '__mlq_in autoscale run' -l debug -d 'Show the traceback of a
 complete -c mlq -n '__mlq_in autoscale run' -s h -l help -d 'Show this message and exit'
 
 # mlq autoscale simulate
-complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq, or static:N'
+complete -c mlq -n '__mlq_in autoscale simulate' -l policy -x -d 'mlq (the default), threshold (the plain rule: --threshold N, else 50), or static:N'
 complete -c mlq -n '__mlq_in autoscale simulate' -l cold-start -x -d 'Seconds until a new worker takes work'
 complete -c mlq -n '__mlq_in autoscale simulate' -l service-time -x -d 'Of tasks without one of their own (s)'
 complete -c mlq -n '__mlq_in autoscale simulate' -l batch-time -x -d 'A forward of b rows takes A + B·b seconds'
-complete -c mlq -n '__mlq_in autoscale simulate' -l plot -x -d 'Draw arrivals, workers, waits'
+complete -c mlq -n '__mlq_in autoscale simulate' -l plot -x -d 'Draw arrivals, workers, waits over time'
 complete -c mlq -n '__mlq_in autoscale simulate' -l target-wait -x -d 'Seconds that work may wait: 2'
 complete -c mlq -n '__mlq_in autoscale simulate' -l min -x -d 'Workers that are always there: 1'
 complete -c mlq -n '__mlq_in autoscale simulate' -l max -x -d 'Workers at most: one for each device, 8 in a simulation'

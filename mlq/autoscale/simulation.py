@@ -15,7 +15,7 @@ from mlq.autoscale.observation import Observation, State, Worker
 from mlq.autoscale.policy import Deciding
 
 _UNSCORED_S: Final = 120.0
-"""So long at the start nobody knows anything yet: it is paid for, but not judged."""
+"""So long at the start of a workload nobody knows anything yet, which the gates do not hold against a policy."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class World:
     """What the policy cannot choose.
 
     `batch` is (base, slope, most) of t(b) = base + slope·b for a forward of b tasks, in place of their own times.
+    Tasks that come before `unscored_s` are served, and paid for, but not judged.
     """
 
     cold_start_s: float = 30.0
@@ -40,6 +41,7 @@ class World:
     most: int = 8
     batch: tuple[float, float, int] | None = None
     until_s: float | None = None
+    unscored_s: float = _UNSCORED_S
 
 
 @dataclass
@@ -61,7 +63,8 @@ class _Machine:
 class Outcome:
     """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
 
-    `history` holds time, workers there and tasks waiting, at each tick.
+    `history` holds time, workers there and tasks waiting, at each tick; `arrivals` are the times at which the tasks
+    came whose `waits` they are.
     """
 
     cost: float
@@ -70,6 +73,7 @@ class Outcome:
     starts: int
     stops: int
     history: Sequence[tuple[float, int, int]]
+    arrivals: Sequence[float] = ()
 
     @property
     def in_time(self) -> float:
@@ -83,16 +87,28 @@ class Outcome:
 
     def quantile(self, share: float) -> float:
         """Give the wait that so large a share of tasks does not exceed."""
-        ordered = sorted(self.waits)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+        return quantile(self.waits, share)
+
+
+def quantile(waits: Sequence[float], share: float) -> float:
+    """Give the one that so large a share does not exceed."""
+    ordered = sorted(waits)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class Service:
     """A queue and its workers, up to now: what a trace does to them, and what they look like to an autoscaler."""
 
-    def __init__(self, tasks: Sequence[Task], batch: tuple[float, float, int] | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        batch: tuple[float, float, int] | None = None,
+        *,
+        unscored_s: float = _UNSCORED_S,
+    ) -> None:
         self._tasks = tasks
         self._batch = batch
+        self._unscored_s = unscored_s
         self._order = count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._queue: deque[Task] = deque()
@@ -100,6 +116,7 @@ class Service:
         self._machines: dict[str, _Machine] = {}
         self._now = 0.0
         self.waits: list[float] = []
+        self.arrivals: list[float] = []
         self._arrive_next(0)
 
     def advance(self, until: float) -> None:
@@ -171,7 +188,9 @@ class Service:
             most = self._batch[2] if self._batch else 1
             machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             machine.state, machine.since = "busy", at
-            self.waits += [at - task.at for task in machine.held if task.at >= _UNSCORED_S]
+            judged = [task.at for task in machine.held if task.at >= self._unscored_s]
+            self.arrivals += judged
+            self.waits += [at - came for came in judged]
             self._at(at + self._seconds(machine.held), partial(self._end, machine))
 
     def _seconds(self, tasks: Sequence[Task]) -> float:
@@ -203,7 +222,7 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
 
     What still runs at the end is waited for, and paid.
     """
-    service = Service(tasks, world.batch)
+    service = Service(tasks, world.batch, unscored_s=world.unscored_s)
     until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
     history: list[tuple[float, int, int]] = []
     starts = stops = 0
@@ -220,7 +239,7 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
             service.drain(name, at)
             stops += 1
     service.advance(math.inf)
-    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history)
+    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history, service.arrivals)
 
 
 def ticks(every_s: float, until: float) -> Iterator[float]:

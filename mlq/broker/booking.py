@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mlq import keys
 from mlq.broker.script import Script
@@ -53,6 +53,14 @@ class Booking:
         return Standing(
             leader.decode() == self._me, int(want) if want else None, frozenset(m.decode() for m in members)
         )
+
+    @staticmethod
+    def members(redis: Redis, queue: str) -> frozenset[str]:
+        """Read the places of the workers that count, for one who looks and takes no part: nothing is written."""
+        now_s, now_us = redis.time()
+        now_ms = now_s * 1000 + now_us // 1000
+        found = cast("list[bytes]", redis.zrangebyscore(keys.autoscale_members(queue), now_ms, "+inf"))
+        return frozenset(m.decode() for m in found)
 
     def want(self, workers: int) -> bool:
         """Say how many workers autoscalers are to run in all; False, and nothing said, if another leads by now."""

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperOption
 
-from mlq.autoscale.policy import PRESETS, Deciding, Policy, Threshold, Tuning
 from mlq.broker.connection import broker_address, demand_redis
-from mlq.commands import fleet, options
-from mlq.commands.invocation import Answering, Invocation, begin, command, given, group, option
+from mlq.commands import fleet, options, replaying, tuning
+from mlq.commands.invocation import Invocation, command, group, option
 from mlq.config import state_directory
-from mlq.console.decisions import DecisionLog, document, line, replay_document, replay_text
+from mlq.console.bottomline import BottomLine
+from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
 from mlq.errors import NoSuchQueue, UsageError
 from mlq.fleet import keeping, session
+from mlq.fleet.news import BrokerAwaited, News, Stopping
 from mlq.fleet.planning import Devices, found, number, pool
 
 if TYPE_CHECKING:
+    from mlq.autoscale.policy import Deciding, Tuning
     from mlq.broker.connection import Address
     from mlq.fleet.keeping import Behind
     from mlq.fleet.running import Fleet
@@ -45,17 +47,9 @@ app = group(
     """,
 )
 
-Trace = Annotated[Path, typer.Argument(help="CSV: arrival times, and service times if known.", metavar="TRACE.csv")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw arrivals, workers, waits.", metavar="FILE.png")]
-ColdStart = Annotated[float, typer.Option("--cold-start", help="Seconds until a new worker takes work.", min=0.001)]
-ServiceTime = Annotated[float, typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0)]
-BatchTime = Annotated[
-    str | None, typer.Option("--batch-time", help="A forward of b rows takes A + B·b seconds.", metavar="A,B")
-]
 Scaled = Annotated[
     str | None, typer.Option("--queue", help="Queue to scale for: the most urgent, if not said.", metavar="NAME")
 ]
-Rule = Annotated[str, typer.Option("--policy", help="mlq, or static:N.", metavar="NAME")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but start and stop nobody.")]
 KeepWorkers = Annotated[
     bool, typer.Option("--keep-workers", help="Leave the workers running at the end, for the next one to take over.")
@@ -68,31 +62,9 @@ class Scaling(fleet.Serving):
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add the policy's options before those of the workers."""
-        yield from policy_options()
+        yield from tuning.policy_options()
         yield from super().extra_options()
         yield option("--json", text="A line of JSON for each decision.", is_flag=True)
-
-
-class Simulating(Answering):
-    """A command that replays."""
-
-    def extra_options(self) -> Iterator[TyperOption]:
-        """Add the policy's options."""
-        yield from policy_options()
-        yield from super().extra_options()
-
-
-def policy_options() -> Iterator[TyperOption]:
-    """Make the options that the loop and the simulator share; what is not given is Tuning's default."""
-    seconds, count = {"metavar": "SECONDS", "type": float}, {"metavar": "N", "type": int}
-    yield option("--target-wait", text="Seconds that work may wait: 2.", default=None, **seconds)
-    yield option("--min", text="Workers that are always there: 1.", default=None, **count)
-    yield option("--max", text="Workers at most: one for each device, 8 in a simulation.", default=None, **count)
-    yield option("--preset", text="economy, balanced (the default) or latency.", metavar="NAME", default=None)
-    yield option("--interval", text="Seconds between two looks: 2.", default=None, **seconds)
-    text = "With --min 0 the last one goes when idle for so long, with --threshold each: 300."
-    yield option("--zero-after", text=text, default=None, **seconds)
-    yield option("--threshold", text="The plain rule instead: one more while more wait.", default=None, **count)
 
 
 @command(app, "run", cls=Scaling)
@@ -102,6 +74,7 @@ def run(  # noqa: PLR0913 (an option each)
     gpus: options.Gpus = None,
     cpus: options.Cpus = None,
     name: options.Name = None,
+    wait_broker: options.WaitBroker = None,
     *,
     rollout: options.Rollout = False,
     keep_workers: KeepWorkers = False,
@@ -129,67 +102,20 @@ def run(  # noqa: PLR0913 (an option each)
     if served not in call.settings.served_queues:
         raise NoSuchQueue(name=served, url="the configuration", known=", ".join(call.settings.queues))
     devices = _devices(gpus, cpus)
-    tuning = _tuning(ctx, devices=number(devices, os.environ))
-    policy = _policy(ctx, tuning, ignored=("preset", "target_wait"))
+    chosen = tuning.tuning(ctx, devices=number(devices, os.environ))
+    policy = tuning.policy(ctx, chosen)
     if once or dry_run:
-        if rollout or keep_workers:
-            raise UsageError(what="--once and --dry-run start nobody", mend="leave out --rollout and --keep-workers")
-        _watch(call, served, policy, tuning, once=once)
+        if rollout or keep_workers or wait_broker is not None:
+            mend = "leave out --rollout, --keep-workers and --wait-broker"
+            raise UsageError(what="--once and --dry-run start nobody, and wait for nothing", mend=mend)
+        _watch(call, served, policy, chosen, once=once)
         return
     specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]
-    _scale(call, served, policy, tuning, specs, behind=_split(call) if keep_workers else None)
+    behind = _split(call) if keep_workers else None
+    _scale(call, served, policy, chosen, specs, behind, wait_s=wait_broker or 0.0)
 
 
-@command(app, cls=Simulating)
-def simulate(
-    ctx: typer.Context,
-    trace: Trace,
-    policy: Rule = "mlq",
-    cold_start: ColdStart = 30.0,
-    service_time: ServiceTime = 0.5,
-    batch_time: BatchTime = None,
-    plot: Plot = None,
-) -> None:
-    """Replay a trace of arrivals through the policy: what would it have cost, how long would work have waited.
-
-    \b
-    Examples:
-      mlq autoscale simulate arrivals.csv
-      mlq autoscale simulate arrivals.csv --policy static:4 --json
-      mlq autoscale simulate arrivals.csv --cold-start 90 --max 16 --preset latency --plot day.png
-      mlq autoscale simulate rows.csv --batch-time 0.02,0.001
-    """
-    from mlq.autoscale import advice
-    from mlq.autoscale import trace as traces
-    from mlq.autoscale.simulation import World, replay
-
-    call = begin(ctx)
-    tasks = traces.read(trace, service_time)
-    tuning, first = _tuning(ctx, devices=8), None
-    if policy.startswith("static:"):
-        first = _number("--policy", policy.removeprefix("static:"))
-        tuning = Tuning(target_s=tuning.target_s, least=first, most=first, tick_s=tuning.tick_s)
-    elif policy != "mlq":
-        what = f"--policy {policy!r} is neither mlq nor static:N"
-        raise UsageError(what=what, mend="`--threshold N` is the plain rule")
-    world = World(
-        cold_start_s=cold_start,
-        tick_s=tuning.tick_s,
-        target_s=tuning.target_s,
-        first=tuning.least if first is None else first,
-        most=tuning.most,
-        batch=_batch(batch_time),
-    )
-    rule = _policy(ctx, tuning, ignored=("preset",))
-    outcome = replay(tasks, rule, world)
-    call.terminal.show_text(replay_document(outcome), replay_text(outcome))
-    suggestion = advice.more_at_least(tasks, outcome, tuning, world) if isinstance(rule, Policy) else None
-    if suggestion is not None:
-        call.terminal.say(suggestion)
-    if plot is not None:
-        from mlq.autoscale.plot import draw
-
-        draw(tasks, outcome, plot)
+command(app, "simulate", cls=replaying.Simulating)(replaying.simulate)
 
 
 def _devices(gpus: str | None, cpus: int | None) -> Devices:
@@ -197,68 +123,19 @@ def _devices(gpus: str | None, cpus: int | None) -> Devices:
     return found(os.environ) if gpus is None and cpus is None else Devices(gpus, cpus)
 
 
-def _tuning(ctx: typer.Context, *, devices: int) -> Tuning:
-    """Read the policy's options.
-
-    Raises UsageError.
-    """
-    asked = given(ctx, "")
-    preset = asked.get("preset", "balanced")
-    if preset not in PRESETS:
-        raise UsageError(what=f"no preset {preset!r}", mend="add `--preset` economy, balanced or latency")
-    named = {"target_wait": "target_s", "min": "least", "max": "most", "interval": "tick_s", "zero_after": "zero_s"}
-    chosen = {field: asked[name] for name, field in named.items() if name in asked}
-    tuning = Tuning(**{"most": devices, **chosen, **PRESETS[preset]})
-    tuning = replace(tuning, floor_s=min(tuning.floor_s, tuning.zero_s))  # who empties soon means all of them
-    if not 0 <= tuning.least <= tuning.most or tuning.most < 1 or tuning.target_s <= 0 or tuning.tick_s <= 0:
-        what = f"--min {tuning.least} and --max {tuning.most} leave nothing to choose, or a time is not positive"
-        raise UsageError(what=what, mend="such as `--min 1 --max 4 --target-wait 2 --interval 2`")
-    return tuning
-
-
-def _policy(ctx: typer.Context, tuning: Tuning, *, ignored: Sequence[str]) -> Deciding:
-    """Make the policy, or the plain rule, to which some options say nothing.
-
-    Raises UsageError.
-    """
-    asked = given(ctx, "")
-    threshold = asked.get("threshold")
-    if threshold is None:
-        return Policy(tuning)
-    flags = ["--" + name.replace("_", "-") for name in ignored if name in asked]
-    if flags:
-        mend = "leave it out, or leave out --threshold"
-        raise UsageError(what=f"--threshold is the plain rule, to which {flags[0]} says nothing", mend=mend)
-    return Threshold(tuning, int(threshold))
-
-
-def _number(flag: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(what=f"{flag}: {text!r} is no number of workers", mend="such as `--policy static:4`")
-    return int(text)
-
-
-def _batch(text: str | None) -> tuple[float, float, int] | None:
-    if text is None:
-        return None
-    try:
-        base, slope = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(what=f"--batch-time {text!r} is not A,B", mend="such as `--batch-time 0.02,0.001`") from None
-    return base, slope, 64
-
-
-def _watch(call: Invocation, queue: str, policy: Deciding, tuning: Tuning, *, once: bool) -> None:
+def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
     """Decide and tell, and touch nothing: no lead is taken, no place, no device."""
     from mlq.autoscale.signals import Signals
-    from mlq.broker.connection import broker_address, connected, explained, state_store
+    from mlq.broker.booking import Booking
+    from mlq.broker.connection import connected, explained, redis_client, state_store
 
     address = broker_address(call.settings)
     signals = Signals(queue, is_default=queue == call.settings.default_queue)
     with connected(call.settings, address) as connection, state_store(call.settings) as store, explained(address):
-        for _ in every(None if once else tuning.tick_s):
-            decision = policy.decide(signals.read(connection, store, ()))
-            call.terminal.show_text(document(queue, decision), line(decision))
+        for _ in every(None if once else chosen.tick_s):
+            members = Booking.members(redis_client(connection), queue)
+            decision = policy.decide(signals.read(connection, store, members))
+            call.terminal.show_text(document(queue, decision), at_length(decision))
 
 
 def _split(call: Invocation) -> Behind:
@@ -272,27 +149,65 @@ def _split(call: Invocation) -> Behind:
     return keeping.split(log, say)
 
 
+def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
+    """Have somebody watch for bursts that no policy can meet, and say so, if anybody can hear."""
+    from mlq.autoscale.bursts import Advised, BurstWatch
+
+    def say(text: str) -> None:
+        with suppress(OSError):
+            call.terminal.say(text)
+
+    return Advised(policy, BurstWatch(chosen), say)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
+    """Let the workers go on, and leave the terminal to the command that ends."""
+    bottom.leave()
+    behind.let_go(workers)
+
+
 def _scale(
-    call: Invocation, queue: str, policy: Deciding, tuning: Tuning, specs: list[WorkerSpec], behind: Behind | None
+    call: Invocation,
+    queue: str,
+    policy: Deciding,
+    chosen: Tuning,
+    specs: list[WorkerSpec],
+    behind: Behind | None,
+    *,
+    wait_s: float,
 ) -> None:
     """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
     from mlq.autoscale.devices import Devices as Pool
     from mlq.autoscale.loop import LoopThread
     from mlq.autoscale.scaler import Scaler
 
-    tell = DecisionLog(call.terminal, queue)
+    bottom = BottomLine(call.terminal)
+    with bottom:
+        tell, log = DecisionLog(call.terminal, queue, bottom), FleetLog(call.terminal)
 
-    @contextmanager
-    def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
-        devices = Pool(specs, slots, tuning.tick_s, socket.gethostname())
-        scaler = Scaler(policy, devices, workers, tell, tuning.most)
-        loop = LoopThread(call.settings, broker, queue, scaler, workers, tuning.tick_s)
-        loop.start()
-        if behind is not None:
-            behind.when_asked(lambda: loop.keep(behind.let_go))
-        try:
-            yield
-        finally:
-            loop.end()
+        @contextmanager
+        def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
+            devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
+            scaler = Scaler(_advised(call, policy, chosen), devices, workers, tell, chosen.most)
+            loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
+            loop.start()
+            if behind is not None:
+                behind.when_asked(lambda: loop.keep(partial(_let_go, bottom, behind)))
+            try:
+                yield
+            finally:
+                loop.end()
 
-    raise typer.Exit(session.run(call.settings, lambda _: [], FleetLog(call.terminal), beside=beside))
+        def hear(news: News) -> None:
+            if isinstance(news, Stopping):  # nothing is decided any more
+                bottom.leave()
+            log(news)
+            if isinstance(news, BrokerAwaited) and behind is not None:
+                behind.when_asked(_interrupt)  # there is nobody to keep yet
+
+        code = session.run(call.settings, lambda _: [], hear, wait_broker_s=wait_s, beside=beside)
+    raise typer.Exit(code)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mlq.errors import UsageError
 from mlq.jobs.sources.format import Format
+
+
+def finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuse NaN, which passes every comparison with a bound, and infinity, which nothing comes to the end of.
+
+    Raises UsageError.
+    """
+    if value is not None and not math.isfinite(value):
+        raise UsageError(what=f"{param.opts[0]} {value} is no number of seconds", mend="such as 2, or 0.5")
+    return value
 
 
 class RowOrder(str, Enum):

@@ -8,10 +8,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from mlq.console.printable import printable
+from mlq.console.tables import UNKNOWN
 
 if TYPE_CHECKING:
     from mlq.autoscale.policy import Decision
     from mlq.autoscale.simulation import Outcome
+    from mlq.console.bottomline import BottomLine
     from mlq.console.terminal import Terminal
 
 
@@ -24,20 +26,61 @@ def document(queue: str, decision: Decision) -> dict[str, Any]:
 
 def line(decision: Decision) -> str:
     """Say a decision in a line."""
-    waits = "?" if decision.ready is None else decision.ready
-    runs = "?" if decision.in_flight is None else decision.in_flight
-    starting = f" (+{decision.starting})" if decision.starting else ""
+    waits, runs, starting = _counts(decision)
     text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
     given_up = f"; given up, not ready in time: {', '.join(decision.give_up)}" if decision.give_up else ""
     return printable(text + f"{decision.action}, {decision.reason}{given_up}")
 
 
-class DecisionLog:
-    """Tells decisions: all of them under --json or --verbose, else those that change something."""
+def _counts(decision: Decision) -> tuple[str, str, str]:
+    """Write what waits, what runs, and who starts."""
+    waits = "?" if decision.ready is None else str(decision.ready)
+    runs = "?" if decision.in_flight is None else str(decision.in_flight)
+    return waits, runs, f" (+{decision.starting})" if decision.starting else ""
 
-    def __init__(self, terminal: Terminal, queue: str) -> None:
+
+def at_length(decision: Decision) -> str:
+    """Say a decision, and under it every figure that led to it."""
+    return f"{line(decision)}\n  {figures(decision)}"
+
+
+def figures(decision: Decision) -> str:
+    """Name the figures of a decision in a line; what is not known, or what the plain rule does not ask, is UNKNOWN."""
+    named = [
+        ("arrivals", decision.rate, "/s"),
+        ("a worker does", decision.service_rate, "/s"),
+        ("a start takes", decision.cold_start_s, " s"),
+        ("backlog", decision.backlog, ""),
+        ("base", decision.base, ""),
+        ("need", decision.need, ""),
+        ("keep", decision.keep, ""),
+    ]
+    return ", ".join(f"{name} {UNKNOWN if n is None else _figure(n) + unit}" for name, n, unit in named)
+
+
+def _figure(number: float) -> str:
+    """Write three digits of a small number, and a large one whole."""
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 (three digits)
+
+
+def now(queue: str, decision: Decision, at: datetime) -> str:
+    """Say how things stand, in a line that is rewritten: the clock tells for how long it has not been."""
+    waits, runs, starting = _counts(decision)
+    rate = UNKNOWN if decision.rate is None else _figure(decision.rate)
+    workers = f"{decision.live}{starting} of {decision.want} workers"
+    return f"{at:%H:%M:%S} {queue}: {workers}, {waits} waiting, {runs} running, {rate}/s; {decision.reason}"
+
+
+class DecisionLog:
+    """Tells decisions: all of them under --json or --verbose, else those that change something.
+
+    The last one stands in the bottom line.
+    """
+
+    def __init__(self, terminal: Terminal, queue: str, bottom: BottomLine) -> None:
         self._terminal = terminal
         self._queue = queue
+        self._bottom = bottom
         self._last: tuple[int, str] | None = None
 
     def __call__(self, decision: Decision) -> None:
@@ -53,6 +96,7 @@ class DecisionLog:
         if news != self._last or decision.give_up or self._terminal.verbosity > 0:
             self._terminal.say(line(decision))
         self._last = news
+        self._bottom.show(now(self._queue, decision, datetime.now(timezone.utc).astimezone()))
 
 
 def replay_document(outcome: Outcome) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import orjson
 
@@ -15,6 +16,10 @@ from mlq.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+
+_ERASE: Final = "\r\x1b[2K"
+"""Back to the line's begin, and nothing left of it."""
 
 
 class Terminal:
@@ -37,6 +42,8 @@ class Terminal:
         self._colour = colour
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
+        self._bottom = ""
+        self._talking = threading.RLock()
 
     @property
     def animated(self) -> bool:
@@ -90,9 +97,26 @@ class Terminal:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Talk that --quiet does not silence."""
-        self._stderr.write(text + "\n")
-        self._stderr.flush()
+        """Talk that --quiet does not silence. It goes above the bottom line, if there is one."""
+        with self._talking:
+            self._stderr.write(f"{_ERASE if self._bottom else ''}{text}\n{self._bottom}")
+            self._stderr.flush()
+
+    def rewrite(self, text: str) -> None:
+        """Show a line under all talk, in place of the one before; "" takes it away. Only where talk may move."""
+        with self._talking:
+            if not self.animated or not (text or self._bottom):
+                return
+            self._bottom = printable(text, self._width - 1)  # a line that wraps could not be erased
+            self._stderr.write(_ERASE + self._bottom)
+            self._stderr.flush()
+
+    @property
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self._stderr.fileno()).columns or 80
+        except (OSError, ValueError):  # no terminal after all, as in tests
+            return 80
 
     def fail(self, message: str, hint: str) -> None:
         """Report an error in its two lines."""

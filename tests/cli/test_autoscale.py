@@ -1,0 +1,182 @@
+"""`mlq autoscale` where it only looks: what it tells, and whom it knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from mlq import cli, keys
+from mlq.autoscale import loop
+from mlq.autoscale.bursts import Advised
+from mlq.autoscale.scaler import Scaler
+from mlq.broker import embedded, heartbeats
+from mlq.broker.booking import Booking
+from mlq.broker.heartbeats import Heartbeat
+from mlq.fleet import session
+
+Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
+Look = Callable[..., "subprocess.CompletedProcess[str]"]
+
+IDLE = Heartbeat(
+    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
+    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1, ready_s=1.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def look(mlq: Mlq, server: embedded.Server) -> Look:
+    """Run `mlq autoscale --queue realtime --cpus 4 --once …` beside a server of this test alone."""
+
+    def once(*args: str) -> subprocess.CompletedProcess[str]:
+        command = ("autoscale", "--queue", "realtime", "--cpus", "4", "--once", *args)
+        return mlq(*command, MLQ_BROKER_URL=server.url)
+
+    return once
+
+
+def decided(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Read what was decided."""
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def test_a_look_tells_the_figures_to_people_too(look: Look, redis: Redis) -> None:
+    """Not under --json alone; the plain rule asks for none of them."""
+    heartbeats.beat(redis, [IDLE])
+    said, figures = look().stdout.splitlines()
+    assert said.endswith("hold, as many as are needed")
+    assert all(name in figures for name in ("arrivals 0/s", "a worker does", "a start takes 1 s", "base 1", "keep "))
+    assert "base -" in look("--threshold", "5").stdout
+
+
+def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, redis: Redis) -> None:
+    """What an autoscaler has started it may drain, and what it has booked starts, though nobody has heard of it yet."""
+    heartbeats.beat(redis, [IDLE])
+    rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
+    alone = decided(look(*rule))
+    assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"
+    other = Booking(redis, "realtime", "other")
+    other.seek(["h:cpu0", "h:cpu1"])
+    beside = decided(look(*rule))
+    assert (beside["action"], beside["drain"], beside["starting"]) == ("drain", ["h:cpu0:1"], 1)
+
+
+def test_a_look_takes_no_lead_and_sweeps_no_place(look: Look, redis: Redis) -> None:
+    """Whoever looks would else decide for as long as a lease lasts, and then nobody."""
+    other = Booking(redis, "realtime", "other", lead_ms=60_000, member_ms=1)
+    other.seek(["h:gone"])
+    leader = redis.get(keys.autoscale_leader("realtime"))
+    assert decided(look("--json"))["starting"] == 0, "its host fell silent"
+    assert leader is not None
+    assert redis.get(keys.autoscale_leader("realtime")) == leader
+    assert redis.zcard(keys.autoscale_members("realtime")) == 1
+
+
+def test_a_broker_that_is_away_is_waited_for_as_long_as_asked(mlq: Mlq, place: Path) -> None:
+    """As `mlq worker start` and `mlq up` do; without the option, or after it, exit 4."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    argv = ("autoscale", "--cpus", "1", "--min", "0", "--model", "serve.py:Model")
+    away = f"redis+socket://{place}/nobody.sock"
+    assert "waiting" not in mlq(*argv, MLQ_BROKER_URL=away).stderr
+    waited = mlq(*argv, "--wait-broker", "1.5", MLQ_BROKER_URL=away)
+    assert waited.returncode == 4
+    assert waited.stderr.count("waiting for the broker: cannot reach the broker") >= 1
+
+
+@pytest.mark.parametrize("more", [[], ["--keep-workers"]])
+def test_who_waits_for_a_broker_need_not_wait_to_the_end(place: Path, environ: dict[str, str], more: list[str]) -> None:
+    """The first Ctrl-C means to keep the workers, of whom there are none yet."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    away = {**environ, "MLQ_BROKER_URL": f"redis+socket://{place}/nobody.sock"}
+    argv = ["autoscale", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "100", *more]
+    command = [sys.executable, "-m", "mlq", *argv]
+    with subprocess.Popen(command, cwd=place, env=away, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert "waiting for the broker" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+
+
+@pytest.mark.parametrize("args", [["--wait-broker", "5"], ["--rollout"], ["--keep-workers"]])
+def test_a_look_takes_no_option_that_is_for_workers_which_run(look: Look, args: list[str]) -> None:
+    """None is ignored."""
+    ended = look(*args)
+    assert ended.returncode == 2
+    assert args[0] in ended.stderr.splitlines()[1]
+
+
+def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
+    server: embedded.Server, place: Path, environ: dict[str, str]
+) -> None:
+    """With --min 0 nobody is started, and nothing is said again; the line is gone when the command ends."""
+    (place / "serve.py").write_text("class Model:\n    pass\n")
+    ours, theirs = pty.openpty()
+    argv = ["autoscale", "--cpus", "1", "--min", "0", "--interval", "0.1", "--model", "serve.py:Model"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlq", *argv],
+        cwd=place,
+        env={**environ, "MLQ_BROKER_URL": server.url, "TERM": "xterm"},
+        stderr=theirs,
+    ) as running:
+        os.close(theirs)
+        seen = until(ours, lambda text: text.count("0 of 0 workers") > 5)
+        running.send_signal(signal.SIGINT)
+        seen += until(ours, lambda _: False)
+    os.close(ours)
+    assert running.returncode == 0, seen
+    shown = [line.rpartition("\r\x1b[2K")[2] for line in seen.replace("\r\n", "\n").split("\n")]
+    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "said once, when it was news"
+    assert not [line for line in shown if "0 of 0 workers" in line]
+
+
+def until(fd: int, enough: Callable[[str], bool]) -> str:
+    """Read what a terminal is told until it is enough, or it ends."""
+    seen = ""
+    while not enough(seen):
+        try:
+            more = os.read(fd, 4096).decode(errors="replace")
+        except OSError:  # Linux says so when the last writer has closed it
+            break
+        if not more:
+            break
+        seen += more
+    return seen
+
+
+def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is advised is said."""
+    made: list[Any] = []
+
+    class Loop:
+        def __init__(self, *parts: Any) -> None:
+            made.append(next(part for part in parts if isinstance(part, Scaler)))
+
+        def start(self) -> None: ...
+
+        def end(self) -> None: ...
+
+    def run(*_: Any, beside: Any, **__: Any) -> int:
+        with beside(None, None, None):
+            return 0
+
+    monkeypatch.setattr(loop, "LoopThread", Loop)
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setenv("MLQ_BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
+    assert cli.run(["autoscale", "--cpus", "1", "--model", "serve.py:Model"]) == 0
+    (scaler,) = made
+    assert isinstance(scaler._policy, Advised)
+    scaler._policy._say("a burst was over")
+    assert capsys.readouterr().err == "a burst was over\n"

@@ -1,0 +1,121 @@
+"""Advice from what was seen: bursts that were over before a worker had started, and what is none of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from mlq.autoscale.bursts import Advised, BurstWatch
+from mlq.autoscale.observation import Observation, Worker
+from mlq.autoscale.policy import Decision, Policy, Tuning
+from mlq.autoscale.simulation import Task, World, replay
+
+TICK_S, COLD_S = 2.0, 30.0
+NEW = Worker("new:1", "idle", 0, 0, 0.0, age_s=COLD_S, ready_s=COLD_S)
+
+
+def burst(began: float, tasks: int = 20, seconds: float = 40.0) -> Iterator[Observation]:
+    """So many tasks at once for one worker that does two a second; another one starts meanwhile, for thirty."""
+    for number in range(int(seconds / TICK_S)):
+        since = TICK_S * number
+        done = min(tasks, int(2 * since))
+        left = tasks - done if number else 0  # they come right after the first look
+        oldest = since if left > 1 and number else None
+        old = Worker("old:1", "busy" if left else "idle", done, done, done / 2, age_s=900.0, ready_s=COLD_S)
+        new = [Worker("h:new", "starting", 0, 0, 0.0, age_s=since)] if number else []
+        there = [old, *([NEW] if since >= COLD_S else new)]
+        yield Observation(began + since, max(0, left - 1), min(1, left), there, oldest)
+
+
+def said(watch: BurstWatch, *seen: Observation, rate: float | None = 2.0) -> list[str]:
+    """Look on, beside a policy that knows how fast a worker is."""
+    found = []
+    for look in seen:
+        decision = Decision(look.at, look.ready, look.in_flight, 0, 0, 0, "hold", "", service_rate=rate)
+        advice = watch.look(look, decision)
+        found += [advice] if advice else []
+    return found
+
+
+def test_a_burst_that_was_over_before_a_worker_had_started_is_advised_upon() -> None:
+    """Twenty tasks, two a second each: four workers have begun all of them within the target."""
+    (advice,) = said(BurstWatch(Tuning()), *burst(100))
+    assert advice == "a burst was over before a worker had started (30 s): `--min 4` would have met it in time"
+
+
+def test_it_is_said_every_ten_minutes_at_most() -> None:
+    """Bursts that come every few minutes are one matter."""
+    watch = BurstWatch(Tuning())
+    assert [len(said(watch, *burst(at))) for at in (0, 200, 400, 700)] == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("why", ["no target was missed", "not even --max would do", "no time of their own", "no rate"])
+def test_what_cannot_be_told_is_not_told(why: str) -> None:
+    """Better nothing than a figure from nowhere."""
+    looks, tuning, rate = list(burst(0)), Tuning(), 2.0 if why != "no rate" else None
+    if why == "no target was missed":
+        tuning = Tuning(target_s=12.0)
+    elif why == "not even --max would do":
+        tuning = Tuning(most=3)
+    elif why == "no time of their own":
+        looks = [replace(look, oldest_s=None) for look in looks]
+    assert said(BurstWatch(tuning), *looks, rate=rate) == []
+
+
+def test_a_start_that_failed_is_another_matter() -> None:
+    """--min would have failed as well."""
+    looks = [replace(look, workers=look.workers[:1]) if look.at >= COLD_S else look for look in burst(0)]
+    assert said(BurstWatch(Tuning()), *looks) == []
+
+
+@pytest.mark.parametrize("blind", [range(5, 6), range(5, 10)])
+def test_a_burst_that_was_not_seen_as_a_whole_is_none(blind: range) -> None:
+    """The broker was away, or another host's autoscaler decided meanwhile."""
+    looks = list(burst(0))
+    unseen = [replace(look, ready=None, in_flight=None) if n in blind else look for n, look in enumerate(looks)]
+    assert said(BurstWatch(Tuning()), *unseen) == []
+    skipped = [look for n, look in enumerate(looks) if n not in blind]
+    assert len(said(BurstWatch(Tuning()), *skipped)) == (0 if len(blind) > 1 else 1)
+
+
+def test_work_that_was_there_before_anybody_looked_came_at_no_known_time() -> None:
+    """The autoscaler has just been started: how many would have been enough nobody can tell."""
+    looks = [replace(look, ready=(look.ready or 0) + 30, oldest_s=100.0) for look in burst(0)]
+    assert said(BurstWatch(Tuning()), *looks) == []
+    empty = Observation(-TICK_S, 0, 0, looks[0].workers)
+    assert len(said(BurstWatch(Tuning(most=99)), empty, *looks)) == 1
+
+
+def tasks(rate: float, seconds: float) -> list[Task]:
+    """A task every three seconds, and a burst after five minutes."""
+    chance, found, at = random.Random(1), [], 0.0  # noqa: S311 (no secret)
+    while at < 900:
+        at += chance.expovariate(rate if 300 <= at < 300 + seconds else 0.3)
+        found.append(Task(at, 0.5 * chance.lognormvariate(-0.1, 0.45)))
+    return found
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(8, 20), (8, 10), (10, 5), (20, 3)])
+def test_what_is_advised_would_have_been_enough_and_little_more(rate: float, seconds: float) -> None:
+    """Replayed with it, the same burst is in time; with two fewer it is not."""
+    advice: list[str] = []
+    tuning, trace, world = Tuning(most=16), tasks(rate, seconds), World(most=16, unscored_s=0.0)
+    before = replay(trace, Advised(Policy(tuning), BurstWatch(tuning), advice.append), world)
+    (text,) = advice
+    least = int(text.partition("--min ")[2].partition("`")[0])
+
+    def in_time(workers: int) -> float:
+        policy = Policy(replace(tuning, least=workers))
+        return replay(trace, policy, replace(world, first=workers)).in_time
+
+    assert before.in_time < in_time(least - 2) < 0.99 < in_time(least)
+
+
+def test_nothing_is_advised_where_starting_workers_was_in_time_to_help() -> None:
+    """Three minutes of work for eight: the cold start delays, and more than that it does not."""
+    advice: list[str] = []
+    replay(tasks(8, 200), Advised(Policy(Tuning()), BurstWatch(Tuning()), advice.append), World())
+    assert advice == []
