@@ -51,21 +51,27 @@ Rollout = Annotated[bool, typer.Option("--rollout", help="Serve even if others s
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
 WaitBroker = Annotated[
     float | None,
-    typer.Option("--wait-broker", help="Try so long to reach a broker that is away.", metavar="SECONDS", min=0),
+    typer.Option(
+        "--wait-broker", help="Try so long to reach a broker that is away.", metavar="SECONDS", min=0, callback=finite
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option("--name", help="Prefix of the workers' names, where one host runs several sets.")
 ]
 Watch = Annotated[
     float | None,
-    typer.Option("--watch", help="Show again every so many seconds, until Ctrl-C.", metavar="SECONDS", min=0.1),
+    typer.Option(
+        "--watch", help="Show again every so many seconds, until Ctrl-C.", metavar="SECONDS", min=0.1, callback=finite
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option("--output-file", "-o", help="Write the answers here, not to stdout.", metavar="FILE")
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", help="Give up waiting after so many seconds (exit 7).", metavar="SECONDS", min=0.1),
+    typer.Option(
+        "--timeout", help="Give up waiting after so many seconds (exit 7).", metavar="SECONDS", min=0.1, callback=finite
+    ),
 ]
 Input = Annotated[
     str,

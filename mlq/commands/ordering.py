@@ -12,6 +12,7 @@ import typer
 from mlq.broker import heartbeats
 from mlq.broker.connection import explained, state_address, state_store
 from mlq.broker.orders import Order
+from mlq.commands import options
 from mlq.commands.invocation import Invocation
 from mlq.errors import OrderPending, UsageError, WorkersNotDone
 from mlq.fleet import operating
@@ -29,11 +30,23 @@ Everyone = Annotated[bool, typer.Option("--all", help="All workers of all hosts.
 Host = Annotated[str | None, typer.Option("--host", help="Workers of this host: all, or those named.", metavar="HOST")]
 Deadline = Annotated[
     float | None,
-    typer.Option("--drain-timeout", help="Give back what still runs after so long.", metavar="SECONDS", min=0),
+    typer.Option(
+        "--drain-timeout",
+        help="Give back what still runs after so long.",
+        metavar="SECONDS",
+        min=0,
+        callback=options.finite,
+    ),
 ]
 Patience = Annotated[
     float | None,
-    typer.Option("--timeout", help="Wait no longer than this; the order stands (exit 7).", metavar="SECONDS", min=0.1),
+    typer.Option(
+        "--timeout",
+        help="Wait no longer than this; the order stands (exit 7).",
+        metavar="SECONDS",
+        min=0.1,
+        callback=options.finite,
+    ),
 ]
 
 

@@ -113,3 +113,19 @@ def test_a_shared_option_counts_wherever_it_stands(mlq: Mlq) -> None:
     before, after = mlq("--broker", url, "config", "--json"), mlq("config", "--json", "--broker", url)
     assert url in before.stdout
     assert before.stdout == after.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["result", "job", "--timeout", "nan"],
+        ["queues", "--watch", "inf"],
+        ["up", "--wait-broker", "nan"],
+        ["worker", "stop", "--all", "--timeout", "nan"],
+        ["worker", "stop", "--all", "--drain-timeout", "inf"],
+    ],
+)
+def test_a_time_that_never_comes_is_refused(mlq: Mlq, words: list[str]) -> None:
+    """NaN is no smaller than any bound, and nothing is ever later than it."""
+    ended = mlq(*words)
+    assert (ended.returncode, "is no number of seconds" in ended.stderr) == (2, True)
