@@ -40,7 +40,7 @@ def test_messages_run_and_end_and_leave_no_result(
     assert followed == {"a row": "{'row': 1, ", "rows": "[{'row': 2,", "a task": "3 after a t"}
     assert {f"sorry {failed.id}", "twice 0", "twice 1"} <= set(ran())
     house.until(lambda: claimed(inside) == 0, "every message has ended")
-    assert [key for key in inside.scan_iter("*celery-task-meta-*")] == []
+    assert list(inside.scan_iter("*celery-task-meta-*")) == []
     assert (retried.state, house.json("dead")["entries"]) == ("PENDING", [])
     assert sum(inside.llen(queue) for queue in ("realtime", "default", "batch", "celery")) == 0
 
