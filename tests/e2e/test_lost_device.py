@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from celery import Celery
 from redis import Redis
@@ -40,7 +42,7 @@ def test_a_device_side_fault_costs_its_worker_and_nothing_else(
     workers = start("--cpus", "1", model="fragile.py:Model")
     (first,) = workers.pids().values()
     assert house.run("queues", "pause", "realtime").returncode == 0
-    options = {"expires": 600} if alone else {}  # with which a message runs by itself
+    options: dict[str, Any] = {"expires": 600} if alone else {}  # with which a message runs by itself
     rows = ["a", "fault", "b"]
     tasks = [client.send_task("mlq.predict", [row], queue="realtime", **options) for row in rows]
     assert house.run("queues", "resume", "realtime").returncode == 0
