@@ -187,10 +187,24 @@ def log_to_stderr(*, verbose: bool) -> None:
     """Log to the supervisor's pipe: never a payload, and single tasks only when asked to."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     from celery.app import trace
+    from celery.worker.consumer import consumer
 
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
+    # Stock's write out body and headers, which tell the arguments, too: %.0s takes such a word and writes nothing.
+    stock: Any = consumer  # whose stubs know less than there is
+    stock.UNKNOWN_TASK_ERROR = "no task of type %s is known here: its message is discarded%.0s%.0s%.0s"
+    stock.INVALID_TASK_ERROR = "a task message is invalid, and discarded: %s%.0s"
+    stock.MESSAGE_REPORT = "type {1}, encoding {2}"
+    stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
+    stock.Consumer.on_decode_error = _discard
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _discard(_: Any, message: Any, exc: Exception) -> None:
+    """Drop what cannot be decoded, as Celery's pools do; the error quotes what it could not read."""
+    log.error("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
+    message.ack()
 
 
 def _admitted(settings: Settings, identity: Identity, *, rollout: bool) -> Model:

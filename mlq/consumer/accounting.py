@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
+from mlq.broker.priorities import queue_of
 from mlq.consumer.activity import Activity
+from mlq.consumer.plain import Rows
 from mlq.consumer.shares import Shares
 
 _QUICK_S: Final = 0.25
@@ -13,31 +14,32 @@ _QUICK_S: Final = 0.25
 
 
 class Accounting:
-    """Books each turn once it is over."""
+    """Books each forward on its queues' shares at once, and each turn once it is over."""
 
     def __init__(self, shares: Shares, activity: Activity, max_batch_size: int) -> None:
         self._turn_s = 0.0
         self._shares = shares
         self._activity = activity
         self._max_batch_size = max_batch_size
-        self._rows: Counter[str] = Counter()
+        self._rows = 0
 
     @property
     def turns_are_quick(self) -> bool:
         """Whether the last ones were, the later the more: then the next batch may wait here."""
         return self._turn_s < _QUICK_S
 
-    def count_rows(self, queue: str, rows: int) -> None:
-        """Add rows of this turn that came from a queue."""
-        self._rows[queue] += rows
+    def spent(self, message: Rows, seconds: float) -> None:
+        """Book a forward's time on a queue. Not later: a turn lasts for as long as more urgent rows keep coming."""
+        self._shares.used(queue_of(message.message.claim.queue_key), seconds)
+
+    def count_rows(self, rows: int) -> None:
+        """Add rows of this turn."""
+        self._rows += rows
 
     def book(self, seconds: float) -> None:
-        """Book a turn's time on the queues whose rows it computed."""
-        rows, self._rows = self._rows, Counter()
-        total = sum(rows.values())
-        for queue, count in rows.items():
-            self._shares.used(queue, seconds * count / max(1, total))
+        """Book a turn's time and its rows."""
+        rows, self._rows = self._rows, 0
         self._turn_s = 0.5 * (self._turn_s + seconds)
-        self._activity.count_rows(total)
-        if 0 < total <= self._max_batch_size:
-            self._activity.count_forward(total, seconds)
+        self._activity.count_rows(rows)
+        if 0 < rows <= self._max_batch_size:
+            self._activity.count_forward(rows, seconds)

@@ -268,7 +268,7 @@ class Engine:
             return urgent
 
         try:
-            for outcome in strategy.run(model, messages, before, self._cancelling.took):
+            for outcome in strategy.run(model, messages, before, self._cancelling.took, self._accounting.spent):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)
@@ -284,7 +284,7 @@ class Engine:
     def _end(self, outcome: Outcome[Rows]) -> None:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
         message = outcome.message.message
-        self._accounting.count_rows(self._delivery.queue_of(message), len(outcome.message.rows))
+        self._accounting.count_rows(len(outcome.message.rows))
         completion = self._delivery.end_plainly(outcome)
         if completion is not None:
             self._done.append(completion)

@@ -23,6 +23,8 @@ class Shares:
 
     def used(self, queue: str, seconds: float) -> None:
         """Add device time that messages of a queue took."""
+        if not self._shares:  # then nobody is ever owed anything
+            return
         fade = math.exp(-seconds / _MEMORY_S)
         self._used = {q: s * fade for q, s in self._used.items()}
         self._used[queue] += seconds

@@ -67,12 +67,13 @@ def run(
     messages: Sequence[M],
     urgent: Callable[[int], Sequence[M]],
     is_gone: Callable[[M], bool] = lambda _: False,
+    spent: Callable[[M, float], None] = lambda *_: None,
 ) -> Iterator[Outcome[M]]:
     """Answer messages, in forwards of up to the model's batch size; each is yielded once its last row is done.
 
     Greedy: a forward takes what is there, whoever's rows they are. Before every forward `urgent` is told how many
     rows are left, and gives messages that came meanwhile and cannot wait for them; they go next. Messages that
-    `is_gone` tells of then are given up.
+    `is_gone` tells of then are given up. After every forward `spent` is told each message's share of its seconds.
     """
     line = deque(_Progress(m) for m in messages)
     yield from _finished(line)
@@ -81,11 +82,11 @@ def run(
         for progress in line:
             if is_gone(progress.message):
                 progress.failure = Gone()
-        _forward(model, line)
+        _forward(model, line, spent)
         yield from _finished(line)
 
 
-def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
+def _forward(model: Predictor, line: deque[_Progress[M]], spent: Callable[[M, float], None]) -> None:
     """Compute the next rows of the line, and hand each message its own."""
     shares: list[tuple[_Progress[M], int]] = []
     room = model.max_batch_size
@@ -112,9 +113,13 @@ def _forward(model: Predictor, line: deque[_Progress[M]]) -> None:
         for progress, _ in shares:
             progress.failure = exc
         return
-    start, a_row_s = 0, (time.monotonic() - began) / len(rows)
+    finally:
+        a_row_s = (time.monotonic() - began) / len(rows)
+        for progress, share in shares:
+            progress.seconds += share * a_row_s
+            spent(progress.message, share * a_row_s)
+    start = 0
     for progress, share in shares:
-        progress.seconds += share * a_row_s
         progress.answers += answers[start : start + share]
         start += share
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+_KINDS: Final = {"U": "texts", "O": "null, objects or mixed kinds", "S": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def _numbers(rows: Sequence[Any]) -> np.ndarray[Any, Any]:
 
     array = np.asarray(rows)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"a file model takes rows of numbers, not {reprlib.repr(rows[0])}")
+        # What the row holds is its sender's: this is logged.
+        raise TypeError(f"a file model takes rows of numbers, not of {_KINDS.get(array.dtype.kind, array.dtype.name)}")
     return array
 
 

@@ -1,0 +1,59 @@
+"""States of a task's own: seen while it runs, and never after its end."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from tests.conftest import House, Start
+
+TASKS = '''
+import threading, time
+from pathlib import Path
+from celery import shared_task
+
+@shared_task(name="own.progress", bind=True)
+def progress(self, gate):
+    """Say how far it is, and go on when told to."""
+    for done in (1, 2):
+        self.update_state(state="PROGRESS", meta={"done": done})
+        while not Path(f"{gate}.{done}").exists():
+            time.sleep(0.01)
+    return "done"
+
+@shared_task(name="own.late", bind=True)
+def late(self, gate):
+    """Leave a thread behind that goes on telling."""
+    def tell(task_id):
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        self.update_state(task_id=task_id, state="PROGRESS", meta={"done": 99})
+        Path(gate + ".told").touch()
+
+    threading.Thread(target=tell, args=[self.request.id], daemon=True).start()
+    return "done"
+'''
+
+
+def test_a_task_tells_how_far_it_is_while_it_runs(house: House, client: Celery, start: Start) -> None:
+    """A stock client sees each state with what belongs to it; the end replaces the last of them."""
+    house.write("telling.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+    gate = house.directory / "gate"
+    task = client.send_task("own.progress", [str(gate)])
+    for done in (1, 2):
+        house.until(lambda done=done: (task.state, task.info) == ("PROGRESS", {"done": done}), "it is seen")  # type: ignore[misc]
+        house.write(f"gate.{done}", "")
+    assert task.get(timeout=30) == "done"
+    assert task.state == "SUCCESS"
+
+
+def test_what_a_task_leaves_behind_changes_nothing_of_its_end(house: House, client: Celery, start: Start) -> None:
+    """As with Celery: who has read a success reads it again."""
+    house.write("telling.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+    gate = house.directory / "gate"
+    task = client.send_task("own.late", [str(gate)])
+    assert task.get(timeout=30) == "done"
+    gate.touch()
+    house.until((house.directory / "gate.told").exists, "the thread has told")
+    assert client.AsyncResult(task.id).state == "SUCCESS"

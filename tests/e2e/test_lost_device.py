@@ -1,0 +1,60 @@
+"""A device whose context is gone: its worker ends with 70 and is replaced, and nobody is blamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+from tests.conftest import House, Start
+
+FRAGILE = '''
+import os
+
+class Model:
+    """On a device that faults once, at the first row that asks for it; nothing computes on it from then on."""
+    max_batch_size = 4
+
+    def setup(self, device):
+        self.lost = False
+
+    def predict(self, rows):
+        with open("computed.log", "a") as file:
+            file.write(f"{os.getpid()} {rows}\\n")
+        if "fault" in rows and not os.path.exists("faulted"):
+            open("faulted", "w").close()
+            self.lost = True
+        if self.lost:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return [[row, os.getpid()] for row in rows]
+'''
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_device_side_fault_costs_its_worker_and_nothing_else(
+    house: House, client: Celery, start: Start, inside: Redis, *, alone: bool
+) -> None:
+    """What it computed just then is computed again by its replacement, whoever's rows they were: also by Celery."""
+    house.write("fragile.py", FRAGILE)
+    workers = start("--cpus", "1", model="fragile.py:Model")
+    (first,) = workers.pids().values()
+    assert house.run("queues", "pause", "realtime").returncode == 0
+    options: dict[str, Any] = {"expires": 600} if alone else {}  # with which a message runs by itself
+    rows = ["a", "fault", "b"]
+    tasks = [client.send_task("mlq.predict", [row], queue="realtime", **options) for row in rows]
+    assert house.run("queues", "resume", "realtime").returncode == 0
+    answers = [task.get(timeout=30) for task in tasks]
+    assert [row for row, _ in answers] == rows
+    workers.wait_for("ended with exit code 70; starting it again")
+    workers.wait_for("ready after", times=2)
+    (second,) = workers.pids().values()
+    assert dict(answers)["fault"] == second != first
+    assert house.json("dead")["entries"] == []
+    assert not inside.exists(keys.CRASHES)
+    computed = (house.directory / "computed.log").read_text().splitlines()
+    assert sum(line.startswith(str(first)) and "fault" in line for line in computed) == 1, "it is not tried again there"
+    (worker,) = house.json("worker")["workers"]
+    assert (worker["state"], worker["restarts"]) == ("idle", 1)

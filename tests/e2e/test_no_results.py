@@ -1,0 +1,62 @@
+"""`result_backend = "none"`: the work is done, and nothing is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from tests.conftest import House, Running, Start
+
+
+def claimed(redis: Redis) -> int:
+    """Count the messages in workers' hands."""
+    return sum(int(redis.hlen(key)) for key in redis.scan_iter("mlq:claims:*"))
+
+
+@pytest.fixture
+def fleet(house: House, ran: Callable[[], list[str]], broker: str, start: Start) -> Running:
+    """Start a worker that keeps no results."""
+    assert broker
+    assert ran() == []
+    house.environment["MLQ_RESULT_BACKEND"] = "none"
+    return start("--cpus", "1", MLQ_WORKER_IMPORTS="own_tasks")
+
+
+@pytest.mark.usefixtures("fleet")
+def test_messages_run_and_end_and_leave_no_result(
+    house: House, client: Celery, ran: Callable[[], list[str]], inside: Redis
+) -> None:
+    """Of every kind: the model's, a failing one, a task of the user's own; what follows from them runs, too."""
+    client.send_task("mlq.predict", [1], link=client.signature("own.note", ["after a row"]))
+    client.send_task("mlq.batch_predict", [[2, 3]], link=client.signature("own.note", ["after rows"]))
+    client.send_task("own.add", [1, 2], link=client.signature("own.note", ["after a task"]))
+    failed = client.send_task("mlq.predict", [{"fail": "broken"}], link_error=client.signature("own.sorry"))
+    retried = client.send_task("own.twice", [0])
+    house.until(lambda: len(ran()) == 6, "all of it ran")
+    followed = {line.rpartition(" after ")[2]: line[:11] for line in ran() if " after " in line}
+    assert followed == {"a row": "{'row': 1, ", "rows": "[{'row': 2,", "a task": "3 after a t"}
+    assert {f"sorry {failed.id}", "twice 0", "twice 1"} <= set(ran())
+    house.until(lambda: claimed(inside) == 0, "every message has ended")
+    assert list(inside.scan_iter("*celery-task-meta-*")) == []
+    assert (retried.state, house.json("dead")["entries"]) == ("PENDING", [])
+    assert sum(inside.llen(queue) for queue in ("realtime", "default", "batch", "celery")) == 0
+
+
+@pytest.mark.usefixtures("fleet")
+def test_who_waits_for_what_is_not_kept_is_told_so_and_nothing_is_queued(house: House, inside: Redis) -> None:
+    """Before a row is sent: it would be worked on, and nobody could read what came of it."""
+    rows = house.write("rows.json", [1, 2, 3])
+    for arguments in (("--wait",), ("--wait", "-o", "out.jsonl")):
+        refused = house.run("submit", str(rows), *arguments)
+        assert refused.returncode == 3
+        assert 'result_backend is "none" (from MLQ_RESULT_BACKEND)' in refused.stderr
+        assert "submit without --wait" in refused.stderr
+    assert not (house.directory / "model.log").exists()
+    accepted = house.run("submit", str(rows))
+    assert accepted.returncode == 0, accepted.stderr
+    log = house.directory / "model.log"
+    house.until(lambda: log.exists() and len(log.read_text().splitlines()) == 3, "the rows run")
+    house.until(lambda: claimed(inside) == 0, "their messages have ended")

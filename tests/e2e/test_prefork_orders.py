@@ -1,0 +1,75 @@
+"""A pool's time limits, and orders to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+from celery import Celery
+from celery.exceptions import TimeLimitExceeded
+
+from tests.conftest import House, Start
+
+TASKS = '''
+import os, time
+from pathlib import Path
+from celery import shared_task
+
+@shared_task(name="own.wait")
+def wait(gate):
+    """Say that it runs, then wait for a file."""
+    Path(gate + ".began").touch()
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return os.getpid()
+'''
+
+
+@pytest.fixture
+def gate(house: House) -> Path:
+    """Name a file to wait for, and write the task that does."""
+    house.write("own.py", TASKS)
+    return house.directory / "gate"
+
+
+def test_a_time_limit_ends_one_task_of_a_pool_and_the_others_go_on(
+    house: House, client: Celery, start: Start, gate: Path
+) -> None:
+    """Its process is replaced; nobody else's is, nor the worker."""
+    pool = ("--pool", "prefork", "--concurrency", "2", "--time-limit", "2")
+    workers = start(*pool, MLQ_WORKER_IMPORTS="own")
+    main = psutil.Process(workers.pids()["pool0"])
+    before = {p.pid for p in main.children()}
+    stuck = client.send_task("own.wait", [str(gate)], queue="default")
+    house.until(Path(f"{gate}.began").exists, "it is stuck")
+    beside = [client.send_task("mlq.predict", [n], queue="realtime").get(timeout=30)["row"] for n in range(5)]
+    assert beside == list(range(5))
+    with pytest.raises(TimeLimitExceeded):
+        stuck.get(timeout=30)
+    house.until(lambda: len({p.pid for p in main.children()} - before) == 1, "its process is replaced")
+    assert len({p.pid for p in main.children()} & before) == 1
+    gate.touch()
+    assert client.send_task("own.wait", [str(gate)], queue="default").get(timeout=30)
+    (worker,) = house.json("worker")["workers"]
+    assert (worker["restarts"], main.is_running()) == (0, True)
+
+
+def test_a_pool_that_is_told_to_drain_finishes_what_it_runs(
+    house: House, client: Celery, start: Start, gate: Path
+) -> None:
+    """In all of its processes; it takes nothing more, and its supervisor ends with it, which is a success."""
+    workers = start("--pool", "prefork", "--concurrency", "2", MLQ_WORKER_IMPORTS="own")
+    tasks = [client.send_task("own.wait", [f"{gate}.{n}"], queue="default") for n in range(2)]
+    house.until(lambda: all(Path(f"{gate}.{n}.began").exists() for n in range(2)), "both processes are busy")
+    waited = house.run("worker", "drain", "pool0", "--timeout", "0.5")
+    assert waited.returncode == 7
+    assert "the order stands" in waited.stderr
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "draining", "it drains")
+    left = client.send_task("mlq.predict", [1], queue="realtime")
+    for n in range(2):
+        house.write(f"gate.{n}", "")
+    assert len({task.get(timeout=30) for task in tasks}) == 2
+    assert workers.wait() == 0
+    assert left.state == "PENDING"
+    assert [q["ready"] for q in house.json("queues")["queues"] if q["name"] == "realtime"] == [1]

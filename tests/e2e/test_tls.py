@@ -1,0 +1,131 @@
+"""rediss://: the server's certificate and its name are checked by default, by every connection that mlq makes."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlq.broker import connection, embedded
+from tests.conftest import DEADLINE_S, House, Start
+
+TERMINATOR = '''
+"""TLS in front of a unix socket: servers in wheels have none of their own."""
+import asyncio, ssl, sys
+
+certificate, upstream = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate)
+
+async def pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+async def serve(reader, writer):
+    up_reader, up_writer = await asyncio.open_unix_connection(upstream)
+    await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+'''
+
+
+def openssl(directory: Path, *words: str) -> None:
+    """Run openssl."""
+    program = shutil.which("openssl")
+    assert program is not None, "openssl makes this test's certificates"
+    subprocess.run([program, *words], cwd=directory, check=True, capture_output=True, timeout=DEADLINE_S)
+
+
+def authority(directory: Path, name: str) -> Path:
+    """Make a certificate authority."""
+    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}")
+    openssl(directory, *new, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    return directory / f"{name}.pem"
+
+
+@dataclass
+class Secured:
+    """A server behind TLS, its certificate for `localhost`, signed by `ours`; `theirs` has nothing to do with it."""
+
+    port: int
+    ours: Path
+    theirs: Path
+
+
+@pytest.fixture
+def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
+    """Sign a certificate, and serve with it."""
+    here = house.directory
+    ours, theirs = authority(here, "ours"), authority(here, "theirs")
+    openssl(here, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=any", "-keyout", "s.key", "-out", "s.csr")
+    house.write("names", "subjectAltName=DNS:localhost\n")
+    signed = ("x509", "-req", "-in", "s.csr", "-CA", str(ours), "-CAkey", "ours.key", "-days", "2", "-out", "s.crt")
+    openssl(here, *signed, "-CAcreateserial", "-extfile", "names")
+    both = house.write("s.pem", (here / "s.crt").read_text() + (here / "s.key").read_text())
+    program = [sys.executable, str(house.write("terminator.py", TERMINATOR)), str(both)]
+    upstream = server.url.removeprefix("redis+socket://")
+    with subprocess.Popen([*program, upstream], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Secured(int(process.stdout.readline()), ours, theirs)
+        process.terminate()
+
+
+def test_a_server_with_the_right_certificate_serves_everything(house: House, secured: Secured, start: Start) -> None:
+    """Commands, the worker's claims and its doorbell, and the results."""
+    house.environment["MLQ_BROKER_URL"] = f"rediss://localhost:{secured.port}/0"
+    house.environment["SSL_CERT_FILE"] = str(secured.ours)
+    workers = start("--cpus", "1")
+    house.write("rows.json", [1, 2, 3])
+    done = house.run("submit", "rows.json", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    (worker,) = house.json("worker")["workers"]
+    assert worker["state"] == "idle"
+    assert not [line for line in workers.lines if "without TLS" in line or "no watching" in line]
+
+
+@pytest.mark.parametrize(
+    ("host", "authority", "why"),
+    [
+        ("localhost", "theirs", "certificate verify failed"),
+        ("localhost", None, "certificate verify failed"),
+        ("127.0.0.1", "ours", "IP address mismatch"),
+    ],
+)
+def test_a_server_with_another_certificate_is_not_spoken_to(
+    house: House, secured: Secured, host: str, authority: str | None, why: str
+) -> None:
+    """Exit 4 with the reason, whoever asks; the password stays out of what is said."""
+    house.environment["MLQ_BROKER_URL"] = f"rediss://:secret@{host}:{secured.port}/0"
+    if authority is not None:
+        house.environment["SSL_CERT_FILE"] = str(getattr(secured, authority))
+    house.write("rows.json", [1])
+    for argv in (["queues"], ["submit", "rows.json"]):
+        refused = house.run(*argv)
+        assert refused.returncode == 4, refused.stderr
+        assert f"rediss://:***@{host}:{secured.port}/0" in refused.stderr
+        assert why in refused.stderr
+        assert "secret" not in refused.stderr
+
+
+def test_certificates_and_names_are_demanded_of_every_secure_url_and_of_no_other() -> None:
+    """By itself kombu accepts any certificate, without a word."""
+    assert connection.tls_options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    assert [connection.tls_options(f"{s}://host") for s in ("redis", "redis+socket", "sentinel", "amqp")] == [None] * 4
