@@ -60,6 +60,7 @@ def cases(azure: Path | None) -> dict[str, Case]:
         "ramp, up to 11.5/s and down": Case(workloads.ramp, Gate(17_300, 0.987, 20)),
         "bursts of 20 s, 8/s over 0.8/s": Case(workloads.bursts, None),
         "200 rows/s that share forwards": Case(workloads.batched, Gate(1560, 0.99, 10), batching, seeds=2),
+        "50 to 400 rows/s that share forwards": Case(workloads.rising, Gate(1560, 0.99, 10), batching, seeds=2),
     }
     if azure is not None:
         trace = workloads.conversations(azure)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from mlq.autoscale.arrivals import ArrivalMeter
-from mlq.autoscale.erlang import waits_longer
 from mlq.autoscale.holding import Holding
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.service import Service, ServiceMeter
+from mlq.autoscale.service import ServiceMeter
+from mlq.autoscale.staffing import Capacity, capacity, staff
 
 _COLD_START_S: Final = 30.0
 """What a start is taken to need before the first has succeeded."""
@@ -25,9 +25,6 @@ _FIRST_S: Final = 1800.0
 
 _BLIND: Final = 3
 """So many ticks without a look, and history is worth nothing."""
-
-_BUSY_SHARE: Final = 0.85
-"""Of a batching worker's capacity that is planned with."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,9 @@ class Decision:
 
     `want` workers are to be there; `start` so many, `drain` these, `give_up` those that should have been ready by
     now; `stuck` are busy with one task for so long that they count for nothing. `slow_rate`, `fast_rate` and `rate` are
-    arrivals a second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will
-    wait when a worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are
-    kept.
+    arrivals a second, `service_rate` tasks a second that one worker was seen to do, `capacity` what it can do with full
+    batches. `cold_start_s` are seconds, `backlog` the tasks that will wait when a worker that is started now is ready.
+    `base` workers are needed for the rate, `need` in all; `keep` are kept.
     """
 
     at: float
@@ -82,6 +79,7 @@ class Decision:
     fast_rate: float | None = None
     rate: float | None = None
     service_rate: float | None = None
+    capacity: float | None = None
     squared_cv: float | None = None
     cold_start_s: float | None = None
     backlog: float | None = None
@@ -136,9 +134,10 @@ class Policy:
         slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
-        backlog = self._backlog(ready, rate, service.rate, len(live), starting, cold)
-        base = self._for_rate(rate, service)
-        need, why = self._for_backlog(base, backlog, service, cold, rate, live, starting, seen)
+        each = capacity(service, tuning.target_s)
+        backlog = self._backlog(ready, rate, each, len(live), starting, cold)
+        base = staff(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
+        need, why = self._for_backlog(base, backlog, each, cold, rate, live, starting, seen)
         if ready + flying > 0:
             need = max(need, 1)
         need = min(max(need, tuning.least), tuning.most)
@@ -151,6 +150,7 @@ class Policy:
             fast_rate=fast,
             rate=rate,
             service_rate=service.rate,
+            capacity=each.rate,
             squared_cv=service.squared_cv,
             cold_start_s=cold,
             backlog=backlog,
@@ -199,51 +199,22 @@ class Policy:
         return max([_COLD_START_S, *(w.age_s for w in starting)])
 
     def _backlog(
-        self, ready: int, rate: float, service_rate: float, live: int, starting: Sequence[Worker], cold: float
+        self, ready: int, rate: float, each: Capacity, live: int, starting: Sequence[Worker], cold: float
     ) -> float:
         """Follow the backlog as a fluid until a worker that is started now would be ready."""
         horizon = cold + self._tuning.tick_s
         joins = sorted(min(horizon, max(0.0, cold - w.age_s)) for w in starting)
         level, now, serving = float(ready), 0.0, live
         for at in [*joins, horizon]:
-            level = max(0.0, level + (rate - service_rate * serving) * (at - now))
+            level = max(0.0, level + (rate - each.rate * serving) * (at - now))
             now, serving = at, serving + 1
         return level
-
-    def _for_rate(self, rate: float, service: Service) -> int:
-        """Find the least number of workers in front of which few wait too long."""
-        tuning = self._tuning
-        batched = self._batched(rate, service)
-        if batched is not None:
-            return batched
-        if rate <= 0:
-            return 0
-        load, cv = rate / service.rate, service.squared_cv
-        few = (n for n in range(tuning.most) if waits_longer(n, load, service.rate, tuning.target_s, cv) <= tuning.late)
-        return next(few, tuning.most)
-
-    def _batched(self, rate: float, service: Service) -> int | None:
-        """Staff for what a worker can do with full batches, not with the small ones that it has while it is bored.
-
-        The largest batch is the one whose forward still leaves half of the target for waiting.
-        """
-        if service.batch_s is None or rate <= 0:
-            return None
-        base, slope = service.batch_s
-        if base < slope:  # batches gain little: it is as fast as it was seen to be
-            return None
-        spare = self._tuning.target_s / 2 - base
-        largest = min(64.0, spare / slope if slope > 0 else 64.0)
-        if largest < 1:
-            return None
-        capacity = _BUSY_SHARE * largest / (base + slope * largest)
-        return max(1, math.ceil(rate * service.rows / capacity))
 
     def _for_backlog(  # noqa: PLR0913, PLR0917 (it weighs all that there is)
         self,
         base: int,
         backlog: float,
-        service: Service,
+        each: Capacity,
         cold: float,
         rate: float,
         live: Sequence[Worker],
@@ -251,13 +222,13 @@ class Policy:
         seen: Observation,
     ) -> tuple[int, str]:
         tuning = self._tuning
-        need, why = base, f"{rate:.3g} tasks/s arrive, a worker does {service.rate:.3g}"
-        if backlog > 0.5 * service.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
+        need, why = base, f"{rate:.3g} tasks/s arrive, a worker can do {each.rate:.3g}"
+        if backlog > 0.5 * each.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
             drained_in = max(tuning.target_s, cold / 2)
-            wanted = math.ceil(rate / service.rate + backlog / (service.rate * drained_in))
+            wanted = math.ceil(rate / each.rate + backlog / (each.rate * drained_in))
             if wanted > need:
                 need, why = wanted, f"{backlog:.0f} tasks will wait when a new worker is ready"
-        late = seen.oldest_s is not None and seen.oldest_s > max(tuning.target_s, 2 / service.rate)
+        late = seen.oldest_s is not None and seen.oldest_s > max(tuning.target_s, 2 * each.turn_s)
         nobody_idle = not starting and not any(w.state == "idle" for w in live)
         if seen.ready and late and nobody_idle and len(live) + (backlog > 0) > need:
             need, why = len(live) + (backlog > 0), f"the oldest has waited {seen.oldest_s:.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -78,11 +79,16 @@ def _squared_cv(sums: Sequence[float]) -> float:
 
 
 def _fit(sums: Sequence[float]) -> tuple[float, float] | None:
-    """Fit t(b) = base + slope·b by least squares; None where all forwards had the same rows."""
-    n, b, s, bb, bs, _ = sums
+    """Fit t(b) = base + slope·b by least squares; None where all forwards had the same rows.
+
+    Of the lines that fit it is the steepest that the scatter allows (two standard errors): a few forwards of slightly
+    more rows must not promise that full batches cost nothing. None is steeper than rows that gain nothing together.
+    """
+    n, b, s, bb, bs, ss = sums
     spread = n * bb - b * b
     if n < 5 or spread <= 1e-9 * bb:  # noqa: PLR2004 (a line through fewer is chance)
         return None
     slope = (n * bs - b * s) / spread
-    base = (s - slope * b) / n
-    return (max(0.0, base), max(0.0, slope)) if base > 0 or slope > 0 else None
+    scatter = max(0.0, (n * ss - s * s - slope * slope * spread) / (n - 2))
+    slope = min(max(0.0, slope + 2 * math.sqrt(scatter / spread)), s / b)
+    return (s - slope * b) / n, slope

@@ -37,11 +37,16 @@ def test_work_is_in_time_at_the_cost_and_with_the_calm_that_was_promised(
     assert mean(o.starts + o.stops for o in outcomes) <= SLACK * actions
 
 
-def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet() -> None:
-    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest."""
-    (outcome,) = played("batched", 1, World(batch=(0.020, 0.001, 64)))
+@pytest.mark.parametrize("workload", ["batched", "rising"])
+def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet(workload: str) -> None:
+    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest.
+
+    When the rate rises its batches grow, and it has been fast enough all along.
+    """
+    (outcome,) = played(workload, 1, World(batch=(0.020, 0.001, 64)))
     assert outcome.cost <= 1.3 * 1200
     assert outcome.in_time >= 0.99
+    assert outcome.starts + outcome.stops <= 10
 
 
 @pytest.mark.parametrize("seconds", [55.0, 200.0])
