@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlq.autoscale.erlang import waits_longer
 
 if TYPE_CHECKING:
     from mlq.autoscale.service import Service
-
-_ROWS_AT_ONCE: Final = 64
-"""The batch limit of workers that do not tell theirs."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +22,14 @@ class Capacity:
 def capacity(service: Service, target_s: float) -> Capacity:
     """Tell what a worker can do, not what it does while it is bored and its batches are small.
 
-    That is mu(B) = B / t(B), where B is the largest batch whose forward still leaves half of the target for waiting;
-    where not even one row does, and where batches are not known, what was seen.
+    That is mu(B) = B / t(B), where B is its limit, or less if its forward would not leave half of the target for
+    waiting; where not even one row does, and where batches are not known, what was seen.
     """
     seen = Capacity(service.rate, 1 / service.rate)
     if service.batch_s is None:
         return seen
     base, slope = service.batch_s
-    largest = min(_ROWS_AT_ONCE, (target_s / 2 - base) / slope) if slope > 0 else _ROWS_AT_ONCE
+    largest = min(service.largest, (target_s / 2 - base) / slope) if slope > 0 else service.largest
     if largest < 1:
         return seen
     rate = max(service.rate, largest / (base + slope * largest) / service.rows)

@@ -53,6 +53,7 @@ def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Sc
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(line)["result"]["row"]["n"] for line in done.stdout.splitlines()) == list(range(100))
     assert len(workers(house)) == 2
+    assert {w["max_batch_size"] for w in house.json("worker")["workers"]} == {4}, "as the model has it"
     house.until(lambda: workers(house) == [], "they have gone", within_s=120)
     ran = Counter((house.directory / "model.log").read_text().split("start ")[1:])
     assert len(ran) == 100
