@@ -24,14 +24,15 @@ class ArrivalMeter:
         self._fast_s = max(_FAST_S, target_s / 2)
         self._done: LastSeen[int] = LastSeen()
         self._there: int | None = None
+        self._looked_at = 0.0
         self._totals = Totals(1, self._slow_s)
 
     def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> tuple[float, float, float]:
         """Add one look; give the slow rate, the fast one, and the one to believe (tasks a second)."""
-        done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in workers if self._knows(w))
+        done = sum(self._done_since(w, at - self._looked_at) for w in workers)
         self._done.keep(at, {w.id: w.done for w in workers})
         there, before = ready + in_flight, self._there
-        self._there = there
+        self._there, self._looked_at = there, at
         self._totals.add(at, [0.0 if before is None else done + there - before])
         return self._rates()
 
@@ -40,9 +41,15 @@ class ArrivalMeter:
         self._there = None
         self._totals.clear()
 
-    def _knows(self, worker: Worker) -> bool:
-        """Tell whether what a worker has done since the last look is known; the first look at all knows of none."""
-        return self._there is not None or worker.id in self._done
+    def _done_since(self, worker: Worker, seconds: float) -> float:
+        """Tell what a worker has done since the last look.
+
+        One that was never seen before may be new, or have served for days where no heartbeat came from: it has not
+        done more than the share of its work that fits into the time.
+        """
+        if worker.id in self._done:
+            return max(0, worker.done - self._done.get(worker.id, 0))
+        return worker.done * min(1.0, seconds / worker.busy_s) if worker.busy_s > 0 else worker.done
 
     def _rates(self) -> tuple[float, float, float]:
         slow_span, (slow_count,) = self._totals.over(self._slow_s)

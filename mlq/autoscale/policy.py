@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from mlq.autoscale.arrivals import ArrivalMeter
 from mlq.autoscale.holding import Holding
@@ -24,7 +24,7 @@ _FIRST_S: Final = 1800.0
 """How long a start, or a task, may take as long as none has succeeded."""
 
 _BLIND: Final = 3
-"""So many ticks without a look, and history is worth nothing."""
+"""So many ticks without a look, and history is worth nothing; so many looks later there is one again."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Tuning:
     """What users choose: the target (s), bounds, and how careful to be.
 
     `late` is the share of tasks that may wait longer, `hold` how many cold starts' worth a worker is kept that is
-    dear to replace, `floor_s` the least time that one is kept, `zero_s` the time that the last one is.
+    dear to replace, `floor_s` the least time that one is kept, `dear_floor_s` the least for the dearest. `zero_s` is
+    how long the last one is kept, where there may be none.
     """
 
     target_s: float = 2.0
@@ -42,11 +43,12 @@ class Tuning:
     late: float = 0.05
     hold: float = 10.0
     floor_s: float = 30.0
+    dear_floor_s: float = 120.0
     zero_s: float = 300.0
 
 
-PRESETS: Final = {
-    "economy": {"hold": 4.0, "floor_s": 30.0},
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "economy": {"hold": 4.0, "dear_floor_s": 30.0},
     "balanced": {},
     "latency": {"late": 0.01, "hold": 20.0},
 }
@@ -106,6 +108,8 @@ class Policy:
         self._cold_starts: deque[float] = deque(maxlen=_COLD_STARTS)
         self._started: set[str] = set()
         self._seen_at: float | None = None
+        self._looks = 0
+        self._asked_for = 0
         self._want = tuning.least
 
     def decide(self, seen: Observation) -> Decision:
@@ -129,8 +133,9 @@ class Policy:
         tuning, at = self._tuning, seen.at
         if self._seen_at is None or at - self._seen_at > _BLIND * tuning.tick_s:
             self._arrivals.forget()
-            self._holding.begin(at)
+            self._looks = self._asked_for = 0
         self._seen_at = at
+        self._hold_who_was_there(at, seen.workers)
         slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
@@ -166,6 +171,7 @@ class Policy:
         there = len(live) + len(starting)
         if need > there:
             self._want = need
+            self._asked_for += need - there
             return replace(figures, want=need, start=need - there, action="start", reason=why)
         if len(live) > keep and figures.ready == 0:
             idle = sorted((w for w in live if w.state == "idle" and w.mine), key=lambda w: -w.idle_s)
@@ -177,6 +183,17 @@ class Policy:
         self._want = max(need, min(there, self._tuning.most))
         reason = "as many as are needed" if there <= need else f"{there - need} more than needed, kept for a while"
         return replace(figures, want=self._want, reason=reason)
+
+    def _hold_who_was_there(self, at: float, workers: Sequence[Worker]) -> None:
+        """Take who was there before the first look for needed now, since nothing else is known.
+
+        Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then has
+        a history of its own.
+        """
+        self._looks += 1
+        if self._looks <= _BLIND:
+            there = sum(w.takes_work or w.state == "starting" for w in workers)
+            self._holding.needed(at, *[max(0, there - self._asked_for)] * 2)
 
     @property
     def _start_timeout_s(self) -> float:
@@ -235,14 +252,17 @@ class Policy:
         return need, why
 
     def _held(self, at: float, cold: float) -> int:
-        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait."""
+        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait.
+
+        Only for the last worker there is an option of its own: the others go as ever.
+        """
         tuning = self._tuning
         dear = min(1.0, max(0.0, (cold + tuning.tick_s - tuning.target_s) / cold)) if cold > 0 else 0.0
         wanted = cold * (1 + (tuning.hold - 1) * dear)
-        rate_s = min(600.0, max(wanted, tuning.floor_s, 120 * dear))
+        rate_s = min(600.0, max(wanted, tuning.floor_s, tuning.dear_floor_s * dear))
         held = self._holding.keep(at, rate_s, max(tuning.floor_s, cold))
         if held <= 1 and tuning.least == 0:
-            return self._holding.keep(at, max(rate_s, tuning.zero_s), tuning.zero_s)
+            return min(1, self._holding.keep(at, tuning.zero_s, tuning.zero_s))
         return held
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Decision, Policy, Threshold, Tuning
+from mlq.autoscale.policy import PRESETS, Decision, Policy, Threshold, Tuning
 
 
 def worker(n: int, state: Any = "idle", **more: Any) -> Worker:
@@ -81,6 +81,36 @@ def test_history_that_is_lost_is_not_idleness() -> None:
     """knative#4795: an autoscaler that has just started knows nothing, and stops half the fleet."""
     timeline = Timeline(workers=6)
     assert not any(d.drain for d in timeline.quiet(100))
+
+
+def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history() -> None:
+    """After a server that lost its data heartbeats come back one by one."""
+    timeline = Timeline(Tuning(most=30), workers=0)
+    timeline.tick()
+    timeline.workers = [worker(n, done=10_000) for n in range(6)]
+    after = timeline.quiet(250)
+    assert not any(d.drain for d in after)
+    assert max(d.rate or 0.0 for d in after) <= 12.0, "all that they ever did has not come in these two seconds"
+
+
+def test_a_time_without_a_look_is_a_new_start() -> None:
+    """What came meanwhile came at no known time, and who is there is held anew."""
+    timeline = Timeline(workers=6)
+    timeline.quiet(280)
+    timeline.at += 60.0
+    after = [timeline.tick(done=600), *timeline.quiet(280)]
+    assert not any(d.drain for d in after), "the 300 s begin anew"
+    assert max(d.rate or 0.0 for d in after) == 0.0, "600 tasks in 62 s are no 300 a second"
+
+
+def test_a_burst_after_the_start_is_not_held_for_as_long_as_what_was_there() -> None:
+    """Nothing was known of workers that did not exist, and that is no reason to keep them."""
+    timeline = Timeline(workers=1)
+    timeline.quiet(60)
+    asked = timeline.tick(ready=60)
+    timeline.workers += [worker(n, done=0) for n in range(1, 1 + asked.start)]
+    drained = {wid for d in timeline.quiet(60) for wid in d.drain}
+    assert len(drained) == (asked.need or 0) - (asked.base or 0) > 0, "half a minute after the backlog, not five"
 
 
 def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None:
@@ -230,3 +260,28 @@ def test_who_is_gone_is_forgotten() -> None:
         timeline.tick()
         sizes.append(len(pickle.dumps(timeline.policy)) if n in {1999, 3999} else 0)
     assert max(sizes[2000:]) < 1.05 * max(sizes[:2000])
+
+
+def kept_s(tuning: Tuning, cold_s: float, workers: int) -> list[float]:
+    """Let a fleet that was needed fall idle; tell after what time each of its workers may go."""
+    timeline = Timeline(tuning, workers=workers)
+    timeline.workers = [replace(w, ready_s=cold_s) for w in timeline.workers]
+    timeline.tick()
+    keeps = [d.keep or 0 for d in timeline.quiet(1200)]
+    return [2.0 * sum(keep > left for keep in keeps) for left in range(workers)]
+
+
+def test_the_time_until_zero_holds_the_last_worker_alone() -> None:
+    """--zero-after 300 for a fleet of eight would cost seven workers five minutes after each burst."""
+    assert kept_s(Tuning(least=0, zero_s=900.0), 30.0, 4) == [pytest.approx(t, abs=4) for t in (900, 300, 300, 300)]
+    assert kept_s(Tuning(least=0, zero_s=60.0), 30.0, 1) == [pytest.approx(60, abs=4)], "and is not ignored"
+
+
+def test_presets_let_go_sooner_or_later_and_aim_higher() -> None:
+    """A worker that starts in 5 s is kept 30 s or 120 s, one of 40 s for 4, 10 or 20 times that, 600 s at most."""
+    chosen = {name: replace(Tuning(), **preset) for name, preset in PRESETS.items()}
+    held = {name: kept_s(tuning, 5.0, 2)[1] for name, tuning in chosen.items()}
+    assert held == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (30, 120, 120), strict=True)}
+    slow = {name: kept_s(tuning, 40.0, 2)[1] for name, tuning in chosen.items()}
+    assert slow == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (160, 400, 600), strict=True)}
+    assert chosen["latency"].late < chosen["balanced"].late
