@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mlq.autoscale.last_seen import LastSeen
@@ -14,6 +15,15 @@ _SLOW_S: Final = 45.0
 _FAST_S: Final = 10.0
 _SIGMAS: Final = 3.0
 """A rise counts as one when Poisson's chance alone would hardly make it."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Tasks a second: over the slow window, over the fast one, and what to believe."""
+
+    slow: float
+    fast: float
+    believed: float
 
 
 class ArrivalMeter:
@@ -27,8 +37,8 @@ class ArrivalMeter:
         self._looked_at = 0.0
         self._totals = Totals(1, self._slow_s)
 
-    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> tuple[float, float, float]:
-        """Add one look; give the slow rate, the fast one, and the one to believe (tasks a second)."""
+    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> Rates | None:
+        """Add one look; None if it is the first: nothing is known before the second."""
         done = sum(self._done_since(w, at - self._looked_at) for w in workers)
         self._done.keep(at, {w.id: w.done for w in workers})
         there, before = ready + in_flight, self._there
@@ -51,12 +61,12 @@ class ArrivalMeter:
             return max(0, worker.done - self._done.get(worker.id, 0))
         return worker.done * min(1.0, seconds / worker.busy_s) if worker.busy_s > 0 else worker.done
 
-    def _rates(self) -> tuple[float, float, float]:
+    def _rates(self) -> Rates | None:
         slow_span, (slow_count,) = self._totals.over(self._slow_s)
         fast_span, (fast_count,) = self._totals.over(self._fast_s)
         if not slow_span:
-            return 0.0, 0.0, 0.0
+            return None
         slow, fast = slow_count / slow_span, fast_count / fast_span
         expected = slow * fast_span
         rises = fast_count > expected + _SIGMAS * math.sqrt(max(expected, 1.0))
-        return slow, fast, max(slow, fast) if rises else slow
+        return Rates(slow, fast, max(slow, fast) if rises else slow)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
-from mlq.autoscale.arrivals import ArrivalMeter
+from mlq.autoscale.arrivals import ArrivalMeter, Rates
 from mlq.autoscale.holding import Holding
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.service import ServiceMeter
+from mlq.autoscale.service import Service, ServiceMeter
 from mlq.autoscale.staffing import Capacity, capacity, staff
 
 _COLD_START_S: Final = 30.0
@@ -122,9 +122,10 @@ class Policy:
         counts = seen.ready, seen.in_flight, len(live), len(starting)
         decision = Decision(seen.at, *counts, self._want, "hold", "", give_up=overdue, stuck=stuck)
         if seen.ready is None or seen.in_flight is None:
-            missing = max(0, min(self._want, tuning.most) - len(live) - len(starting))
+            missing = max(0, min(self._want, tuning.most) - len(live) - len(starting) - len(overdue))
             action: Literal["start", "hold"] = "start" if missing else "hold"
-            return replace(decision, start=missing, action=action, reason="the queue cannot be seen: as before")
+            reason = "the queue cannot be seen: as before"
+            return replace(decision, start=missing, action=action, reason=reason, give_up=())
         return self._decide(decision, seen, seen.ready, seen.in_flight, live, starting)
 
     def _decide(
@@ -136,13 +137,17 @@ class Policy:
             self._looks = self._asked_for = 0
         self._seen_at = at
         self._hold_who_was_there(at, seen.workers)
-        slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
+        rates = self._arrivals.look(at, ready, flying, seen.workers)
+        rate = rates.believed if rates else 0.0  # until it is known who is there stays, and what waits decides
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
         each = capacity(service, tuning.target_s)
         backlog = self._backlog(ready, rate, each, len(live), starting, cold)
         base = staff(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
         need, why = self._for_backlog(base, backlog, each, cold, rate, live, starting, seen)
+        why = why or _usual_reason(rates, service, each)
+        if rates is None:
+            need = max(need, len(live) + len(starting))
         if ready + flying > 0:
             need = max(need, 1)
         need = min(max(need, tuning.least), tuning.most)
@@ -151,15 +156,15 @@ class Policy:
         keep = max(tuning.least, self._held(at, cold))
         figures = replace(
             decision,
-            slow_rate=slow,
-            fast_rate=fast,
-            rate=rate,
-            service_rate=service.rate,
-            capacity=each.rate,
-            squared_cv=service.squared_cv,
+            slow_rate=rates.slow if rates else None,
+            fast_rate=rates.fast if rates else None,
+            rate=rates.believed if rates else None,
+            service_rate=service.rate if service.is_known else None,
+            capacity=each.rate if service.is_known else None,
+            squared_cv=service.squared_cv if service.is_known else None,
             cold_start_s=cold,
             backlog=backlog,
-            base=base,
+            base=base if rates else None,
             need=need,
             keep=keep,
         )
@@ -181,7 +186,10 @@ class Policy:
                 reason = f"{keep} suffice, and have for a while"
                 return replace(figures, want=self._want, drain=leaving, action="drain", reason=reason)
         self._want = max(need, min(there, self._tuning.most))
-        reason = "as many as are needed" if there <= need else f"{there - need} more than needed, kept for a while"
+        if there > need:
+            reason = f"{there - need} more than needed, kept for a while"
+        else:
+            reason = "as many as are needed" if figures.rate is not None else why
         return replace(figures, want=self._want, reason=reason)
 
     def _hold_who_was_there(self, at: float, workers: Sequence[Worker]) -> None:
@@ -237,9 +245,9 @@ class Policy:
         live: Sequence[Worker],
         starting: Sequence[Worker],
         seen: Observation,
-    ) -> tuple[int, str]:
+    ) -> tuple[int, str | None]:
         tuning = self._tuning
-        need, why = base, f"{rate:.3g} tasks/s arrive, a worker can do {each.rate:.3g}"
+        need, why = base, None
         if backlog > 0.5 * each.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
             drained_in = max(tuning.target_s, cold / 2)
             wanted = math.ceil(rate / each.rate + backlog / (each.rate * drained_in))
@@ -264,6 +272,13 @@ class Policy:
         if held <= 1 and tuning.least == 0:
             return min(1, self._holding.keep(at, tuning.zero_s, tuning.zero_s))
         return held
+
+
+def _usual_reason(rates: Rates | None, service: Service, each: Capacity) -> str:
+    if rates is None:
+        return "how fast work arrives is not known yet"
+    does = f"a worker can do {each.rate:.3g}" if service.is_known else "what a worker can do is not known yet"
+    return f"{rates.believed:.3g} tasks/s arrive, {does}"
 
 
 def _upper_quartile(values: Iterable[float]) -> float:

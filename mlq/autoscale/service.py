@@ -25,8 +25,9 @@ _ROWS_AT_ONCE: Final = 64
 class Service:
     """`rate`: tasks a second of one worker that works all the time. `squared_cv`: of the times of tasks.
 
-    `batch_s`: t(b) = base + slope·b seconds of a forward of b rows, None where forwards do not tell; `rows` in a task.
-    `largest`: rows that every worker takes in one forward.
+    Both are what one starts from until a task has ended (`is_known`). `batch_s`: t(b) = base + slope·b seconds of a
+    forward of b rows, None where forwards do not tell; `rows` in a task. `largest`: rows that every worker takes in one
+    forward.
     """
 
     rate: float
@@ -34,6 +35,7 @@ class Service:
     batch_s: tuple[float, float] | None
     rows: float
     largest: int
+    is_known: bool
 
 
 class ServiceMeter:
@@ -57,7 +59,9 @@ class ServiceMeter:
         # out would make slow workers look fast. One that hangs says nothing about the others.
         censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
         rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(mean_s, *censored, 0.0)
-        return Service(rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0, self._largest)
+        return Service(
+            rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0, self._largest, self.mean_s is not None
+        )
 
     def _learn_mean(self, tasks: float, seconds: float, workers: Sequence[Worker]) -> None:
         """Take it from the window, and before anything has ended in one, from the lives of those that are here."""

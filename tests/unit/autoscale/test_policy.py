@@ -285,3 +285,28 @@ def test_presets_let_go_sooner_or_later_and_aim_higher() -> None:
     slow = {name: kept_s(tuning, 40.0, 2)[1] for name, tuning in chosen.items()}
     assert slow == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (160, 400, 600), strict=True)}
     assert chosen["latency"].late < chosen["balanced"].late
+
+
+def test_what_is_not_known_yet_is_not_told_as_a_figure() -> None:
+    """On its first look an autoscaler knows no rate; and six who work are not "five more than needed"."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [worker(n, "busy", done=0, running_s=1.0) for n in range(6)]
+    first = timeline.tick(ready=3, flying=6)
+    assert {first.slow_rate, first.fast_rate, first.rate, first.base} == {None}
+    assert {first.service_rate, first.capacity, first.squared_cv} == {None}, "no task has ended yet"
+    assert (first.action, first.need) == ("hold", 6)
+    assert "not known yet" in first.reason
+    second = timeline.tick(ready=3, flying=6)
+    assert (second.rate, second.service_rate) == (0.0, None)
+    timeline.workers[1] = worker(1, done=4)
+    assert timeline.tick(ready=0, flying=6).service_rate == pytest.approx(2.0)
+
+
+def test_a_start_that_takes_too_long_is_not_given_up_while_the_queue_cannot_be_seen() -> None:
+    """To give one up is to stop it, and nobody is stopped then; nor is another one started beside it."""
+    timeline = Timeline(Tuning(least=2), workers=1)
+    timeline.tick()
+    timeline.workers.append(worker(1, "starting", done=0, age_s=130.0, ready_s=None, idle_s=0))
+    blind = timeline.tick(ready=None, flying=None)
+    assert (blind.action, blind.give_up, blind.start) == ("hold", (), 0)
+    assert timeline.tick().give_up == ["w1"]
