@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.autoscale import workloads
+from benchmarks.autoscale.__main__ import POLICIES
+from benchmarks.autoscale.workloads import ramp, steady, step
 from mlq.autoscale.erlang import waits, waits_longer
 from mlq.autoscale.observation import Observation
 from mlq.autoscale.policy import Decision, Policy, Tuning
@@ -47,6 +49,17 @@ def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet(wo
     assert outcome.cost <= 1.3 * 1200
     assert outcome.in_time >= 0.99
     assert outcome.starts + outcome.stops <= 10
+
+
+def test_work_waits_less_and_costs_less_than_with_what_others_do_by_default() -> None:
+    """Over the workloads in the mean; each alone is in benchmarks/AUTOSCALE.md."""
+    found: dict[str, tuple[float, float]] = {}
+    for who, make in POLICIES.items():
+        outcomes = [replay(make_tasks(7), make(), World()) for make_tasks in (steady, step, ramp)]
+        found[who] = mean(o.lateness for o in outcomes), mean(o.cost for o in outcomes)
+    late, cost = found.pop("mlq")
+    assert [who for who, (theirs, _) in found.items() if theirs <= late] == []
+    assert [who for who, (_, theirs) in found.items() if theirs <= cost] == []
 
 
 @pytest.mark.parametrize("seconds", [55.0, 200.0])

@@ -310,3 +310,29 @@ def test_a_start_that_takes_too_long_is_not_given_up_while_the_queue_cannot_be_s
     blind = timeline.tick(ready=None, flying=None)
     assert (blind.action, blind.give_up, blind.start) == ("hold", (), 0)
     assert timeline.tick().give_up == ["w1"]
+
+
+@pytest.mark.parametrize(("oldest_s", "idle", "need"), [(4.0, 0, 4), (2.9, 0, 3), (None, 0, 3), (4.0, 1, 3)])
+def test_the_oldest_that_waits_for_too_long_is_a_reason_of_its_own(
+    oldest_s: float | None, idle: int, need: int
+) -> None:
+    """Three are enough by every formula, and yet work waits longer than the target while none is idle."""
+    timeline = Timeline(Tuning(target_s=3.0), workers=3)
+    timeline.workers = [worker(n, "busy", ready_s=1.0, running_s=0.5) for n in range(3)]
+    for _ in range(60):
+        timeline.tick(ready=8, flying=3, done=8)
+    timeline.workers[1:] = [replace(w, state="idle" if idle else "busy") for w in timeline.workers[1:]]
+    seen = timeline.tick(ready=8, flying=3, done=8, oldest_s=oldest_s)
+    assert seen.need == need
+    assert ("the oldest has waited" in seen.reason) == (need > 3)
+
+
+def test_a_cold_start_is_the_upper_quartile_of_the_last_eight() -> None:
+    """Half of the starts take longer than the median, and one that took an hour must not decide for ever."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [worker(n, ready_s=float(n + 1)) for n in range(8)]
+    assert timeline.tick().cold_start_s == 6.0
+    timeline.workers.append(worker(8, ready_s=3600.0))
+    assert timeline.tick().cold_start_s == 7.0, "of 2 to 8 and an hour"
+    timeline.workers += [worker(n, ready_s=2.0) for n in range(9, 17)]
+    assert timeline.tick().cold_start_s == 2.0
