@@ -130,7 +130,7 @@ def test_two_autoscalers_of_one_queue_never_run_more_than_its_maximum_even_when_
     other.wait_for("broker ")
     with counting(house) as counts:
         sent = [client.send_task("mlq.predict", [{"sleep": 0.2, "n": n}], queue="realtime") for n in range(200)]
-        house.until(lambda: max(counts) == 2, "both places are filled")
+        house.until(lambda: max(counts) >= 2, "both places are filled")
         sent[20].get(timeout=60)
         one.process.kill()
         one.process.wait()
