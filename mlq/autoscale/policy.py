@@ -107,6 +107,7 @@ class Policy:
         self._holding = Holding(tuning.most)
         self._cold_starts: deque[float] = deque(maxlen=_COLD_STARTS)
         self._started: set[str] = set()
+        self._leaving: set[str] = set()
         self._seen_at: float | None = None
         self._looks = 0
         self._asked_for = 0
@@ -115,7 +116,10 @@ class Policy:
     def decide(self, seen: Observation) -> Decision:
         """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
         tuning = self._tuning
-        live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s]
+        # An order is heard with a worker's next heartbeat: until then it looks as if it stayed, and is no capacity.
+        self._leaving &= {w.id for w in seen.workers if w.takes_work}
+        staying = [w for w in seen.workers if w.takes_work and w.id not in self._leaving]
+        live = [w for w in staying if w.running_s <= self._stuck_s]
         starting = [w for w in seen.workers if w.state == "starting" and w.age_s <= self._start_timeout_s]
         overdue = [w.id for w in seen.workers if w.state == "starting" and w.mine and w.age_s > self._start_timeout_s]
         stuck = [w.id for w in seen.workers if w.takes_work and w.running_s > self._stuck_s]
@@ -168,7 +172,9 @@ class Policy:
             need=need,
             keep=keep,
         )
-        return self._act(figures, need, keep, why, live, starting)
+        told = sorted(self._leaving)  # once more, since an order may have been lost with the connection
+        acted = self._act(figures, need, keep, why, live, starting)
+        return replace(acted, drain=[*acted.drain, *told])
 
     def _act(
         self, figures: Decision, need: int, keep: int, why: str, live: list[Worker], starting: list[Worker]
@@ -182,6 +188,7 @@ class Policy:
             idle = sorted((w for w in live if w.state == "idle" and w.mine), key=lambda w: -w.idle_s)
             leaving = [w.id for w in idle[: len(live) - keep]]
             if leaving:
+                self._leaving.update(leaving)
                 self._want = max(keep, there - len(leaving))
                 reason = f"{keep} suffice, and have for a while"
                 return replace(figures, want=self._want, drain=leaving, action="drain", reason=reason)

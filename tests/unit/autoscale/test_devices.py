@@ -164,3 +164,12 @@ def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(de
         assert (told[-1].at, told[-1].ready, told[-1].live) == (now, None, 1), "as seen last, but for the queue"
         assert (told[-1].want, told[-1].start, told[-1].drain, told[-1].give_up) == (2, 1, (), ())
     assert hosted.added == []
+
+
+def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: Devices) -> None:
+    """It ends between two decisions, and a host that fills what is wanted would start another one for it."""
+    idle = Worker("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
+    seen = Observation(0.0, 0, 0, [idle, Worker("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
+    places = Places(["h:cpu8", "h:cpu9"])
+    turn(devices, places, Hosted(), seen)
+    assert places.wanted == 1

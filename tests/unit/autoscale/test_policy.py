@@ -336,3 +336,14 @@ def test_a_cold_start_is_the_upper_quartile_of_the_last_eight() -> None:
     assert timeline.tick().cold_start_s == 7.0, "of 2 to 8 and an hour"
     timeline.workers += [worker(n, ready_s=2.0) for n in range(9, 17)]
     assert timeline.tick().cold_start_s == 2.0
+
+
+def test_one_that_was_told_to_drain_is_no_capacity_and_takes_nobody_along() -> None:
+    """It hears of it with its next heartbeat, and may take a task until then: the next idle one was drained, too."""
+    timeline = Timeline(Tuning(least=2), workers=3)
+    assert timeline.quiet(320)[-1].drain == ["w0"]
+    timeline.workers[0] = worker(0, "busy", running_s=0.1)
+    later = [timeline.tick(flying=1) for _ in range(3)]
+    assert {(d.live, d.want, tuple(d.drain)) for d in later} == {(2, 2, ("w0",))}, "nor is it forgotten"
+    timeline.workers.pop(0)
+    assert timeline.tick().drain == []
