@@ -202,13 +202,14 @@ class Policy:
     def _hold_who_was_there(self, at: float, workers: Sequence[Worker]) -> None:
         """Take who was there before the first look for needed now, since nothing else is known.
 
-        Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then has
-        a history of its own.
+        Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then, and
+        starts, has a history of its own.
         """
         self._looks += 1
         if self._looks <= _BLIND:
-            there = sum(w.takes_work or w.state == "starting" for w in workers)
-            self._holding.needed(at, *[max(0, there - self._asked_for)] * 2)
+            starting = sum(w.state == "starting" for w in workers)
+            there = sum(w.takes_work for w in workers) + max(0, starting - self._asked_for)
+            self._holding.needed(at, there, there)
 
     @property
     def _start_timeout_s(self) -> float:

@@ -83,11 +83,12 @@ def test_history_that_is_lost_is_not_idleness() -> None:
     assert not any(d.drain for d in timeline.quiet(100))
 
 
-def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history() -> None:
+@pytest.mark.parametrize("done", [0, 10_000])
+def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history(done: int) -> None:
     """After a server that lost its data heartbeats come back one by one."""
     timeline = Timeline(Tuning(most=30), workers=0)
     timeline.tick()
-    timeline.workers = [worker(n, done=10_000) for n in range(6)]
+    timeline.workers = [worker(n, done=done) for n in range(6)]
     after = timeline.quiet(250)
     assert not any(d.drain for d in after)
     assert max(d.rate or 0.0 for d in after) <= 12.0, "all that they ever did has not come in these two seconds"
@@ -111,6 +112,16 @@ def test_a_burst_after_the_start_is_not_held_for_as_long_as_what_was_there() -> 
     timeline.workers += [worker(n, done=0) for n in range(1, 1 + asked.start)]
     drained = {wid for d in timeline.quiet(60) for wid in d.drain}
     assert len(drained) == (asked.need or 0) - (asked.base or 0) > 0, "half a minute after the backlog, not five"
+
+
+def test_who_was_asked_for_at_the_first_look_was_not_there_before_it() -> None:
+    """What waits at the start is worked off, and who came for it goes half a minute later, not five minutes."""
+    timeline = Timeline(workers=1)
+    asked = timeline.tick(ready=200).start
+    timeline.workers += [worker(n, "starting", done=0, age_s=2.0, ready_s=None) for n in range(1, 1 + asked)]
+    timeline.quiet(6)
+    timeline.workers[1:] = [replace(w, state="idle", ready_s=30.0) for w in timeline.workers[1:]]
+    assert len({wid for d in timeline.quiet(60) for wid in d.drain}) == asked > 0
 
 
 def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None:
