@@ -40,17 +40,19 @@ class Running:
 class Report:
     """What a worker says of itself.
 
-    `since` is when `state` began (seconds since 1970), `running` the tasks of the batch that begins with `task`.
-    `totals` are the tasks ended by name, `done` those by queue, `busy_s` the seconds of all tasks and batches so far.
-    `forwards` are running sums over the turns of one forward each: how many, Σ rows, Σ seconds, Σ rows²,
-    Σ rows·seconds, Σ seconds²; differences of two reports fit the time that a batch takes. `leased` tells that its
-    lease is there to be renewed, `looked_at` when it last asked for work (seconds, monotonic). While a hard time limit
-    of `limit_s` runs, `deadline` is when it ends (monotonic), and `under` names the claims.
+    `since` is when `state` began (seconds since 1970), `max_batch_size` the rows that its model takes at once, None
+    while there is no model, `running` the tasks of the batch that begins with `task`. `totals` are the tasks ended by
+    name, `done` those by queue, `busy_s` the seconds of all tasks and batches so far. `forwards` are running sums over
+    the turns of one forward each: how many, Σ rows, Σ seconds, Σ rows², Σ rows·seconds, Σ seconds²; differences of two
+    reports fit the time that a batch takes. `leased` tells that its lease is there to be renewed, `looked_at` when it
+    last asked for work (seconds, monotonic). While a hard time limit of `limit_s` runs, `deadline` is when it ends
+    (monotonic), and `under` names the claims.
     """
 
     state: str = "starting"
     since: float = 0.0
     fingerprint: str | None = None
+    max_batch_size: int | None = None
     task: str | None = None
     running: list[Running] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)

@@ -110,7 +110,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
         heart.start()
     try:
         model = _admitted(settings, identity, rollout=rollout)
-        activity.loaded(model.fingerprint)
+        activity.loaded(model.fingerprint, model.max_batch_size)
         model.interrupts = (SoftTimeLimitExceeded,)
         install_filing()
         with _engine(settings, identity, model, activity) as engine, closing(model):

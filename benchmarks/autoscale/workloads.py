@@ -16,6 +16,7 @@ _MEAN_S: Final = 0.5
 _CV: Final = 0.5
 _RISE_S, _FALL_S = 900, 1500
 _EVERY_S, _BURST_S = 240, 20
+_JUMP_S = 400
 
 
 def poisson(rate: Callable[[float], float], seconds: float, seed: int, peak: float) -> list[Task]:
@@ -53,6 +54,11 @@ def ramp(seed: int) -> list[Task]:
 def batched(seed: int) -> list[Task]:
     """200 rows a second for 20 minutes, which share forwards."""
     return poisson(lambda _: 200.0, 1200, seed, 200)
+
+
+def rising(seed: int) -> list[Task]:
+    """50 rows a second that share forwards, and eight times as many from 400 s on."""
+    return poisson(lambda t: 50.0 if t < _JUMP_S else 400.0, 1200, seed, 400)
 
 
 def bursts(seed: int) -> list[Task]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mlq.autoscale.last_seen import LastSeen
@@ -16,6 +17,15 @@ _SIGMAS: Final = 3.0
 """A rise counts as one when Poisson's chance alone would hardly make it."""
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Tasks a second: over the slow window, over the fast one, and what to believe."""
+
+    slow: float
+    fast: float
+    believed: float
+
+
 class ArrivalMeter:
     """Counts arrivals: nobody tells of them, but each is done, runs or waits."""
 
@@ -24,14 +34,15 @@ class ArrivalMeter:
         self._fast_s = max(_FAST_S, target_s / 2)
         self._done: LastSeen[int] = LastSeen()
         self._there: int | None = None
+        self._looked_at = 0.0
         self._totals = Totals(1, self._slow_s)
 
-    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> tuple[float, float, float]:
-        """Add one look; give the slow rate, the fast one, and the one to believe (tasks a second)."""
-        done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in workers if self._knows(w))
+    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> Rates | None:
+        """Add one look; None if it is the first: nothing is known before the second."""
+        done = sum(self._done_since(w, at - self._looked_at) for w in workers)
         self._done.keep(at, {w.id: w.done for w in workers})
         there, before = ready + in_flight, self._there
-        self._there = there
+        self._there, self._looked_at = there, at
         self._totals.add(at, [0.0 if before is None else done + there - before])
         return self._rates()
 
@@ -40,16 +51,22 @@ class ArrivalMeter:
         self._there = None
         self._totals.clear()
 
-    def _knows(self, worker: Worker) -> bool:
-        """Tell whether what a worker has done since the last look is known; the first look at all knows of none."""
-        return self._there is not None or worker.id in self._done
+    def _done_since(self, worker: Worker, seconds: float) -> float:
+        """Tell what a worker has done since the last look.
 
-    def _rates(self) -> tuple[float, float, float]:
+        One that was never seen before may be new, or have served for days where no heartbeat came from: it has not
+        done more than the share of its work that fits into the time.
+        """
+        if worker.id in self._done:
+            return max(0, worker.done - self._done.get(worker.id, 0))
+        return worker.done * min(1.0, seconds / worker.busy_s) if worker.busy_s > 0 else worker.done
+
+    def _rates(self) -> Rates | None:
         slow_span, (slow_count,) = self._totals.over(self._slow_s)
         fast_span, (fast_count,) = self._totals.over(self._fast_s)
         if not slow_span:
-            return 0.0, 0.0, 0.0
+            return None
         slow, fast = slow_count / slow_span, fast_count / fast_span
         expected = slow * fast_span
         rises = fast_count > expected + _SIGMAS * math.sqrt(max(expected, 1.0))
-        return slow, fast, max(slow, fast) if rises else slow
+        return Rates(slow, fast, max(slow, fast) if rises else slow)

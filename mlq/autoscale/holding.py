@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Holding:
     """Remembers when each number of workers was last needed for the rate, and when for a backlog."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._for_rate: list[float] = []
-        self._for_backlog: list[float] = []
-
-    def begin(self, at: float) -> None:
-        """Take the whole fleet for needed now: at a start, or after a time without a look, nothing else is known."""
-        self._for_rate = [at] * self._most
-        self._for_backlog = [at] * self._most
+        self._for_rate = [-math.inf] * most
+        self._for_backlog = [-math.inf] * most
 
     def needed(self, at: float, base: int, need: int) -> None:
         """Say how many are needed now for the rate, and how many in all."""

@@ -97,7 +97,8 @@ class LoopThread(threading.Thread):
             yield connection, stack.enter_context(state_store(self._settings))
 
     def _scale(self, connection: Connection, store: Redis) -> None:
-        booking = Booking(redis_client(connection), self._queue, f"{socket.gethostname()}:{id(self):x}")
+        me = f"{socket.gethostname()}:{id(self):x}"
+        booking = Booking(redis_client(connection), self._queue, me, turn_s=self._interval_s)
         look, end = partial(self._signals.read, connection, store), partial(_end, store)
         try:
             while not self._is_over:

@@ -14,8 +14,9 @@ class Worker:
     """One incarnation of a worker that serves the queue, with counters that begin at 0 with it.
 
     `done` are tasks of this queue, `all_done` of every queue, `busy_s` the seconds that all of them took. `running_s`
-    is how long the present task has run. `forwards` are board.Report's running sums. `ready_s` is what its start took,
-    None while it starts; `age_s` its age. `mine`: started by an autoscaler, which may drain it.
+    is how long the present task has run. `forwards` are board.Report's running sums, `max_batch_size` the rows of a
+    full one, None where unknown. `ready_s` is what its start took, None while it starts; `age_s` its age. `mine`:
+    started by an autoscaler, which may drain it.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Worker:
     running_s: float = 0.0
     rows_done: int = 0
     forwards: Sequence[float] = (0.0,) * 6
+    max_batch_size: int | None = None
     ready_s: float | None = None
     idle_s: float = 0.0
     mine: bool = True

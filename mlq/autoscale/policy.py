@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from mlq.autoscale.arrivals import ArrivalMeter
-from mlq.autoscale.erlang import waits_longer
+from mlq.autoscale.arrivals import ArrivalMeter, Rates
 from mlq.autoscale.holding import Holding
 from mlq.autoscale.observation import Observation, Worker
 from mlq.autoscale.service import Service, ServiceMeter
+from mlq.autoscale.staffing import Capacity, capacity, staff
 
 _COLD_START_S: Final = 30.0
 """What a start is taken to need before the first has succeeded."""
@@ -24,10 +24,7 @@ _FIRST_S: Final = 1800.0
 """How long a start, or a task, may take as long as none has succeeded."""
 
 _BLIND: Final = 3
-"""So many ticks without a look, and history is worth nothing."""
-
-_BUSY_SHARE: Final = 0.85
-"""Of a batching worker's capacity that is planned with."""
+"""So many ticks without a look, and history is worth nothing; so many looks later there is one again."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Tuning:
     """What users choose: the target (s), bounds, and how careful to be.
 
     `late` is the share of tasks that may wait longer, `hold` how many cold starts' worth a worker is kept that is
-    dear to replace, `floor_s` the least time that one is kept, `zero_s` the time that the last one is.
+    dear to replace, `floor_s` the least time that one is kept, `dear_floor_s` the least for the dearest. `zero_s` is
+    how long the last one is kept, where there may be none.
     """
 
     target_s: float = 2.0
@@ -45,11 +43,12 @@ class Tuning:
     late: float = 0.05
     hold: float = 10.0
     floor_s: float = 30.0
+    dear_floor_s: float = 120.0
     zero_s: float = 300.0
 
 
-PRESETS: Final = {
-    "economy": {"hold": 4.0, "floor_s": 30.0},
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "economy": {"hold": 4.0, "dear_floor_s": 30.0},
     "balanced": {},
     "latency": {"late": 0.01, "hold": 20.0},
 }
@@ -61,9 +60,9 @@ class Decision:
 
     `want` workers are to be there; `start` so many, `drain` these, `give_up` those that should have been ready by
     now; `stuck` are busy with one task for so long that they count for nothing. `slow_rate`, `fast_rate` and `rate` are
-    arrivals a second, `service_rate` tasks a second of one worker, `cold_start_s` seconds, `backlog` tasks that will
-    wait when a worker that is started now is ready. `base` workers are needed for the rate, `need` in all; `keep` are
-    kept.
+    arrivals a second, `service_rate` tasks a second that one worker was seen to do, `capacity` what it can do with full
+    batches. `cold_start_s` are seconds, `backlog` the tasks that will wait when a worker that is started now is ready.
+    `base` workers are needed for the rate, `need` in all; `keep` are kept.
     """
 
     at: float
@@ -82,6 +81,7 @@ class Decision:
     fast_rate: float | None = None
     rate: float | None = None
     service_rate: float | None = None
+    capacity: float | None = None
     squared_cv: float | None = None
     cold_start_s: float | None = None
     backlog: float | None = None
@@ -107,22 +107,29 @@ class Policy:
         self._holding = Holding(tuning.most)
         self._cold_starts: deque[float] = deque(maxlen=_COLD_STARTS)
         self._started: set[str] = set()
+        self._leaving: set[str] = set()
         self._seen_at: float | None = None
+        self._looks = 0
+        self._asked_for = 0
         self._want = tuning.least
 
     def decide(self, seen: Observation) -> Decision:
         """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
         tuning = self._tuning
-        live = [w for w in seen.workers if w.takes_work and w.running_s <= self._stuck_s]
+        # An order is heard with a worker's next heartbeat: until then it looks as if it stayed, and is no capacity.
+        self._leaving &= {w.id for w in seen.workers if w.takes_work}
+        staying = [w for w in seen.workers if w.takes_work and w.id not in self._leaving]
+        live = [w for w in staying if w.running_s <= self._stuck_s]
         starting = [w for w in seen.workers if w.state == "starting" and w.age_s <= self._start_timeout_s]
         overdue = [w.id for w in seen.workers if w.state == "starting" and w.mine and w.age_s > self._start_timeout_s]
         stuck = [w.id for w in seen.workers if w.takes_work and w.running_s > self._stuck_s]
         counts = seen.ready, seen.in_flight, len(live), len(starting)
         decision = Decision(seen.at, *counts, self._want, "hold", "", give_up=overdue, stuck=stuck)
         if seen.ready is None or seen.in_flight is None:
-            missing = max(0, min(self._want, tuning.most) - len(live) - len(starting))
+            missing = max(0, min(self._want, tuning.most) - len(live) - len(starting) - len(overdue))
             action: Literal["start", "hold"] = "start" if missing else "hold"
-            return replace(decision, start=missing, action=action, reason="the queue cannot be seen: as before")
+            reason = "the queue cannot be seen: as before"
+            return replace(decision, start=missing, action=action, reason=reason, give_up=())
         return self._decide(decision, seen, seen.ready, seen.in_flight, live, starting)
 
     def _decide(
@@ -131,14 +138,20 @@ class Policy:
         tuning, at = self._tuning, seen.at
         if self._seen_at is None or at - self._seen_at > _BLIND * tuning.tick_s:
             self._arrivals.forget()
-            self._holding.begin(at)
+            self._looks = self._asked_for = 0
         self._seen_at = at
-        slow, fast, rate = self._arrivals.look(at, ready, flying, seen.workers)
+        self._hold_who_was_there(at, seen.workers)
+        rates = self._arrivals.look(at, ready, flying, seen.workers)
+        rate = rates.believed if rates else 0.0  # until it is known who is there stays, and what waits decides
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
-        backlog = self._backlog(ready, rate, service.rate, len(live), starting, cold)
-        base = self._for_rate(rate, service)
-        need, why = self._for_backlog(base, backlog, service, cold, rate, live, starting, seen)
+        each = capacity(service, tuning.target_s)
+        backlog = self._backlog(ready, rate, each, len(live), starting, cold)
+        base = staff(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
+        need, why = self._for_backlog(base, backlog, each, cold, rate, live, starting, seen)
+        why = why or _usual_reason(rates, service, each)
+        if rates is None:
+            need = max(need, len(live) + len(starting))
         if ready + flying > 0:
             need = max(need, 1)
         need = min(max(need, tuning.least), tuning.most)
@@ -147,18 +160,21 @@ class Policy:
         keep = max(tuning.least, self._held(at, cold))
         figures = replace(
             decision,
-            slow_rate=slow,
-            fast_rate=fast,
-            rate=rate,
-            service_rate=service.rate,
-            squared_cv=service.squared_cv,
+            slow_rate=rates.slow if rates else None,
+            fast_rate=rates.fast if rates else None,
+            rate=rates.believed if rates else None,
+            service_rate=service.rate if service.is_known else None,
+            capacity=each.rate if service.is_known else None,
+            squared_cv=service.squared_cv if service.is_known else None,
             cold_start_s=cold,
             backlog=backlog,
-            base=base,
+            base=base if rates else None,
             need=need,
             keep=keep,
         )
-        return self._act(figures, need, keep, why, live, starting)
+        told = sorted(self._leaving)  # once more, since an order may have been lost with the connection
+        acted = self._act(figures, need, keep, why, live, starting)
+        return replace(acted, drain=[*acted.drain, *told])
 
     def _act(
         self, figures: Decision, need: int, keep: int, why: str, live: list[Worker], starting: list[Worker]
@@ -166,17 +182,34 @@ class Policy:
         there = len(live) + len(starting)
         if need > there:
             self._want = need
+            self._asked_for += need - there
             return replace(figures, want=need, start=need - there, action="start", reason=why)
         if len(live) > keep and figures.ready == 0:
             idle = sorted((w for w in live if w.state == "idle" and w.mine), key=lambda w: -w.idle_s)
             leaving = [w.id for w in idle[: len(live) - keep]]
             if leaving:
+                self._leaving.update(leaving)
                 self._want = max(keep, there - len(leaving))
                 reason = f"{keep} suffice, and have for a while"
                 return replace(figures, want=self._want, drain=leaving, action="drain", reason=reason)
         self._want = max(need, min(there, self._tuning.most))
-        reason = "as many as are needed" if there <= need else f"{there - need} more than needed, kept for a while"
+        if there > need:
+            reason = f"{there - need} more than needed, kept for a while"
+        else:
+            reason = "as many as are needed" if figures.rate is not None else why
         return replace(figures, want=self._want, reason=reason)
+
+    def _hold_who_was_there(self, at: float, workers: Sequence[Worker]) -> None:
+        """Take who was there before the first look for needed now, since nothing else is known.
+
+        Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then, and
+        starts, has a history of its own.
+        """
+        self._looks += 1
+        if self._looks <= _BLIND:
+            starting = sum(w.state == "starting" for w in workers)
+            there = sum(w.takes_work for w in workers) + max(0, starting - self._asked_for)
+            self._holding.needed(at, there, there)
 
     @property
     def _start_timeout_s(self) -> float:
@@ -199,80 +232,61 @@ class Policy:
         return max([_COLD_START_S, *(w.age_s for w in starting)])
 
     def _backlog(
-        self, ready: int, rate: float, service_rate: float, live: int, starting: Sequence[Worker], cold: float
+        self, ready: int, rate: float, each: Capacity, live: int, starting: Sequence[Worker], cold: float
     ) -> float:
         """Follow the backlog as a fluid until a worker that is started now would be ready."""
         horizon = cold + self._tuning.tick_s
         joins = sorted(min(horizon, max(0.0, cold - w.age_s)) for w in starting)
         level, now, serving = float(ready), 0.0, live
         for at in [*joins, horizon]:
-            level = max(0.0, level + (rate - service_rate * serving) * (at - now))
+            level = max(0.0, level + (rate - each.rate * serving) * (at - now))
             now, serving = at, serving + 1
         return level
-
-    def _for_rate(self, rate: float, service: Service) -> int:
-        """Find the least number of workers in front of which few wait too long."""
-        tuning = self._tuning
-        batched = self._batched(rate, service)
-        if batched is not None:
-            return batched
-        if rate <= 0:
-            return 0
-        load, cv = rate / service.rate, service.squared_cv
-        few = (n for n in range(tuning.most) if waits_longer(n, load, service.rate, tuning.target_s, cv) <= tuning.late)
-        return next(few, tuning.most)
-
-    def _batched(self, rate: float, service: Service) -> int | None:
-        """Staff for what a worker can do with full batches, not with the small ones that it has while it is bored.
-
-        The largest batch is the one whose forward still leaves half of the target for waiting.
-        """
-        if service.batch_s is None or rate <= 0:
-            return None
-        base, slope = service.batch_s
-        if base < slope:  # batches gain little: it is as fast as it was seen to be
-            return None
-        spare = self._tuning.target_s / 2 - base
-        largest = min(64.0, spare / slope if slope > 0 else 64.0)
-        if largest < 1:
-            return None
-        capacity = _BUSY_SHARE * largest / (base + slope * largest)
-        return max(1, math.ceil(rate * service.rows / capacity))
 
     def _for_backlog(  # noqa: PLR0913, PLR0917 (it weighs all that there is)
         self,
         base: int,
         backlog: float,
-        service: Service,
+        each: Capacity,
         cold: float,
         rate: float,
         live: Sequence[Worker],
         starting: Sequence[Worker],
         seen: Observation,
-    ) -> tuple[int, str]:
+    ) -> tuple[int, str | None]:
         tuning = self._tuning
-        need, why = base, f"{rate:.3g} tasks/s arrive, a worker does {service.rate:.3g}"
-        if backlog > 0.5 * service.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
+        need, why = base, None
+        if backlog > 0.5 * each.rate * tuning.target_s * max(1, len(live)) or (backlog > 0 and not live):
             drained_in = max(tuning.target_s, cold / 2)
-            wanted = math.ceil(rate / service.rate + backlog / (service.rate * drained_in))
+            wanted = math.ceil(rate / each.rate + backlog / (each.rate * drained_in))
             if wanted > need:
                 need, why = wanted, f"{backlog:.0f} tasks will wait when a new worker is ready"
-        late = seen.oldest_s is not None and seen.oldest_s > max(tuning.target_s, 2 / service.rate)
+        late = seen.oldest_s is not None and seen.oldest_s > max(tuning.target_s, 2 * each.turn_s)
         nobody_idle = not starting and not any(w.state == "idle" for w in live)
         if seen.ready and late and nobody_idle and len(live) + (backlog > 0) > need:
             need, why = len(live) + (backlog > 0), f"the oldest has waited {seen.oldest_s:.1f} s"
         return need, why
 
     def _held(self, at: float, cold: float) -> int:
-        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait."""
+        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait.
+
+        Only for the last worker there is an option of its own: the others go as ever.
+        """
         tuning = self._tuning
         dear = min(1.0, max(0.0, (cold + tuning.tick_s - tuning.target_s) / cold)) if cold > 0 else 0.0
         wanted = cold * (1 + (tuning.hold - 1) * dear)
-        rate_s = min(600.0, max(wanted, tuning.floor_s, 120 * dear))
+        rate_s = min(600.0, max(wanted, tuning.floor_s, tuning.dear_floor_s * dear))
         held = self._holding.keep(at, rate_s, max(tuning.floor_s, cold))
         if held <= 1 and tuning.least == 0:
-            return self._holding.keep(at, max(rate_s, tuning.zero_s), tuning.zero_s)
+            return min(1, self._holding.keep(at, tuning.zero_s, tuning.zero_s))
         return held
+
+
+def _usual_reason(rates: Rates | None, service: Service, each: Capacity) -> str:
+    if rates is None:
+        return "how fast work arrives is not known yet"
+    does = f"a worker can do {each.rate:.3g}" if service.is_known else "what a worker can do is not known yet"
+    return f"{rates.believed:.3g} tasks/s arrive, {does}"
 
 
 def _upper_quartile(values: Iterable[float]) -> float:

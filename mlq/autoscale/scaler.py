@@ -100,14 +100,16 @@ class Scaler:
         """Give how many workers autoscalers are to run in all. The others count, too, and there are never too many.
 
         A place whose worker is of no use (stuck in a task, hung, draining) is none that could be filled: another one is
-        needed for it, as long as there may be more.
+        needed for it, as long as there may be more. But only where somebody is to be started at all: when a draining
+        worker has gone, another host would fill the place before the next decision.
         """
         there = [w for w in self._last.workers if w.state in {"starting", "idle", "busy"}]
         useless = {*decision.stuck, *decision.give_up}
         mine = sum(w.mine and w.id not in useless for w in there)
         others = sum(not w.mine for w in there)
         others_of_use = sum(not w.mine and w.id not in useless for w in there)
-        return max(0, min(decision.want - others_of_use + max(0, members - mine), self._most - others))
+        besides = max(0, members - mine) if decision.start else 0
+        return max(0, min(decision.want - others_of_use + besides, self._most - others))
 
     def _fill(self, booking: Booking, places: int) -> None:
         """Start workers on free devices while there are places for them.

@@ -72,6 +72,7 @@ class Signals:
             running_s=for_s if h.state == "busy" else 0.0,
             rows_done=h.rows_done,
             forwards=h.forwards or (0.0,) * 6,
+            max_batch_size=h.max_batch_size,
             ready_s=h.ready_s,
             idle_s=for_s if h.state == "idle" else 0.0,
             mine=place(h.host, h.name) in mine,

@@ -130,7 +130,7 @@ class Service:
         there = self._there()
         flying = sum(len(m.held) for m in there)
         oldest = at - self._queue[0].at if self._queue else None
-        return Observation(at, len(self._queue), flying, [_seen(m, at) for m in there], oldest)
+        return Observation(at, len(self._queue), flying, [self._seen(m, at) for m in there], oldest)
 
     def start(self, at: float, cold_s: float) -> str:
         """Start a worker; give its name."""
@@ -216,6 +216,24 @@ class Service:
         self._resting.append(machine)
         self._serve(at)
 
+    def _seen(self, machine: _Machine, at: float) -> Worker:
+        state: State = "draining" if machine.leaving else machine.state
+        took = machine.ready_at - machine.began_at
+        return Worker(
+            id=machine.id,
+            state=state,
+            done=machine.done,
+            all_done=machine.done,
+            busy_s=machine.busy_s,
+            age_s=at - machine.began_at,
+            running_s=at - machine.since if machine.state == "busy" else 0.0,
+            rows_done=machine.done,
+            forwards=tuple(machine.forwards),
+            max_batch_size=self._batch[2] if self._batch else 1,
+            ready_s=took if took and machine.state != "starting" else None,
+            idle_s=at - machine.since if machine.state == "idle" else 0.0,
+        )
+
 
 def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
     """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped.
@@ -245,21 +263,3 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
 def ticks(every_s: float, until: float) -> Iterator[float]:
     """Give the times of all ticks."""
     return takewhile(lambda at: at <= until, count(0.0, every_s))
-
-
-def _seen(machine: _Machine, at: float) -> Worker:
-    state: State = "draining" if machine.leaving else machine.state
-    took = machine.ready_at - machine.began_at
-    return Worker(
-        id=machine.id,
-        state=state,
-        done=machine.done,
-        all_done=machine.done,
-        busy_s=machine.busy_s,
-        age_s=at - machine.began_at,
-        running_s=at - machine.since if machine.state == "busy" else 0.0,
-        rows_done=machine.done,
-        forwards=tuple(machine.forwards),
-        ready_s=took if took and machine.state != "starting" else None,
-        idle_s=at - machine.since if machine.state == "idle" else 0.0,
-    )

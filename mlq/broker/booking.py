@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from redis import Redis
 
 LEAD_MS: Final = 6000
-"""So long after its last word a leader is followed by another autoscaler."""
+"""So long after its last word a leader is followed by another autoscaler, at least."""
 
 MEMBER_MS: Final = 15_000
-"""So long after its host's last word a worker still counts."""
+"""So long after its host's last word a worker still counts, at least."""
+
+_LEAD_TURNS: Final = 3
+_MEMBER_TURNS: Final = 7
+"""Leases are renewed with each turn, so they outlast a few, however far these are apart."""
 
 _seek: Final = Script("seek")
 _want: Final = Script("want")
@@ -33,18 +37,28 @@ class Standing:
 
 
 class Booking:
-    """One autoscaler's part in the scaling of one queue; `me` is its name, unique among all."""
+    """One autoscaler's part in the scaling of one queue; `me` is its name, unique among all.
+
+    It takes a turn every `turn_s` seconds.
+    """
 
     def __init__(
-        self, redis: Redis, queue: str, me: str, *, lead_ms: int = LEAD_MS, member_ms: int = MEMBER_MS
+        self,
+        redis: Redis,
+        queue: str,
+        me: str,
+        *,
+        turn_s: float = 0.0,
+        lead_ms: int = LEAD_MS,
+        member_ms: int = MEMBER_MS,
     ) -> None:
         self._redis = redis
         self._leader = keys.autoscale_leader(queue)
         self._wanted = keys.autoscale_want(queue)
         self._members = keys.autoscale_members(queue)
         self._me = me
-        self._lead_ms = lead_ms
-        self._member_ms = member_ms
+        self._lead_ms = max(lead_ms, round(_LEAD_TURNS * turn_s * 1000))
+        self._member_ms = max(member_ms, round(_MEMBER_TURNS * turn_s * 1000))
 
     def seek(self, mine: Collection[str]) -> Standing:
         """Renew the places of one's own workers, lead if nobody does, and tell how things stand."""

@@ -33,7 +33,8 @@ class Heartbeat:
     readers add lost. `since` is when the state began, `started_at` when the process did (seconds since 1970, by the
     worker's clock); `rss_bytes` is its resident memory. `supervisor` is the pid of who takes orders for it, None for a
     worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
-    to start; `busy_s`, `done` and `forwards` are board.Report's. `lease_s` is what readers add: the seconds left.
+    to start; `busy_s`, `done`, `forwards` and `max_batch_size` are board.Report's. `lease_s` is what readers add: the
+    seconds left.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Heartbeat:
     busy_s: float = 0.0
     done: dict[str, int] = field(default_factory=dict)
     forwards: list[float] = field(default_factory=list)
+    max_batch_size: int | None = None
     lease_s: float | None = None
 
     def encode(self) -> bytes:
@@ -77,6 +79,7 @@ class Heartbeat:
             state=report.state,
             since=report.since,
             fingerprint=report.fingerprint,
+            max_batch_size=report.max_batch_size,
             task=report.task,
             tasks_done=report.tasks_done,
             rows_done=report.rows_done,

@@ -48,9 +48,9 @@ class Activity:
         """Tell what the report holds now."""
         self._changed(self.report)
 
-    def loaded(self, fingerprint: str | None) -> None:
+    def loaded(self, fingerprint: str | None, max_batch_size: int) -> None:
         """The model is there."""
-        self.report.fingerprint = fingerprint
+        self.report.fingerprint, self.report.max_batch_size = fingerprint, max_batch_size
         self._changed(self.report)
 
     def leased(self) -> None:

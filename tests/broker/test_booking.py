@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
+import pytest
 from redis import Redis
 
+from mlq import keys
 from mlq.broker.booking import Booking
 
 
@@ -50,6 +53,23 @@ def test_a_dead_hosts_workers_count_no_more_and_a_living_ones_do(redis: Redis) -
     until(lambda: alive.seek(["a"]).members == {"a"})
     assert alive.book("successor")
     assert not alive.book("too many")
+
+
+@pytest.mark.parametrize(("turn_s", "lead_s", "member_s"), [(0.5, 6, 15), (2, 6, 15), (60, 180, 420)])
+def test_leases_outlast_some_turns_however_far_these_are_apart(
+    redis: Redis, turn_s: float, lead_s: float, member_s: float
+) -> None:
+    """With --interval 60 each turn had another leader, and found the places of its own workers run out."""
+    booking = Booking(redis, "realtime", "me", turn_s=turn_s)
+    booking.seek([])
+    booking.want(1)
+    assert booking.book("w")
+    seconds, micros = redis.time()
+    now = seconds + micros / 1e6
+    until_ms, _ = cast("bytes", redis.get(keys.autoscale_leader("realtime"))).split(b" ", 1)
+    booked_ms = cast("float", redis.zscore(keys.autoscale_members("realtime"), "w"))
+    assert int(until_ms) / 1000 - now == pytest.approx(lead_s, abs=1)
+    assert booked_ms / 1000 - now == pytest.approx(member_s, abs=1)
 
 
 def test_queues_do_not_know_of_each_other(redis: Redis) -> None:

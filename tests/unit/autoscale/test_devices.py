@@ -13,7 +13,7 @@ import pytest
 from mlq import config
 from mlq.autoscale.devices import LONGEST_PAUSE_S, Devices
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Policy, Tuning
+from mlq.autoscale.policy import Decision, Policy, Tuning
 from mlq.autoscale.scaler import Scaler
 from mlq.broker.booking import Standing
 from mlq.fleet.errors import DeviceLockUnusable
@@ -149,3 +149,27 @@ def test_a_device_that_fails_for_days_is_still_tried(devices: Devices) -> None:
         (spec,) = devices.available(1e6 * at)
         assert devices.take(spec, 1e6 * at)
         devices.free({"cpu0": True}, frozenset(), 1e6 * at)
+
+
+def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(devices: Devices) -> None:
+    """Two are wanted and one has died, say: without the broker no place can be booked, and nobody is stopped."""
+    told: list[Decision] = []
+    hosted, now = Hosted(), 0.0
+    scaler = Scaler(Policy(Tuning(least=2, most=2)), devices, hosted, told.append, 2, lambda: now)
+    one = Worker("w", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0, idle_s=500.0)
+    scaler.tick(cast("Any", Places(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
+    hosted.added.clear()
+    for now in (2.0, 1000.0, 100_000.0):
+        scaler.blind()
+        assert (told[-1].at, told[-1].ready, told[-1].live) == (now, None, 1), "as seen last, but for the queue"
+        assert (told[-1].want, told[-1].start, told[-1].drain, told[-1].give_up) == (2, 1, (), ())
+    assert hosted.added == []
+
+
+def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: Devices) -> None:
+    """It ends between two decisions, and a host that fills what is wanted would start another one for it."""
+    idle = Worker("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
+    seen = Observation(0.0, 0, 0, [idle, Worker("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
+    places = Places(["h:cpu8", "h:cpu9"])
+    turn(devices, places, Hosted(), seen)
+    assert places.wanted == 1

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.autoscale import workloads
+from benchmarks.autoscale.__main__ import POLICIES
+from benchmarks.autoscale.workloads import ramp, steady, step
 from mlq.autoscale.erlang import waits, waits_longer
 from mlq.autoscale.observation import Observation
 from mlq.autoscale.policy import Decision, Policy, Tuning
@@ -37,11 +39,27 @@ def test_work_is_in_time_at_the_cost_and_with_the_calm_that_was_promised(
     assert mean(o.starts + o.stops for o in outcomes) <= SLACK * actions
 
 
-def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet() -> None:
-    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest."""
-    (outcome,) = played("batched", 1, World(batch=(0.020, 0.001, 64)))
+@pytest.mark.parametrize("workload", ["batched", "rising"])
+def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet(workload: str) -> None:
+    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest.
+
+    When the rate rises its batches grow, and it has been fast enough all along.
+    """
+    (outcome,) = played(workload, 1, World(batch=(0.020, 0.001, 64)))
     assert outcome.cost <= 1.3 * 1200
     assert outcome.in_time >= 0.99
+    assert outcome.starts + outcome.stops <= 10
+
+
+def test_work_waits_less_and_costs_less_than_with_what_others_do_by_default() -> None:
+    """Over the workloads in the mean; each alone is in benchmarks/AUTOSCALE.md."""
+    found: dict[str, tuple[float, float]] = {}
+    for who, make in POLICIES.items():
+        outcomes = [replay(make_tasks(7), make(), World()) for make_tasks in (steady, step, ramp)]
+        found[who] = mean(o.lateness for o in outcomes), mean(o.cost for o in outcomes)
+    late, cost = found.pop("mlq")
+    assert [who for who, (theirs, _) in found.items() if theirs <= late] == []
+    assert [who for who, (_, theirs) in found.items() if theirs <= cost] == []
 
 
 @pytest.mark.parametrize("seconds", [55.0, 200.0])

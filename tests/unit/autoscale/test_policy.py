@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Decision, Policy, Threshold, Tuning
+from mlq.autoscale.policy import PRESETS, Decision, Policy, Threshold, Tuning
 
 
 def worker(n: int, state: Any = "idle", **more: Any) -> Worker:
@@ -81,6 +81,47 @@ def test_history_that_is_lost_is_not_idleness() -> None:
     """knative#4795: an autoscaler that has just started knows nothing, and stops half the fleet."""
     timeline = Timeline(workers=6)
     assert not any(d.drain for d in timeline.quiet(100))
+
+
+@pytest.mark.parametrize("done", [0, 10_000])
+def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history(done: int) -> None:
+    """After a server that lost its data heartbeats come back one by one."""
+    timeline = Timeline(Tuning(most=30), workers=0)
+    timeline.tick()
+    timeline.workers = [worker(n, done=done) for n in range(6)]
+    after = timeline.quiet(250)
+    assert not any(d.drain for d in after)
+    assert max(d.rate or 0.0 for d in after) <= 12.0, "all that they ever did has not come in these two seconds"
+
+
+def test_a_time_without_a_look_is_a_new_start() -> None:
+    """What came meanwhile came at no known time, and who is there is held anew."""
+    timeline = Timeline(workers=6)
+    timeline.quiet(280)
+    timeline.at += 60.0
+    after = [timeline.tick(done=600), *timeline.quiet(280)]
+    assert not any(d.drain for d in after), "the 300 s begin anew"
+    assert max(d.rate or 0.0 for d in after) == 0.0, "600 tasks in 62 s are no 300 a second"
+
+
+def test_a_burst_after_the_start_is_not_held_for_as_long_as_what_was_there() -> None:
+    """Nothing was known of workers that did not exist, and that is no reason to keep them."""
+    timeline = Timeline(workers=1)
+    timeline.quiet(60)
+    asked = timeline.tick(ready=60)
+    timeline.workers += [worker(n, done=0) for n in range(1, 1 + asked.start)]
+    drained = {wid for d in timeline.quiet(60) for wid in d.drain}
+    assert len(drained) == (asked.need or 0) - (asked.base or 0) > 0, "half a minute after the backlog, not five"
+
+
+def test_who_was_asked_for_at_the_first_look_was_not_there_before_it() -> None:
+    """What waits at the start is worked off, and who came for it goes half a minute later, not five minutes."""
+    timeline = Timeline(workers=1)
+    asked = timeline.tick(ready=200).start
+    timeline.workers += [worker(n, "starting", done=0, age_s=2.0, ready_s=None) for n in range(1, 1 + asked)]
+    timeline.quiet(6)
+    timeline.workers[1:] = [replace(w, state="idle", ready_s=30.0) for w in timeline.workers[1:]]
+    assert len({wid for d in timeline.quiet(60) for wid in d.drain}) == asked > 0
 
 
 def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None:
@@ -230,3 +271,90 @@ def test_who_is_gone_is_forgotten() -> None:
         timeline.tick()
         sizes.append(len(pickle.dumps(timeline.policy)) if n in {1999, 3999} else 0)
     assert max(sizes[2000:]) < 1.05 * max(sizes[:2000])
+
+
+def kept_s(tuning: Tuning, cold_s: float, workers: int) -> list[float]:
+    """Let a fleet that was needed fall idle; tell after what time each of its workers may go."""
+    timeline = Timeline(tuning, workers=workers)
+    timeline.workers = [replace(w, ready_s=cold_s) for w in timeline.workers]
+    timeline.tick()
+    keeps = [d.keep or 0 for d in timeline.quiet(1200)]
+    return [2.0 * sum(keep > left for keep in keeps) for left in range(workers)]
+
+
+def test_the_time_until_zero_holds_the_last_worker_alone() -> None:
+    """--zero-after 300 for a fleet of eight would cost seven workers five minutes after each burst."""
+    assert kept_s(Tuning(least=0, zero_s=900.0), 30.0, 4) == [pytest.approx(t, abs=4) for t in (900, 300, 300, 300)]
+    assert kept_s(Tuning(least=0, zero_s=60.0), 30.0, 1) == [pytest.approx(60, abs=4)], "and is not ignored"
+
+
+def test_presets_let_go_sooner_or_later_and_aim_higher() -> None:
+    """A worker that starts in 5 s is kept 30 s or 120 s, one of 40 s for 4, 10 or 20 times that, 600 s at most."""
+    chosen = {name: replace(Tuning(), **preset) for name, preset in PRESETS.items()}
+    held = {name: kept_s(tuning, 5.0, 2)[1] for name, tuning in chosen.items()}
+    assert held == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (30, 120, 120), strict=True)}
+    slow = {name: kept_s(tuning, 40.0, 2)[1] for name, tuning in chosen.items()}
+    assert slow == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (160, 400, 600), strict=True)}
+    assert chosen["latency"].late < chosen["balanced"].late
+
+
+def test_what_is_not_known_yet_is_not_told_as_a_figure() -> None:
+    """On its first look an autoscaler knows no rate; and six who work are not "five more than needed"."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [worker(n, "busy", done=0, running_s=1.0) for n in range(6)]
+    first = timeline.tick(ready=3, flying=6)
+    assert {first.slow_rate, first.fast_rate, first.rate, first.base} == {None}
+    assert {first.service_rate, first.capacity, first.squared_cv} == {None}, "no task has ended yet"
+    assert (first.action, first.need) == ("hold", 6)
+    assert "not known yet" in first.reason
+    second = timeline.tick(ready=3, flying=6)
+    assert (second.rate, second.service_rate) == (0.0, None)
+    timeline.workers[1] = worker(1, done=4)
+    assert timeline.tick(ready=0, flying=6).service_rate == pytest.approx(2.0)
+
+
+def test_a_start_that_takes_too_long_is_not_given_up_while_the_queue_cannot_be_seen() -> None:
+    """To give one up is to stop it, and nobody is stopped then; nor is another one started beside it."""
+    timeline = Timeline(Tuning(least=2), workers=1)
+    timeline.tick()
+    timeline.workers.append(worker(1, "starting", done=0, age_s=130.0, ready_s=None, idle_s=0))
+    blind = timeline.tick(ready=None, flying=None)
+    assert (blind.action, blind.give_up, blind.start) == ("hold", (), 0)
+    assert timeline.tick().give_up == ["w1"]
+
+
+@pytest.mark.parametrize(("oldest_s", "idle", "need"), [(4.0, 0, 4), (2.9, 0, 3), (None, 0, 3), (4.0, 1, 3)])
+def test_the_oldest_that_waits_for_too_long_is_a_reason_of_its_own(
+    oldest_s: float | None, idle: int, need: int
+) -> None:
+    """Three are enough by every formula, and yet work waits longer than the target while none is idle."""
+    timeline = Timeline(Tuning(target_s=3.0), workers=3)
+    timeline.workers = [worker(n, "busy", ready_s=1.0, running_s=0.5) for n in range(3)]
+    for _ in range(60):
+        timeline.tick(ready=8, flying=3, done=8)
+    timeline.workers[1:] = [replace(w, state="idle" if idle else "busy") for w in timeline.workers[1:]]
+    seen = timeline.tick(ready=8, flying=3, done=8, oldest_s=oldest_s)
+    assert seen.need == need
+    assert ("the oldest has waited" in seen.reason) == (need > 3)
+
+
+def test_a_cold_start_is_the_upper_quartile_of_the_last_eight() -> None:
+    """Half of the starts take longer than the median, and one that took an hour must not decide for ever."""
+    timeline = Timeline(workers=0)
+    timeline.workers = [worker(n, ready_s=float(n + 1)) for n in range(8)]
+    assert timeline.tick().cold_start_s == 6.0
+    timeline.workers.append(worker(8, ready_s=3600.0))
+    assert timeline.tick().cold_start_s == 7.0, "of 2 to 8 and an hour"
+    timeline.workers += [worker(n, ready_s=2.0) for n in range(9, 17)]
+    assert timeline.tick().cold_start_s == 2.0
+
+
+def test_one_that_was_told_to_drain_is_no_capacity_and_takes_nobody_along() -> None:
+    """It hears of it with its next heartbeat, and may take a task until then: the next idle one was drained, too."""
+    timeline = Timeline(Tuning(least=2), workers=3)
+    assert timeline.quiet(320)[-1].drain == ["w0"]
+    timeline.workers[0] = worker(0, "busy", running_s=0.1)
+    later = [timeline.tick(flying=1) for _ in range(3)]
+    assert {(d.live, d.want, tuple(d.drain)) for d in later} == {(2, 2, ("w0",))}, "nor is it forgotten"
+    timeline.workers.pop(0)
+    assert timeline.tick().drain == []

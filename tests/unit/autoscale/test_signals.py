@@ -52,6 +52,12 @@ def test_a_clock_that_jumps_on_another_host_means_nothing() -> None:
         assert worker.age_s < 11
 
 
+def test_the_batch_limit_of_a_worker_is_seen() -> None:
+    """What a full batch is decides how many workers are needed; one of an older version does not tell."""
+    seen = looks().observe(depth(), [replace(BEAT, max_batch_size=8), replace(BEAT, id="old")], MINE)
+    assert [w.max_batch_size for w in seen.workers] == [8, None]
+
+
 def test_what_is_unknown_of_a_queue_stays_unknown() -> None:
     """Zero in flight would let a worker go that is the only one to know of its task."""
     seen: Observation = looks().observe(depth(in_flight=None), [BEAT], MINE)
