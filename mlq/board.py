@@ -6,7 +6,8 @@ It can be read while the worker holds the GIL, is frozen, or has just died.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import orjson
@@ -68,6 +69,15 @@ class Report:
     under: list[str] = field(default_factory=list)
 
 
+def known(kind: Callable[..., Any], told: Mapping[str, Any]) -> Any:
+    """Make a dataclass of the fields that it knows.
+
+    mlq may be upgraded under a supervisor that runs: its next child tells more than it has heard of.
+    """
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # a dataclass is a callable, too
+    return kind(**{name: value for name, value in told.items() if name in names})
+
+
 class Board:
     """The page of one worker."""
 
@@ -97,8 +107,9 @@ class Board:
         text = self.page.read()
         if text is None:
             return None
-        fields = orjson.loads(text)
-        return Report(**{**fields, "running": [Running(**r) for r in fields["running"]]})
+        report: Report = known(Report, orjson.loads(text))
+        report.running = [known(Running, r) for r in report.running]  # type: ignore[arg-type]  # tables, as JSON has them
+        return report
 
     def close(self) -> None:
         """Let go of the page."""

@@ -14,6 +14,9 @@ from mlq.autoscale.windows import Totals
 _WINDOW_S: Final = 60.0
 _TASKS: Final = 20
 _KEPT_S: Final = 3600.0
+_SHORTEST_S: Final = 1e-6
+"""What a task takes at least: a clock may not have moved meanwhile."""
+
 _UNKNOWN_S: Final = 1.0
 """What a task is taken to need before the first has ended."""
 
@@ -58,6 +61,7 @@ class ServiceMeter:
         # A task that has run for longer than two of its kind has a time that is known to be longer yet: leaving it
         # out would make slow workers look fast. One that hangs says nothing about the others.
         censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
+        seconds = max(seconds, _SHORTEST_S * tasks)
         rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(mean_s, *censored, 0.0)
         return Service(
             rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0, self._largest, self.mean_s is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq import keys
-from mlq.board import Report
+from mlq.board import Report, known
 from mlq.broker.orders import Order, withdraw
 from mlq.broker.script import Call, Script
 
@@ -69,8 +69,9 @@ class Heartbeat:
     @classmethod
     def decode(cls, value: bytes) -> Heartbeat:
         """Read the value of the key."""
-        fields: dict[str, Any] = orjson.loads(value)
-        return cls(**{**fields, "queues": tuple(fields["queues"])})
+        told: dict[str, Any] = orjson.loads(value)
+        found: Heartbeat = known(cls, {**told, "queues": tuple(told["queues"])})
+        return found
 
     def saying(self, report: Report) -> Heartbeat:
         """Add what the worker reports of itself."""

@@ -48,7 +48,9 @@ def tuning(ctx: typer.Context, *, devices: int) -> Tuning:
     _check_times(asked)
     chosen = {field: asked[name] for name, field in named.items() if name in asked}
     found = Tuning(**{"most": devices, **chosen, **PRESETS[preset]})
-    found = replace(found, floor_s=min(found.floor_s, found.zero_s))  # who empties soon means all of them
+    # Who empties soon means all of them.
+    floor_s, dear_floor_s = min(found.floor_s, found.zero_s), min(found.dear_floor_s, found.zero_s)
+    found = replace(found, floor_s=floor_s, dear_floor_s=dear_floor_s)
     if not 0 <= found.least <= found.most or found.most < 1:
         what = f"--min {found.least} and --max {found.most} leave nothing to choose"
         raise UsageError(what=what, mend="such as `--min 1 --max 4`")

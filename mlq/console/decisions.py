@@ -49,6 +49,7 @@ def figures(decision: Decision) -> str:
     named = [
         ("arrivals", decision.rate, "/s"),
         ("a worker does", decision.service_rate, "/s"),
+        ("can do", decision.capacity, "/s"),
         ("a start takes", decision.cold_start_s, " s"),
         ("backlog", decision.backlog, ""),
         ("base", decision.base, ""),

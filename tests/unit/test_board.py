@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
 import pytest
 
 from mlq.board import Board, Report, Running
@@ -59,3 +60,12 @@ def test_the_largest_batch_is_told_whole_and_a_larger_one_by_its_first_task(boar
     seen = board.read()
     assert seen is not None
     assert seen.running == tasks[:1]
+
+
+def test_what_a_newer_worker_tells_beyond_is_passed_over() -> None:
+    """Mlq may be upgraded under a supervisor that runs, and its next worker must not end it."""
+    board = Board.create()
+    task = {"id": "1", "name": "t", "queue": "q", "began_at": 1.0, "mood": "good"}
+    board.page.write(orjson.dumps({"state": "busy", "weather": "fair", "running": [task]}))
+    assert board.read() == Report(state="busy", running=[Running("1", "t", "q", 1.0)])
+    board.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,7 +58,9 @@ class Desk:
         self.refused: list[Any] = []
         claims: Any = self.server  # stands in for Claims
         refuse = lambda *told: self.refused.append(told)  # noqa: E731 (an argument with a name)
-        self.answering = Answering(claims, self.ledger, refuse, clock=self.server.clock, sleep=self.server.sleep)
+        roomy: Any = SimpleNamespace(is_spent=False, look=lambda: None)  # stands in for Overshoot
+        clock, sleep = self.server.clock, self.server.sleep
+        self.answering = Answering(claims, self.ledger, refuse, roomy, clock=clock, sleep=sleep)
 
     def batch(self, *ids: str) -> list[Completion]:
         """Hold claims, and end them."""
