@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -23,7 +24,7 @@ from mlq.config import Settings, state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
 from mlq.errors import BrokerUnreachable, MlqError
-from mlq.fleet import nvml
+from mlq.fleet import nvml, signals
 from mlq.fleet.cordon import FaultWatch
 from mlq.fleet.lastlines import LastLines
 from mlq.fleet.logs import LogFiles
@@ -189,14 +190,23 @@ def _broker(settings: Settings, tell: Callable[[News], None], wait_s: float) -> 
             yield broker_address(settings)
         return
     address = broker_address(settings)
-    give_up_at = time.monotonic() + wait_s
-    while True:
+    with signals.remembered(signal.SIGINT) as interrupted:
+        _wait_for(settings, address, tell, time.monotonic() + wait_s, interrupted)
+        if interrupted():
+            raise KeyboardInterrupt
+    yield address
+
+
+def _wait_for(
+    settings: Settings, address: Address, tell: Callable[[News], None], until: float, interrupted: Callable[[], bool]
+) -> None:
+    """Try to reach the broker until it answers, or somebody interrupts. Raises BrokerUnreachable at last."""
+    while not interrupted():
         try:
             with connected(settings, address):
-                break
+                return
         except BrokerUnreachable as exc:
-            if time.monotonic() >= give_up_at:
+            if time.monotonic() >= until:
                 raise
             tell(BrokerAwaited(exc.message))
             time.sleep(_AGAIN_S)
-    yield address

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
@@ -24,3 +25,26 @@ def watched(numbers: Collection[signal.Signals]) -> Iterator[socket.socket]:
         signal.set_wakeup_fd(wakeup)
         reader.close()
         writer.close()
+
+
+@contextmanager
+def remembered(number: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Tell whether a signal came, beside what its handler does.
+
+    Python raises KeyboardInterrupt wherever it is at that moment, and drops it without a word inside a finalizer.
+    """
+    handler, came = signal.getsignal(number), False
+
+    def heed(signum: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        if callable(handler):
+            handler(signum, frame)
+
+    if callable(handler):
+        signal.signal(number, heed)
+    try:
+        yield lambda: came
+    finally:
+        if callable(handler):
+            signal.signal(number, handler)
