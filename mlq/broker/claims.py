@@ -26,7 +26,7 @@ Side: TypeAlias = Literal["head", "tail"]
 """The end of a queue: what is at its head is served next, what is at its tail last."""
 
 _WATCH_MS: Final = 7500
-"""How long a watcher is believed without a word. It asks for work every six seconds, and so confirms its role."""
+"""How long a watcher is believed without a word. It looks every three seconds anyway, and so confirms its role."""
 
 _claim: Final = Script("claim")
 _complete: Final = Script("complete")

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 _KEY_NAMES: Final = {"global_keyprefix", "priority_steps", "sep"}
 """Transport options that change the names of the lists: a worker would see an empty queue."""
 
-_CHECKS_AFTER: Final = 3.0
-"""So many time-outs without use, and a connection is asked whether it lives: of all, those for control messages."""
-
 _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
 """A broker that does not answer must be reported within 5 s, the start of the command included."""
@@ -113,7 +110,7 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
         "socket_timeout": settings.socket_timeout,
         "socket_connect_timeout": min(_CONNECT_TIMEOUT_S, settings.socket_timeout),
         "socket_keepalive": True,
-        "health_check_interval": _CHECKS_AFTER * settings.socket_timeout,
+        "health_check_interval": settings.socket_timeout,
         **given,
     }
 

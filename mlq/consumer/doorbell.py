@@ -20,16 +20,13 @@ if TYPE_CHECKING:
     from redis import Redis
 
 LOOK_EVERY_S: Final = 3.0
-"""How long a ring that was lost delays a message, and how often each idle worker costs the server a request."""
+"""How long a ring that was lost delays a message, and how often each idle worker costs the server two requests."""
 
 _OF_TIMEOUT: Final = 0.75
 """A wait must end before the socket's time-out does: a server that says nothing for that long is away."""
 
 _LOOKS_AT_THE_BELL: Final = 3
 """Then it asks for work, and so for the watch: whoever has it may be frozen, and the role runs out."""
-
-_LOOKS_ON_WATCH: Final = 2
-"""Then it asks for work, and so confirms its role, before Claims believes that it has none."""
 
 _POLL_S: Final = 0.02
 """Where tracking is refused (a proxy, an ACL), the watcher asks this often instead."""
@@ -60,7 +57,7 @@ class Doorbell:
         elif self._refused:
             self._poll(min(seconds, self._longest_s))
         else:
-            self._watch(seconds)
+            self._watch(min(seconds, self._longest_s))
 
     def close(self) -> None:
         """Close the tracking connection."""
@@ -88,13 +85,10 @@ class Doorbell:
 
         try:
             connection = self._tracking or self._connect()
-            for _ in range(_LOOKS_ON_WATCH):
-                wait_s = min(seconds, self._longest_s)
-                if self._has_work(connection) or self._rings(connection, wait_s):
-                    return
-                seconds -= wait_s
-                if seconds <= 0:
-                    return
+            # What waits in a paused queue is no work: to look again at once would be to look for ever. The lists come
+            # last: a push that is read before a reply is taken for older than it.
+            if not self._ask(connection, "EXISTS", *self._lists, keys.PAUSED) or not self._has_work(connection):
+                self._listen(connection, seconds)
         except ResponseError as exc:
             log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)
             self._refused = True
@@ -104,13 +98,6 @@ class Doorbell:
             raise
 
     def _has_work(self, connection: Any) -> bool:
-        """Look once; in nearly all cases with one request.
-
-        What waits in a paused queue is no work: to look again at once would be to look for ever. The lists come last:
-        a push that is read before a reply is taken for older than it.
-        """
-        if not self._ask(connection, "EXISTS", *self._lists, keys.PAUSED):
-            return False
         paused = {q for q in self._queues if self._ask(connection, "SISMEMBER", keys.PAUSED, q)}
         lists = self._open(paused)
         return bool(lists and self._ask(connection, "EXISTS", *lists))
@@ -138,12 +125,10 @@ class Doorbell:
                 return reply
 
     @staticmethod
-    def _rings(connection: Any, seconds: float) -> bool:
-        """Wait for a push; False if none came. What it names does not matter: the next claim looks at everything."""
-        if not connection.can_read(timeout=seconds):
-            return False
-        connection.read_response(push_request=True)
-        return True
+    def _listen(connection: Any, seconds: float) -> None:
+        """Wait for a push. What it names does not matter: the next claim looks at everything."""
+        if connection.can_read(timeout=seconds):
+            connection.read_response(push_request=True)
 
     def _poll(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -12,12 +12,12 @@ from benchmarks.faultkit import World, until
 from benchmarks.wire import Wire
 
 MLQ = str(Path(sys.executable).with_name("mlq"))
-WINDOW_S = 20.0
-A_SECOND = 2.8  # measured: 2.3 to 2.4; one is the lease, a half is the heartbeat, another are the doorbell's looks
+WINDOW_S = 15.0
+A_SECOND = 3.5  # measured: 2.5 to 2.9, with a supervisor and without; one is the lease, a half is the heartbeat
 
 
 @pytest.mark.parametrize("supervised", [True, False])
-def test_a_single_idle_worker_sends_little_more_than_two_requests_a_second(
+def test_a_single_idle_worker_sends_about_three_requests_a_second(
     remote: World, wire: Wire, *, supervised: bool
 ) -> None:
     """Its supervisor's included. Where several share a supervisor each costs less: see test_server.py."""
