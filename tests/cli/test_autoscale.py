@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,16 @@ def test_who_waits_for_a_broker_need_not_wait_to_the_end(place: Path, environ: d
     away = {**environ, "MLQ_BROKER_URL": f"redis+socket://{place}/nobody.sock"}
     argv = ["autoscale", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "100", *more]
     command = [sys.executable, "-m", "mlq", *argv]
-    with subprocess.Popen(command, cwd=place, env=away, stderr=subprocess.PIPE, text=True) as running:
+    # What a shell starts in the background ignores SIGINT, and so do all its children; these are typed at a terminal.
+    typed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        env=away,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=typed,  # noqa: PLW1509 (no other thread of this test holds a lock)
+    ) as running:
         assert running.stderr is not None
         assert "waiting for the broker" in running.stderr.readline()
         running.send_signal(signal.SIGINT)

@@ -16,7 +16,8 @@ def test_a_decision_is_explained_with_every_figure_that_led_to_it() -> None:
     said, figures = decisions.at_length(DECIDED).splitlines()
     assert said == decisions.line(DECIDED)
     assert figures.strip() == (
-        "arrivals 4.25/s, a worker does 1.9/s, can do 12.5/s, a start takes 31.4 s, backlog 1234, base 3, need 5, keep 4"
+        "arrivals 4.25/s, a worker does 1.9/s, can do 12.5/s, a start takes 31.4 s, backlog 1234, base 3, need 5, "
+        "keep 4"
     )
 
 
