@@ -10,13 +10,10 @@ from typing import Final
 
 from mlq.autoscale.last_seen import LastSeen
 from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Deciding, Decision, Tuning
+from mlq.autoscale.policy import BLIND, Deciding, Decision, Tuning
 
 _AGAIN_S: Final = 600.0
 """Between two pieces of advice: bursts that come every minute are one matter."""
-
-_BLIND: Final = 3
-"""So many ticks without a look, and nobody knows what came meanwhile."""
 
 _LATE: Final = 2.0
 """So many times the target: a little late now and then is what every policy allows."""
@@ -88,7 +85,7 @@ class BurstWatch:
         done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in seen.workers)
         self._done.keep(seen.at, {w.id: w.done for w in seen.workers})
         last_at, before, self._at, self._there = self._at, self._there, seen.at, ready + flying
-        if last_at is None or seen.at - last_at > _BLIND * self.tuning.tick_s:
+        if last_at is None or seen.at - last_at > BLIND * self.tuning.tick_s:
             self._looks.clear()
             self._burst = None
             self._is_whole = not ready

@@ -23,7 +23,7 @@ _COLD_STARTS: Final = 8
 _FIRST_S: Final = 1800.0
 """How long a start, or a task, may take as long as none has succeeded."""
 
-_BLIND: Final = 3
+BLIND: Final = 3
 """So many ticks without a look, and history is worth nothing; so many looks later there is one again."""
 
 
@@ -136,7 +136,7 @@ class Policy:
         self, decision: Decision, seen: Observation, ready: int, flying: int, live: list[Worker], starting: list[Worker]
     ) -> Decision:
         tuning, at = self._tuning, seen.at
-        if self._seen_at is None or at - self._seen_at > _BLIND * tuning.tick_s:
+        if self._seen_at is None or at - self._seen_at > BLIND * tuning.tick_s:
             self._arrivals.forget()
             self._looks = self._asked_for = 0
         self._seen_at = at
@@ -206,7 +206,7 @@ class Policy:
         starts, has a history of its own.
         """
         self._looks += 1
-        if self._looks <= _BLIND:
+        if self._looks <= BLIND:
             starting = sum(w.state == "starting" for w in workers)
             there = sum(w.takes_work for w in workers) + max(0, starting - self._asked_for)
             self._holding.needed(at, there, there)

@@ -160,6 +160,11 @@ def state_store(settings: Settings) -> Iterator[Redis]:
         yield redis_client(connection)
 
 
+def results_beside_queues(settings: Settings, broker: Address) -> bool:
+    """Tell whether results are in the broker's own database, where one script can write them with all else."""
+    return settings.result_backend in {None, broker.url}
+
+
 @contextmanager
 def result_store(settings: Settings) -> Iterator[Redis]:
     """Open the Redis that holds results, which is the broker unless result_backend says otherwise.

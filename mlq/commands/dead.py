@@ -14,7 +14,7 @@ import orjson
 import typer
 from typer.core import TyperOption
 
-from mlq.broker.connection import broker_address, connected, explained, redis_client
+from mlq.broker.connection import broker_address, connected, explained, redis_client, results_beside_queues
 from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
 from mlq.commands import fleet, options
 from mlq.commands.invocation import Answering, Command, Invocation, begin, command, given, group, option
@@ -289,7 +289,7 @@ def _retried(
 def _result_key(call: Invocation, letter: DeadLetter) -> ResultKey | None:
     """Say where the letter's failure is stored; None where results are on another server, and overwritten later."""
     _, task_id = names_of(letter.raw)
-    here = call.settings.result_backend in {None, broker_address(call.settings).url}
+    here = results_beside_queues(call.settings, broker_address(call.settings))
     return ResultKey(f"celery-task-meta-{task_id}") if here and task_id else None
 
 

@@ -15,6 +15,5 @@ def refuse() -> None:
     Panel.data.update(dict.fromkeys(_REFUSED, _no))
 
 
-def _no(_: Any, queue: object = None, **__: Any) -> dict[str, str]:
-    del queue
+def _no(_: Any, **__: Any) -> dict[str, str]:
     return {"error": "a worker keeps its queues; `mlq queues pause` stops one, `mlq worker start --queues` adds one"}

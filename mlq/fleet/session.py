@@ -17,6 +17,7 @@ from mlq.broker.connection import (
     is_redis,
     redis_client,
     result_store,
+    results_beside_queues,
     state_store,
 )
 from mlq.broker.leases import Leases
@@ -178,7 +179,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
     def answer_key(task_id: str) -> tuple[str, int]:
         return f"celery-task-meta-{task_id}", settings.result_expires
 
-    here = settings.result_backend in {None, broker.url}
+    here = results_beside_queues(settings, broker)
     return Recovery(open_broker, Obituaries(answer_key, partial(result_store, settings), answers_here=here))
 
 
