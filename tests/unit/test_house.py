@@ -13,7 +13,7 @@ import mlq
 
 HOUSE: Final = Path(mlq.__file__).parent
 ROOMS: Final = sorted(HOUSE.rglob("*.py"))
-FILE_LINES: Final = 350
+FILE_LINES: Final = 500
 FUNCTION_LINES: Final = 50
 DOCSTRING_WIDTH: Final = 120
 NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
