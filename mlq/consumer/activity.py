@@ -87,6 +87,7 @@ class Activity:
 
     def device_lost(self, reason: DeviceLost) -> None:
         """Take no more work; the process ends with the running message and is replaced."""
+        log.error("the device failed, and this process cannot use it again: %s", reason)
         self.device_error = reason
         setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 

@@ -159,7 +159,9 @@ class Engine:
         self._answering.end(_LAST_WORDS_S)
         if self._lease is not None:
             self._lease.end()
-        if self.has_crashed:  # whoever recovers blames what we held; given back it would end the next worker, for ever
+        # The supervisor blames the claims that a crashed worker still holds. A row that breaks the device (an index out
+        # of range, say) breaks the next worker's too: if this worker gave it back, it would end one after the other.
+        if self.has_crashed or self._activity.device_error is not None:
             return
         self._activity.left()
         try:
@@ -183,8 +185,8 @@ class Engine:
     def reject(self, claim_id: str, *, requeue: bool) -> None:
         """Give a message back to its queue's end, or bury it; one that failed, its task not acking it, is recorded."""
         completion = self.ledger.close(claim_id)
-        if completion is None:
-            return
+        if completion is None or self._activity.device_error is not None:
+            return  # after a lost device the claim stays, for the supervisor to blame: see `close`
         if requeue:
             self._aside.give_back([completion.claim], to="tail")
         elif completion.answer is not None or completion.successors:
@@ -246,6 +248,8 @@ class Engine:
             places = () if batch.is_suspect else map(self._delivery.queue_of, batch.messages)
             self._compute(together, more_urgent=self._urgency.before(places))
         for message in alone:
+            if self._activity.device_error is not None:
+                return
             self._alone(message)
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[Rows], list[Message]]:
@@ -273,7 +277,6 @@ class Engine:
         except DeviceLost as exc:
             self._flush(behind=False)
             self._activity.device_lost(exc)
-            self.claims.release_many([m.message.claim for m in messages], "head")
         finally:
             self._computing = False
             self._announcing.ended()

@@ -12,8 +12,11 @@ from mlq.broker.leases import Crash
 if TYPE_CHECKING:
     from mlq.board import Report, Running
 
-BLAMELESS: Final = frozenset({0, 3, 4, 70, 75, 76})
-"""Exit codes that no message is to blame for: drained, misconfigured, no broker, device lost, recycled, fenced."""
+BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
+"""Exit codes that no message is to blame for: drained, misconfigured, no broker, recycled, fenced."""
+
+DEVICE_LOST: Final = 70
+"""Exit code of a worker whose device failed during a forward. A row may be the cause, unless the GPU is at fault."""
 
 OVERRUN: Final = "hard-time-limit"
 
@@ -32,6 +35,7 @@ class Death:
 
     `acked` are the tasks that it ran and had acknowledged before, `revoked` the ids of tasks that somebody had
     revoked. With `oom` the kernel's out-of-memory killer had been at work.
+    With `device_at_fault` the driver had reported a fault of the GPU itself.
     `max_crashes` are the workers that a message may take down alone before it is a dead letter.
     """
 
@@ -42,6 +46,7 @@ class Death:
     acked: Sequence[Running] = ()
     revoked: Collection[str] = ()
     device: str = ""
+    device_at_fault: bool = False
     oom: bool = False
     max_crashes: int = 3
 
@@ -58,13 +63,14 @@ class Death:
     def ended(self) -> str:
         """How it ended, in words."""
         killer = ", by the kernel for want of memory" if self.oom else ""
-        how = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}{killer}"
+        failed = ", because its device failed" if self.code == DEVICE_LOST else ""
+        how = f"exit code {self.code}{failed}" if self.code >= 0 else f"signal {-self.code}{killer}"
         return f"its worker ended with {how}"
 
     @property
     def crash(self) -> Crash | None:
         """Who is to blame: what the worker held, unless it ended as it should or as we wanted."""
-        if self.asked or self.code in BLAMELESS:
+        if self.asked or self.code in BLAMELESS or self.device_at_fault:
             return None
         how = ("exit_code", self.code) if self.code >= 0 else ("signal", -self.code)
         about = {"worker": self.wid, "host": socket.gethostname(), "device": self.device, how[0]: str(how[1])}

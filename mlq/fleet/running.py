@@ -282,8 +282,6 @@ class Fleet:
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
         code = self._reap(child)
-        if self._faults is not None and child.spec.gpu is not None and code:
-            child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
             self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
 
@@ -291,6 +289,8 @@ class Fleet:
         """Collect how it ended, and let what it held be recovered."""
         report = child.board.read()
         code = child.reap()
+        if self._faults is not None and child.spec.gpu is not None and code:
+            child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         asked = self._supervisor.is_draining(child.spec.name)
         self._recover(self._death(child, report, code, asked=asked))
         return code
@@ -299,7 +299,10 @@ class Fleet:
         died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
         oom = code == -signal.SIGKILL and not asked and self._oom.struck()
         spec, revoked = child.spec, frozenset(self.notices.revoked)
-        return replace(died, revoked=revoked, device=spec.device, oom=oom, max_crashes=spec.settings.worker.max_crashes)
+        at_fault, crashes = child.cordoned is not None, spec.settings.worker.max_crashes
+        return replace(
+            died, revoked=revoked, device=spec.device, device_at_fault=at_fault, oom=oom, max_crashes=crashes
+        )
 
     def _abandon(self, child: Child) -> None:
         """Let others run what a process holds that cannot be killed: its driver is wedged, say."""

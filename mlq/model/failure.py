@@ -38,6 +38,14 @@ class OutOfMemory(MemoryError):
 class DeviceLost(Exception):
     """The accelerator's context is gone: nothing in this process will ever compute on it again."""
 
+    @classmethod
+    def told_by(cls, error: Exception) -> DeviceLost:
+        """Name the exception by its full type (torch.AcceleratorError) and the first line of its text."""
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        first_line = str(error).strip().partition("\n")[0]
+        return cls(f"{name}: {first_line}")
+
 
 class NotServable(Exception):
     """Why a reference cannot be served. `load` adds the reference and its origin, and makes it InvalidModel."""

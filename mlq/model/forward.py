@@ -45,7 +45,7 @@ class Forward:
         """Judge what failed one row. Raises DeviceLost: a class that catches every exception hides that too."""
         found = trouble(error)
         if found is Trouble.LOST:
-            raise DeviceLost(str(error)) from error
+            raise DeviceLost.told_by(error) from error
         return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._kinds.transient))
 
     def _settle(self, rows: Sequence[Any]) -> list[Any]:
@@ -70,7 +70,7 @@ class Forward:
         except Exception as error:
             found = trouble(error)
             if found is Trouble.LOST:
-                raise DeviceLost(str(error)) from error
+                raise DeviceLost.told_by(error) from error
             if found is Trouble.MEMORY:
                 return OutOfMemory(str(error))
             if isinstance(error, (*self._kinds.transient, *self._kinds.interrupts)):

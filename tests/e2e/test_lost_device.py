@@ -1,4 +1,4 @@
-"""A device whose context is gone: its worker ends with 70 and is replaced, and nobody is blamed."""
+"""A device whose context is gone: its worker ends with exit code 70, is replaced, and a row that did it is found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Model:
     def predict(self, rows):
         with open("computed.log", "a") as file:
             file.write(f"{os.getpid()} {rows}\\n")
-        if "fault" in rows and not os.path.exists("faulted"):
+        if "always" in rows or "fault" in rows and not os.path.exists("faulted"):
             open("faulted", "w").close()
             self.lost = True
         if self.lost:
@@ -58,3 +58,19 @@ def test_a_device_side_fault_costs_its_worker_and_nothing_else(
     assert sum(line.startswith(str(first)) and "fault" in line for line in computed) == 1, "it is not tried again there"
     (worker,) = house.json("worker")["workers"]
     assert (worker["state"], worker["restarts"]) == ("idle", 1)
+
+
+def test_a_row_that_breaks_every_device_becomes_a_dead_letter(house: House, client: Celery, start: Start) -> None:
+    """An index out of range breaks the CUDA context of each worker that computes it. The fleet must survive the row."""
+    house.write("fragile.py", FRAGILE)
+    workers = start("--cpus", "1", model="fragile.py:Model")
+    assert house.run("queues", "pause", "realtime").returncode == 0
+    tasks = [client.send_task("mlq.predict", [row], queue="realtime") for row in ("a", "always", "b")]
+    assert house.run("queues", "resume", "realtime").returncode == 0
+    before, broken, after = tasks
+    assert [task.get(timeout=60)[0] for task in (before, after)] == ["a", "b"]
+    assert isinstance(broken.get(timeout=60, propagate=False), Exception)
+    (letter,) = house.json("dead")["entries"]
+    assert (letter["task_id"], letter["reason"]) == (broken.id, "crash")
+    assert "RuntimeError: CUDA error: device-side assert triggered" in "\n".join(workers.lines)
+    assert client.send_task("mlq.predict", ["next"]).get(timeout=60)[0] == "next"
