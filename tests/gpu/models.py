@@ -1,0 +1,87 @@
+"""Models that need a GPU and bring it into trouble on purpose. Each writes what it did to a file named by MODEL_LOG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def record(*words: object) -> None:
+    """Append one line: the process id and these words. Survives the process, however it ends."""
+    with Path(os.environ["MODEL_LOG"]).open("a") as file:
+        file.write(f"{os.getpid()} {' '.join(map(str, words))}\n")
+
+
+class Sum:
+    """Adds up the numbers of each row on the GPU."""
+
+    max_batch_size = 4
+
+    def setup(self, device: str) -> None:
+        """Record what this process can see of the GPUs."""
+        self.device = device
+        record("setup", device, torch.cuda.device_count(), os.environ["CUDA_VISIBLE_DEVICES"])
+
+    def predict(self, rows: Sequence[Any]) -> list[float]:
+        """Return one sum for each row."""
+        return [float(torch.tensor(row, dtype=torch.float32, device=self.device).sum()) for row in rows]
+
+
+class TooLarge(Sum):
+    """Needs more memory in setup than the GPU has."""
+
+    def setup(self, device: str) -> None:
+        """Allocate twice the memory of the GPU."""
+        super().setup(device)
+        self.weights = torch.empty(
+            2 * torch.cuda.get_device_properties(0).total_memory, dtype=torch.uint8, device=device
+        )
+
+
+class Hungry:
+    """Four rows fit into the free memory at once, five do not."""
+
+    max_batch_size = 8
+
+    def setup(self, device: str) -> None:
+        """Take a fifth of the free memory, and a little more, as the need of one row."""
+        self.device = device
+        free, _ = torch.cuda.mem_get_info()
+        self.row_bytes = int(free * 0.21)
+
+    def predict(self, rows: Sequence[Any]) -> list[int]:
+        """Allocate the memory that these rows need."""
+        record("forward", len(rows))
+        needed = torch.empty(len(rows) * self.row_bytes, dtype=torch.uint8, device=self.device)
+        needed[::4096] = 1  # every page is touched
+        return [int(needed[0])] * len(rows)
+
+
+class OutOfRange(Sum):
+    """Breaks the CUDA context: "always" indexes out of range in each process, "once" only in the first."""
+
+    def predict(self, rows: Sequence[Any]) -> list[float]:
+        """Look each row up in a table of four values."""
+        mark = Path("broken-once")
+        record("forward", *rows)
+        for row in rows:
+            if row == "always" or (row == "once" and not mark.exists()):
+                mark.touch()
+                table = torch.zeros(4, device=self.device)
+                table[torch.tensor([10**6], device=self.device)].cpu()
+        return super().predict([[len(row)] for row in rows])
+
+
+class Large(Sum):
+    """Holds most of the GPU's memory: two of it do not fit."""
+
+    def setup(self, device: str) -> None:
+        """Allocate 60% of the memory, and record how much was free before."""
+        super().setup(device)
+        free, total = torch.cuda.mem_get_info()
+        record("free", f"{free / total:.3f}")
+        self.weights = torch.ones(int(total * 0.6), dtype=torch.uint8, device=device)
