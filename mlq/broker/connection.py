@@ -181,6 +181,16 @@ def redis_client(connection: Connection) -> Redis:
     return cast("Redis", channel.client)
 
 
+def with_timeout(client: Redis, seconds: float) -> Redis:
+    """Make a client of the same server, with connections of its own that wait no longer than this for a reply."""
+    from redis import ConnectionPool, Redis
+
+    pool = client.connection_pool
+    longest = pool.connection_kwargs.get("socket_timeout") or seconds
+    kwargs = {**pool.connection_kwargs, "socket_timeout": min(seconds, longest)}
+    return Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **kwargs))
+
+
 @contextmanager
 def explained(address: Address) -> Iterator[None]:
     """Say of a failed connection what a user can do about it."""

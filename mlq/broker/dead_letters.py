@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _PAGE: Final = 100
+_NAMES: Final = 5000
+"""Letters, and names of letters, that are read at once."""
 
 _bury: Final = Script("bury")
 _exhume: Final = Script("exhume")
@@ -101,9 +103,9 @@ class DeadLetters:
         words = answer.words(self._redis, failure)
         return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else Gone()
 
-    def unanswered(self) -> list[str]:
-        """Name the letters that a reaper has buried, and whose tasks nobody may have answered."""
-        return sorted(letter.decode() for letter in cast("set[bytes]", self._redis.smembers(keys.UNANSWERED)))
+    def unanswered(self, most: int = _PAGE) -> list[str]:
+        """Name letters that a reaper has buried, and whose tasks nobody may have answered: some, if there are more."""
+        return [letter.decode() for letter in cast("list[bytes]", self._redis.srandmember(keys.UNANSWERED, most))]
 
     def settle(self, letter_id: str) -> None:
         """Say that a letter's task is answered, or never will be."""
@@ -115,8 +117,21 @@ class DeadLetters:
         return _letter(letter_id, fields) if fields else None
 
     def ids(self) -> list[str]:
-        """Name all letters, the oldest first."""
-        return [letter.decode() for letter in cast("list[bytes]", self._redis.zrange(keys.DEAD, 0, -1))]
+        """Name all letters, the oldest first; read a page at a time, since the server does nothing else meanwhile."""
+        found: dict[str, None] = {}
+        since, most = "-inf", _NAMES
+        while True:
+            # From the time of the last one on, itself included: others of the same millisecond may follow.
+            page = cast("list[tuple[bytes, float]]", self._page(since, most))
+            before = len(found)
+            found.update((letter.decode(), None) for letter, _ in page)
+            if len(page) < most:
+                return list(found)
+            # A page of one millisecond alone would be read for ever: the next one is larger.
+            since, most = repr(page[-1][1]), _NAMES if len(found) > before else 2 * most
+
+    def _page(self, since: str, most: int) -> object:
+        return self._redis.zrangebyscore(keys.DEAD, since, "+inf", start=0, num=most, withscores=True)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Read all letters, the oldest first, a page at a time: there may be more than fit into memory."""

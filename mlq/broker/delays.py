@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _AT_ONCE: Final = 256
-"""Messages moved in one step: the server does nothing else meanwhile."""
+_BYTES_AT_ONCE: Final = 4 * 2**20
+"""Messages, and bytes, moved in one step: the server does nothing else meanwhile, not even renew a lease."""
 
 _delay: Final = Script("delay")
 _due: Final = Script("due")
@@ -26,7 +27,10 @@ class Delayed:
 
 @dataclass(frozen=True)
 class Due:
-    """How many messages went back to their queues, and when the next will be due (None: none waits)."""
+    """How many messages went back to their queues, and when the next will be due.
+
+    `next_in_ms` is None where no message waits, and 0 where more are due than one step moves.
+    """
 
     moved: int
     next_in_ms: int | None
@@ -43,13 +47,10 @@ class Delays:
         moved = _delay(self._redis, [keys.claims(wid), keys.DELAYS, keys.DELAYED], [claim.id, until_ms])
         return Delayed() if moved else Gone()
 
-    def due(self) -> Due:
-        """Put all that is due at the head of its queue, what has been due for longest in front.
+    def move_due(self) -> Due:
+        """Put a portion of what is due at the head of its queue, what has been due for longest in front.
 
         Any number of callers may do so at once: each message is moved by one of them.
         """
-        moved, next_in_ms = 0, 0
-        while next_in_ms == 0:
-            step, next_in_ms = _due(self._redis, [keys.DELAYS, keys.DELAYED], [_AT_ONCE])
-            moved += step
+        moved, next_in_ms = _due(self._redis, [keys.DELAYS, keys.DELAYED], [_AT_ONCE, _BYTES_AT_ONCE])
         return Due(moved, None if next_in_ms < 0 else next_in_ms)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq import keys
+from mlq.broker.held import by_worker
 from mlq.broker.priorities import queue_of
-from mlq.broker.script import Script
 from mlq.wire import SENT_AT_HEADER
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _NOT_FOUND: Final = "404"
 """AMQP's reply code for a queue that does not exist; kombu's Redis transport writes it as a text."""
-
-
-_held: Final = Script("held")
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,8 @@ def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
 def _claimed(client: Redis) -> Counter[str]:
     """Count what our own workers hold, by the queue that it came from."""
     workers = cast("list[bytes]", client.zrange(keys.LEASES, 0, -1))
-    flat = _held(client, [keys.claims(wid.decode()) for wid in workers], [])
-    return _by_queue(zip(flat[::2], flat[1::2], strict=True))
+    held = by_worker(client, [wid.decode() for wid in workers])
+    return Counter(queue_of(key) for claims in held.values() for key in claims.values())
 
 
 def _delayed(client: Redis) -> Counter[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from mlq import keys
+from mlq.broker.held import claims_of
 from mlq.broker.script import Script
 
 if TYPE_CHECKING:
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 LEASE_MS: Final = 3000
 
+_MOST_AT_ONCE: Final = 1000
+"""Claims given back in one step: meanwhile the server does nothing else, not even renew a lease."""
+
 _register: Final = Script("register")
 _renew: Final = Script("renew")
 _reap: Final = Script("reap")
+_release: Final = Script("release")
+_suspect: Final = Script("suspect")
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,42 @@ class Leases:
         return Alive() if reply[0] == b"ALIVE" else _reaped(reply)
 
     def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
+        """Reap in one step; a worker that held very much in several, which anybody may finish."""
+        verdict, *rest = self._reap_step(wid, seen=seen, to=to, crash=crash)
+        if verdict != b"MANY":
+            return [verdict, *rest]
+        buried, released = rest[1], 0
+        again: int | Literal[""] = "" if seen == "" else 0
+        while verdict == b"MANY":
+            released += self._give_back(wid, to=to, crash=crash)
+            verdict, *rest = self._reap_step(wid, seen=again, to=to, crash=None)
+        return [verdict, released + rest[0], buried] if verdict == b"REAPED" else [verdict]
+
+    def _give_back(self, wid: str, *, to: Side, crash: Crash | None) -> int:
+        """Give back all that a worker holds, in portions, in their old order; several suspects are marked."""
+        held = sorted((i for i, _ in claims_of(self._redis, wid)), key=_serial, reverse=to == "head")
+        for_crash = frozenset(held if crash is None or crash.claims is None else crash.claims)
+        released = 0
+        for start in range(0, len(held), _MOST_AT_ONCE):
+            portion = held[start : start + _MOST_AT_ONCE]
+            suspects = [i for i in portion if i in for_crash]
+            if crash is not None and len(for_crash) > 1 and suspects:
+                _suspect(self._redis, [keys.claims(wid), keys.CRASHES], suspects)
+            released += int(_release(self._redis, [keys.claims(wid)], [to, *portion]))
+        return released
+
+    def _reap_step(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
         ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED]
         known = crash.claims if crash else None
         told = [-1] if known is None else [len(known), *known]
-        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter(""), *told]
+        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter("")]
         pairs = [word for pair in crash.circumstances.items() for word in pair] if crash else []
-        return cast("list[Any]", _reap(self._redis, ours, [*words, *pairs]))
+        return cast("list[Any]", _reap(self._redis, ours, [*words, _MOST_AT_ONCE, *told, *pairs]))
+
+
+def _serial(claim_id: str) -> int:
+    """Tell which of two messages was claimed first, as parts/record.lua does."""
+    return int(claim_id.rpartition("-")[2])
 
 
 def _reaped(reply: list[Any]) -> Reaped | AlreadyReaped:

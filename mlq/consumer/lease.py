@@ -1,4 +1,4 @@
-"""The lease thread: renews leases, reaps the dead. A supervisor runs it for its children, a worker without for itself.
+"""The lease thread renews leases and does nothing else, in a supervisor or in a worker that has none.
 
 It belongs into the supervisor: a call that holds the GIL for longer than a lease stops every thread of its process.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker.delays import Delays
+from mlq.broker.connection import with_timeout
 from mlq.broker.leases import Leases, Silence
+from mlq.consumer.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,14 +27,14 @@ _LATER_S: Final = 0.005
 
 _SHORTEST_S: Final = 0.05
 
-log = logging.getLogger("mlq.lease")
-
 
 class LeaseThread(threading.Thread):
     """Renews the leases that `wids` names, three times in a lease's length, and calls `lost` with those it lost.
 
-    A worker that lost its lease was taken for dead: its messages run elsewhere, and what it answers is void. With
-    the same request it looks for others' leases that have run out, and for delayed messages that nobody put back.
+    A worker that lost its lease was taken for dead: its messages run elsewhere, and what it answers is void. The same
+    request also finds leases of others that have run out and delayed messages that are due; the Sweeper acts on these.
+    Nothing here may take longer than a request: `lost` only passes the names on, and even log lines are written by the
+    sweeper, because a stderr that nothing reads blocks the thread that writes.
     """
 
     def __init__(
@@ -46,48 +47,50 @@ class LeaseThread(threading.Thread):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="mlq-lease", daemon=True)
-        self._leases = leases
-        self._delays = Delays(redis)
+        # On connections of its own, which a server must answer before the next renewal is due: a connection that was
+        # broken without a word would otherwise hold a renewal for longer than the lease lasts.
+        self._leases = Leases(with_timeout(redis, leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE), leases.lease_ms)
         self._wids = wids
         self._lost = lost
         self._every_s = leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE
         self._silence = Silence(1.5 * self._every_s)
+        self._sweeper = Sweeper(redis, leases)
         self._clock = clock
         self._pause_s = self._every_s
         self._ended = threading.Event()
         self._away = False
+        self._again_s = _SHORTEST_S
 
     def run(self) -> None:
-        """Renew and look, until `end`. While Redis is away nobody can take a lease, either: nothing is given up."""
+        """Renew and look, until `end`. While Redis is away no lease can be taken, either: nothing is given up."""
+        self._sweeper.start()
         while not self._ended.wait(self._pause_s):
             self._pause_s = self._every_s
             try:
                 self._look()
             except (RedisError, OSError) as exc:
                 if not self._away:
-                    log.warning("leases cannot be renewed, trying again until they can: %s", exc)
+                    self._sweeper.write(logging.WARNING, f"leases cannot be renewed, trying until they can: {exc}")
                 self._away = True
+                self._pause_s = self._again_s
+                self._again_s = min(2 * self._again_s, self._every_s)
             else:
                 self._away = False
+                self._again_s = _SHORTEST_S
 
     def end(self) -> None:
         """Stop renewing."""
         self._ended.set()
+        self._sweeper.end()
 
     def _look(self) -> None:
         look = self._leases.look(self._wids())
         if look.fenced:
-            log.error("taken for dead, what they hold runs elsewhere: %s", ", ".join(sorted(look.fenced)))
             self._lost(look.fenced)
-        self._reap(look.expired)
-        if look.due:
-            self._delays.due()
+            names = ", ".join(sorted(look.fenced))
+            self._sweeper.write(logging.ERROR, f"taken for dead, what they hold runs elsewhere: {names}")
+        self._sweeper.hand_over(dict(self._silence.confirm(look.expired, self._clock())), is_due=look.due)
         # A host that has died is seen the moment that its lease runs out, and confirmed the moment that it may be:
         # 3.5 to 4.5 s after its end, not up to 6. Of the living no lease is ever that near its end.
         soonest_s = min(look.next_s, self._silence.next_s(self._clock()))
         self._pause_s = max(_SHORTEST_S, min(self._every_s, soonest_s + _LATER_S))
-
-    def _reap(self, expired: Mapping[str, int]) -> None:
-        for wid, deadline in self._silence.confirm(expired, self._clock()):
-            reaped = self._leases.reap_expired(wid, deadline)
-            log.warning("worker %s fell silent: %s", wid, reaped, extra={"action": "reaped"})

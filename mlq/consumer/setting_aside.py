@@ -100,13 +100,14 @@ class SettingAside:
             self._ledger.drop(claims)
 
     def move_due(self) -> None:
-        """Put delayed messages back whose time has come, if any did of which this worker knows.
+        """Put a portion of the delayed messages back whose time has come, if any did of which this worker knows.
 
-        Whoever delays a message looks in time; what one leaves behind that dies or is busy is seen with the leases.
+        The worker that delays a message looks in time; the sweeper moves what a busy or dead worker leaves behind.
+        One portion a call: a million may be due at once, and this worker claims in between.
         """
         if self._clock() < self._look_at:
             return
-        next_in_ms = self._delays.due().next_in_ms
+        next_in_ms = self._delays.move_due().next_in_ms
         self._look_at = self._clock() + (math.inf if next_in_ms is None else next_in_ms / 1000)
 
     def next_due_s(self) -> float:

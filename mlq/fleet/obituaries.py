@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlq.recovery")
 
+_AT_ONCE: Final = 100
+"""Letters answered before deaths are looked for again: what a dead worker held must not wait for all of them."""
+
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
@@ -46,12 +49,13 @@ class Obituaries:
         self._open_results = open_results
         self._answers_here = answers_here
 
-    def of_letters(self, letters: DeadLetters) -> None:
-        """Answer all that reapers have buried. A letter is buried and noted in one step, so none is ever forgotten.
+    def of_letters(self, letters: DeadLetters) -> bool:
+        """Answer some of what reapers have buried, which the burial itself has noted; False if more is left.
 
         Raises MlqError where the results cannot be reached now; what was not answered yet is still noted.
         """
-        for letter_id in letters.unanswered():
+        unanswered = letters.unanswered(_AT_ONCE)
+        for letter_id in unanswered:
             letter = letters.read(letter_id)
             if letter is not None:  # retried or dropped meanwhile
                 try:
@@ -59,6 +63,7 @@ class Obituaries:
                 except (NoResults, UnreadableResults) as exc:  # nobody waits there, or it cannot be written from here
                     log.warning("nobody is told of dead letter %s: %s", letter_id, exc.message)
             letters.settle(letter_id)
+        return len(unanswered) < _AT_ONCE
 
     def of_acked(self, death: Death) -> None:
         """Answer what the dead worker ran and had acknowledged before: no claim is left that could run it again.

@@ -36,6 +36,7 @@ class Recovery(threading.Thread):
         self._deaths: queue.Queue[Death | None] = queue.Queue()
         self._owed: deque[Death] = deque()
         self._ended = False
+        self._all_answered = True
 
     def died(self, death: Death) -> None:
         """Recover what this worker held, soon."""
@@ -54,8 +55,14 @@ class Recovery(threading.Thread):
         """
         is_done = self._try()
         while not self._ended:
-            self._listen(None if is_done else _AGAIN_S)
+            self._listen(self._pause_s(is_done=is_done))
             is_done = self._try(was_done=is_done)
+
+    def _pause_s(self, *, is_done: bool) -> float | None:
+        """Say how long to wait for a death: not at all while letters are unanswered, a moment before another try."""
+        if not is_done:
+            return _AGAIN_S
+        return None if self._all_answered else 0.0
 
     def _listen(self, seconds: float | None) -> None:
         try:
@@ -74,7 +81,7 @@ class Recovery(threading.Thread):
                 while self._owed:
                     self._recover(redis, self._owed[0])
                     self._owed.popleft()
-                self._obituaries.of_letters(DeadLetters(redis))
+                self._all_answered = self._obituaries.of_letters(DeadLetters(redis))
         except MlqError as exc:
             if was_done:
                 held = ", ".join(death.wid for death in self._owed) or "dead workers"

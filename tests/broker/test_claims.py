@@ -281,7 +281,7 @@ def test_what_is_due_is_served_next_and_the_longest_due_first(redis: Redis, work
         (claim,) = taken(worker.claim(BATCH))
         assert delays.delay("host:gpu0:1", claim, until) == Delayed()
     redis.lpush("default", b"younger")
-    moved = delays.due()
+    moved = delays.move_due()
     assert moved.moved == 2
     assert moved.next_in_ms
     assert redis.lrange("default", 0, -1) == [b"younger", b"second", b"first"]
@@ -308,7 +308,7 @@ def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
     assert worker.release(two, "head") == Released()
     (two,) = taken(worker.claim(BATCH))
     assert delays.delay("host:gpu0:1", two, 1) == Delayed()
-    assert delays.due() == Due(moved=1, next_in_ms=None)
+    assert delays.move_due() == Due(moved=1, next_in_ms=None)
     (two,) = taken(worker.claim(BATCH))
     assert letters.bury("host:gpu0:1", two, {"reason": "malformed"}) == Buried(two.id)
     assert letters.answer(two.id, answer) == Answered()

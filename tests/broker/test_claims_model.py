@@ -12,7 +12,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate, count
 from typing import cast
 
 import pytest
@@ -196,6 +196,8 @@ class Walk:
         filed = self.truth.claims[worker.wid]
         lost = [claim for claim_id, claim in filed.items() if claim_id not in worker.held]
         room = Room(self.rng.choice([1, 8, 64]), self.rng.choice([400, 10**6]))
+        sizes = accumulate((len(claim.raw) for claim in lost), initial=0)
+        lost = [claim for claim, before in zip(lost, sizes, strict=False) if before < room.bytes]
         order = self.rng.sample(QUEUES, len(QUEUES))
         expected = [(c.queue_key, c.raw) for c in lost] or self.truth.take(order, room, holding=bool(worker.held))
         reply = worker.claims.claim(room, holding=worker.held, order=order)
@@ -288,7 +290,7 @@ class Walk:
 
     def due(self) -> None:
         due = sorted((d for d in self.truth.delayed if d[0] < NEVER_MS), key=lambda d: d[0])
-        assert self.delays.due().moved == len(due)
+        assert self.delays.move_due().moved == len(due)
         for until, claim in reversed(due):
             self.truth.lists[claim.queue_key].append(claim.raw)
             self.truth.delayed.remove((until, claim))

@@ -17,14 +17,15 @@ local function set_of(words, first, last)
   return set
 end
 
--- No lease, no work: whoever reaped this worker has given its claims to others.
-if not redis.call('ZSCORE', leases, wid) then
+-- No lease, no work: its claims were given to others, or are being given (deadline 0, see reap.lua).
+local deadline = redis.call('ZSCORE', leases, wid)
+if not deadline or deadline == '0' then
   return { 'FENCED' }
 end
 
 -- A lost reply is handed out again, and nothing else with it: a call that the client or the network repeats
 -- takes no more than it did the first time.
-local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV))
+local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV), bytes)
 if #lost > 0 then
   return { 'TAKEN', lost }
 end

@@ -1,18 +1,26 @@
--- Put what is due at the head of its queue.   KEYS: delays delayed   ARGV: how many at most
--- Replies {moved, milliseconds until the next is due or -1}.
+-- Put a portion of what is due at the head of its queue.   KEYS: delays delayed   ARGV: how many, how many bytes
+-- Replies {moved, milliseconds until the next is due or -1}: 0 while more are due than were moved.
 -- The latest goes first: so the one that has been due for longest ends up in front, over several calls, too.
+-- A few are read at a time: they may be large, and all that is read is in the script's memory at once.
 -- with: clock record
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
-local now = now_ms()
-local due = redis.call('ZREVRANGEBYSCORE', KEYS[1], now, '-inf', 'LIMIT', 0, ARGV[1])
-for _, member in ipairs(due) do
-  local _, key, raw = unframe(member:sub(member:find(' ', 1, true) + 1))
-  redis.call('RPUSH', key, raw)
-  redis.call('ZREM', KEYS[1], member)
-  if redis.call('HINCRBY', KEYS[2], key, -1) <= 0 then
-    redis.call('HDEL', KEYS[2], key)
+local now, most, most_bytes, at_a_time = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2]), 8
+local moved, bytes = 0, 0
+while moved < most and bytes < most_bytes do
+  local due = redis.call('ZREVRANGEBYSCORE', KEYS[1], now, '-inf', 'LIMIT', 0, at_a_time)
+  for _, member in ipairs(due) do
+    local _, key, raw = unframe(member:sub(member:find(' ', 1, true) + 1))
+    redis.call('RPUSH', key, raw)
+    redis.call('ZREM', KEYS[1], member)
+    if redis.call('HINCRBY', KEYS[2], key, -1) <= 0 then
+      redis.call('HDEL', KEYS[2], key)
+    end
+    moved, bytes = moved + 1, bytes + #member
+  end
+  if #due < at_a_time then
+    break
   end
 end
 local next_one = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return { #due, next_one[2] and math.max(0, next_one[2] - now) or -1 }
+return { moved, next_one[2] and math.max(0, next_one[2] - now) or -1 }

@@ -1,21 +1,12 @@
--- Tell from which queue keys the messages came that workers hold; the messages themselves stay here.
--- KEYS: claims of one worker each   Replies {key, how many, ...}.
+-- List a portion of a worker's claims, and where each came from; the messages themselves stay here.
+-- KEYS: claims   ARGV: cursor (0 at first), about how many   Replies {next cursor (0 at the end), id, queue key, ...}.
 -- with: record
 
-local held, keys = {}, {}
-for _, claims in ipairs(KEYS) do
-  for _, record in ipairs(redis.call('HVALS', claims)) do
-    local _, key = unframe(record)
-    if not held[key] then
-      keys[#keys + 1] = key
-    end
-    held[key] = (held[key] or 0) + 1
-  end
-end
-
-local reply = {}
-for _, key in ipairs(keys) do
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local reply = { page[1] }
+for i = 1, #page[2], 2 do
+  local _, key = unframe(page[2][i + 1])
+  reply[#reply + 1] = page[2][i]
   reply[#reply + 1] = key
-  reply[#reply + 1] = held[key]
 end
 return reply

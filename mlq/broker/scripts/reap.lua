@@ -1,17 +1,20 @@
 -- Fence a worker and give back everything that it held, once.
 -- KEYS: leases claims crashes watches dead unanswered
--- ARGV: wid seen side limit letters known, claim ..., field value ...
+-- ARGV: wid seen side limit letters most known, claim ..., field value ...
 --   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
 --   limit    blamed crashes that a message may cause, or '' when nobody is to blame
 --   letters  what the keys of dead letters begin with; the pairs say how the worker ended
+--   most     claims that one call gives back: for that long the server does nothing else
 --   known    how many claims follow that it was for; -1: it may have been any that it held
--- Replies {'GONE'}, {'ALIVE'}, or {'REAPED', given back, id of the dead letter or ''}.
+-- Replies {'GONE'}, {'ALIVE'}, {'REAPED', given back, id of the dead letter or ''}, or {'MANY', 0, id}: it held more
+-- than `most`. Then its lease has the deadline 0, which fences it, and the caller gives the claims back in portions,
+-- marks them as suspects if a crash was for several, and calls again.
 -- with: clock record crash give_back watch letter
 
 local leases, claims, crashes, watches, dead, unanswered = unpack(KEYS)
-local wid, seen, side, limit, letters, known = unpack(ARGV, 1, 6)
+local wid, seen, side, limit, letters, most, known = unpack(ARGV, 1, 7)
 local is_known = tonumber(known) >= 0
-local pairs_at = 7 + (is_known and known or 0)
+local pairs_at = 8 + (is_known and known or 0)
 
 local deadline = tonumber(redis.call('ZSCORE', leases, wid))
 if not deadline then
@@ -23,6 +26,7 @@ if seen ~= '' and (deadline ~= tonumber(seen) or deadline >= now_ms()) then
 end
 
 redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
+local are_many = redis.call('HLEN', claims) > tonumber(most)
 
 -- Blame a message only if the worker died with it alone in its hands. Of several each is a suspect, without
 -- blame: from now on it is claimed alone, and the next crash names the culprit.
@@ -44,10 +48,10 @@ end
 
 local function suspects()
   if not is_known then
-    return redis.call('HKEYS', claims)
+    return are_many and {} or redis.call('HKEYS', claims)
   end
   local held = {}
-  for i = 7, pairs_at - 1 do
+  for i = 8, pairs_at - 1 do
     if redis.call('HEXISTS', claims, ARGV[i]) == 1 then -- it may have been recorded just before
       held[#held + 1] = ARGV[i]
     end
@@ -56,6 +60,10 @@ local function suspects()
 end
 
 local buried = limit ~= '' and blame(suspects()) or ''
+if are_many then
+  redis.call('ZADD', leases, 'XX', 0, wid)
+  return { 'MANY', 0, buried }
+end
 local given = give_back(claims, redis.call('HKEYS', claims), side)
 
 local bells = redis.call('HKEYS', watches)

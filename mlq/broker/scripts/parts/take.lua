@@ -2,7 +2,10 @@
 -- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
 -- the caller has written to `claims` already.
 -- `lists`: how many of the keys hold anything. Behind the last of them nothing is looked at.
--- Replies the claims, and whether it stopped before the keys were empty.
+-- Replies the claims, and whether it stopped before the keys were empty. However large a batch may be, one call takes
+-- no more than MOST messages: the server does nothing else meanwhile, not even renew a lease.
+local MOST = 4096
+
 local function take(keys, lists, claims, crashes, new_id, room, together)
   local taken, now, crashes_of = {}, now_ms(), crash_counter(crashes)
 
@@ -28,7 +31,7 @@ local function take(keys, lists, claims, crashes, new_id, room, together)
       end
       taken[#taken + 1] = { id, record, crashed or -1 }
       room.rows, room.bytes = room.rows - (rows or room.rows), room.bytes - #raw
-      if crashed or room.rows <= 0 or room.bytes <= 0 then
+      if crashed or room.rows <= 0 or room.bytes <= 0 or #taken >= MOST then
         return taken, true
       end
       raw = redis.call('RPOP', key)
