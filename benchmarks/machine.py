@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.server import Server
 
-_PACKAGES: Final = ("mlq", "celery", "kombu", "redis", "torch", "numpy", "orjson", "rq", "dramatiq")
+_PACKAGES: Final = ("mlq-cli", "celery", "kombu", "redis", "torch", "numpy", "orjson", "rq", "dramatiq")
 
 
 def description() -> str:

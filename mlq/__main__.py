@@ -1,6 +1,6 @@
 """python -m mlq: the same as the mlq command."""
 
-from mlq.cli import main
+from mlq_cli import main
 
 if __name__ == "__main__":
     main()

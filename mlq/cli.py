@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mlq import __version__
-from mlq.errors import InternalError, MlqError, UsageError
+from mlq.errors import IncompleteInstallation, InternalError, MlqError, UsageError
 
 COMMANDS: Final = {
     "up": "Run an embedded broker and a worker for each device here.",
@@ -128,14 +128,25 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     except Exception as exc:
         if debug:
             raise
-        _fail(InternalError(kind=type(exc).__name__, reason=exc))
-        return InternalError.exit_code
+        error = _unexpected(exc)
+        _fail(error)
+        return error.exit_code
 
 
 def _usage(exc: ClickException) -> UsageError:
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "mlq"
     return UsageError(what=exc.format_message().rstrip("."), mend=f"`{command} --help` shows how it is used")
+
+
+def _unexpected(exc: Exception) -> MlqError:
+    """Blame the installation if it is not what mlq was made for, and mlq otherwise."""
+    import mlq_cli
+
+    if isinstance(exc, ImportError) or any(mlq_cli.unmet()):
+        what, mend = mlq_cli.explain(exc)
+        return IncompleteInstallation(what=what, mend=mend)
+    return InternalError(kind=type(exc).__name__, reason=exc)
 
 
 def _fail(error: MlqError) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
+from mlq import DISTRIBUTION
+
 
 class MlqError(Exception):
     """{what}"""
@@ -104,7 +106,7 @@ class NoPlotting(MlqError):
     """matplotlib is not installed, which draws --plot {path}"""
 
     exit_code = 3
-    hint = "`pip install 'mlq[plot]'`, or leave out --plot"
+    hint = f"`pip install '{DISTRIBUTION}[plot]'`, or leave out --plot"
 
 
 class NotFollowed(MlqError):
@@ -122,6 +124,13 @@ class PasswordInArguments(MlqError):
 
 
 # 3: configuration or model invalid
+
+
+class IncompleteInstallation(MlqError):
+    """{what}"""
+
+    exit_code = 3
+    hint = "{mend}"
 
 
 class InvalidSetting(MlqError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlq import DISTRIBUTION
 from mlq.errors import MlqError
 
 
@@ -25,10 +26,10 @@ class NotReadable(MlqError):
 
 
 class MissingExtra(MlqError):
-    """{what} needs mlq[{extra}], which is not installed"""
+    """{what} needs the extra {extra}, which is not installed"""
 
     exit_code = 3
-    hint = "`pip install 'mlq[{extra}]'`, or give the rows as JSON Lines or CSV"
+    hint = f"`pip install '{DISTRIBUTION}[{{extra}}]'`, or give the rows as JSON Lines or CSV"
 
 
 class OtherInput(MlqError):

@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlq import DISTRIBUTION
 from mlq.model.accelerator import Trouble, trouble
 from mlq.model.failure import NotServable
 
@@ -27,7 +28,7 @@ def diagnose(error: BaseException, source: Path | None) -> Diagnosis:
         return Diagnosis(_memory(str(error)), "serve a smaller model, or free the device: `nvidia-smi` shows its users")
     reason = f"{type(error).__name__}: {_sentence(str(error))}{_where(error, source)}"
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-        return Diagnosis(reason, "pip install 'mlq[torch]'")
+        return Diagnosis(reason, f"pip install '{DISTRIBUTION}[torch]'")
     return Diagnosis(reason, "run the command again with --debug for the traceback")
 
 

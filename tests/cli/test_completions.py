@@ -241,7 +241,7 @@ def test_values_are_not_in_the_help(mlq: Mlq) -> None:
 
 
 def test_the_wheel_has_them_where_shells_look(tmp_path: Path) -> None:
-    """`pip install mlq` puts them under share/ of the environment."""
+    """`pip install mlq-cli` puts them under share/ of the environment."""
     wheels = pytest.importorskip("hatchling.builders.wheel")
     (wheel,) = wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:

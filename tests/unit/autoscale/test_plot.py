@@ -33,7 +33,7 @@ def test_each_wait_stands_where_its_task_came(outcome: Outcome) -> None:
 
 def test_the_picture_shows_arrivals_workers_and_waits(outcome: Outcome, tmp_path: Path) -> None:
     """And the target that they should keep to."""
-    figures = pytest.importorskip("matplotlib.figure", reason="the extra mlq[plot] draws")
+    figures = pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     figure: Any = figures.Figure()
     plot._fill(figure, TASKS, outcome)
     assert [axes.get_ylabel() for axes in figure.axes] == ["arrivals/s", "workers", "wait, s"]
@@ -48,6 +48,6 @@ def test_the_picture_shows_arrivals_workers_and_waits(outcome: Outcome, tmp_path
 @pytest.mark.parametrize("name", ["day.nonsense", "nowhere/day.png"])
 def test_a_picture_that_cannot_be_written_is_the_users_to_mend(outcome: Outcome, tmp_path: Path, name: str) -> None:
     """And no fault of mlq's."""
-    pytest.importorskip("matplotlib.figure", reason="the extra mlq[plot] draws")
+    pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     with pytest.raises(UsageError, match=f"cannot write --plot .*{name}"):
         plot.draw(TASKS, outcome, tmp_path / name)

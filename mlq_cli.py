@@ -1,0 +1,105 @@
+"""The command `mlq`, outside the package `mlq`, which another distribution may have overwritten.
+
+PyPI has another project with the name "mlq" (2019, a queue for ML jobs). It installs an empty `mlq/__init__.py`,
+`mlq/queue.py` and pins of other packages. Code inside the package cannot report that it was replaced; this module can.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+DISTRIBUTION: Final = "mlq-cli"
+"""What to install. Also in `mlq/__init__.py`, which may not be ours; a test compares the two."""
+
+OTHER: Final = "mlq"
+"""The name of the other project's distribution, and of our own before it was renamed."""
+
+_INVALID: Final = 3
+"""The exit code of an installation that cannot work (docs/exit-codes.md)."""
+
+_INSTALL: Final = f"pip install --force-reinstall {DISTRIBUTION}"
+
+
+def main() -> None:
+    """Run `mlq`; report an installation that is broken, or soon will be, in two lines."""
+    try:
+        from mlq.cli import main as run
+    except ImportError as exc:
+        if "--debug" in sys.argv:
+            raise
+        _write(*explain(exc))
+        sys.exit(_INVALID)
+    if sys.argv[1:2] != ["values"]:  # shells run that behind a TAB, and a warning would spoil the command line
+        _warn()
+    run()
+
+
+def _warn() -> None:
+    """Warn about the other distribution while the command still works."""
+    import mlq
+
+    place = Path(mlq.__file__ or "").parent.parent
+    other = next(installed_beside(place), None)
+    if other is not None:
+        _write(f"warning: {other} in {place} has files in the same package directory mlq/", _reinstall())
+
+
+def installed_beside(place: Path) -> Iterator[str]:
+    """Yield the other distributions in a directory of packages, each as `mlq 0.2.2`.
+
+    One listing of the directory (0.1 ms) instead of importlib.metadata, whose import takes a tenth of a command's time.
+    """
+    for entry in place.glob(f"{OTHER}-*.*-info"):  # .dist-info, and .egg-info of old installers
+        yield " ".join(entry.stem.split("-")[:2])
+
+
+def explain(exc: Exception) -> tuple[str, str]:
+    """Say what is wrong with this installation, and what corrects it; `exc` is what came of it."""
+    for place in _places():
+        others = ", ".join(installed_beside(place))
+        if others:
+            return f"{others} in {place} has replaced files that {DISTRIBUTION} needs: {exc}", _reinstall()
+    reason = "; ".join([*unmet(), str(exc)])
+    return f"the installation of {DISTRIBUTION} is not complete: {reason}", f"`{_INSTALL}`"
+
+
+def _places() -> Iterator[Path]:
+    """Yield the directories in which Python finds the package mlq: several if its __init__.py is missing."""
+    from importlib.util import find_spec
+
+    spec = find_spec("mlq")
+    for package in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(package).parent
+
+
+def unmet() -> Iterator[str]:
+    """Yield each requirement of ours that the installed packages do not meet."""
+    from importlib import metadata
+
+    try:
+        from packaging.requirements import Requirement
+
+        wanted = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
+    except (ImportError, metadata.PackageNotFoundError):
+        return
+    for requirement in wanted:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield f"{requirement} is not installed"
+            continue
+        if version not in requirement.specifier:
+            yield f"{requirement} is needed, {version} is installed"
+
+
+def _reinstall() -> str:
+    return f"`pip uninstall -y {OTHER}`, then `{_INSTALL}`"
+
+
+def _write(message: str, hint: str) -> None:
+    sys.stderr.write(f"mlq: {message}\nhint: {hint}\n")
