@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from mlq.page import Page
+
+T = TypeVar("T")
 
 VARIABLE: Final = "MLQ_BOARD_FD"
 """Names the page's descriptor in the worker's environment."""
@@ -47,7 +49,8 @@ class Report:
     the turns of one forward each: how many, Σ rows, Σ seconds, Σ rows², Σ rows·seconds, Σ seconds²; differences of two
     reports fit the time that a batch takes. `leased` tells that its lease is there to be renewed, `looked_at` when it
     last asked for work (seconds, monotonic). While a hard time limit of `limit_s` runs, `deadline` is when it ends
-    (monotonic), and `under` names the claims.
+    (monotonic), and `under` names the claims. `version` is the version of mlq whose code the worker runs, None for a
+    version that does not say so.
     """
 
     state: str = "starting"
@@ -67,12 +70,14 @@ class Report:
     deadline: float | None = None
     limit_s: float = 0.0
     under: list[str] = field(default_factory=list)
+    version: str | None = None
 
 
-def known(kind: Callable[..., Any], told: Mapping[str, Any]) -> Any:
+def known(kind: Callable[..., T], told: Mapping[str, Any]) -> T:
     """Make a dataclass of the fields that it knows.
 
-    mlq may be upgraded under a supervisor that runs: its next child tells more than it has heard of.
+    A process of a newer version may have written the record: the next worker of a supervisor under which mlq was
+    upgraded, or a client on another host.
     """
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # a dataclass is a callable, too
     return kind(**{name: value for name, value in told.items() if name in names})
@@ -93,7 +98,7 @@ class Board:
     def inherited(cls) -> Board | None:
         """Open the one that a supervisor has handed down; None for a worker without one."""
         fd = os.environ.get(VARIABLE)
-        return cls(Page(int(fd), _SIZE)) if fd is not None else None
+        return cls(Page.inherited(int(fd))) if fd is not None else None
 
     def write(self, report: Report) -> None:
         """Replace what is on the page. Of a batch that does not fit only the first task is told."""
@@ -107,7 +112,7 @@ class Board:
         text = self.page.read()
         if text is None:
             return None
-        report: Report = known(Report, orjson.loads(text))
+        report = known(Report, orjson.loads(text))
         report.running = [known(Running, r) for r in report.running]  # type: ignore[arg-type]  # tables, as JSON has them
         return report
 

@@ -64,7 +64,7 @@ class NoticeReader:
     def inherited(cls) -> NoticeReader | None:
         """Open the page that a supervisor has handed down; None for a worker without one."""
         fd = os.environ.get(VARIABLE)
-        return cls(Page(int(fd), _SIZE)) if fd is not None else None
+        return cls(Page.inherited(int(fd))) if fd is not None else None
 
     def revoked(self) -> list[str] | None:
         """Give the revoked tasks if there is news, else None."""

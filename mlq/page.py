@@ -31,6 +31,11 @@ class Page:
         os.ftruncate(fd, size)
         return cls(fd, size)
 
+    @classmethod
+    def inherited(cls, fd: int) -> Page:
+        """Open the page behind a descriptor, in the size that its maker chose: that may be another version of mlq."""
+        return cls(fd, os.fstat(fd).st_size)
+
     def write(self, content: bytes) -> None:
         """Replace what is on the page. Raises ValueError for more than fits."""
         if len(content) > self.room:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import status, tether
+from mlq import __version__, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
@@ -89,7 +89,7 @@ class Telling:
     """In the main process: tells the supervisor, between two messages, what the pool is doing."""
 
     def __init__(self, board: Board | None, fingerprint: str | None, counts: Counts) -> None:
-        self._report = Report(since=time.time(), fingerprint=fingerprint)
+        self._report = Report(since=time.time(), version=__version__, fingerprint=fingerprint)
         self._board = board
         self._counts = counts
         self._draining = False
@@ -272,7 +272,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
     parser.add_argument("--verbose", action="store_true", help="log every task")
     parser.add_argument("--try-model", action="store_true", help="load the model and end")
-    return parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:  # mlq was downgraded under a supervisor of a newer version
+        log.warning("mlq %s does not know these options of its supervisor: %s", __version__, " ".join(unknown))
+    return arguments
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 As a program it ties itself, then becomes the command it was given, which need not know:
 
     python tether.py SIGTERM PARENT_PID valkey-server --port 0
+
+Supervisors of version 0.1.0 have the path of this file in their command lines, also after an upgrade: it stays here.
 """
 
 from __future__ import annotations
@@ -13,6 +15,16 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+
+
+def _own_source() -> str:
+    from pathlib import Path
+
+    return Path(__file__).read_text(encoding="utf-8")
+
+
+_SOURCE = "" if __name__ == "__main__" else _own_source()
+"""This file as it was when the process started. An upgrade may replace or move it under a supervisor that runs."""
 
 
 def tie(to_parent: int, death_signal: signal.Signals) -> None:
@@ -32,7 +44,7 @@ def command(program: list[str], death_signal: signal.Signals) -> list[str]:
 
     -I: a stray signal.py or ctypes.py in the user's directory must not be imported here.
     """
-    return [sys.executable, "-I", "-S", __file__, death_signal.name, str(os.getpid()), *program]
+    return [sys.executable, "-I", "-S", "-c", _SOURCE, death_signal.name, str(os.getpid()), *program]
 
 
 if __name__ == "__main__":

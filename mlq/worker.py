@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq import status, wire
+from mlq import __version__, status, wire
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel
@@ -323,7 +323,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
     parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
     parser.add_argument("--verbose", action="store_true", help="log every task")
-    return parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:  # mlq was downgraded under a supervisor of a newer version
+        log.warning("mlq %s does not know these options of its supervisor: %s", __version__, " ".join(unknown))
+    return arguments
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ class Model:
 class Running:
     """An `mlq` command in the background, whose lines on stderr can be waited for."""
 
-    def __init__(self, argv: Sequence[str], environment: dict[str, str], cwd: Path) -> None:
+    def __init__(self, argv: Sequence[str], environment: dict[str, str], cwd: Path, mlq: str = MLQ) -> None:
         self.process = subprocess.Popen(
-            [MLQ, *argv], env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [mlq, *argv], env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         self._grew = threading.Condition()
@@ -108,10 +108,11 @@ class Running:
 
 @dataclass
 class House:
-    """One user's world: a state directory, a working directory, an environment."""
+    """One user's world: a state directory, a working directory, an environment, the command of some version."""
 
     directory: Path
     environment: dict[str, str]
+    mlq: str = MLQ
 
     @property
     def state(self) -> Path:
@@ -128,7 +129,7 @@ class House:
     def run(self, *argv: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002 (subprocess's word)
         """Run a command to its end."""
         return subprocess.run(
-            [MLQ, *argv],
+            [self.mlq, *argv],
             env=self.environment,
             cwd=self.directory,
             input=input,
@@ -159,7 +160,7 @@ class House:
 
     def command(self, *argv: str) -> Running:
         """Start a command in the background."""
-        return Running(argv, self.environment, self.directory)
+        return Running(argv, self.environment, self.directory, self.mlq)
 
 
 Start = Callable[..., Running]

@@ -57,7 +57,7 @@ class Environment:
 
     def install(self, wheel: Path) -> None:
         """Let pip install a wheel, over what is there."""
-        self._pip("install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
+        self._pip("install", "--no-deps", "--no-index", "--no-compile", "--force-reinstall", str(wheel))
 
     def uninstall(self, distribution: str) -> None:
         """Let pip remove a distribution."""

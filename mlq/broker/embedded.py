@@ -52,7 +52,8 @@ def find(state: Path) -> Running | None:
         with (state / "broker.lock").open() as lock:
             if _take(lock, fcntl.LOCK_SH):
                 return None
-            return Running(**json.loads((state / "broker.json").read_text()))
+            told = json.loads((state / "broker.json").read_text())
+            return Running(told["url"], told["pid"])  # another version may say more
     except (FileNotFoundError, json.JSONDecodeError):
         return None
 

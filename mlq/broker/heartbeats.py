@@ -34,7 +34,8 @@ class Heartbeat:
     worker's clock); `rss_bytes` is its resident memory. `supervisor` is the pid of who takes orders for it, None for a
     worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
     to start; `busy_s`, `done`, `forwards` and `max_batch_size` are board.Report's. `lease_s` is what readers add: the
-    seconds left.
+    seconds left. `version` is the version of mlq that the worker runs, `supervisor_version` its supervisor's; None for
+    a version that does not say so.
     """
 
     id: str
@@ -61,6 +62,8 @@ class Heartbeat:
     forwards: list[float] = field(default_factory=list)
     max_batch_size: int | None = None
     lease_s: float | None = None
+    version: str | None = None
+    supervisor_version: str | None = None
 
     def encode(self) -> bytes:
         """Write the value of the key."""
@@ -70,8 +73,7 @@ class Heartbeat:
     def decode(cls, value: bytes) -> Heartbeat:
         """Read the value of the key."""
         told: dict[str, Any] = orjson.loads(value)
-        found: Heartbeat = known(cls, {**told, "queues": tuple(told["queues"])})
-        return found
+        return known(cls, {**told, "queues": tuple(told["queues"])})
 
     def saying(self, report: Report) -> Heartbeat:
         """Add what the worker reports of itself."""
@@ -87,6 +89,7 @@ class Heartbeat:
             busy_s=report.busy_s,
             done=report.done,
             forwards=report.forwards,
+            version=report.version,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import orjson
 
 from mlq import keys
+from mlq.board import known
 from mlq.broker.script import Script
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Order:
     @classmethod
     def decode(cls, value: bytes) -> Order:
         """Read what is stored."""
-        return cls(**orjson.loads(value))
+        return known(cls, orjson.loads(value))
 
 
 def give(redis: Redis, worker_id: str, order: Order) -> bool:

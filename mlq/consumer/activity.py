@@ -11,6 +11,7 @@ from celery import signals
 from celery.platforms import EX_OK
 from celery.worker import state
 
+from mlq import __version__
 from mlq.board import Report, Running
 from mlq.consumer.recycling import Recycling
 from mlq.model.failure import DeviceLost
@@ -29,7 +30,7 @@ class Activity:
     """
 
     def __init__(self, changed: Callable[[Report], None], recycling: Recycling) -> None:
-        self.report = Report(since=time.time())
+        self.report = Report(since=time.time(), version=__version__)
         self.device_error: DeviceLost | None = None
         self.recycled = False
         self._recycling = recycling

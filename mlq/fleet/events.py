@@ -23,12 +23,14 @@ class Ready:
 class Died:
     """The process in this slot ended: exit code, or minus the signal.
 
-    `cordoned`: its device is not fit for another.
+    `cordoned`: its device is not fit for another. `mid_upgrade`: it ended before it was ready, while the packages that
+    it imports were being replaced.
     """
 
     slot: str
     code: int
     cordoned: bool = False
+    mid_upgrade: bool = False
 
 
 @dataclass(frozen=True)

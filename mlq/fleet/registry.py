@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from mlq import __version__
 from mlq.broker.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
         started_at=time.time(),
         rss_bytes=0,
         supervisor=os.getpid(),
+        supervisor_version=__version__,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from mlq import status
+from mlq import __version__, status
 from mlq.board import Report
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
@@ -46,6 +46,7 @@ from mlq.fleet.events import (
     Tick,
 )
 from mlq.fleet.inspection import Worker
+from mlq.fleet.installation import Installation
 from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
 from mlq.fleet.oom import OomWatch
 from mlq.fleet.spec import WorkerSpec
@@ -84,6 +85,8 @@ class Fleet:
         self._recover = recover
         self._faults = faults
         self._oom = OomWatch()
+        self._installation = Installation()
+        self._told_of_upgrade = False
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
         self._asked: deque[Callable[[], None]] = deque()
@@ -239,7 +242,8 @@ class Fleet:
         try:
             child = Child(spec, os.environ, self.notices)
         except OSError as exc:
-            self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}"))
+            where = f": {exc.filename}" if exc.filename else ""
+            self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))
             self._step(Died(slot, SYSTEM_REFUSES))
             return
         self._children[slot] = child
@@ -272,8 +276,30 @@ class Fleet:
                 self._rollouts.discard(slot)
                 self._tell(BecameReady(slot, child.ready_s))
                 self._step(Ready(slot))
+                self._tell_of_upgrade(child)
         if child.status.ended:
             self._selector.unregister(child.status.fd)
+
+    def _tell_of_upgrade(self, child: Child) -> None:
+        """Say once that a worker runs other code than its supervisor."""
+        if self._told_of_upgrade or not self._installation.is_replaced():
+            return
+        self._told_of_upgrade = True
+        report = child.board.read()
+        theirs = (report and report.version) or "another version"
+        self._tell(
+            Warned(
+                f"mlq was replaced while this supervisor runs: {child.spec.name} runs {theirs}, the supervisor still "
+                f"{__version__}; both work together until the supervisor is restarted"
+            )
+        )
+
+    def _died_mid_upgrade(self, child: Child) -> bool:
+        """Tell whether a worker ended before it was ready because its packages are being replaced, and say so."""
+        if child.ready_s is not None or not self._installation.is_in_flux():
+            return False
+        self._tell(Warned(f"{child.spec.name} ended while Python packages are being replaced: it is tried again"))
+        return True
 
     def _bury(self, child: Child) -> None:
         """Collect a dead child, its last words first, and let the supervisor decide about its slot."""
@@ -283,7 +309,8 @@ class Fleet:
                 self._selector.unregister(fd)
         code = self._reap(child)
         if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
-            self._step(Died(child.spec.name, code, cordoned=child.cordoned is not None))
+            cordoned, mid_upgrade = child.cordoned is not None, self._died_mid_upgrade(child)
+            self._step(Died(child.spec.name, code, cordoned=cordoned, mid_upgrade=mid_upgrade))
 
     def _reap(self, child: Child) -> int:
         """Collect how it ended, and let what it held be recovered."""

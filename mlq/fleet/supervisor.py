@@ -186,7 +186,8 @@ class Supervisor:
             slot.phase = _Phase.FAILED
             return []
         was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
-        if code in _NO_FAULT:
+        is_no_fault = code in _NO_FAULT or death.mid_upgrade
+        if is_no_fault:
             slot.waits += 1
         else:
             slot.deaths = 1 if was_healthy else slot.deaths + 1
@@ -199,10 +200,10 @@ class Supervisor:
             return []
         if ordered or (code in REPLACED and not death.cordoned):
             return self._start_anew(slot, at)
-        if death.cordoned or code == MISCONFIGURED or slot.deaths > MAX_DEATHS:
+        if death.cordoned or (not is_no_fault and (code == MISCONFIGURED or slot.deaths > MAX_DEATHS)):
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, slot.deaths)]
-        pause = _pause(slot.waits if code in _NO_FAULT else slot.deaths)
+        pause = _pause(slot.waits if is_no_fault else slot.deaths)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from mlq.board import known
 from mlq.errors import NoSuchFile
 from mlq.jobs.errors import NotResumable, OtherInput
 
@@ -51,11 +52,10 @@ def write(output: Path, sidecar: Sidecar) -> None:
 def read(output: Path) -> Sidecar | None:
     """Read it; None where there is none. Raises NotResumable for one that is not ours."""
     try:
-        found = orjson.loads(path_of(output).read_bytes())
-        return Sidecar(**{name: found[name] for name in (f.name for f in fields(Sidecar))})
+        return known(Sidecar, orjson.loads(path_of(output).read_bytes()))
     except FileNotFoundError:
         return None
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (orjson.JSONDecodeError, TypeError, AttributeError):
         reason = f"{os.fspath(path_of(output))} is not what mlq writes"
         raise NotResumable(path=output, reason=reason) from None
 

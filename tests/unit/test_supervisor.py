@@ -191,3 +191,23 @@ def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
     assert fleet.wake_at() == 11.0
     assert fleet.step(Tick(), at=11.0) == [LetGo("gpu0")]
     assert fleet.step(Tick(), at=11.0 + LETTING_GO_S) == [Kill("gpu0")]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, -11])
+def test_a_worker_that_dies_in_the_middle_of_an_upgrade_is_tried_for_as_long_as_that_takes(
+    fleet: Supervisor, code: int
+) -> None:
+    """Pip removes a package before it writes the new one: an exit code of 3 then says nothing about the model."""
+    at = 0.0
+    for _ in range(2 * MAX_DEATHS):
+        (postponed, *_) = fleet.step(Died("gpu0", code, mid_upgrade=True), at=at)
+        assert isinstance(postponed, Postponed)
+        at += postponed.pause_s
+        fleet.step(Tick(), at=at)
+    assert "gpu0" not in fleet.failed
+    assert fleet.step(Died("gpu0", 3), at=at) == [GiveUp("gpu0", 3, 1)], "afterwards it counts again"
+
+
+def test_a_sick_device_gets_no_worker_in_the_middle_of_an_upgrade_either(fleet: Supervisor) -> None:
+    """What the driver says of a device is not the upgrade's fault."""
+    assert fleet.step(Died("gpu0", 70, cordoned=True, mid_upgrade=True), at=1.0) == [GiveUp("gpu0", 70, 0)]

@@ -1,0 +1,61 @@
+"""Installation: what an upgrade does to the packages under a supervisor that runs.
+
+The supervisor keeps the code with which it started. Its next worker imports what is installed then, or finds half of it
+while pip replaces one package after the other.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import mlq
+
+SETTLED_S: Final = 300.0
+"""Longer than pip is silent in site-packages while it unpacks a large wheel, such as torch's."""
+
+_PACKAGE: Final = Path(mlq.__file__).parent
+
+
+def _places() -> list[Path]:
+    """Name the directories that change when a package is installed or removed, and our own package's."""
+    return [*{Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}, _PACKAGE]
+
+
+class Installation:
+    """Compares directories with what they were when this was made. A look costs a few microseconds."""
+
+    def __init__(self, places: Sequence[Path] | None = None, now: Callable[[], float] = time.time) -> None:
+        self._places = _places() if places is None else places
+        self._now = now
+        self._before = {place: _modified_at(place) for place in self._places}
+        self._module = _identity(_PACKAGE / "__init__.py")
+
+    def is_in_flux(self) -> bool:
+        """Tell whether packages were installed or removed since the start, the last not long ago."""
+        return any(
+            at != self._before[place] and (at is None or self._now() - at < SETTLED_S)
+            for place, at in [(place, _modified_at(place)) for place in self._places]
+        )
+
+    def is_replaced(self) -> bool:
+        """Tell whether the files of mlq are others than those from which this process was started."""
+        return _identity(_PACKAGE / "__init__.py") != self._module
+
+
+def _modified_at(place: Path) -> float | None:
+    try:
+        return place.stat().st_mtime
+    except OSError:  # it was removed
+        return None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,161 @@
+"""Two versions serve the same queues: nothing is lost or recorded twice, and each reads what the other wrote."""
+
+from __future__ import annotations
+
+import json
+import signal
+from functools import partial
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from benchmarks.faultkit import until
+from tests.conftest import House
+from tests.upgrade.conftest import MODEL, Fleets
+
+DIRECTIONS = [("base", "this"), ("this", "base")]
+
+
+@pytest.mark.timeout(240)
+def test_a_fleet_is_upgraded_and_rolled_back_one_by_one_under_load(fleets: Fleets) -> None:
+    """Lost 0, twice 0, and no message begins twice: a drain gives nothing back."""
+    old = [fleets.start("base"), fleets.start("base")]
+    for version in ("this", "base"):
+        new = []
+        for leaving in old:
+            new.append(fleets.start(version))
+            until(
+                partial(fleets.has_answered, new[-1]), f"{new[-1].log.name} answers", why_not=fleets.world.whereabouts
+            )
+            fleets.drain(leaving)
+        old = new
+    fleets.end()
+    assert set(fleets.world.starts().values()) == {1}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("dead", "survivor"), DIRECTIONS)
+def test_what_a_dead_host_of_one_version_held_is_taken_over_by_the_other(
+    fleets: Fleets, dead: str, survivor: str
+) -> None:
+    """A supervisor and its worker die together; the other version's supervisor sees the lease run out."""
+    dying = fleets.start(dead)
+    until(partial(fleets.has_answered, dying), "it answers")
+    fleets.start(survivor)
+    gate = fleets.world.directory / "gate"
+    held = [fleets.world.send({"gate": str(gate)}) for _ in range(8)]
+    until(
+        lambda: len([i for i in held if fleets.world.has_begun(i)]) >= 2,
+        "both hold some",
+        why_not=fleets.world.whereabouts,
+    )
+    dying.kill()
+    fleets.running.remove(dying)
+    gate.touch()
+    fleets.end()
+    assert set(fleets.world.starts().values()) <= {1, 2}
+
+
+def lines(house: House, name: str) -> list[Any]:
+    """Read an output file, as far as it is written."""
+    path = house.directory / name
+    return (
+        [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if path.exists()
+        else []
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("first", "second"), DIRECTIONS)
+def test_a_job_of_one_version_is_resumed_and_collected_by_the_other(
+    houses: dict[str, House], shared: Any, first: str, second: str
+) -> None:
+    """The client dies in the middle; workers of both versions answer; one line for each row, in order."""
+    for version in houses:
+        shared(version, "worker", "start", "--cpus", "1", "--name", version, "--model", MODEL, ready=1)
+    rows = houses[first].write("rows.jsonl", "".join(f'{{"sleep": 0.03, "n": {n}}}\n' for n in range(120)))
+    words = ("submit", str(rows), "--wait", "-o", "out.jsonl", "--chunk", "4")
+    begun = shared(first, *words)
+    houses[first].until(lambda: len(lines(houses[first], "out.jsonl")) >= 8, "some are answered")
+    begun.process.send_signal(signal.SIGKILL)
+    begun.process.wait()
+    assert len(lines(houses[first], "out.jsonl")) < 120
+    done = houses[second].run(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    found = lines(houses[second], "out.jsonl")
+    assert [line["result"]["row"]["n"] for line in found] == list(range(120))
+    sent = houses[first].json("submit", str(rows))["job"]
+    collected = houses[second].run("result", sent, "--wait")
+    assert collected.returncode == 0, collected.stderr
+    assert [json.loads(line)["index"] for line in collected.stdout.splitlines()] == list(range(120))
+
+
+@pytest.mark.timeout(240)
+def test_each_version_lists_and_orders_what_the_other_has(
+    houses: dict[str, House], shared: Any, client: Celery
+) -> None:
+    """Workers, queues, jobs and dead letters are the same to both; each obeys the other's orders."""
+    for version in houses:
+        shared(version, "worker", "start", "--cpus", "1", "--name", version, "--model", MODEL, ready=1)
+    assert_same(houses, "worker", "workers", ("name", "host", "pid", "queues", "fingerprint", "supervisor"))
+    assert_same(houses, "queues", "queues", ("name", "ready", "workers", "paused"))
+    jobs = {}
+    for version, house in houses.items():
+        jobs[version] = house.json("submit", str(house.write("rows.json", [1, 2, 3])))["job"]
+        house.until(lambda job=jobs[version], house=house: house.json("job", "show", job)["done"] == 3, "it is done")  # type: ignore[misc]
+    assert_same(houses, "job", "jobs", ("job", "state", "rows", "ok", "failed", "queue", "source"))
+    for _ in range(2):
+        client.send_task("nobody.knows.it", queue="realtime")
+    houses["this"].until(lambda: len(houses["this"].json("dead")["entries"]) == 2, "they are dead letters")
+    assert_same(houses, "dead", "entries", ("id", "task", "queue", "reason"))
+    one, other = (entry["id"] for entry in houses["this"].json("dead")["entries"])
+    assert houses["base"].run("dead", "drop", one, "--yes").returncode == 0
+    assert houses["this"].run("dead", "drop", other, "--yes").returncode == 0
+    for version, other_version in DIRECTIONS:
+        name = f"{other_version}-cpu0"
+        for order in ("restart", "drain"):
+            done = houses[version].run("worker", order, name)
+            assert done.returncode == 0, done.stderr
+    assert houses["this"].json("worker")["workers"] == []
+
+
+def assert_same(houses: dict[str, House], command: str, entries: str, fields: tuple[str, ...]) -> None:
+    """Demand that both versions list the same, field by field."""
+    found = {
+        version: [{name: entry[name] for name in fields} for entry in house.json(command)[entries]]
+        for version, house in houses.items()
+    }
+    assert found["base"] == found["this"]
+    assert found["base"]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("first", "second"), DIRECTIONS)
+def test_autoscalers_of_both_versions_agree_on_one_leader_and_one_maximum(
+    houses: dict[str, House], shared: Any, client: Celery, first: str, second: str
+) -> None:
+    """The leader dies while work waits; the other version's autoscaler counts its workers, and takes over."""
+    house = houses[second]
+    argv = ("autoscale", "--queue", "realtime", "--cpus", "2", "--min", "1", "--max", "2", "--preset", "economy")
+    rest = ("--model", MODEL, "--interval", "0.5", "-v")
+    one = shared(first, *argv, "--name", "one", *rest)
+    house.until(lambda: names(house) == ["one-cpu0"], "it decides")
+    other = shared(second, *argv, "--name", "other", *rest)
+    other.wait_for("broker ")
+    sent = [client.send_task("mlq.predict", [{"sleep": 0.1, "n": n}], queue="realtime") for n in range(150)]
+    house.until(lambda: len(names(house)) == 2, "both places are filled")
+    sent[10].get(timeout=60)
+    one.process.kill()
+    one.process.wait()
+    answers = [task.get(timeout=90) for task in sent]
+    assert sorted(answer["row"]["n"] for answer in answers) == list(range(150))
+    house.until(lambda: set(names(house)) <= {"other-cpu0", "other-cpu1"}, "the other's have replaced them")
+    assert not [line for line in [*one.lines, *other.lines] if "want 3" in line or "want 4" in line]
+    assert other.end() == 0
+
+
+def names(house: House) -> list[str]:
+    """Name the workers that are there."""
+    return [w["name"] for w in house.json("worker")["workers"] if w["state"] not in {"lost", "failed"}]
