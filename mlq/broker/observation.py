@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mlq import keys
-from mlq.broker import depth, heartbeats
+from mlq.broker import depth, forced, heartbeats
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
 from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
@@ -51,7 +51,7 @@ def pause(settings: Settings, name: str) -> None:
     Raises NoBroker, NeedsRedis, BrokerUnreachable, BrokerRefused, NoSuchQueue.
     """
     with _on_redis(settings, name) as redis:
-        redis.sadd(keys.PAUSED, name)
+        forced.run(redis, ["SADD", keys.PAUSED, name])  # memory may be full, which may be why
 
 
 def resume(settings: Settings, name: str) -> bool:

@@ -6,25 +6,31 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, cast
 
 from mlq import keys
+from mlq.broker import forced
 from mlq.notices import MOST_REVOKED
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_AT_ONCE: Final = 1000
+"""Words of one command: Lua's stack holds some thousands."""
 
 REMEMBERED_S: Final = 3 * 3600
 """As long as Celery's own workers remember."""
 
 
 def add(redis: Redis, task_ids: Collection[str]) -> None:
-    """Remember revoked tasks; any number of supervisors that hear of them do so."""
+    """Remember revoked tasks; any number of supervisors that hear of them do so, also while memory is full."""
     if not task_ids:
         return
     now_s = redis.time()[0]
-    with redis.pipeline(transaction=False) as pipe:
-        pipe.zadd(keys.REVOKED, dict.fromkeys(task_ids, now_s))
-        pipe.zremrangebyscore(keys.REVOKED, "-inf", now_s - REMEMBERED_S)
-        pipe.zremrangebyrank(keys.REVOKED, 0, -MOST_REVOKED - 1)
-        pipe.execute()
+    pairs = [word for task_id in list(task_ids)[-MOST_REVOKED:] for word in (now_s, task_id)]
+    forced.run(
+        redis,
+        *(["ZADD", keys.REVOKED, *pairs[i : i + _AT_ONCE]] for i in range(0, len(pairs), _AT_ONCE)),
+        ["ZREMRANGEBYSCORE", keys.REVOKED, "-inf", now_s - REMEMBERED_S],
+        ["ZREMRANGEBYRANK", keys.REVOKED, 0, -MOST_REVOKED - 1],
+    )
 
 
 def read(redis: Redis) -> list[str]:

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -63,6 +64,7 @@ class Answering(threading.Thread):
         self._sleep = sleep
         self._away = False
         self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
+        self._unrecorded: deque[Sequence[Completion]] = deque()
 
     def record(self, completions: Sequence[Completion], *, behind: bool) -> None:
         """Record a batch: `behind` the caller's back while it goes on, or at once, when nothing else waits.
@@ -72,7 +74,13 @@ class Answering(threading.Thread):
         if not completions:
             return
         if behind or self._waiting.unfinished_tasks or not self._recorded(completions):
+            self._unrecorded.append(completions)
             self._waiting.put(completions)
+
+    @property
+    def unrecorded(self) -> frozenset[str]:
+        """Ids of the claims whose end was handed in and is not recorded yet: nobody may run them again."""
+        return frozenset(completion.claim.id for batch in list(self._unrecorded) for completion in batch)
 
     def record_first(self, completion: Completion) -> bool:
         """Record before anything else is done, however long that takes; False if the claim was gone by then."""
@@ -95,6 +103,7 @@ class Answering(threading.Thread):
             if isinstance(batch, _End):
                 return
             self._insist(batch)
+            self._unrecorded.popleft()
             self._waiting.task_done()
 
     def end(self, timeout: float) -> None:

@@ -14,6 +14,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from mlq.broker import filing
 from mlq.broker.answer import Answer
+from mlq.consumer.patient_client import PatientRedis
 from mlq.wire import JOB_HEADER
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 
 class FilingBackend(RedisBackend):
-    """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own."""
+    """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own.
+
+    Its client waits for a server that is away or full: see patient_client.py.
+    """
+
+    def _get_client(self) -> type[PatientRedis]:
+        """Name the class of the client, also of what Sentinel finds."""
+        return PatientRedis
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any

@@ -231,9 +231,14 @@ class Engine:
         try:
             yield
         except (RedisError, OSError) as exc:
-            # What has not ended yet is handed out again; what has, and is not recorded yet, ends only once.
+            # What has not ended yet is handed out again, after a pause that grows: the cause will mostly be there
+            # still. What has ended is not, though it may not be recorded yet.
             log.warning("a batch was interrupted: %s", exc)
-            self.ledger.drop([m.claim for m in messages])
+            ended = self._answering.unrecorded
+            self.ledger.drop([m.claim for m in messages if m.claim.id not in ended])
+            self._intake.put_off()
+        else:
+            self._intake.put_off_s = 0.0
         finally:
             self._allow()
 

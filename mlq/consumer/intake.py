@@ -25,6 +25,8 @@ from mlq.consumer.setting_aside import SettingAside
 from mlq.wire import ROWS_HEADER
 
 _AWAY_PAUSE_S: Final = 0.25
+_FIRST_PUT_OFF_S: Final = 0.05
+_LONGEST_PUT_OFF_S: Final = 2.0
 _REST_S: Final = 0.005
 _LONG_REST_S: Final = 0.1
 _EARLY_S: Final = 0.05
@@ -78,6 +80,8 @@ class Intake(threading.Thread):
         self._staged: Batch | None = None
         self._allowed = True
         self._rest_s = _REST_S
+        self._not_before = 0.0
+        self.put_off_s = 0.0
         self._ended = False
         self._away = False
         self.fenced = False
@@ -102,6 +106,12 @@ class Intake(threading.Thread):
             self._allowed = True
             self._rest_s = _REST_S
             self._changed.notify()
+
+    def put_off(self) -> None:
+        """Claim nothing for a while, for longer with every call: what is handed out again would fail again."""
+        with self._changed:
+            self.put_off_s = min(max(_FIRST_PUT_OFF_S, 2 * self.put_off_s), _LONGEST_PUT_OFF_S)
+            self._not_before = time.monotonic() + self.put_off_s
 
     def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
         """Claim what waits on these queues now, for the caller's own thread, between two forwards of a long message.
@@ -149,7 +159,12 @@ class Intake(threading.Thread):
 
     def _may_claim(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or (self._allowed and self._staged is None))
+            while True:
+                self._changed.wait_for(lambda: self._ended or (self._allowed and self._staged is None))
+                left_s = self._not_before - time.monotonic()
+                if self._ended or left_s <= 0:
+                    break
+                self._changed.wait(left_s)
             return not self._ended and not self.fenced
 
     def _step(self) -> None:

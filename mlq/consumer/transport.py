@@ -11,6 +11,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
 from mlq.broker.completion import Successor
+from mlq.consumer.patient_client import PatientRedis
 
 log = logging.getLogger("mlq.transport")
 
@@ -78,13 +79,22 @@ class _Claiming:
             log.warning("queue %s is not bound: %s", queue, exc)
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
-        """Publish, unless what is published follows from a task that ends: then it goes out with its end."""
+        """Publish, unless what is published follows from a task that ends: then it goes out with its end.
+
+        What a task's body publishes while memory is full goes beyond the limit, as answers do: the body may wait for
+        it, and an exception would fail the task for the weather. A reply to a control message does, too.
+        """
         channel: Any = self
         priority = channel._get_message_priority(message, reverse=False)  # noqa: SLF001 (kombu's own key scheme)
         key = channel._q_for_pri(queue, priority)  # noqa: SLF001
-        if not self.keeper.keep_successor(Successor(key, dumps(message).encode())):
+        raw = dumps(message).encode()
+        if self.keeper.keep_successor(Successor(key, raw)):
+            return None
+        try:
             return super()._put(queue, message, **kwargs)  # type: ignore[misc]
-        return None
+        except OutOfMemoryError:
+            with channel.conn_or_acquire() as client:
+                return PatientRedis(connection_pool=client.connection_pool).lpush(key, raw)
 
 
 class _Attaching:

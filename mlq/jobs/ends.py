@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import keys
-from mlq.broker import filing
+from mlq.broker import filing, forced
 from mlq.broker.filing import End
 from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
@@ -40,7 +40,8 @@ class Ends:
 
     def begin(self) -> None:
         """Become the job's collector."""
-        self._insist(lambda: self._store.hset(keys.job(self._job_id), "collector", self._collector))
+        # Also while memory is full: to collect makes room.
+        self._insist(lambda: forced.run(self._store, ["HSET", keys.job(self._job_id), "collector", self._collector]))
 
     def demand_ours(self) -> None:
         """Check that nobody else collects. Raises JobTaken, NoSuchJob where Redis has lost the job's record."""

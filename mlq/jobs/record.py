@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from mlq import keys
+from mlq.broker import forced
 from mlq.broker.filing import KEPT_S
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def create(store: Redis, job: Job) -> bool:
 
 def complete(store: Redis, job_id: str, rows: int) -> None:
     """Record how many rows a pipe turned out to have."""
-    store.hset(keys.job(job_id), "rows", rows)
+    forced.run(store, ["HSET", keys.job(job_id), "rows", rows])
 
 
 def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
@@ -144,12 +145,13 @@ def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
 
 
 def cancel(store: Redis, job_id: str) -> None:
-    """Let workers answer the rest of a job with REVOKED, and its submitter send no more."""
+    """Let workers answer the rest of a job with REVOKED, and its submitter send no more; also while memory is full."""
     now = time.time()
-    with store.pipeline(transaction=True) as pipe:
-        pipe.zadd(keys.CANCELLED, {job_id: now})
-        pipe.zremrangebyscore(keys.CANCELLED, 0, now - KEPT_S)
-        pipe.execute()
+    forced.run(
+        store,
+        ["ZADD", keys.CANCELLED, now, job_id],
+        ["ZREMRANGEBYSCORE", keys.CANCELLED, 0, now - KEPT_S],
+    )
 
 
 def is_cancelled(store: Redis, job_id: str) -> bool:
