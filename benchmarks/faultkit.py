@@ -258,7 +258,9 @@ class World:
 
     def recorded(self) -> Counter[tuple[str, str]]:
         """Count every final result that Redis ever wrote down, by task and state."""
-        return Counter(_final_results(sorted((self._server / "appendonlydir").glob("*.aof"))))
+        # Redis 6 keeps one file, later ones keep a directory of them.
+        files = [*self._server.glob("*.aof"), *sorted((self._server / "appendonlydir").glob("*.aof"))]
+        return Counter(_final_results(files))
 
     def check(self, *, states: Iterable[str] = ("SUCCESS",)) -> None:
         """Demand the promise: each message has one recorded result, and nothing is left of it anywhere else."""

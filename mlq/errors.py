@@ -182,6 +182,20 @@ class EvictingBroker(MlqError):
     hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; or set MLQ_BROKER_URL"
 
 
+class ClusterBroker(MlqError):
+    """the broker at {url} (from {origin}) is a cluster, whose nodes would each hold a part of the records"""
+
+    exit_code = 3
+    hint = "{mend}"
+
+
+class UnknownPrimary(MlqError):
+    """no Sentinel at {url} (from {origin}) knows a primary {name!r}; they know: {known}"""
+
+    exit_code = 3
+    hint = "set master_name in MLQ_BROKER_TRANSPORT_OPTIONS to one of these"
+
+
 class OtherSchema(MlqError):
     """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
 
@@ -248,6 +262,10 @@ class BrokerRefused(MlqError):
 
     exit_code = 4
     hint = "{mend}"
+
+
+class MissingRights(BrokerRefused):
+    """the broker at {url} (from {origin}) refuses what workers need: {missing}"""
 
 
 class NoBroker(MlqError):

@@ -18,6 +18,9 @@ SCHEMA_VERSION: Final = 1
 SCHEMA: Final = "mlq:schema"
 """String, the version of whoever was here first: permanent."""
 
+PROBE: Final = "mlq:probe"
+"""Of any type, for an instant: on it `broker/rights.py` tries what it may do. Gone within a second."""
+
 WORKERS: Final = "mlq:workers"
 """Set of worker ids that have a heartbeat, or had one: permanent, readers remove the dead."""
 

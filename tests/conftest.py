@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded
+from tests import servers
 
 MLQ = str(Path(sys.executable).with_name("mlq"))
 DEADLINE_S = 60.0
@@ -53,6 +54,30 @@ class Model:
                 raise ValueError(row["fail"])
         return {"row": row, "pid": os.getpid(), "device": self.device}
 '''
+
+_SERVER: Final = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the chosen server first on the PATH, for the fixtures and for every `mlq` that a test runs."""
+    directory = tempfile.TemporaryDirectory(prefix="mlq-test-server-")
+    config.add_cleanup(directory.cleanup)
+    try:
+        config.stash[_SERVER] = servers.put_on_path(Path(directory.name))
+    except servers.NotInstalled as exc:
+        raise pytest.UsageError(str(exc)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say on which server the tests run."""
+    return f"server: {config.stash[_SERVER]} ({servers.VARIABLE} chooses another)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what talks to a server: `make test-servers` runs that on each."""
+    for item in items:
+        if isinstance(item, pytest.Function) and servers.talks_to_a_server(item.fixturenames):
+            item.add_marker(pytest.mark.server)
 
 
 class Running:

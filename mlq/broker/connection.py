@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
-from mlq.broker import embedded
-from mlq.config import DEFAULT, Settings, state_directory
+from mlq.broker import embedded, refusals, sentinels
+from mlq.config import Settings, state_directory
 from mlq.errors import (
-    BrokerRefused,
-    BrokerUnreachable,
+    ClusterBroker,
     InvalidSetting,
     MlqError,
     NeedsRedis,
@@ -37,15 +33,20 @@ _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
 """A broker that does not answer must be reported within 5 s, the start of the command included."""
 
-_PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
+_RESULTS: Final = "MLQ_RESULT_BACKEND"
 
 
 @dataclass(frozen=True)
 class Address:
-    """A broker or store: where it is, and which setting says so."""
+    """A broker or store: where it is, and which setting says so.
+
+    `origin` is where that setting was found, `setting` the variable that a hint tells to change.
+    """
 
     url: str
     origin: str
+    setting: str = "MLQ_BROKER_URL"
+    is_embedded: bool = False
 
     @property
     def shown(self) -> str:
@@ -63,7 +64,7 @@ def broker_address(settings: Settings) -> Address:
     running = embedded.find(state_directory(settings))
     if running is None:
         raise NoBroker
-    return Address(running.url, f"the embedded broker, pid {running.pid}")
+    return Address(running.url, f"the embedded broker, pid {running.pid}", is_embedded=True)
 
 
 def state_address(settings: Settings) -> Address:
@@ -72,12 +73,12 @@ def state_address(settings: Settings) -> Address:
     Raises NoBroker, NoStateStore.
     """
     if settings.state_url is not None:
-        return Address(settings.state_url, settings.origin("state_url"))
+        return Address(settings.state_url, settings.origin("state_url"), "MLQ_STATE_URL")
     broker = broker_address(settings)
     if is_redis(broker.url):
         return broker
     if settings.result_backend is not None and is_redis(settings.result_backend):
-        return Address(settings.result_backend, settings.origin("result_backend"))
+        return Address(settings.result_backend, settings.origin("result_backend"), _RESULTS)
     raise NoStateStore(url=broker.shown)
 
 
@@ -86,7 +87,7 @@ def result_address(settings: Settings) -> Address:
     if settings.result_backend is None:
         found = broker_address(settings)
     else:
-        found = Address(settings.result_backend, settings.origin("result_backend"))
+        found = Address(settings.result_backend, settings.origin("result_backend"), _RESULTS)
     if found.url == "none":
         raise NoResults(origin=found.origin)
     if not is_redis(found.url):
@@ -136,17 +137,20 @@ def connected(settings: Settings, address: Address) -> Iterator[Connection]:
 
     Raises BrokerUnreachable, BrokerRefused.
     """
-    from kombu import Connection
+    from mlq.broker.channels import PatientConnection
 
-    connection = Connection(
+    options = _impatient(transport_options(settings, address.url))
+    connection = PatientConnection(
         address.url,
-        transport_options=_impatient(transport_options(settings, address.url)),
+        transport_options=options,
         **_tls(address.url),
         connect_timeout=_CONNECT_TIMEOUT_S,
     )
-    with explained(address), connection:
+    with explained(address, options), connection:
         # Each address once: connect() would wait 2 s and try again.
         connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+        if is_redis(address.url):
+            _demand_no_cluster(redis_client(connection), address)
         yield connection
 
 
@@ -192,20 +196,32 @@ def with_timeout(client: Redis, seconds: float) -> Redis:
 
 
 @contextmanager
-def explained(address: Address) -> Iterator[None]:
-    """Say of a failed connection what a user can do about it."""
+def explained(address: Address, options: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Say of a failed connection what a user can do about it. `options` are the transport's, for Sentinel."""
     try:
         yield
     except (MlqError, BrokenPipeError):  # explained already; the reader of our output has left, not the broker
         raise
     except Exception as exc:
-        reason = _reason(exc)
-        facts: Mapping[str, Any] = {"url": address.shown, "origin": address.origin, "reason": reason}
-        if _is_refusal(exc) or (exc.__cause__ is not None and _is_refusal(exc.__cause__)):
-            raise BrokerRefused(**facts, mend=_refusal_hint(reason)) from exc
-        if _is_away(exc):
-            raise BrokerUnreachable(**facts, mend=_away_hint(address)) from exc
-        raise
+        if address.url.startswith("sentinel://") and options and refusals.names_no_primary(exc):
+            raise sentinels.explain(address, options) from exc
+        found = refusals.explain(exc, address)
+        if found is None:
+            raise
+        raise found from exc
+
+
+def _demand_no_cluster(redis: Redis, address: Address) -> None:
+    """Refuse a cluster at once: one node answers some commands, and knows nothing of what is on the others."""
+    from redis.exceptions import ResponseError
+
+    try:
+        server: Any = redis.info("server")
+    except ResponseError:  # INFO is refused or renamed: then the first command that a cluster refuses names it
+        return
+    if "cluster" in {server.get("redis_mode"), server.get("server_mode")}:
+        mend = f"set {address.setting} to a server that is no cluster; Sentinel (sentinel://) gives one that fails over"
+        raise ClusterBroker(url=address.shown, origin=address.origin, mend=mend)
 
 
 def _impatient(options: dict[str, Any]) -> dict[str, Any]:
@@ -228,48 +244,3 @@ def demand_redis(address: Address, what: str) -> None:
     """Make sure that a broker is one in which mlq's own keys can be. Raises NeedsRedis."""
     if not is_redis(address.url):
         raise NeedsRedis(what=what, url=address.shown, origin=address.origin)
-
-
-def _is_away(exc: Exception) -> bool:
-    import socket
-
-    from kombu.exceptions import OperationalError
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-
-    # No other OSError: a full disk under the output is not a broker that is away.
-    away = (OperationalError, RedisConnectionError, RedisTimeoutError, ConnectionError, TimeoutError, socket.gaierror)
-    return isinstance(exc, away)
-
-
-def _is_refusal(exc: BaseException) -> bool:
-    from redis.exceptions import AuthenticationError, ResponseError
-
-    return isinstance(exc, (AuthenticationError, ResponseError))
-
-
-def _reason(exc: Exception) -> str:
-    """Give the server's own words; redis-py puts the command before them, and that holds what was to be stored."""
-    said = _PIPELINED.sub("", str(exc))
-    return said.strip().rstrip(".") or type(exc).__name__
-
-
-def _refusal_hint(reason: str) -> str:
-    if reason.startswith(("OOM", "command not allowed when used memory")):
-        return "its memory is full: let workers drain it, or raise maxmemory; `mlq queues` shows what waits"
-    if "NOAUTH" in reason or "WRONGPASS" in reason or "uthentication" in reason or "password" in reason:
-        return "put the right user and password into MLQ_BROKER_URL: redis://user:password@host:6379/0"
-    return "see its log; MLQ_BROKER_URL names another server"
-
-
-def _away_hint(address: Address) -> str:
-    if _in_container() and urlsplit(address.url).hostname in {"localhost", "127.0.0.1", "::1"}:
-        return "inside a container `localhost` is the container: set MLQ_BROKER_URL to the server's own name"
-    if address.origin == DEFAULT or address.origin.startswith("the embedded"):
-        return "start one with `mlq up`, or set MLQ_BROKER_URL"
-    return "start that server, or set MLQ_BROKER_URL to another; with neither, `mlq up` runs an embedded one"
-
-
-def _in_container() -> bool:
-    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
-    return any(m.exists() for m in marks) or "KUBERNETES_SERVICE_HOST" in os.environ

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kombu import Connection
+from mlq.broker.channels import PatientConnection
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -13,8 +13,8 @@ _PAUSES: Final = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2
 """A restart of Redis takes a second, a fail-over two or three; a try costs a refused connection."""
 
 
-class _Soon(Connection):
-    """kombu's connection, with shorter pauses between its tries."""
+class _Soon(PatientConnection):
+    """The connection, with shorter pauses between its tries."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Try until it is connected."""
@@ -22,6 +22,7 @@ class _Soon(Connection):
 
 
 def install(app: Celery) -> None:
-    """Let the consumer of this app reconnect so."""
+    """Let the consumer of this app reconnect so. It is named, since clients need not load it."""
     amqp: Any = app.amqp
     amqp.Connection = _Soon
+    app.conf.worker_consumer = "mlq.consumer.connection_losses:SteadyConsumer"

@@ -10,6 +10,7 @@ from kombu.transport import redis
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
+from mlq.broker.channels import WithoutMulti
 from mlq.broker.completion import Successor
 from mlq.consumer.patient_client import PatientRedis
 
@@ -62,21 +63,11 @@ class _Poller(redis.MultiChannelPoller):
         """Leave the queues to the intake."""
 
 
-class _Claiming:
+class _Claiming(WithoutMulti):
     """Mixed into kombu's Redis channels. Control and reply queues, which are fanout, keep stock behaviour."""
 
     keeper: ClassVar[Keeper]
     QoS = _QoS
-
-    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
-        """Bind, or go on without while memory is full: else a worker could not connect that would make room.
-
-        We claim by the names of the queues, and clients declare what they publish to.
-        """
-        try:
-            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
-        except OutOfMemoryError as exc:
-            log.warning("queue %s is not bound: %s", queue, exc)
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
         """Publish, unless what is published follows from a task that ends: then it goes out with its end.

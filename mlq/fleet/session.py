@@ -156,9 +156,9 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
         return
     with connected(settings, broker) as connection:
         redis = redis_client(connection)
-        schema.enter(redis, broker)
-        for warning in safety.check(redis, broker):
+        for warning in safety.check(redis, broker, settings.served_queues):
             tell(Warned(warning))
+        schema.enter(redis, broker)
         leases = Leases(redis, round(1000 * settings.lease))
         thread = LeaseThread(redis, leases, fleet.leased, fleet.fence)
         thread.start()

@@ -28,10 +28,18 @@ class Pressure:
     def is_high(self) -> bool:
         """Tell whether nothing should be sent now. Raises redis.RedisError."""
         if self._clock() >= self._look_at:
-            memory: Any = self._store.info("memory")
-            limit = int(memory.get("maxmemory") or 0)
-            self._become(high=bool(limit) and int(memory["used_memory"]) > HIGH * limit)
+            self._become(high=self._is_nearly_full())
         return self._is_high
+
+    def _is_nearly_full(self) -> bool:
+        from redis.exceptions import ResponseError
+
+        try:
+            memory: Any = self._store.info("memory")
+        except ResponseError:  # no permission to know: then only a refusal tells, and that for a moment
+            return False
+        limit = int(memory.get("maxmemory") or 0)
+        return bool(limit) and int(memory["used_memory"]) > HIGH * limit
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Wait until there is room. Raises redis.RedisError."""

@@ -18,6 +18,8 @@ from redis import Redis, RedisError
 from mlq.broker import embedded
 from mlq.errors import NoServerProgram
 
+pytestmark = pytest.mark.server
+
 
 def connect(url: str) -> Redis:
     """Open a client of a server by its URL."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from benchmarks.faultkit import World, until
 
 FULL = 16 * 2**20
@@ -80,4 +82,32 @@ def test_a_worker_that_starts_while_memory_is_full_works_off_the_queue(world: Wo
         assert worker.lives
     assert {world.result(task)["pid"] for task in tasks} == {worker.pid}
     assert worker.stop() == 0
+    world.check()
+
+
+@pytest.mark.parametrize("limit", [1, None], ids=["one-byte", "what-is-used"])
+def test_workers_that_lose_their_connections_while_memory_is_full_come_back(world: World, limit: int | None) -> None:
+    """Redis 7 refuses every command in MULTI then, in which kombu declares queues: no worker attached, all logged."""
+    idle, busy = world.start("idle"), world.start("busy")
+    for worker in (idle, busy):
+        worker.wait_ready()
+    gate = world.directory / "gate"
+    for _ in range(50):
+        world.send({"gate": str(gate)})
+    until(lambda: len(world.starts()) >= 2, "both are at work")
+    used = world.redis.info("memory")["used_memory"]
+    world.redis.config_set("maxmemory", limit or used)
+    world.redis.client_kill_filter(_type="normal", skipme=True)
+    world.redis.client_kill_filter(_type="pubsub")
+    gate.touch()
+    world.answered(30)
+    world.redis.client_kill_filter(_type="normal", skipme=True)  # both are idle now
+    world.redis.config_set("maxmemory", 0)
+    task = world.send()
+    world.answered(30)
+    assert world.result(task)["pid"] in {idle.pid, busy.pid}
+    assert {worker.stop() for worker in (idle, busy)} == {0}
+    said = "".join(worker.log.read_text() for worker in (idle, busy))
+    assert "Traceback" not in said
+    assert len(said) < 12_000, "a loss is a line, and no line is repeated"
     world.check()

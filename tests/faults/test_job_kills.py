@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import job_kills
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.timeout(200)
 def test_a_job_under_ten_kills_has_the_output_of_an_undisturbed_one(state: Path) -> None:

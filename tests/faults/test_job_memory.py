@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import job_memory
+
+pytestmark = pytest.mark.server
 
 
 def test_the_memory_of_client_and_redis_does_not_grow_with_the_file(state: Path) -> None:

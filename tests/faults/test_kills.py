@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import kills
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.timeout(400)
 def test_a_hundred_kills_lose_nothing_and_record_nothing_twice(state: Path) -> None:

@@ -12,6 +12,8 @@ from benchmarks.reliability.setups import MLQ, PLAIN, Setup
 from benchmarks.reliability.soak import soak
 from benchmarks.reliability.stage import Outcome
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.reliability import sentinel
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.timeout(180)
 def test_work_goes_on_when_the_primary_is_killed_under_load() -> None:

@@ -1,0 +1,93 @@
+"""Channels: kombu's Redis channels, with queues declared, bound and measured outside of MULTI.
+
+Redis 7 refuses every command inside MULTI while its memory is full, reads included; kombu declares queues there. A
+worker that connected at such a moment could never take a message, so nothing would make room again. Each of these
+methods reads, or writes what may be written twice, so none needs a transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cache
+from typing import Any, cast
+
+from kombu import Connection
+from redis.exceptions import OutOfMemoryError
+
+log = logging.getLogger("mlq.channels")
+
+
+class WithoutMulti:
+    """Mixed into kombu's Redis channels."""
+
+    _cannot_bind = False
+
+    def _size(self, queue: str) -> int:
+        return sum(self._ask_lists("llen", queue))
+
+    def _has_queue(self, queue: str, **_: Any) -> bool:
+        return any(self._ask_lists("exists", queue))
+
+    def _ask_lists(self, command: str, queue: str) -> list[int]:
+        """Ask the same of each of a queue's lists, one a priority step."""
+        channel: Any = self
+        with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for priority in channel.priority_steps:
+                pipe.execute_command(command, channel._q_for_pri(queue, priority))  # noqa: SLF001 (kombu's key scheme)
+            return cast("list[int]", pipe.execute())
+
+    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **kwargs: Any) -> None:
+        """Delete a queue, as the reply queue of a monitor that leaves."""
+        channel: Any = self
+        channel.auto_delete_queues.discard(queue)
+        member = channel.sep.join([routing_key or "", pattern or "", queue or ""])
+        with channel.conn_or_acquire(client=kwargs.get("client")) as client:
+            client.srem(channel.keyprefix_queue % (exchange,), member)
+            client.srem(channel.keyprefix_binding_permanent % (exchange,), member)
+            client.delete(*(channel._q_for_pri(queue, priority) for priority in channel.priority_steps))  # noqa: SLF001
+
+    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
+        """Bind, or go on without while memory is full.
+
+        Tasks are claimed by the names of their queues, and clients declare what they publish to. What is lost is the
+        mark of a control queue, under which a monitor counts who listens; it still receives what is sent.
+        """
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+        except OutOfMemoryError as exc:
+            log.warning("queue %s is not bound: %s", queue, exc)
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep bindings alive. While memory is full kombu would log a traceback every second."""
+        channel: Any = self
+        try:
+            super().maybe_refresh_binding_expiry()  # type: ignore[misc]
+        except OutOfMemoryError as exc:
+            channel._binding_expiry_refreshed_at = time.monotonic()  # noqa: SLF001 (at kombu's own pace)
+            if not self._cannot_bind:
+                log.warning("bindings of control queues are not refreshed: %s", exc)
+            self._cannot_bind = True
+        else:
+            self._cannot_bind = False
+
+
+class PatientConnection(Connection):
+    """kombu's connection, whose channels do without MULTI. In no way but this one does it differ from stock."""
+
+    def get_transport_cls(self) -> Any:
+        """Give the transport, with our channel where it is Redis's."""
+        stock: Any = super().get_transport_cls()
+        return _without_multi(stock)
+
+
+@cache
+def _without_multi(transport: Any) -> Any:
+    from kombu.transport.redis import Transport
+
+    if not (isinstance(transport, type) and issubclass(transport, Transport)):
+        return transport
+    if issubclass(transport.Channel, WithoutMulti):
+        return transport
+    channel = type(transport.Channel.__name__, (WithoutMulti, transport.Channel), {})
+    return type(transport.__name__, (transport,), {"Channel": channel})

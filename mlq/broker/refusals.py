@@ -1,0 +1,234 @@
+"""Refusals: what the failure of a connection means to a user. What was said decides, not the URL."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from mlq.errors import BrokerRefused, BrokerUnreachable, ClusterBroker, MlqError
+
+if TYPE_CHECKING:
+    from mlq.broker.connection import Address
+
+_PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
+_TLS_LOOK_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What a text says, and what cures it. `{set}` in the hint is the setting that named the server."""
+
+    pattern: re.Pattern[str]
+    hint: str
+    error: type[MlqError] = BrokerRefused
+
+
+def _meaning(pattern: str, hint: str, error: type[MlqError] = BrokerRefused) -> _Meaning:
+    return _Meaning(re.compile(pattern, re.IGNORECASE), hint, error)
+
+
+_REFUSED: Final = (
+    _meaning(
+        r"^OOM|used memory > 'maxmemory'",
+        "its memory is full: let workers drain it, or raise maxmemory; `mlq queues` shows what waits",
+    ),
+    _meaning(
+        r"CROSSSLOT|don't hash to the same slot|^MOVED|^ASK |CLUSTERDOWN|TRYAGAIN|hash slot|in cluster mode",
+        "set {set} to a server that is no cluster; Sentinel (sentinel://) gives one that fails over",
+        ClusterBroker,
+    ),
+    _meaning(
+        r"without any password configured",
+        "leave the password out of {set}: this server asks for none",
+    ),
+    _meaning(
+        r"NOAUTH|Authentication required|HELLO must be called with the client already authenticated",
+        "put user and password into {set}: redis://user:password@host:6379/0",
+    ),
+    _meaning(
+        r"WRONGPASS|invalid username-password pair|invalid password|user is disabled",
+        "put the right user and password into {set} (redis://user:password@host:6379/0); "
+        "`redis-cli ACL LIST` there shows its users",
+    ),
+    _meaning(r"protected mode", "set a password there (`requirepass`), and put it into {set}"),
+    _meaning(
+        r"permissions? to access one of the channels|can't access at least one of the channels",
+        "`redis-cli ACL SETUSER NAME '&*'` there gives its user the channels; docs/brokers.md has all rights",
+    ),
+    _meaning(
+        r"permissions? to access one of the keys|can't access at least one of the keys|No permissions to access a key",
+        "`redis-cli ACL SETUSER NAME '~*'` there gives its user the keys; docs/brokers.md has all rights",
+    ),
+    _meaning(
+        r"NOPERM|no permissions? to run|can't run this command|ACL failure",
+        "give its user the rights that docs/brokers.md lists, with `redis-cli ACL SETUSER`",
+    ),
+    _meaning(
+        r"READONLY|read only replica|read only slave",
+        "it is a replica: set {set} to its primary (`redis-cli ROLE` there names it), or to Sentinel with sentinel://",
+    ),
+    _meaning(
+        r"unknown command|Unknown Redis command|unknown subcommand",
+        "that command was renamed or disabled there: allow it, or set {set} to another server",
+    ),
+    _meaning(
+        r"max number of clients",
+        "raise `maxclients` there (`redis-cli CONFIG SET maxclients 10000`), or end clients that "
+        "`redis-cli CLIENT LIST` shows",
+    ),
+    _meaning(
+        r"DB index is out of range|invalid DB index", "name a database that is there in {set}: redis://host:6379/0"
+    ),
+    _meaning(r"MISCONF", "it cannot write its snapshots: free its disk; its own log has the reason"),
+    _meaning(
+        r"NOREPLICAS", "too few of its replicas are connected (`min-replicas-to-write`): `redis-cli INFO replication`"
+    ),
+    _meaning(r"MASTERDOWN", "it is a replica that has lost its primary: set {set} to the primary"),
+    _meaning(r"^BUSY", "it runs a script that does not end: `redis-cli SCRIPT KILL` there ends it"),
+)
+"""What a server says when it refuses, the most special first."""
+
+_UNREACHED: Final = (
+    _meaning(
+        r"certificate has expired|certificate is not yet valid",
+        "renew the certificate there, or correct the clock here: `openssl s_client -connect {at}` shows it",
+    ),
+    _meaning(
+        r"Hostname mismatch|IP address mismatch|doesn't match",
+        "set {set} to a name that the server's certificate is for: `openssl s_client -connect {at}` shows them",
+    ),
+    _meaning(
+        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|unknown ca",
+        "set SSL_CERT_FILE to the certificate of the authority that signed the server's",
+    ),
+    _meaning(
+        r"certificate required|bad certificate|handshake failure|certificate unknown",
+        "the server wants a certificate of ours: add ?ssl_certfile=FILE&ssl_keyfile=FILE to {set}",
+    ),
+    _meaning(
+        r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|UNEXPECTED_EOF|EOF occurred in violation",
+        "that port does not answer with TLS: set {set} to its TLS port, or to redis:// if it has none",
+    ),
+    _meaning(
+        r"Name or service not known|nodename nor servname|No address associated|getaddrinfo|name resolution",
+        "no such host is known here: correct the name in {set}, or look at this host's DNS",
+    ),
+    _meaning(
+        r"Permission denied", "this user may not open it: `ls -l` shows who may (`unixsocketperm`), {set} names it"
+    ),
+    _meaning(
+        r"loading the dataset", "it reads its data from the disk: wait, and try again; {set} names another server"
+    ),
+)
+"""What the system or the TLS library says, the most special first."""
+
+
+def explain(exc: Exception, address: Address) -> MlqError | None:
+    """Give the error that a user is to see, or None where the failure has nothing to do with a broker."""
+    from redis.exceptions import AuthenticationError, ResponseError
+
+    chain = tuple(_chain(exc))
+    reason = _reason(exc)
+    refused = any(isinstance(e, (AuthenticationError, ResponseError)) for e in chain)
+    if not (refused or _is_away(exc)):
+        return None
+    texts = [_text(e) for e in chain]
+    found = next((m for m in _REFUSED for text in texts if m.pattern.search(text)), None)
+    if found is not None:
+        return _error(found.error, address, reason, found.hint)
+    if refused:
+        return _error(BrokerRefused, address, reason, "see its log; {set} names another server")
+    found = next((m for m in _UNREACHED for text in texts if m.pattern.search(text)), None)
+    if found is not None:
+        return _error(
+            found.error if found.error is not BrokerRefused else BrokerUnreachable, address, reason, found.hint
+        )
+    if _speaks_tls(address, chain):
+        hint = "that port speaks TLS: write rediss:// in {set}"
+        return _error(BrokerUnreachable, address, f"it closed the connection ({reason})", hint)
+    return _error(BrokerUnreachable, address, reason, _away_hint(address))
+
+
+def names_no_primary(exc: Exception) -> bool:
+    """Tell whether it is Sentinel that failed: it named no primary, or is none."""
+    from redis.sentinel import MasterNotFoundError
+
+    return any(isinstance(e, MasterNotFoundError) or "'SENTINEL'" in str(e) for e in _chain(exc))
+
+
+def _error(kind: type[MlqError], address: Address, reason: str, hint: str) -> MlqError:
+    place = urlsplit(address.url)
+    at = f"{place.hostname or 'HOST'}:{place.port or 6379}" if "," not in place.netloc else "HOST:PORT"
+    filled = hint.replace("{set}", address.setting).replace("{at}", at)
+    return kind(url=address.shown, origin=address.origin, reason=reason, mend=filled)
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """Give an exception and those that led to it: kombu and redis-py wrap what the system said."""
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _is_away(exc: Exception) -> bool:
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import InvalidResponse
+    from redis.exceptions import TimeoutError as RedisTimeoutError
+
+    # No other OSError: a full disk under the output is not a broker that is away.
+    away = (OperationalError, RedisConnectionError, RedisTimeoutError, InvalidResponse)
+    return isinstance(exc, (*away, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError))
+
+
+def _text(exc: BaseException) -> str:
+    return _PIPELINED.sub("", str(exc))
+
+
+def _reason(exc: Exception) -> str:
+    """Give the server's own words; redis-py puts the command before them, and that holds what was to be stored."""
+    return _text(exc).strip().rstrip(".") or type(exc).__name__
+
+
+def _speaks_tls(address: Address, chain: tuple[BaseException, ...]) -> bool:
+    """Look whether a server that hangs up on plain text speaks TLS; the certificate does not matter for that."""
+    from redis.exceptions import InvalidResponse
+
+    place = urlsplit(address.url)
+    hung_up = any(isinstance(e, (InvalidResponse, ConnectionResetError)) or "closed by server" in str(e) for e in chain)
+    if place.scheme not in {"redis", "sentinel"} or not hung_up:
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((place.hostname, place.port or 6379), _TLS_LOOK_S) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except ssl.SSLError as exc:  # it spoke TLS, and wants a certificate of ours
+        return "WRONG_VERSION" not in str(exc) and "EOF" not in str(exc)
+    except OSError:
+        return False
+
+
+def _away_hint(address: Address) -> str:
+    if _in_container() and urlsplit(address.url).hostname in {"localhost", "127.0.0.1", "::1"}:
+        return "inside a container `localhost` is the container: set {set} to the server's own name"
+    if address.is_embedded:
+        return "start one with `mlq up`, or set {set}"
+    return "start that server, or set {set} to another; with neither, `mlq up` runs an embedded one"
+
+
+def _in_container() -> bool:
+    marks = (Path("/.dockerenv"), Path("/run/.containerenv"))
+    return any(m.exists() for m in marks) or "KUBERNETES_SERVICE_HOST" in os.environ

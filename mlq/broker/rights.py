@@ -1,0 +1,126 @@
+"""Rights: whether the broker's user may do all that workers do. Each right is tried, since no user may look it up.
+
+A right that is missing would be noticed in the middle of the work: as a connection that breaks again and again where
+it is a channel, as a message that is taken and never answered where it is a command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq import keys
+from mlq.broker.connection import Address
+from mlq.broker.priorities import queue_keys
+from mlq.broker.script import Script
+from mlq.errors import MissingRights
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_RESULT: Final = "celery-task-meta-mlq-probe"
+"""A result's key and the channel on which it is announced, of a task that does not exist."""
+
+_OTHERS: Final = (_RESULT, "_kombu.binding.celery", "unacked", "unacked_index")
+
+_REFUSED: Final = re.compile(
+    r"NOPERM|permission|can't run this command|can't access|nknown (Redis )?command", re.IGNORECASE
+)
+_DISABLED: Final = re.compile(r"nknown (Redis )?command", re.IGNORECASE)
+
+_probe: Final = Script("probe")
+
+
+def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
+    """Try every command, key and channel that workers use, without a trace. Raises MissingRights."""
+    refused = dict(_refused_commands(redis))
+    missing_keys = [] if "EVAL" in refused else list(_refused_keys(redis, queues))
+    channels = list(_refused_channels(redis))
+    disabled = [name for name, said in refused.items() if _DISABLED.search(said)]
+    forbidden = [name for name in refused if name not in disabled]
+    missing = [
+        _listed("the channels", channels),
+        _listed("the keys", missing_keys),
+        _listed("the commands", forbidden),
+        _listed("commands that are renamed or disabled there:", disabled),
+    ]
+    if not any(missing):
+        return
+    rules = ["'&*'"] * bool(channels) + ["'~*'"] * bool(missing_keys) + [f"+{name.lower()}" for name in forbidden]
+    grant = f"`redis-cli ACL SETUSER {_user(redis)} {' '.join(rules)}` there gives its user what is missing"
+    allow = f"allow these there (`rename-command`), or set {address.setting} to another server"
+    mend = "; ".join([grant] * bool(rules) + [allow] * bool(disabled))
+    raise MissingRights(url=address.shown, origin=address.origin, missing="; ".join(filter(None, missing)), mend=mend)
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what} {', '.join(names)}" if names else ""
+
+
+def _user(redis: Redis) -> str:
+    return str(redis.connection_pool.connection_kwargs.get("username") or "default")
+
+
+def _refused_commands(redis: Redis) -> Iterator[tuple[str, str]]:
+    """Try what scripts call, then what is called outside of them; give the refused with the server's words."""
+    from redis.exceptions import ResponseError
+
+    try:
+        said = [word.decode() for word in _probe(redis, [keys.PROBE, _RESULT], [])]
+        yield from ((name, why) for name, why in zip(said[::2], said[1::2], strict=True) if _REFUSED.search(why))
+    except ResponseError as exc:
+        if _REFUSED.search(str(exc)) and "key" not in str(exc):
+            yield "EVAL", str(exc)
+    calls = (
+        ("BRPOP", keys.PROBE, "0.01"),
+        ("SISMEMBER", keys.PROBE, ""),
+        ("HSCAN", keys.PROBE, "0"),
+        ("MGET", keys.PROBE),
+        ("PTTL", keys.PROBE),
+        ("SETEX", keys.PROBE, "1", ""),
+        ("MULTI",),
+        ("EXEC",),
+    )
+    with redis.pipeline(transaction=False) as pipe:
+        commands: Any = pipe
+        for call in calls:
+            commands.execute_command(*call)
+        replies = pipe.execute(raise_on_error=False)
+    for (name, *_), reply in zip(calls, replies, strict=True):
+        if isinstance(reply, ResponseError) and _REFUSED.search(str(reply)) and "key" not in str(reply):
+            yield name, str(reply)
+
+
+def _refused_keys(redis: Redis, queues: Sequence[str]) -> Iterator[str]:
+    """Name keys to a script that does nothing: the server looks at its user's rights before it runs one."""
+    from redis.exceptions import ResponseError
+
+    names = [keys.PROBE, *_OTHERS, *(key for queue in queues for key in queue_keys(queue))]
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.eval("return 0", 1, name)
+        replies = pipe.execute(raise_on_error=False)
+    for name, reply in zip(names, replies, strict=True):
+        if isinstance(reply, ResponseError) and _REFUSED.search(str(reply)):
+            yield "mlq:*" if name == keys.PROBE else name.replace("mlq-probe", "*")
+
+
+def _refused_channels(redis: Redis) -> Iterator[str]:
+    """Listen where Celery's control messages come, as kombu does, and announce a result that nobody waits for."""
+    from redis.exceptions import ResponseError
+
+    control = f"/{redis.connection_pool.connection_kwargs.get('db', 0)}.celery.pidbox"
+    client: Any = redis
+    with client.pubsub() as listening:
+        try:
+            listening.psubscribe(control)
+            listening.get_message(timeout=1)
+        except ResponseError as exc:
+            if _REFUSED.search(str(exc)):
+                yield control
+    try:
+        redis.publish(_RESULT, "")
+    except ResponseError as exc:
+        if _REFUSED.search(str(exc)):
+            yield _RESULT.replace("mlq-probe", "*")

