@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,10 +62,10 @@ _SERVER: Final = pytest.StashKey[str]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the chosen server first on the PATH, for the fixtures and for every `mlq` that a test runs."""
-    directory = tempfile.TemporaryDirectory(prefix="mlq-test-server-")
-    config.add_cleanup(directory.cleanup)
+    directory = Path(tempfile.mkdtemp(prefix="mlq-test-server-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # pytest-xdist's workers call no cleanup of pytest's
     try:
-        config.stash[_SERVER] = servers.put_on_path(Path(directory.name))
+        config.stash[_SERVER] = servers.put_on_path(directory)
     except servers.NotInstalled as exc:
         raise pytest.UsageError(str(exc)) from None
 

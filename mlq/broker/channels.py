@@ -13,7 +13,9 @@ from functools import cache
 from typing import Any, cast
 
 from kombu import Connection
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
+
+from mlq.broker.script import is_full
 
 log = logging.getLogger("mlq.channels")
 
@@ -55,7 +57,9 @@ class WithoutMulti:
         """
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
-        except OutOfMemoryError as exc:
+        except ResponseError as exc:
+            if not is_full(exc):
+                raise
             log.warning("queue %s is not bound: %s", queue, exc)
 
     def maybe_refresh_binding_expiry(self) -> None:
@@ -63,7 +67,9 @@ class WithoutMulti:
         channel: Any = self
         try:
             super().maybe_refresh_binding_expiry()  # type: ignore[misc]
-        except OutOfMemoryError as exc:
+        except ResponseError as exc:
+            if not is_full(exc):
+                raise
             channel._binding_expiry_refreshed_at = time.monotonic()  # noqa: SLF001 (at kombu's own pace)
             if not self._cannot_bind:
                 log.warning("bindings of control queues are not refreshed: %s", exc)

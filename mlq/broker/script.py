@@ -93,6 +93,14 @@ class Script:
         return replies
 
 
+def is_full(exc: Exception) -> bool:
+    """Tell the refusal of a server whose memory is full from others.
+
+    A pipeline puts the command before the server's words, and Redis 6 the script; redis-py knows neither form.
+    """
+    return "OOM " in str(exc) or "used memory > 'maxmemory'" in str(exc)
+
+
 def _packed(*words: Word) -> bytes:
     """Write a command as Redis reads it (RESP)."""
     parts = [b"*%d\r\n" % len(words)]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -51,8 +51,3 @@ class Insisting:
 
 def _for_ever() -> None:
     """End no waiting."""
-
-
-def is_full(exc: RedisError) -> bool:
-    """Tell a server whose memory is full from other refusals; a pipeline puts the command before its words."""
-    return "OOM " in str(exc) or "used memory > 'maxmemory'" in str(exc)

@@ -7,9 +7,10 @@ from typing import Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
+from mlq.broker.script import is_full
 from mlq.jobs.chunk import Chunk, placed, refuse
 from mlq.jobs.feeding import Feeder
-from mlq.jobs.insisting import Insisting, is_full
+from mlq.jobs.insisting import Insisting
 from mlq.jobs.message import call_of
 from mlq.jobs.posting import Early, Parcel, Post, parcel_of
 from mlq.jobs.pressure import Pressure

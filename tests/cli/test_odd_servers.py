@@ -76,6 +76,7 @@ ODD = {
         4,
         "EVAL",
         "MLQ_BROKER_URL",
+        commands=(WORKERS, ["submit", "row.json"]),
     ),
     "no-channels": Odd(
         (),
