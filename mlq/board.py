@@ -71,6 +71,15 @@ class Report:
     limit_s: float = 0.0
     under: list[str] = field(default_factory=list)
     version: str | None = None
+    #: The exit code with which the worker is about to end; None while it serves.
+    exit_code: int | None = None
+    #: When it will have ended at the latest (seconds, monotonic).
+    leave_by: float = 0.0
+
+    @property
+    def has_announced(self) -> bool:
+        """Whether its exit code is the worker's own word; one of a version that announces none is believed."""
+        return self.exit_code is not None or self.version is None
 
 
 def known(kind: Callable[..., T], told: Mapping[str, Any]) -> T:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import __version__, status, tether
+from mlq import __version__, board, leaving, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
-from mlq.worker import load_model, log_to_stderr
+from mlq.worker import close_model, load_model, log_to_stderr
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load()
         if arguments.try_model:
-            load_model(settings, "cpu").close()
+            close_model(load_model(settings, "cpu"))
             return 0
         identity = Identity(arguments.name, arguments.id, arguments.least, arguments.most)
         return serve(settings, identity, rollout=arguments.rollout)
@@ -174,6 +174,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     """
     from mlq import tasks
     from mlq.app import create_app
+    from mlq.consumer import bodies
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.task_modules import import_tasks
@@ -191,6 +192,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
     import_tasks(settings, Path.cwd())
+    bodies.contain(app)
     _load_after_fork(app, settings, counts)
     Telling(Board.inherited(), fingerprint, counts).connect(app)
     return _consume(app, settings, identity)
@@ -199,7 +201,9 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
 def _try_model() -> int:
     """Load the model in a process that ends: its threads and its memory must not be there when the pool forks."""
     command = [sys.executable, "-m", "mlq.prefork", "--name", "trial", "--try-model"]
-    return subprocess.run(tether.command(command, signal.SIGKILL), stdin=subprocess.DEVNULL, check=False).returncode
+    environment = {k: v for k, v in os.environ.items() if k != board.VARIABLE}  # the trial has no supervisor
+    trial = tether.command(command, signal.SIGKILL)
+    return subprocess.run(trial, stdin=subprocess.DEVNULL, env=environment, check=False).returncode
 
 
 def _fingerprint(model: str) -> str:
@@ -214,11 +218,13 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
     from celery.exceptions import SoftTimeLimitExceeded
 
     from mlq import tasks
+    from mlq.model.failure import recognize_orders
 
     parent = os.getpid()
 
     def begin(**_: Any) -> None:
         tether.tie(parent, signal.SIGKILL)
+        recognize_orders(_is_termination)
         if settings.worker.model is not None:
             try:
                 model = load_model(settings, "cpu")
@@ -231,6 +237,18 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
         counts.count_rows(0)
 
     signals.worker_process_init.connect(begin, weak=False)
+
+
+def _is_termination(error: BaseException) -> bool:
+    """Recognize the SystemExit with which billiard's handler of SIGTERM ends a process of the pool."""
+    from billiard import common
+
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    stock: Any = common  # whose stubs know less than there is
+    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (raised there, and nowhere else)
+    return frame is not None and frame.tb_frame.f_code is handler
 
 
 def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
@@ -279,4 +297,4 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leaving.leave(main())

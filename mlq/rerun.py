@@ -16,6 +16,7 @@ from mlq.broker.claim import Claim
 from mlq.config import Settings, load
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.errors import MlqError
+from mlq.model.failure import contained
 from mlq.wire import BATCH_PREDICT, PREDICT
 
 
@@ -30,11 +31,12 @@ def main() -> int:
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
-    except Exception as exc:  # noqa: BLE001 (the message's own failure is what was asked for)
+    except BaseException as raised:  # noqa: BLE001 (the message's own failure is what was asked for)
         import traceback
 
+        failure = contained(raised)
         traceback.print_exc()
-        return _tell({"status": "FAILURE", "error": {"type": type(exc).__name__, "message": str(exc)}})
+        return _tell({"status": "FAILURE", "error": {"type": type(failure).__name__, "message": str(failure)}})
     return _tell({"status": "SUCCESS", "result": answer})
 
 

@@ -12,14 +12,14 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq import __version__, status, wire
+from mlq import __version__, leaving, status, wire
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel
@@ -40,6 +40,12 @@ DEVICE_LOST: Final = 70
 
 RECYCLED: Final = 75
 """Exit code of a worker that has done its share, and is to be replaced (sysexits' EX_TEMPFAIL)."""
+
+_UNEXPECTED: Final = 1
+"""Exit code of a worker that something ended which it does not know."""
+
+_TEARDOWN_S: Final = 30.0
+"""Seconds that a model has for its teardown."""
 
 _EVENT_EVERY_S: Final = 10.0
 """Between two of Celery's heartbeat events, which are for monitors; they tell these how long to wait for the next."""
@@ -71,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
     log_to_stderr(verbose=arguments.verbose)
+    # Until Celery takes Ctrl-C over, it ends the process; a KeyboardInterrupt is then always the model's own.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     host = socket.gethostname()
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
@@ -79,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
+    except BaseException:
+        log.exception("this worker ends: nothing of its own handles this")
+        return _UNEXPECTED
 
 
 def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
@@ -87,50 +98,72 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each
     its exit code.
     """
-    from celery.exceptions import SoftTimeLimitExceeded
-
-    from mlq import tasks
-    from mlq.app import create_app
     from mlq.broker.connection import state_store
-    from mlq.consumer import bodies
     from mlq.consumer.activity import Activity
-    from mlq.consumer.backend import install_filing
     from mlq.consumer.heartbeat import HeartbeatThread
-    from mlq.consumer.limits import Limits
+    from mlq.consumer.pool import is_let_go
     from mlq.consumer.recycling import Recycling
-    from mlq.consumer.task_modules import import_tasks
+    from mlq.model.failure import recognize_orders
 
+    recognize_orders(is_let_go)
     board = Board.inherited()
     recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
     activity = Activity(board.write if board else _nobody, recycling)
-    limits = Limits(_limit(settings), activity.report, activity.say)
-    limits.install()
     heart = HeartbeatThread(partial(state_store, settings), lambda: [_describe(settings, identity, activity)], _obey)
     if board is None:
         heart.start()
     try:
-        model = _admitted(settings, identity, rollout=rollout)
-        activity.loaded(model.fingerprint, model.max_batch_size)
-        model.interrupts = (SoftTimeLimitExceeded,)
-        install_filing()
-        with _engine(settings, identity, model, activity) as engine, closing(model):
-            app = create_app(settings)
-            serving = tasks.serve(app, model, activity)
-            activity.connect()
-            if engine is not None:
-                engine.begin(app, serving.outcomes, renews=board is None, rollout=rollout)
-            # After the engine counted our own receivers of signals: what these connect are their author's wishes.
-            import_tasks(settings, Path.cwd())
-            if engine is not None:
-                engine.mark_tasks(limits)
-            else:
-                bodies.mark(app, None, limits)
-            code = _consume(app, settings, identity, engine)
+        model, code = _serve(settings, identity, activity, rollout=rollout)
     finally:
         heart.end()
     if activity.device_error:
-        return DEVICE_LOST
-    return RECYCLED if activity.recycled and not code else code
+        code = DEVICE_LOST
+    elif activity.recycled and not code:
+        code = RECYCLED
+    leaving.announce(code, _TEARDOWN_S)
+    leaving.end_within(_TEARDOWN_S, code)
+    close_model(model)
+    return code
+
+
+def _serve(settings: Settings, identity: Identity, activity: Activity, *, rollout: bool) -> tuple[Model, int]:
+    """Load the model and consume; give the model, which nothing uses any more, and the exit code."""
+    from celery.exceptions import SoftTimeLimitExceeded
+
+    from mlq import tasks
+    from mlq.app import create_app
+    from mlq.consumer import bodies
+    from mlq.consumer.backend import install_filing
+    from mlq.consumer.limits import Limits
+    from mlq.consumer.task_modules import import_tasks
+
+    limits = Limits(_limit(settings), activity.report, activity.say)
+    limits.install()
+    model = _admitted(settings, identity, rollout=rollout)
+    activity.loaded(model.fingerprint, model.max_batch_size)
+    model.interrupts = (SoftTimeLimitExceeded,)
+    install_filing()
+    with _engine(settings, identity, model, activity) as engine:
+        app = create_app(settings)
+        serving = tasks.serve(app, model, activity)
+        activity.connect()
+        if engine is not None:
+            engine.begin(app, serving.outcomes, renews=Board.inherited() is None, rollout=rollout)
+        # After the engine counted our own receivers of signals: what these connect are their author's wishes.
+        import_tasks(settings, Path.cwd())
+        if engine is not None:
+            engine.mark_tasks(limits)
+        else:
+            bodies.mark(app, None, limits)
+        return model, _consume(app, settings, identity, engine)
+
+
+def close_model(model: Model) -> None:
+    """Let the model give back what it took. What fails there is logged, and changes no exit code."""
+    try:
+        model.close()
+    except BaseException:
+        log.exception("the model's teardown failed")
 
 
 def _limit(settings: Settings) -> Limit:
@@ -253,8 +286,9 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
     """Run Celery's worker in this process until it is told to stop."""
     from celery import signals
     from celery.exceptions import SecurityWarning
-    from celery.platforms import EX_FAILURE
+    from celery.platforms import EX_OK
 
+    from mlq.consumer.engine import FENCED
     from mlq.consumer.pool import SoloPool
 
     def ready(sender: Any, **_: Any) -> None:
@@ -276,11 +310,21 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
         loglevel="INFO",
         quiet=True,
     )
-    worker.start()
-    code = int(worker.exitcode or 0)
-    if engine is not None:
-        engine.has_crashed = code == EX_FAILURE
+    code = _UNEXPECTED
+    try:
+        worker.start()
+        code = _exit_code(worker.exitcode)
+    finally:  # also where something passes that is no Exception, which Celery does not catch
+        if engine is not None:
+            engine.has_crashed = code not in {EX_OK, FENCED}
     return code
+
+
+def _exit_code(said: object) -> int:
+    """Take Celery's exit code; a SystemExit may carry anything."""
+    if said is None:
+        return 0
+    return said if isinstance(said, int) else _UNEXPECTED
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
@@ -330,4 +374,4 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leaving.leave(main())

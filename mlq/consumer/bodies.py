@@ -6,10 +6,14 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from celery.exceptions import TaskPredicate
 
 from mlq.consumer.limits import effective
+from mlq.model.failure import contained, storable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery, Task
 
     from mlq.consumer.ledger import Ledger
@@ -23,6 +27,38 @@ def mark(app: Celery, ledger: Ledger | None, limits: Limits) -> None:
     """
     for task in app.tasks.values():
         _mark(task, ledger, limits)
+
+
+def contain(app: Celery) -> None:
+    """Let no task's body raise what would end the process that runs it; for pools that time their tasks themselves."""
+    for task in app.tasks.values():
+        task.run = _contained(task.run)  # type: ignore[method-assign]
+
+
+def _contained(run: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def body(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return run(*args, **kwargs)
+        except BaseException as exc:
+            failure = in_tracer(exc)
+            if failure is exc:
+                raise
+            raise failure from exc
+
+    return body
+
+
+def in_tracer(error: BaseException) -> Exception:
+    """Return what Celery's tracer is to see instead of `error`: an exception that it stores as the task's failure.
+
+    Retry, Ignore and Reject are words to the tracer, not failures. Raises `error` if it is an order to end.
+    """
+    if isinstance(error, TaskPredicate):
+        return error
+    if isinstance(error, MemoryError):
+        return _namesake(error)
+    return storable(contained(error))
 
 
 def _namesake(error: MemoryError) -> Exception:
@@ -59,8 +95,11 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
         try:
             with limits.over(limit, [claim.id] if claim else []):
                 return run(*args, **kwargs)
-        except MemoryError as exc:
-            raise _namesake(exc) from exc
+        except BaseException as exc:
+            failure = in_tracer(exc)
+            if failure is exc:
+                raise
+            raise failure from exc
         finally:
             ended()
 

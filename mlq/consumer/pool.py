@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery.concurrency.solo import TaskPool
-from celery.exceptions import WorkerTerminate
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+from mlq.model.failure import contained
+
+
+class LetGo(WorkerTerminate):
+    """Raised by signal handlers of this process alone, to leave the running task; a model may raise anything else."""
+
+
+def is_let_go(error: BaseException) -> bool:
+    """Recognize an order to end among the exceptions that pass through a model."""
+    return isinstance(error, LetGo)
 
 
 class SoloPool(TaskPool):
-    """Celery's solo pool, which can also let go of the running task.
+    """Celery's solo pool, which can also let go of the running task, and fails a task that raises no Exception.
 
     Stock solo has no `terminate_job`: on a cold shutdown (SIGQUIT, a second Ctrl-C) NotImplementedError is raised
-    inside the running task, stored as its failure and acknowledged, so the work is lost.
+    inside the running task, stored as its failure and acknowledged, so the work is lost. And what a task's hooks raise
+    that is no Exception (`on_success` calling sys.exit) ends a stock worker, each time that the message is delivered.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stock: Any = self
+        stock.on_apply = _apply
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 (the pool's signature)
         """Leave the task at once. WorkerTerminate passes through the tracer without an ack: the message goes back."""
-        raise WorkerTerminate(0)
+        raise LetGo(0)
+
+
+def _apply(
+    target: Callable[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    callback: Callable[[Any], Any] | None = None,
+    accept_callback: Callable[[int, float], Any] | None = None,
+    error_callback: Callable[[ExceptionInfo], Any] | None = None,
+    **_: Any,
+) -> None:
+    """Run a task in this process, as Celery's pools call it."""
+    if accept_callback:
+        accept_callback(os.getpid(), time.monotonic())
+    try:
+        result = target(*args, **(kwargs or {}))
+    except (Exception, WorkerShutdown, WorkerTerminate):
+        raise
+    except BaseException as exc:
+        failed = contained(exc)
+        if error_callback is None:
+            raise failed from exc
+        error_callback(ExceptionInfo((type(failed), failed, exc.__traceback__)))
+    else:
+        if callback:
+            callback(result)
 
 
 def let_go_on_sigquit(is_computing: Callable[[], bool]) -> None:
@@ -28,7 +74,7 @@ def let_go_on_sigquit(is_computing: Callable[[], bool]) -> None:
 
     def let_go(number: int, frame: Any) -> None:
         if is_computing():
-            raise WorkerTerminate(0)
+            raise LetGo(0)
         if callable(stock):
             stock(number, frame)
 

@@ -15,6 +15,7 @@ from typing import Final
 from mlq import board, status, tether
 from mlq import notices as mlq_notices
 from mlq.board import Board
+from mlq.fleet import guard
 from mlq.fleet.spec import WorkerSpec
 from mlq.notices import Notices
 
@@ -71,12 +72,16 @@ class Lines:
 class Child:
     """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
 
-    To make one raises OSError where the system gives no process, memory or descriptor.
+    To make one raises OSError where the system gives no process, memory or descriptor. `supervisor` is the mark of
+    everything that the supervisor's workers start, `owner` of what this one starts. `ended_with` is its exit code
+    (minus the signal) once it has ended.
     """
 
-    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices) -> None:
+    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices, supervisor: str) -> None:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
+        self.owner = f"{supervisor}/{self.wid}"
+        self.ended_with: int | None = None
         self.began_at, self.started_at = time.monotonic(), time.time()
         self.ready_s: float | None = None
         self.cordoned: str | None = None
@@ -92,6 +97,7 @@ class Child:
                     status.VARIABLE: str(status_write),
                     board.VARIABLE: str(self.board.page.fd),
                     mlq_notices.VARIABLE: str(notices.page.fd),
+                    guard.VARIABLE: self.owner,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
@@ -119,11 +125,17 @@ class Child:
         """Send a signal; a child that has ended already takes none, and its pid is not reused before `reap`."""
         self._process.send_signal(number)
 
-    def reap(self) -> int:
-        """Collect the exit code of a child that has ended, and close what it held."""
-        code = self._process.wait()
+    def look_at_end(self) -> int:
+        """Read the exit code (minus the signal) of a child that has ended; its pid stays ours until `reap`."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None  # noqa: S101 (without WNOHANG it waits)
+        self.ended_with = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self.ended_with
+
+    def reap(self) -> None:
+        """Give its pid back, and close what it held."""
+        self._process.wait()
         os.close(self.pidfd)
         self.log.close()
         self.status.close()
         self.board.close()
-        return code

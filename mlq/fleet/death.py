@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from mlq.board import Report, Running
 
 BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
-"""Exit codes that no message is to blame for: drained, misconfigured, no broker, recycled, fenced."""
+"""Exit codes that no message is to blame for: drained, misconfigured, no broker, recycled, fenced.
+
+They mean that only where the worker announced them: a model may call os._exit with any of these.
+"""
 
 DEVICE_LOST: Final = 70
 """Exit code of a worker whose device failed during a forward. A row may be the cause, unless the GPU is at fault."""
@@ -33,6 +36,7 @@ class Overrun:
 class Death:
     """A worker's end: who it was, how it ended, whether we had asked it to, and which time limit had passed.
 
+    With `announced` the exit code is the worker's own word.
     `acked` are the tasks that it ran and had acknowledged before, `revoked` the ids of tasks that somebody had
     revoked. With `oom` the kernel's out-of-memory killer had been at work.
     With `device_at_fault` the driver had reported a fault of the GPU itself.
@@ -42,6 +46,7 @@ class Death:
     wid: str
     code: int
     asked: bool
+    announced: bool = False
     overrun: Overrun | None = None
     acked: Sequence[Running] = ()
     revoked: Collection[str] = ()
@@ -54,10 +59,11 @@ class Death:
     def seen(cls, wid: str, code: int, report: Report | None, at: float, *, asked: bool) -> Death:
         """Describe the end of a worker by its last report, at a time of the monotonic clock."""
         if report is None:
-            return cls(wid, code, asked)
+            return cls(wid, code, asked, announced=True)
         is_over = report.deadline is not None and at >= report.deadline
         overrun = Overrun(report.limit_s, report.under) if is_over else None
-        return cls(wid, code, asked, overrun, [task for task in report.running if task.is_acked])
+        acked = [task for task in report.running if task.is_acked]
+        return cls(wid, code, asked, report.has_announced, overrun, acked)
 
     @property
     def ended(self) -> str:
@@ -70,7 +76,7 @@ class Death:
     @property
     def crash(self) -> Crash | None:
         """Who is to blame: what the worker held, unless it ended as it should or as we wanted."""
-        if self.asked or self.code in BLAMELESS or self.device_at_fault:
+        if self.asked or self.device_at_fault or (self.announced and self.code in BLAMELESS):
             return None
         how = ("exit_code", self.code) if self.code >= 0 else ("signal", -self.code)
         about = {"worker": self.wid, "host": socket.gethostname(), "device": self.device, how[0]: str(how[1])}

@@ -23,14 +23,21 @@ class Ready:
 class Died:
     """The process in this slot ended: exit code, or minus the signal.
 
-    `cordoned`: its device is not fit for another. `mid_upgrade`: it ended before it was ready, while the packages that
-    it imports were being replaced.
+    Attributes:
+        cordoned: Its device is not fit for another.
+        mid_upgrade: It ended before it was ready, while the packages that it imports were being replaced.
+        announced: The worker itself said that it would end with this code; else the code means nothing but a crash.
+        at_work: It was ready and ran a task, which is blamed for this death.
+        answered: It had answered a task before.
     """
 
     slot: str
     code: int
     cordoned: bool = False
     mid_upgrade: bool = False
+    announced: bool = True
+    at_work: bool = False
+    answered: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Postponed:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The slot is left empty: its worker is misconfigured, or died too often in a row."""
+    """The slot is left empty: its worker is misconfigured (`deaths` is 1 then), or died too often in a row."""
 
     slot: str
     code: int

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlq.fleet.events import Postponed
-from mlq.fleet.supervisor import MISCONFIGURED
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _of_a_worker(news: OfAWorker) -> str:
         case GaveUp(_, code, cordoned=str() as trouble):
             return f"failed: nothing is started on its GPU again, and mlq resets none: {trouble} ({exit_text(code)})"
         case GaveUp(_, code, deaths):
-            why = "will not start again as it is" if code == MISCONFIGURED else f"died {deaths} times in a row"
+            why = "will not start again as it is" if deaths == 1 else f"died {deaths} times in a row"
             return f"failed: it {why} ({exit_text(code)})"
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -47,10 +47,11 @@ from mlq.fleet.events import (
 )
 from mlq.fleet.inspection import Worker
 from mlq.fleet.installation import Installation
-from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned
+from mlq.fleet.leftovers import Adopted, Guard, Leftovers, adopt_orphans
+from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned, exit_text
 from mlq.fleet.oom import OomWatch
 from mlq.fleet.spec import WorkerSpec
-from mlq.fleet.supervisor import MISCONFIGURED, SYSTEM_REFUSES, Supervisor
+from mlq.fleet.supervisor import SYSTEM_REFUSES, Supervisor
 from mlq.notices import Notices
 from mlq.wakeup import Wakeup
 
@@ -64,6 +65,12 @@ _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
 
 _LOOK_EVERY_S: Final = 1.0
 """Between two looks at time limits, where nothing else happens."""
+
+_LOOK_AT_LEFTOVERS_S: Final = 0.02
+"""Between two looks at processes that a dead worker has left, until they have ended."""
+
+_LATE_S: Final = 2.0
+"""How much later than it announced a worker may end, before it is killed."""
 
 
 class Fleet:
@@ -93,6 +100,10 @@ class Fleet:
         self._rollouts: set[str] = set()
         self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
+        self._guard = Guard()
+        self._left: dict[Child, tuple[Leftovers, Died]] = {}
+        self._adopted = Adopted()
+        self._collected_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._stopped_by: int | None = None
 
@@ -101,7 +112,9 @@ class Fleet:
 
         Raises WorkersFailed or WorkersMisconfigured when every slot was given up.
         """
-        with signals.watched(_STOP_SIGNALS) as stops, self._selector:
+        adopt_orphans()
+        self._guard.start()
+        with closing(self._guard), signals.watched(_STOP_SIGNALS) as stops, self._selector:
             self._watch(stops.fileno(), lambda: self._stop_asked(stops))
             self._watch(self._wakeup.fd, self._answer)
             self._step(Began())
@@ -121,7 +134,7 @@ class Fleet:
             if slot in empty:
                 described.append(replace(said, state="failed" if empty[slot] else "starting"))
             elif slot in self._supervisor.running:
-                said = registry.alive(said, child)
+                said = registry.alive(said, child) if child.ended_with is None else said  # its leftovers end now
                 ending = self._supervisor.is_draining(slot) and said.state != "hung"
                 described.append(replace(said, state="draining") if ending else said)
         return described
@@ -132,7 +145,8 @@ class Fleet:
 
     @property
     def _running(self) -> list[Child]:
-        return [self._children[s] for s in self._supervisor.running if s in self._children]
+        found = [self._children[s] for s in self._supervisor.running if s in self._children]
+        return [child for child in found if child.ended_with is None]
 
     def last_lines(self) -> dict[str, list[str]]:
         """Give the last lines of each worker, those of the process before it first."""
@@ -214,7 +228,7 @@ class Fleet:
             return 128 + self._stopped_by
         failed = self._supervisor.failed
         if not self._supervisor.stops and failed:
-            kind = WorkersMisconfigured if set(failed.values()) == {MISCONFIGURED} else WorkersFailed
+            kind = WorkersMisconfigured if self._supervisor.is_misconfigured else WorkersFailed
             raise kind(slots=", ".join(failed))
         return 0
 
@@ -240,13 +254,14 @@ class Fleet:
         spec = self._specs[slot]
         spec = replace(spec, rollout=spec.rollout or slot in self._rollouts)
         try:
-            child = Child(spec, os.environ, self.notices)
+            child = Child(spec, os.environ, self.notices, self._guard.owner)
         except OSError as exc:
             where = f": {exc.filename}" if exc.filename else ""
             self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))
             self._step(Died(slot, SYSTEM_REFUSES))
             return
         self._children[slot] = child
+        self._guard.follow(child.pid)
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
         self._watch(child.pidfd, lambda: self._bury(child))
@@ -307,20 +322,54 @@ class Fleet:
         for fd in (child.log.fd, child.status.fd, child.pidfd):
             with suppress(KeyError):  # a pipe that ended before is not watched any more
                 self._selector.unregister(fd)
-        code = self._reap(child)
-        if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
-            cordoned, mid_upgrade = child.cordoned is not None, self._died_mid_upgrade(child)
-            self._step(Died(child.spec.name, code, cordoned=cordoned, mid_upgrade=mid_upgrade))
-
-    def _reap(self, child: Child) -> int:
-        """Collect how it ended, and let what it held be recovered."""
         report = child.board.read()
-        code = child.reap()
+        code = self._ended(child, report)
         if self._faults is not None and child.spec.gpu is not None and code:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         asked = self._supervisor.is_draining(child.spec.name)
         self._recover(self._death(child, report, code, asked=asked))
-        return code
+        self._left[child] = (Leftovers(child.pid, child.owner), self._died(child, report, code))
+        self._end_leftovers()
+
+    def _ended(self, child: Child, report: Report | None) -> int:
+        """Give the exit code: the one that it announced, whatever ended its process after its work was over."""
+        code = child.look_at_end()
+        if report is None or report.exit_code is None or report.exit_code == code:
+            return code
+        said = f"{child.spec.name} had ended its work with exit code {report.exit_code}, its process then ended with"
+        self._tell(Warned(f"{said} {exit_text(code)}"))
+        return report.exit_code
+
+    def _died(self, child: Child, report: Report | None, code: int) -> Died:
+        return Died(
+            child.spec.name,
+            code,
+            cordoned=child.cordoned is not None,
+            mid_upgrade=self._died_mid_upgrade(child),
+            announced=report is None or report.has_announced,
+            at_work=report is not None and child.ready_s is not None and bool(report.running),
+            answered=report is not None and report.tasks_done > 0,
+        )
+
+    def _end_leftovers(self) -> None:
+        """End what dead workers have left; only then is a worker's pid collected, and its slot free for the next."""
+        for child, (leftovers, died) in list(self._left.items()):
+            if not leftovers.have_ended():
+                continue
+            if leftovers.survivors:
+                pids = ", ".join(map(str, leftovers.survivors))
+                self._tell(Warned(f"{child.spec.name} had started processes that do not end: pid {pids}"))
+            del self._left[child]
+            self._guard.forget(child.pid)
+            child.reap()
+            if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
+                self._step(died)
+
+    def _collect_adopted(self) -> None:
+        """As PID 1, or as a parent of orphans, collect those that have ended."""
+        if time.monotonic() - self._collected_at >= _LOOK_EVERY_S:
+            self._collected_at = time.monotonic()
+            self._adopted.collect({child.pid for child in (*self._children.values(), *self._left)})
 
     def _death(self, child: Child, report: Report | None, code: int, *, asked: bool) -> Death:
         died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
@@ -343,16 +392,21 @@ class Fleet:
             report = child.board.read()
             if report is not None and report.deadline is not None:
                 self._step(Overdue(child.spec.name, time.monotonic() - report.deadline))
+            if report is not None and report.exit_code is not None and time.monotonic() > report.leave_by + _LATE_S:
+                child.signal(signal.SIGKILL)  # its work is over; not even its own watch could end it
 
     def _wait(self) -> None:
         """Sleep until something happens, then hand it to whoever watches for it."""
         wake_at = self._supervisor.wake_at()
-        timeout = _LOOK_EVERY_S if wake_at is None else min(_LOOK_EVERY_S, max(0.0, wake_at - time.monotonic()))
+        longest_s = _LOOK_AT_LEFTOVERS_S if self._left else _LOOK_EVERY_S
+        timeout = longest_s if wake_at is None else min(longest_s, max(0.0, wake_at - time.monotonic()))
         for key, _ in self._selector.select(timeout):
             # An earlier handler of this round may have buried the child that this key belongs to, and its
             # descriptor may even stand for a new child's pipe by now: ask whether it is watched as it was.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
+        self._end_leftovers()
+        self._collect_adopted()
         self._look_at_limits()
         self._step(Tick())
 

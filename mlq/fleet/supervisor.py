@@ -36,7 +36,11 @@ STABLE_S: Final = 60.0
 MAX_DEATHS: Final = 5
 """Deaths in a row after which a slot is given up as a crash loop."""
 
+MAX_DEATHS_AT_WORK: Final = 20
+"""The same for deaths while it ran a task: messages are to blame for the first of them, and become dead letters."""
+
 LONGEST_PAUSE_S: Final = 30.0
+LONGEST_PAUSE_AT_WORK_S: Final = 2.0
 LETTING_GO_S: Final = 2.0
 """How long a worker that was told to give its task back may take, before it is killed."""
 
@@ -74,8 +78,10 @@ class _Slot:
     start_at: float = 0.0
     ready_at: float | None = None
     deaths: int = 0
+    deaths_at_work: int = 0
     waits: int = 0
     code: int = 0
+    is_misconfigured: bool = False
     starts: int = 0
     ordered: Ordered | None = None
     let_go_at: float | None = None
@@ -123,6 +129,11 @@ class Supervisor:
     def failed(self) -> dict[str, int]:
         """Slots that were given up, with the last exit code of each."""
         return {s.name: s.code for s in self._slots.values() if s.phase in {_Phase.FAILED, _Phase.ABANDONED}}
+
+    @property
+    def is_misconfigured(self) -> bool:
+        """Whether every slot that was given up has a worker that will fail the same way again."""
+        return all(s.is_misconfigured for s in self._slots.values() if s.name in self.failed)
 
     @property
     def empty(self) -> dict[str, bool]:
@@ -185,27 +196,41 @@ class Supervisor:
         if slot.phase is _Phase.ABANDONED:  # at last; its device stays unused until an operator has looked
             slot.phase = _Phase.FAILED
             return []
-        was_healthy = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
-        is_no_fault = code in _NO_FAULT or death.mid_upgrade
-        if is_no_fault:
+        is_waiting = death.mid_upgrade or (death.announced and code in _NO_FAULT)
+        if is_waiting:
             slot.waits += 1
         else:
-            slot.deaths = 1 if was_healthy else slot.deaths + 1
+            self._count(slot, death, at)
         slot.ready_at, slot.code = None, code
+        slot.is_misconfigured = death.announced and code == MISCONFIGURED and not death.mid_upgrade
         slot.let_go_at = slot.kill_at = None
         slot.overdue_steps = 0
         ordered, slot.ordered = slot.ordered, None
         if self._stops or (ordered and not ordered.again):
             slot.phase = _Phase.STOPPED
             return []
-        if ordered or (code in REPLACED and not death.cordoned):
+        if ordered or (death.announced and code in REPLACED and not death.cordoned):
             return self._start_anew(slot, at)
-        if death.cordoned or (not is_no_fault and (code == MISCONFIGURED or slot.deaths > MAX_DEATHS)):
+        is_loop = slot.deaths > MAX_DEATHS or slot.deaths_at_work > MAX_DEATHS_AT_WORK
+        deaths = slot.deaths + slot.deaths_at_work
+        if death.cordoned or slot.is_misconfigured or is_loop:
             slot.phase = _Phase.FAILED
-            return [GiveUp(slot.name, code, slot.deaths)]
-        pause = _pause(slot.waits if is_no_fault else slot.deaths)
+            return [GiveUp(slot.name, code, 1 if slot.is_misconfigured else deaths)]
+        pause = _pause(slot.waits if is_waiting else deaths)
+        if death.at_work:  # the message that did it is a dead letter soon, and others wait
+            pause = min(pause, LONGEST_PAUSE_AT_WORK_S)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
+
+    @staticmethod
+    def _count(slot: _Slot, death: Died, at: float) -> None:
+        """Count a death in a row; one that was healthy before, or answered anything, starts the count anew."""
+        if death.answered or (slot.ready_at is not None and at - slot.ready_at >= STABLE_S):
+            slot.deaths = slot.deaths_at_work = 0
+        if death.at_work:
+            slot.deaths_at_work += 1
+        else:
+            slot.deaths += 1
 
     @staticmethod
     def _replace(slot: _Slot) -> list[Action]:
@@ -237,7 +262,8 @@ class Supervisor:
         return [Kill(slot.name) if step else Abort(slot.name)]
 
     def _start_anew(self, slot: _Slot, at: float) -> list[Action]:
-        slot.deaths, slot.phase, slot.start_at = 0, _Phase.WAITING, at
+        slot.deaths = slot.deaths_at_work = 0
+        slot.phase, slot.start_at = _Phase.WAITING, at
         return self._due(at)
 
     def _order(self, slot: _Slot, order: Ordered, at: float) -> list[Action]:

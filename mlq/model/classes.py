@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlq.model.failure import NotServable
+from mlq.model.failure import NotServable, contained
 from mlq.model.outputs import is_array, per_row
 from mlq.model.reference import ModelRef, search_first
 
@@ -93,12 +93,12 @@ def _hook(instance: Any, name: str) -> Callable[..., Any]:
 
 def _or_error(hook: Callable[[Any], Any], value: Any) -> Any:
     """Apply a hook to one row, so that what it raises fails that row alone."""
-    if isinstance(value, Exception):
-        return value
+    if isinstance(value, BaseException):
+        return contained(value)
     try:
         return hook(value)
-    except Exception as error:  # noqa: BLE001 (whatever the operator's code raises is this row's failure)
-        return error
+    except BaseException as error:  # noqa: BLE001 (what the operator's code raises is this row's failure)
+        return contained(error)
 
 
 def _own_limit(instance: Any, asked: int) -> int:

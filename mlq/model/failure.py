@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,64 @@ class RowFailure:
     def as_element(self, attempts: int) -> dict[str, Any]:
         """Write it as the element of a batch's result that stands for the row."""
         return row_error(self.error, retryable=self.retryable, attempts=attempts)
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Recognize Ctrl-C where Python's own handler of SIGINT is in place."""
+    return isinstance(error, KeyboardInterrupt)
+
+
+_is_order: Callable[[BaseException], bool] = _is_ctrl_c
+
+
+def recognize_orders(is_order: Callable[[BaseException], bool]) -> None:
+    """Set how this process recognizes the exceptions with which its own signal handlers end it.
+
+    Everything else that passes through a model was raised by the model.
+    """
+    global _is_order  # noqa: PLW0603 (signal handlers belong to the process, too)
+    _is_order = is_order
+
+
+def contained(error: BaseException) -> Exception:
+    """Return `error`, or an exception of the same name that can be handled like any other.
+
+    What a model raises need not derive from Exception (a Rust panic, asyncio.CancelledError, SystemExit), and its text
+    may be unreadable because `__str__` raises. Raised again as it is, the one would end the worker that handles it, and
+    the other the code that reports it. A client that rebuilds the stand-in finds no class of that name in this module,
+    and so makes an ordinary exception: rebuilding a SystemExit would end the client.
+
+    Raises `error` if it carries out an order to end this process.
+    """
+    if _is_order(error):
+        raise error
+    text, is_readable = _text_of(error)
+    if isinstance(error, Exception) and is_readable:
+        return error
+    return _named(type(error).__name__, text).with_traceback(error.__traceback__)
+
+
+def storable(error: Exception) -> Exception:
+    """Return `error`, or its stand-in if pickle cannot copy it: Celery would then store a name of its own."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (what was dumped here)
+    except BaseException:  # noqa: BLE001 (constructors and __reduce__ of foreign classes may raise anything)
+        return _named(type(error).__name__, _text_of(error)[0]).with_traceback(error.__traceback__)
+    return error
+
+
+def _text_of(error: BaseException) -> tuple[str, bool]:
+    try:
+        repr(error)
+        return str(error), True
+    except BaseException as exc:  # noqa: BLE001 (see contained)
+        return f"its text cannot be read: {type(exc).__name__}", False
+
+
+def _named(name: str, text: str) -> Exception:
+    methods = {"__module__": __name__, "__reduce__": lambda self: (_named, (name, *self.args))}
+    kind: type[Exception] = type(name, (Exception,), methods)
+    return kind(text)
 
 
 class ModelError(Exception):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mlq.model.accelerator import Trouble, release_memory, trouble
 from mlq.model.cap import BatchCap
-from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure
+from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure, contained
 
 
 class Kinds(Protocol):
@@ -26,7 +26,8 @@ class Forward:
 
     A forward that raises is halved until the rows at fault stand alone (one bad row of 64: 13 forwards).
     Without memory it is halved too, and the cap remembers. A transient exception says nothing about the
-    rows and goes to the caller, who tries all of them again later; so does one that interrupts.
+    rows and goes to the caller, who tries all of them again later; so does one that interrupts. Everything else fails
+    rows, also what does not derive from Exception; only an order to end this process passes.
     """
 
     def __init__(self, call: Call, cap: BatchCap, kinds: Kinds) -> None:
@@ -67,7 +68,8 @@ class Forward:
         """Call once. What failed is returned, not handled in the except block, which would keep tensors alive."""
         try:
             return self._call(rows)
-        except Exception as error:
+        except BaseException as raised:
+            error = contained(raised)
             found = trouble(error)
             if found is Trouble.LOST:
                 raise DeviceLost.told_by(error) from error

@@ -6,7 +6,7 @@ from mlq.errors import InvalidModel
 from mlq.model.classes import load_class
 from mlq.model.diagnosis import diagnose
 from mlq.model.exported import HOW_TO_EXPORT, load_exported
-from mlq.model.failure import NotServable
+from mlq.model.failure import NotServable, contained
 from mlq.model.formats import Format, format_of
 from mlq.model.model import Model, Output
 from mlq.model.predictor import Predictor
@@ -27,7 +27,8 @@ def load(reference: str, *, origin: str, device: str, output: Output, max_batch_
         predictor = _open(ref, device, max_batch_size)
         model = Model(predictor, name=ref.name, fingerprint=fingerprint, device=device, output=output)
         model.warm_up()
-    except (Exception, SystemExit) as error:  # SystemExit: a script without `if __name__ == "__main__"`
+    except BaseException as raised:  # noqa: BLE001 (a script without `if __name__ == "__main__"` raises SystemExit)
+        error = contained(raised)
         found = diagnose(error, ref.path)
         raise InvalidModel(reference=reference, origin=origin, reason=found.reason, mend=found.mend) from error
     return model

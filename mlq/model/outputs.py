@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlq.model.failure import ModelError, NotFinite
+from mlq.model.failure import ModelError, NotFinite, contained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,8 +112,8 @@ def _error_among(values: Sequence[Any]) -> Exception | None:
 
 
 def _json_or_error(value: Any) -> Any:
-    if isinstance(value, Exception):
-        return value
+    if isinstance(value, BaseException):  # asyncio.gather(return_exceptions=True) returns a CancelledError, too
+        return contained(value)
     try:
         return _json(value)
     except ModelError as error:

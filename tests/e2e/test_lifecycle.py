@@ -74,7 +74,7 @@ def test_kill_9_of_one_of_two_workers_does_not_stop_a_job(house: Any, start: Any
     """It is replaced, its task runs again, and every row is answered."""
     recovery = {"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
     workers = start("--cpus", "2", ready=2, MLQ_BROKER_TRANSPORT_OPTIONS=json.dumps(recovery))
-    house.write("rows.json", [{"sleep": 0.05, "n": n} for n in range(60)])
+    house.write("rows.json", [{"sleep": 0.3, "n": n} for n in range(60)])
     job = house.run("submit", "rows.json", "--chunk", "2").stdout.strip()
     house.until(lambda: all(w["state"] == "busy" for w in house.json("worker")["workers"]), "both are busy")
     before = workers.pids()
@@ -164,7 +164,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start:
 def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
     """It is there when Python starts, so it is there before torch can look."""
     spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
-    child = Child(spec, house.environment, Notices())
+    child = Child(spec, house.environment, Notices(), "supervisor")
     try:
         environ = Path(f"/proc/{child.pid}/environ")  # empty for a moment, while one program replaces another
         house.until(lambda: b"CUDA_VISIBLE_DEVICES=GPU-1234\0" in environ.read_bytes(), "the mask is there")

@@ -1,0 +1,207 @@
+"""What a model or a task raises that is no Exception, and what ends its process: one message never ends the fleet."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from tests.conftest import House, Start
+
+RAISES = '''
+import asyncio, os, sys, time
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+class Panic(BaseException):
+    """As pyo3 raises it for a Rust panic."""
+
+class Unreadable(Exception):
+    def __str__(self):
+        sys.exit("even its text ends the process")
+    __repr__ = __str__
+
+class Demanding(Exception):
+    def __init__(self, one, other):
+        super().__init__()
+
+class Hostile:
+    def __len__(self):
+        raise Panic("in len()")
+    shape = __array__ = ()
+
+KINDS = {
+    "panic": lambda: Panic("at src/lib.rs:7"),
+    "cancelled": lambda: asyncio.CancelledError("by the loop"),
+    "exit": lambda: SystemExit(0),
+    "generator": lambda: GeneratorExit("closed"),
+    "interrupt": lambda: KeyboardInterrupt("not by a signal"),
+    "group": lambda: BaseExceptionGroup("several", [Panic("one"), ValueError("two")]),
+    "shutdown": lambda: WorkerShutdown(0),
+    "terminate": lambda: WorkerTerminate(1),
+    "stop": lambda: StopIteration("early"),
+    "unreadable": lambda: Unreadable(),
+    "demanding": lambda: Demanding(1, 2),
+    "memory": lambda: MemoryError("no more"),
+}
+
+class Model:
+    max_batch_size = 8
+
+    def setup(self, device):
+        self.ended = None
+
+    def preprocess(self, row):
+        if isinstance(row, dict) and "before" in row:
+            raise KINDS[row["before"]]()
+        return row
+
+    def predict(self, rows):
+        for row in rows:
+            if isinstance(row, dict) and "raise" in row:
+                raise KINDS[row["raise"]]()
+            if isinstance(row, dict) and "end" in row:
+                os._exit(row["end"])
+            if isinstance(row, dict) and "abort" in row:
+                os.abort()
+        return [KINDS[row["slot"]]() if isinstance(row, dict) and "slot" in row else row for row in rows]
+
+    def postprocess(self, answer):
+        if isinstance(answer, dict) and "after" in answer:
+            raise KINDS[answer["after"]]()
+        return [answer, os.getpid()]
+
+    def teardown(self):
+        raise Panic("even at the end")
+'''
+
+NAMES = {
+    "panic": "Panic",
+    "cancelled": "CancelledError",
+    "exit": "SystemExit",
+    "generator": "GeneratorExit",
+    "interrupt": "KeyboardInterrupt",
+    "group": "BaseExceptionGroup",
+    "shutdown": "WorkerShutdown",
+    "terminate": "WorkerTerminate",
+    "stop": "StopIteration",
+    "unreadable": "Unreadable",
+    "demanding": "Demanding",
+}
+
+TASKS = """
+import sys
+from celery import Task, shared_task
+
+class Strict(Task):
+    def on_success(self, *args):
+        sys.exit(4)
+
+class Broken(Exception):
+    def __reduce__(self):
+        sys.exit("it cannot be pickled")
+
+@shared_task(name="own.exit")
+def leave(code):
+    sys.exit(code)
+
+@shared_task(name="own.broken")
+def broken():
+    raise Broken("in two")
+
+@shared_task(name="own.hook", base=Strict)
+def hooked():
+    return 1
+
+@shared_task(name="own.fine")
+def fine(value):
+    return value
+"""
+
+
+def _raised(task: Any) -> str:
+    """Name what a stock client raises for a task: an Exception, or the client itself would end."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (its kind is what is looked at)
+        task.get(timeout=60)
+    return type(caught.value).__name__
+
+
+@pytest.mark.timeout(180)
+def test_whatever_a_row_raises_fails_that_row_and_no_other(house: House, start: Start) -> None:
+    """A stock worker passes a BaseException up through its own loop, and ends; so would the next one."""
+    house.write("raises.py", RAISES)
+    workers = start("--cpus", "1", model="raises.py:Model")
+    where = ("raise", "before", "after", "slot")
+    rows: list[Any] = [row for kind in NAMES for row in (*({w: kind} for w in where), f"beside {kind}")]
+    house.write("rows.jsonl", "\n".join(map(json.dumps, rows)))
+    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    assert done.returncode == 6, done.stderr
+    lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
+    (pid,) = workers.pids().values()
+    for row, line in zip(rows, lines, strict=True):
+        if isinstance(row, str):
+            assert line["result"] == [row, pid]
+        else:
+            assert line["error"]["type"] == NAMES[next(iter(row.values()))], (row, line)
+    assert house.json("dead")["entries"] == []
+    assert workers.end() == 0, "a teardown that raises does not spoil a drain"
+    assert sum(" starting on " in line for line in workers.lines) == 1, "one process did it all"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
+)
+def test_a_stock_client_is_told_of_a_failure_that_it_survives_itself(
+    house: House, client: Celery, start: Start, pool: list[str]
+) -> None:
+    """Celery rebuilds exceptions by name: a result that says builtins.SystemExit would end whoever reads it."""
+    house.write("raises.py", RAISES)
+    start(*pool, model="raises.py:Model")
+    kinds = NAMES if "--cpus" in pool else ("panic", "cancelled", "exit", "interrupt")
+    tasks = {kind: client.send_task("mlq.predict", [{"raise": kind}], queue="realtime") for kind in kinds}
+    for kind, task in tasks.items():
+        assert _raised(task) == NAMES[kind]
+    assert client.send_task("mlq.predict", ["fine"], queue="realtime").get(timeout=60)[0] == "fine"
+    assert house.json("dead")["entries"] == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
+)
+def test_a_users_own_task_that_exits_fails_and_its_worker_goes_on(
+    house: House, client: Celery, start: Start, pool: list[str]
+) -> None:
+    """Whether it says so in its body, or an exception's own pickling does."""
+    house.write("raises.py", RAISES)
+    house.write("own.py", TASKS)
+    workers = start(*pool, model="raises.py:Model", MLQ_WORKER_IMPORTS="own")
+    exits = [client.send_task("own.exit", [code], queue="default") for code in (0, 3, "a text")]
+    assert [_raised(task) for task in exits] == ["SystemExit"] * 3
+    assert _raised(client.send_task("own.broken", queue="default")) == "Broken"
+    if "--cpus" in pool:  # Celery's own pool loses the process there, and says so in the log alone
+        assert _raised(client.send_task("own.hook", queue="default")) == "SystemExit"
+    assert client.send_task("own.fine", [7], queue="default").get(timeout=60) == 7
+    assert house.json("dead")["entries"] == []
+    assert sum(" starting on " in line for line in workers.lines) == 1
+
+
+@pytest.mark.timeout(300)
+def test_pills_that_end_the_process_become_dead_letters_one_after_the_other(
+    house: House, client: Celery, start: Start
+) -> None:
+    """Even with the exit codes by which a worker says that it was drained, misconfigured or recycled."""
+    house.write("raises.py", RAISES)
+    workers = start("--cpus", "1", model="raises.py:Model")
+    pills: list[dict[str, Any]] = [{"end": 0}, {"end": 3}, {"abort": True}]
+    tasks = [client.send_task("mlq.predict", [pill], queue="realtime") for pill in pills]
+    fine = client.send_task("mlq.predict", ["fine"], queue="batch")
+    for task in tasks:
+        task.get(timeout=120, propagate=False)
+        assert task.state == "FAILURE"
+    assert fine.get(timeout=60)[0] == "fine"
+    entries = house.json("dead")["entries"]
+    assert [entry["reason"] for entry in entries] == ["crash"] * len(pills)
+    assert workers.process.poll() is None

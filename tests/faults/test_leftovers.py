@@ -1,0 +1,225 @@
+"""What a worker's model has started ends with the worker, before the next one starts; and nothing else ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.conftest import MLQ, House, Start
+
+STARTS = '''
+import os, subprocess, sys
+from pathlib import Path
+
+CHILD = """
+import os, signal, sys, time
+name, directory, *traits = sys.argv[1:]
+for trait in traits:
+    if trait == "fork" and os.fork():
+        os._exit(0)
+    if trait == "setsid":
+        os.setsid()
+    if trait == "group":
+        os.setpgid(0, 0)
+    if trait == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if trait == "parent" and os.fork():
+        os.waitpid(-1, 0)
+path = os.path.join(directory, f"{os.environ['MLQ_TEST_SLOT']}-{name}-{os.getpid()}")
+open(path, "w").close()
+time.sleep(3600)
+"""
+
+KINDS = {
+    "plain": [],
+    "deaf": ["deaf"],
+    "group": ["group", "deaf"],
+    "daemon": ["fork", "setsid", "fork"],
+    "deaf-daemon": ["fork", "setsid", "fork", "deaf"],
+    "grandchild": ["parent", "setsid"],
+}
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+class Model:
+    def setup(self, device):
+        slot = sys.argv[sys.argv.index("--name") + 1]
+        started = Path("started")
+        started.mkdir(exist_ok=True)
+        for path in started.glob(f"{slot}-*"):
+            if is_alive(path.name.rpartition("-")[2]):
+                Path("met").open("a").write(f"{path.name}\\n")
+        environment = {**os.environ, "MLQ_TEST_SLOT": slot}
+        for name, traits in KINDS.items():
+            subprocess.Popen([sys.executable, "-c", CHILD, name, str(started), *traits], env=environment)
+    def predict(self, rows):
+        for row in rows:
+            if row == "end":
+                os._exit(1)
+            if row == "orphan":
+                subprocess.run(["sh", "-c", "sleep 0.1 & exit 0"])
+        return rows
+'''
+KINDS = 6
+
+
+@pytest.fixture
+def started(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]]:
+    """Give the processes that the models have started so far, by pid; those that a failed test leaves are ended."""
+    house.write("starts.py", STARTS)
+    directory = house.directory / "started"
+    known: dict[int, psutil.Process] = {}
+
+    def look(slot: str = "") -> dict[int, psutil.Process]:
+        found = {}
+        for path in directory.glob(f"{slot}*"):
+            pid = int(path.name.rpartition("-")[2])
+            if pid not in known and psutil.pid_exists(pid):
+                known[pid] = psutil.Process(pid)
+            if pid in known:
+                found[pid] = known[pid]
+        return found
+
+    yield look
+    for process in known.values():
+        if process.is_running():
+            process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _none_lives(processes: dict[int, psutil.Process]) -> bool:
+    return not any(map(_lives, processes.values()))
+
+
+Look = Callable[..., dict[int, psutil.Process]]
+
+
+def _all(house: House, started: Look, slot: str = "") -> dict[int, psutil.Process]:
+    house.until(lambda: len(started(slot)) == KINDS, "all have started")
+    return started(slot)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("end", ["kill", "exit", "restart"])
+def test_the_next_worker_meets_nothing_of_what_its_predecessor_had_started(
+    house: House, start: Start, started: Look, end: str
+) -> None:
+    """It would find the GPU's memory taken, by a server that no operator knows of."""
+    workers = start("--cpus", "1", model="starts.py:Model")
+    first = _all(house, started)
+    (pid,) = workers.pids().values()
+    if end == "kill":
+        os.kill(pid, signal.SIGKILL)
+    elif end == "exit":
+        house.write("row.jsonl", '"end"')
+        assert house.run("submit", "row.jsonl").returncode == 0
+    else:
+        assert house.run("worker", "restart", "cpu0").returncode == 0
+    workers.wait_for("ready after", times=2)
+    assert _none_lives(first)
+    assert not (house.directory / "met").exists()
+    workers.process.kill() if end == "exit" else workers.end()
+
+
+@pytest.mark.timeout(120)
+def test_a_drained_fleet_leaves_no_process(house: House, start: Start, started: Look) -> None:
+    """Also not with parent 1, where no one looks for it."""
+    workers = start("--cpus", "1", model="starts.py:Model")
+    left = _all(house, started)
+    assert workers.end() == 0
+    assert _none_lives(left)
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_supervisor_takes_along_what_its_workers_had_started(
+    house: House, broker: str, start: Start, started: Look
+) -> None:
+    """The kernel kills its workers; its guard ends the rest, and no process that only looks like it."""
+    assert broker
+    workers = start("--cpus", "1", model="starts.py:Model")
+    left = _all(house, started)
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(3600)"],
+        env={**house.environment, "MLQ_OWNER": "another-supervisor/host:cpu0:1"},
+        start_new_session=True,
+    )
+    try:
+        workers.process.kill()
+        house.until(lambda: _none_lives(left), "they have ended")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.timeout(120)
+def test_a_dead_workers_sibling_keeps_what_it_has_started(house: House, start: Start, started: Look) -> None:
+    """Its daemons are children of the same supervisor by then, and look the same."""
+    workers = start("--cpus", "2", model="starts.py:Model", ready=2)
+    gone, kept = _all(house, started, "cpu0"), _all(house, started, "cpu1")
+    os.kill(workers.pids()["cpu0"], signal.SIGKILL)
+    workers.wait_for("ready after", times=3)
+    assert _none_lives(gone)
+    assert all(map(_lives, kept.values()))
+
+
+@pytest.mark.timeout(120)
+def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start, started: Look) -> None:
+    """They are the supervisor's children from the moment that they lose their parent."""
+    workers = start("--cpus", "1", model="starts.py:Model")
+    _all(house, started)
+    house.write("rows.jsonl", '"orphan"\n' * 5)
+    assert house.run("submit", "rows.jsonl", "--wait").returncode == 0
+    supervisor = psutil.Process(workers.process.pid)
+
+    def zombies() -> list[int]:
+        return [c.pid for c in supervisor.children() if c.status() == psutil.STATUS_ZOMBIE]
+
+    sleeping = [c for c in supervisor.children() if c.name() == "sleep"]
+    house.until(lambda: not any(map(_lives, sleeping)), "they have ended")
+    house.until(lambda: not zombies(), "they are collected")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="a PID namespace needs root")
+def test_as_pid_1_the_supervisor_collects_what_it_is_handed(house: House, started: Look) -> None:
+    """A container without --init: every orphan of the model's becomes a child of PID 1."""
+    assert not started()
+    log = house.directory / "log"
+    argv = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", MLQ, "worker", "start", "--cpus", "1"]
+    with log.open("w") as file:
+        container = subprocess.Popen(
+            [*argv, "--model", "starts.py:Model"], env=house.environment, cwd=house.directory, stderr=file
+        )
+    try:
+        house.until(lambda: "ready after" in log.read_text(), "it is ready")
+        house.write("rows.jsonl", '"orphan"\n' * 5)
+        url = log.read_text().split("broker ", 1)[1].split(" ", 1)[0]
+        done = house.run("submit", "rows.jsonl", "--wait", "--broker", url)
+        assert done.returncode == 0, done.stderr
+        (supervisor,) = psutil.Process(container.pid).children()
+        house.until(
+            lambda: not any(c.status() == psutil.STATUS_ZOMBIE for c in supervisor.children(recursive=True)),
+            "no zombie is left",
+        )
+    finally:
+        container.kill()
+        container.wait()
