@@ -12,15 +12,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from mlq import keys
-from mlq.broker import answer
+from mlq.broker import answer, chord_parts
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone, parse
-from mlq.broker.completion import Completed, Completion
+from mlq.broker.completion import BodyDue, BodyUndue, ChordPart, Completed, Completion, Consequences
 from mlq.broker.priorities import PriorityOrder, queue_keys
 from mlq.broker.script import Call, Script, Word
 
 if TYPE_CHECKING:
     from redis import Redis
+
+Ended: TypeAlias = Completed | Gone | BodyDue | BodyUndue
+"""What came of a completion."""
 
 Side: TypeAlias = Literal["head", "tail"]
 """The end of a queue: what is at its head is served next, what is at its tail last."""
@@ -125,20 +128,24 @@ class Claims:
             return Taken(tuple(map(parse, claims[0])))
         return Nothing(watch=verdict == b"WATCH")
 
-    def complete(self, completion: Completion) -> Completed | Gone:
+    def complete(self, completion: Completion) -> Ended:
         """Answer a claim in one step: the result, what follows from it, and the end of the claim.
 
         A second caller gets `Gone`, and so does a worker that was declared dead: complete.lua looks for the
         claim first, so neither can overwrite a result, or answer for a message that another now runs.
-        """
-        return _completed(_complete(self._redis, *self._completing(completion)))
 
-    def complete_all(self, completions: Iterable[Completion]) -> list[Completed | Gone]:
+        `BodyDue` and `BodyUndue`: nothing was done, because a part of a chord turned out to be its last, or not to be
+        it. The caller composes the body of that part, or removes it, and completes again.
+        """
+        return _ended(completion, _complete(self._redis, *self._completing(completion)))
+
+    def complete_all(self, completions: Sequence[Completion]) -> list[Ended]:
         """Answer a batch in one round trip.
 
         A batch whose reply got lost can be sent again: what had been recorded then comes back as `Gone`.
         """
-        return [*map(_completed, _complete.batch(self._redis, map(self._completing, completions)))]
+        replies = _complete.batch(self._redis, map(self._completing, completions))
+        return [*map(_ended, completions, replies)]
 
     def record(self, claim: Claim, state: Answer) -> Recorded | Gone:
         """Store a state that is not the last: it can never overwrite one that is."""
@@ -169,12 +176,29 @@ class Claims:
         return [*words, len(queues), len(self.together), *queues, *self.together, *holding]
 
     def _completing(self, completion: Completion) -> Call:
-        claim = completion.claim
+        claim, others = completion.claim, completion.others
         digest = claim.digest if claim.is_suspect else ""
+        here = answer.words(self._redis, completion.answer)
         followers = [word for s in completion.successors for word in (s.queue_key, s.raw)]
-        words = [claim.id, digest, *answer.words(self._redis, completion.answer), *followers]
-        return [self._key, keys.CRASHES], words
+        if others is None:
+            return [self._key, keys.CRASHES], [claim.id, digest, 1, 0, 0, *here, *followers]
+        found = list(completion.consequences())
+        answers = [word for c in found for a in c.answers for word in answer.words(self._redis, a)]
+        additions = [word for c in found for a in c.additions for word in (a.db, a.key)]
+        parts = [word for c in found for part in c.parts for word in chord_parts.words(part)]
+        followers += [word for c in found for s in c.successors for word in (s.queue_key, s.raw)]
+        counts = [sum(len(c.answers) for c in found), sum(len(c.additions) for c in found), len(_parts_of(found))]
+        head: list[Word] = [claim.id, digest, 1 + counts[0], counts[1], counts[2]]
+        return [self._key, keys.CRASHES], [*head, *here, *answers, *additions, *parts, *followers]
 
 
-def _completed(reply: Any) -> Completed | Gone:
-    return Completed() if reply else Gone()
+def _parts_of(found: Iterable[Consequences]) -> list[ChordPart]:
+    return [part for consequences in found for part in consequences.parts]
+
+
+def _ended(completion: Completion, reply: Any) -> Ended:
+    """Read the reply of complete.lua: 1, 0, or which part is the last (from 2 on), or is not (from -1 down)."""
+    if reply in {0, 1}:
+        return Completed() if reply else Gone()
+    parts = _parts_of(completion.consequences())
+    return BodyDue(parts[reply - 2]) if reply > 1 else BodyUndue(parts[-reply - 1])

@@ -13,9 +13,9 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker.claim import Claim
-from mlq.broker.claims import Claims
-from mlq.broker.completion import Completed, Completion
+from mlq.broker.claim import Claim, Gone
+from mlq.broker.claims import Claims, Ended
+from mlq.broker.completion import BodyDue, Completed, Completion
 from mlq.broker.overshoot import Overshoot
 from mlq.consumer.ledger import Ledger
 
@@ -87,7 +87,7 @@ class Answering(threading.Thread):
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                end = self._claims.complete(completion)
+                end = self._settled(completion, self._claims.complete(completion))
             except (RedisError, OSError) as exc:
                 log.warning("an acknowledgement cannot be recorded, trying again until it can: %s", exc)
                 self._sleep(pause)
@@ -134,8 +134,9 @@ class Answering(threading.Thread):
                 if self._overshoot.is_spent:
                     return False
             ends = self._claims.complete_all(batch)
-            for completion, end in zip(batch, ends, strict=True):
-                # Not if the claim is gone: whoever has it now still needs what would be tidied away.
+            for completion, first in zip(batch, ends, strict=True):
+                end = self._settled(completion, first)
+                # Not if the claim is gone: the worker that has it now still needs what would be tidied away.
                 for tidy in completion.afterwards if isinstance(end, Completed) else ():
                     tidy()
             if brings_answers:
@@ -150,6 +151,17 @@ class Answering(threading.Thread):
         self._away = False
         self._ledger.drop([c.claim for c in batch])
         return True
+
+    def _settled(self, completion: Completion, end: Ended) -> Completed | Gone:
+        """Compose the bodies of the chords of which the completion holds the last part, until all of it is recorded.
+
+        Which part is the last is known only when it is counted: others are counted at the same time.
+        """
+        while not isinstance(end, Completed | Gone):
+            part = end.part
+            part.body = part.compose(part, completion) if isinstance(end, BodyDue) else None
+            end = self._claims.complete(completion)
+        return end
 
     def _sorted_out(self, batch: Sequence[Completion], why: str) -> bool:
         """Find the one of a batch that is refused: those around it are recorded, and it is handed on."""

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.app import backends
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import ImproperlyConfigured
-from celery.result import GroupResult
 from kombu.utils.encoding import bytes_to_str
 
 from mlq.broker import filing
 from mlq.broker.answer import Answer
+from mlq.broker.completion import Completion
+from mlq.consumer.chords import Chords
 from mlq.consumer.patient_client import PatientRedis
 from mlq.wire import JOB_HEADER
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from mlq.broker.claims import Claims
     from mlq.broker.filing import Place
     from mlq.consumer.ledger import Ledger
 
 
+_OURS: Final = "ClaimBackend is for mlq's own workers"
+
+
 class FilingBackend(RedisBackend):
     """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own.
 
-    Its client waits for a server that is away or full: see patient_client.py.
+    Its client waits for a server that is away or full: see patient_client.py. `ledger` is that of this process, where
+    messages are claimed.
     """
+
+    ledger: ClassVar[Ledger | None] = None
 
     def _get_client(self) -> type[PatientRedis]:
         """Name the class of the client, also of what Sentinel finds."""
@@ -44,6 +48,26 @@ class FilingBackend(RedisBackend):
         if state in self.READY_STATES:
             self.file(place, state, result)
         return result
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
+        """Count a part of a chord; what was counted is deleted when its end is recorded, and the body published."""
+        if not request.group or not request.id:
+            return
+        claim = self.ledger.claim_of(request.id) if self.ledger is not None else None
+        if self.ledger is None or claim is None:  # acknowledged before it ran, or from another broker
+            super().on_chord_part_return(request, state, result, *args, **kwargs)
+            return
+        chords = Chords(self, self.ledger, self.db)
+        with self.ledger.following(request.id):
+            part = chords.count_away(request, state, result, Completion(claim))
+        if part is not None:
+            self.ledger.keep_for_afterwards(request.id, partial(chords.forget, part))
+
+    @property
+    def db(self) -> int:
+        """The database that holds the results."""
+        stock: Any = self
+        return int(stock.connparams.get("db") or 0)
 
     def file(self, place: Place, state: str, result: Any) -> None:
         """File the end of a job's task by itself."""
@@ -63,16 +87,16 @@ class ClaimBackend(FilingBackend):
     only while the claim is held: a worker that was declared dead overwrites nothing.
     """
 
-    ledger: ClassVar[Ledger | None] = None
     claims: ClassVar[Claims | None] = None
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         if self.ledger is None or self.claims is None:
-            raise ImproperlyConfigured("ClaimBackend is for mlq's own workers")
+            raise ImproperlyConfigured(_OURS)
         claim = self.ledger.claim_of(task_id)
-        if claim is None:  # somebody else's task, or one that was acknowledged before it ran
+        if claim is None and not (state in self.READY_STATES and self.ledger.is_collecting):
+            # Another worker's task, or one that was acknowledged before it ran.
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
         stock: Any = self
         place = _place(request)
@@ -81,58 +105,42 @@ class ClaimBackend(FilingBackend):
         else:
             meta = stock._get_result_meta(result=result, state=state, traceback=traceback, request=request)  # noqa: SLF001
             answer = self.answer(task_id, self.encode({**meta, "task_id": task_id}))
-        if state in self.READY_STATES:
+        if claim is None:
+            self.ledger.keep_other_answer(answer)
+        elif state in self.READY_STATES:
             self.ledger.keep_answer(task_id, answer)
         elif place is None:
             self.ensure(self.claims.record, (claim, answer))
         return result
 
-    def on_chord_part_return(
-        self,
-        request: Any,
-        state: str,
-        result: Any,
-        propagate: bool | None = None,  # noqa: FBT001 (stock's signature)
-        **kwargs: Any,
-    ) -> None:
-        """Count a part of a chord; the last one publishes the body, and deletes what was counted.
+    def get(self, key: str) -> Any:
+        """Read a key; what the task that ends here is about to leave there is there already."""
+        kept = self.ledger.answer_at(bytes_to_str(key)) if self.ledger is not None else None
+        return super().get(key) if kept is None else kept.payload
 
-        A part that runs again, since its worker died before the acknowledgement, must find the chord as it was: its
-        place is counted once, and the keys are deleted only when the part's end, the body with it, is recorded.
-        """
-        stock: Any = super()
-        if self.ledger is None or request.id is None or self.ledger.claim_of(request.id) is None:
-            stock.on_chord_part_return(request, state, result, propagate, **kwargs)
+    def mget(self, keys: list[str]) -> list[Any]:
+        """Read several keys, as `get` does."""
+        found = super().mget(keys)
+        kept = [None if self.ledger is None else self.ledger.answer_at(bytes_to_str(key)) for key in keys]
+        return [value if answer is None else answer.payload for value, answer in zip(found, kept, strict=True)]
+
+    def add_to_chord(self, group_id: str, result: Any) -> None:
+        """Let a chord grow by a part: with the end of the task that adds it, where the part is published with that."""
+        if self.ledger is None or not self.ledger.keep_addition(self._chords(self.ledger).addition(group_id)):
+            super().add_to_chord(group_id, result)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep a part of a chord until its end is recorded: it is counted in the same step."""
+        if not request.group or not request.id:
             return
-        ours: Any = self
-        client, place = ours.client, request.group_index
-        if request.group and place is not None and ours._chord_zset:  # noqa: SLF001 (stock's own switch)
-            client.zremrangebyscore(ours.get_key_for_group(request.group, ".j"), place, place)
-        keep = partial(self.ledger.keep_for_afterwards, request.id)
-        self._show_part(request)
-        ours.client = _Keeping(client, keep)
-        try:
-            stock.on_chord_part_return(request, state, result, propagate, **kwargs)
-        finally:
-            ours.client = client
+        if self.ledger is None:
+            raise ImproperlyConfigured(_OURS)
+        part = self._chords(self.ledger).part(request, state, result)
+        if not self.ledger.keep_part(request.id, part):  # acknowledged before it ran: nothing is recorded later
+            RedisBackend.on_chord_part_return(self, request, state, result, *args, **kwargs)
 
-    def _show_part(self, request: Any) -> None:
-        """Store a part's result now if its group was stored: stock then joins the parts, this one among them.
-
-        It would wait for ever for what is only recorded with its own end. That one overwrites this with the same.
-        """
-        ours: Any = self
-        if self.ledger is None or self.claims is None or not request.group:
-            return
-        claim, answer = self.ledger.claim_of(request.id), self.ledger.answer_of(request.id)
-        if claim is not None and answer is not None and GroupResult.restore(request.group, ours) is not None:
-            ours.ensure(self.claims.record, (claim, answer))
-
-    @property
-    def db(self) -> int:
-        """The database that holds the results."""
-        stock: Any = self
-        return int(stock.connparams.get("db") or 0)
+    def _chords(self, ledger: Ledger) -> Chords:
+        return Chords(self, ledger, self.db)
 
     def answer(self, task_id: str, payload: str | bytes) -> Answer:
         """Say where a task's result goes."""
@@ -157,44 +165,11 @@ def _serve_with(plain: type[RedisBackend], sentinel: type[SentinelBackend]) -> N
     backends.BACKEND_ALIASES.update({"redis": named, "rediss": named, "sentinel": watched})
 
 
-class _Keeping:
-    """Redis as on_chord_part_return sees it: what it deletes is deleted later."""
-
-    def __init__(self, client: Any, keep: Callable[[Callable[[], object]], None]) -> None:
-        self._client = client
-        self._keep = keep
-
-    def pipeline(self) -> _KeepingPipeline:
-        return _KeepingPipeline(self._client, self._keep)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-
-class _KeepingPipeline:
-    def __init__(self, client: Any, keep: Callable[[Callable[[], object]], None]) -> None:
-        self._client = client
-        self._keep = keep
-        self._pipeline = client.pipeline()
-
-    def delete(self, *keys: str) -> Self:
-        self._keep(partial(self._client.delete, *keys))
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pipeline.reset()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
-
-
-def install(claims: Claims, ledger: Ledger) -> None:
-    """Let every app of this process store through the claims when its results are in Redis."""
-    ClaimBackend.claims, ClaimBackend.ledger = claims, ledger
-    _serve_with(ClaimBackend, ClaimSentinelBackend)
+def install(claims: Claims, ledger: Ledger, *, answers_too: bool) -> None:
+    """Let every app of this process count chords by the claims, and with `answers_too` store results through them."""
+    ClaimBackend.claims, FilingBackend.ledger = claims, ledger
+    if answers_too:
+        _serve_with(ClaimBackend, ClaimSentinelBackend)
 
 
 def _place(request: Any) -> Place | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 from celery.exceptions import TaskPredicate
 
+from mlq.consumer.backend import ClaimBackend
 from mlq.consumer.limits import effective
 from mlq.model.failure import contained, storable
 
@@ -82,10 +83,11 @@ def follow(ledger: Ledger) -> None:
 
 
 def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
-    run, retry = task.run, task.retry
+    run, retry, replace, add = task.run, task.retry, task.on_replace, task.add_to_chord
 
     def ended() -> None:
-        if ledger is not None:
+        # A task that another one calls as a function, an errback above all, has no claim, and ends nothing.
+        if ledger is not None and ledger.claim_of(task.request.id or "") is not None:
             ledger.collect(task.request.id)
 
     @functools.wraps(run)
@@ -108,4 +110,17 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
         ended()  # a retry is published inside the body
         return retry(*args, **kwargs)
 
-    task.run, task.retry = body, retried  # type: ignore[method-assign]
+    @functools.wraps(replace)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        ended()  # the last thing that the body does is to publish what replaces it
+        return replace(*args, **kwargs)
+
+    @functools.wraps(add)
+    def added(sig: Any, lazy: bool = False) -> Any:  # noqa: FBT001, FBT002 (Celery's signature)
+        # Lazy: the body publishes the part, when it wants to. Elsewhere: the chord grows at once, on another server.
+        if lazy or ledger is None or not isinstance(task.backend, ClaimBackend):
+            return add(sig, lazy)  # type: ignore[call-overload]
+        with ledger.following(task.request.id or ""):  # the chord must grow if and only if the part is published
+            return add(sig)
+
+    task.run, task.retry, task.on_replace, task.add_to_chord = body, retried, replaced, added  # type: ignore[method-assign]

@@ -106,8 +106,7 @@ class Engine:
     def install(self, *, answers_too: bool) -> None:
         """Take over kombu's Redis transports in this process, and with `answers_too` Celery's Redis results."""
         transport.install(self)
-        if answers_too:
-            backend.install(self.claims, self.ledger)
+        backend.install(self.claims, self.ledger, answers_too=answers_too)
 
     def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], *, renews: bool, rollout: bool) -> None:
         """Get a lease and start the threads; nothing is claimed before Celery has connected.

@@ -7,12 +7,13 @@ Celery stores first and acknowledges later, and a death in between would run wha
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
-from mlq.broker.completion import Completion, Successor
+from mlq.broker.completion import ChordAddition, ChordPart, Completion, Consequences, Successor
 
 
 @dataclass
@@ -20,9 +21,16 @@ class _Entry:
     claim: Claim
     task_id: str
     answer: Answer | None = None
-    successors: list[Successor] = field(default_factory=list)
+    follows: Consequences = field(default_factory=Consequences)
     afterwards: list[Callable[[], object]] = field(default_factory=list)
     has_run: bool = False
+
+
+class _Scope(threading.local):
+    """What a thread's stored results and published messages follow from. Nothing: they go out at once."""
+
+    into: Consequences | None = None
+    visible: tuple[Callable[[str], Answer | None], ...] = ()
 
 
 class Ledger:
@@ -33,7 +41,7 @@ class Ledger:
         self._held: set[str] = set()
         self._running: dict[str, _Entry] = {}
         self._by_task: dict[str, _Entry] = {}
-        self._collecting: _Entry | None = None
+        self._scope = _Scope()
 
     @property
     def holding(self) -> frozenset[str]:
@@ -67,29 +75,85 @@ class Ledger:
         """Keep a final state until the acknowledgement."""
         self._by_task[task_id].answer = answer
 
-    def answer_of(self, task_id: str) -> Answer | None:
-        """Give the final state that is kept for a task, if there is one yet."""
+    @property
+    def is_collecting(self) -> bool:
+        """Whether what this thread stores and publishes follows from a task whose body has ended."""
+        return self._scope.into is not None
+
+    def keep_other_answer(self, answer: Answer) -> None:
+        """Keep a final state of another task, which follows from the one whose body has ended."""
+        if self._scope.into is not None:
+            self._scope.into.answers.append(answer)
+
+    def keep_part(self, task_id: str, part: ChordPart) -> bool:
+        """Keep a part of a chord, to be counted with the end of a task; False if that is not kept here.
+
+        The part is the task itself, or a task that ends with the one whose body has ended.
+        """
         entry = self._by_task.get(task_id)
-        return entry.answer if entry else None
+        follows = entry.follows if entry is not None else self._scope.into
+        if follows is None:
+            return False
+        follows.parts.append(part)
+        return True
+
+    def keep_addition(self, addition: ChordAddition) -> bool:
+        """Keep the growth of a chord until the end of the task that adds a part; False if it must not wait."""
+        if self._scope.into is None:
+            return False
+        self._scope.into.additions.append(addition)
+        return True
 
     def keep_for_afterwards(self, task_id: str, tidy: Callable[[], object]) -> None:
         """Keep what is to be done once the message's end is recorded."""
         self._by_task[task_id].afterwards.append(tidy)
 
+    def answer_at(self, key: str) -> Answer | None:
+        """Return what the task that ends in this thread will leave at a key of the result store, or None.
+
+        Celery joins the parts of a chord while the end of the last of them is still kept here.
+        """
+        return next((answer for find in self._scope.visible if (answer := find(key)) is not None), None)
+
     def collect(self, task_id: str | None) -> None:
-        """From now on, what is published follows from this task; None: from none, it goes out at once."""
-        self._collecting = self._by_task.get(task_id) if task_id is not None else None
+        """From now on, what this thread publishes follows from this task; None: from none, it goes out at once."""
+        entry = self._by_task.get(task_id) if task_id is not None else None
+        self._scope.into = entry.follows if entry is not None else None
+        self._scope.visible = () if entry is None else (_own_answer(entry), entry.follows.answer_at)
+
+    @contextmanager
+    def following(self, task_id: str) -> Iterator[None]:
+        """Let what is published inside follow from a task whose body still runs, if it runs here under a claim."""
+        entry = self._by_task.get(task_id)
+        if entry is None:
+            yield
+            return
+        with self.collecting(entry.follows):
+            yield
+
+    @contextmanager
+    def collecting(self, into: Consequences, completion: Completion | None = None) -> Iterator[None]:
+        """Let what is stored and published inside follow from `into`, which ends with `completion`."""
+        before = self._scope.into, self._scope.visible
+        known = [] if completion is None else [found.answer_at for found in completion.consequences()]
+        if completion is not None and completion.answer is not None:
+            known.append(Consequences([completion.answer]).answer_at)
+        self._scope.into, self._scope.visible = into, (into.answer_at, *known, *before[1])
+        try:
+            yield
+        finally:
+            self._scope.into, self._scope.visible = before
 
     def keep_successor(self, successor: Successor) -> bool:
         """Keep a message that follows from the task whose body has ended; False if there is no such task."""
-        if self._collecting is None or threading.current_thread() is not threading.main_thread():
+        if self._scope.into is None:
             return False
-        self._collecting.successors.append(successor)
+        self._scope.into.successors.append(successor)
         return True
 
     def end(self, task_id: str) -> None:
         """A task was run to its end; only its acknowledgement is missing."""
-        self._collecting = None
+        self.collect(None)
         entry = self._by_task.get(task_id)
         if entry is not None:
             entry.has_run = True
@@ -110,6 +174,13 @@ class Ledger:
         if entry is None:
             return None
         self._by_task.pop(entry.task_id, None)
-        if self._collecting is entry:
-            self._collecting = None
-        return Completion(entry.claim, entry.answer, tuple(entry.successors), tuple(entry.afterwards))
+        if self._scope.into is entry.follows:
+            self.collect(None)
+        follows = entry.follows
+        has_others = follows.answers or follows.parts or follows.additions
+        others = Consequences(follows.answers, [], follows.parts, follows.additions) if has_others else None
+        return Completion(entry.claim, entry.answer, tuple(follows.successors), tuple(entry.afterwards), others)
+
+
+def _own_answer(entry: _Entry) -> Callable[[str], Answer | None]:
+    return lambda key: entry.answer if entry.answer is not None and entry.answer.key == key else None

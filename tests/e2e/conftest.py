@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
+from mlq.broker import embedded
 from tests.conftest import House
 
 
@@ -25,3 +31,85 @@ def inside(broker: str) -> Iterator[Redis]:
     """Look into the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis
+
+
+HOLDING = """
+import os, time
+from celery import signals
+@signals.task_postrun.connect
+def hold(sender=None, **_):
+    if os.path.exists("hold"):
+        with open("ran.log", "a") as file:
+            file.write("held\\n")
+        while os.path.exists("hold"):
+            time.sleep(0.01)
+"""
+"""Stops between a task's end and its acknowledgement while the file `hold` is there: the moment to be killed in."""
+
+
+@dataclass
+class World:
+    """A worker that knows the user's own tasks, and what its Redis and its files say of it."""
+
+    house: Any
+    begin: Any
+    redis: Any
+    workers: Any = None
+
+    def start(self, imports: str = "own_tasks", *, ready: int = 1, **options: str) -> None:
+        """Start workers, and wait until they are ready."""
+        self.workers = self.begin("--cpus", str(ready), ready=ready, MLQ_WORKER_IMPORTS=imports, **options)
+
+    def kill(self) -> None:
+        """Kill the worker, and wait until others may have what it held: its lease is gone, a new one is ready."""
+        (dead,) = self.leases()
+        os.kill(self.workers.pids()["cpu0"], signal.SIGKILL)
+        self.house.directory.joinpath("hold").unlink(missing_ok=True)
+        self.house.until(lambda: self.leases() and dead not in self.leases(), "it is declared dead and replaced")
+
+    def leases(self) -> list[bytes]:
+        """Name the workers that may work."""
+        return list(self.redis.zrange("mlq:leases", 0, -1))
+
+    def claimed(self) -> int:
+        """Count the messages in workers' hands."""
+        return sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter("mlq:claims:*"))
+
+    def delayed(self) -> int:
+        """Count the messages that wait for their time."""
+        return int(self.redis.zcard("mlq:delays"))
+
+    def hold(self) -> None:
+        """From now on, a task that has ended is not acknowledged."""
+        self.house.write("hold", "")
+
+    def ran(self) -> list[str]:
+        """Give what the user's own tasks wrote down."""
+        return self._lines("ran.log")
+
+    def predicted(self) -> list[str]:
+        """Give what the model wrote down: a line for each row that it began."""
+        return self._lines("model.log")
+
+    def _lines(self, name: str) -> list[str]:
+        path: Path = self.house.directory / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def world(house: Any, start: Any, broker: str) -> Iterator[World]:
+    """Put the user's own tasks where the worker is started."""
+    shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
+    house.write("holding.py", HOLDING)
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
+        yield World(house, start, redis)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """Run a second server, and give its URL."""
+    with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
+        server = embedded.Server(embedded.program(), Path(directory))
+        server.start()
+        yield server.url
+        server.stop()

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Task, current_app, group, shared_task
 
 
 def ran(*words: Any) -> None:
@@ -67,6 +67,46 @@ def unacked(why: str) -> None:
 def total_of_all(results: list[Any]) -> int:
     """End a chord whose parts may be lists of their own."""
     return sum(total_of_all(r) if isinstance(r, list) else r for r in results)
+
+
+@shared_task(name="own.adds", bind=True)
+def adds(self: Task[Any, Any], number: int, *, many: int) -> int:
+    """Add parts to the chord that this is a part of."""
+    ran("adds")
+    for n in range(many):
+        self.add_to_chord(shared_signature("own.add", n, number))
+    return number
+
+
+@shared_task(name="own.adds_a_chord", bind=True)
+def adds_a_chord(self: Task[Any, Any], numbers: list[int]) -> int:
+    """Add a chord to the chord that this is a part of."""
+    self.add_to_chord(group(shared_signature("own.add", n, 0) for n in numbers) | shared_signature("own.total"))
+    return 0
+
+
+@shared_task(name="own.replaced", bind=True)
+def replaced(self: Task[Any, Any], *numbers: int) -> None:
+    """Let a chord answer in this task's place."""
+    ran("replaced")
+    self.replace(group(shared_signature("own.add", n, 0) for n in numbers) | shared_signature("own.total"))
+
+
+@shared_task(name="own.states_of")
+def states_of(_: list[Any], task_ids: list[str]) -> list[str]:
+    """End a chord, and tell which states its parts have by then."""
+    return [current_app.AsyncResult(task_id).state for task_id in task_ids]
+
+
+@shared_task(name="own.regrets")
+def regrets(request: Any, error: BaseException, _: Any) -> None:
+    """Be called in the worker of a task that failed, with the error itself."""
+    ran("regrets", request.id, type(error).__name__)
+
+
+def shared_signature(name: str, *arguments: Any) -> Any:
+    """Name a task of this file."""
+    return current_app.signature(name, arguments)
 
 
 @shared_task(name="own.sorry")

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded
-from celery import Celery, chain, chord, group
+from celery import Celery, chain, group
 from celery.exceptions import TaskRevokedError, TimeoutError, WorkerLostError  # noqa: A004 (Celery's own)
-from redis import Redis
 
-from mlq.broker import embedded
+from tests.e2e.conftest import World
 
 GET_S = 30
 AT_MOST_PACED = 4
 ANSWERED: dict[str, Any] = {"reply": True, "limit": 1, "timeout": 20}
 SETEX = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
-
-HOLDING = """
-import os, time
-from celery import signals
-@signals.task_success.connect
-def hold(sender=None, **_):
-    if os.path.exists("hold"):
-        with open("ran.log", "a") as file:
-            file.write("held\\n")
-        while os.path.exists("hold"):
-            time.sleep(0.01)
-"""
-"""Stops between a task's end and its acknowledgement while the file `hold` is there: the moment to be killed in."""
-
 
 ESCAPING = """
 from celery import shared_task
@@ -54,79 +32,11 @@ def escapes():
 """What is no Exception passes through Celery's tracer, and ends its worker."""
 
 
-@dataclass
-class World:
-    """A worker that knows the user's own tasks, and what its Redis and its files say of it."""
-
-    house: Any
-    begin: Any
-    redis: Any
-    workers: Any = None
-
-    def start(self, imports: str = "own_tasks", **options: str) -> None:
-        """Start one worker, and wait until it is ready."""
-        self.workers = self.begin("--cpus", "1", MLQ_WORKER_IMPORTS=imports, **options)
-
-    def kill(self) -> None:
-        """Kill the worker, and wait until others may have what it held: its lease is gone, a new one is ready."""
-        (dead,) = self.leases()
-        os.kill(self.workers.pids()["cpu0"], signal.SIGKILL)
-        self.house.directory.joinpath("hold").unlink(missing_ok=True)
-        self.house.until(lambda: self.leases() and dead not in self.leases(), "it is declared dead and replaced")
-
-    def leases(self) -> list[bytes]:
-        """Name the workers that may work."""
-        return list(self.redis.zrange("mlq:leases", 0, -1))
-
-    def claimed(self) -> int:
-        """Count the messages in workers' hands."""
-        return sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter("mlq:claims:*"))
-
-    def delayed(self) -> int:
-        """Count the messages that wait for their time."""
-        return int(self.redis.zcard("mlq:delays"))
-
-    def hold(self) -> None:
-        """From now on, a task that has ended is not acknowledged."""
-        self.house.write("hold", "")
-
-    def ran(self) -> list[str]:
-        """Give what the user's own tasks wrote down."""
-        return self._lines("ran.log")
-
-    def predicted(self) -> list[str]:
-        """Give what the model wrote down: a line for each row that it began."""
-        return self._lines("model.log")
-
-    def _lines(self, name: str) -> list[str]:
-        path: Path = self.house.directory / name
-        return path.read_text().splitlines() if path.exists() else []
-
-
 def told(world: World, client: Celery, word: str, *arguments: Any) -> dict[str, str]:
     """Send a control message and give what the only worker says; until it listens, what is sent is lost."""
     world.house.until(lambda: client.control.ping(timeout=1), "the worker listens")
     ((said,),) = [reply.values() for reply in getattr(client.control, word)(*arguments, **ANSWERED)]
     return dict(said)
-
-
-@pytest.fixture
-def world(house: Any, start: Any, broker: str) -> Iterator[World]:
-    """Put the user's own tasks where the worker is started."""
-    shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
-    house.write("holding.py", HOLDING)
-    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
-        yield World(house, start, redis)
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[str]:
-    """Run a second server, and give its URL."""
-    with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
-        server = embedded.Server(embedded.program(), Path(directory))
-        server.start()
-        yield server.url
-        server.stop()
 
 
 def test_a_task_of_the_users_own_runs_beside_the_model(world: World, client: Celery) -> None:
@@ -194,15 +104,6 @@ def test_a_link_error_gets_the_failed_tasks_id(world: World, client: Celery, tas
         result.get(timeout=GET_S)
     world.house.until(lambda: bool(world.ran()), "the errback ran")
     assert world.ran() == [f"sorry {result.id}"]
-
-
-@SETEX
-def test_a_chord_of_twenty_calls_its_body_once(world: World, client: Celery) -> None:
-    """Parts of both kinds share a worker, and end in any order."""
-    world.start()
-    parts = [client.signature("mlq.predict", [n]) if n % 2 else client.signature("own.add", [n, 0]) for n in range(20)]
-    assert chord(parts, app=client)(client.signature("own.total")).get(timeout=GET_S) == sum(range(20))
-    assert world.ran().count("total") == 1
 
 
 def test_a_chain_hands_each_result_on(world: World, client: Celery) -> None:
@@ -410,24 +311,6 @@ def test_a_worker_that_dies_before_it_acknowledges_does_not_run_the_link_twice(
     assert [line.split()[-1] for line in world.ran() if line.endswith(("linked", "after"))] == ["linked", "after"]
 
 
-@SETEX
-def test_a_worker_that_dies_with_the_last_part_of_a_chord_does_not_lose_its_body(world: World, client: Celery) -> None:
-    """Stock Celery deletes the chord's parts before it acknowledges: the part that runs again finds none."""
-    world.start(imports="own_tasks,holding")
-    parts = [client.signature("own.add", [n, 0]) for n in (1, 2)]
-    gate = world.house.directory / "gate"
-    gated = client.signature("own.gated", [str(gate), 3])
-    body = chord([*parts, gated], app=client)(client.signature("own.total"))
-    world.house.until(lambda: "gated" in world.ran(), "the last part runs")
-    world.hold()
-    gate.touch()
-    world.house.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
-    world.kill()
-    assert body.get(timeout=GET_S) == 6
-    client.send_task("own.note", ["after"], queue="default").get(timeout=GET_S)
-    assert world.ran().count("total") == 1
-
-
 @pytest.mark.usefixtures("broker")
 def test_a_module_that_cannot_be_imported_is_named_before_anything_is_taken(house: Any) -> None:
     """Exit 3 with the setting that named it: such a worker would bury the user's own tasks as unknown."""
@@ -456,16 +339,6 @@ def test_a_failure_that_is_not_acknowledged_is_told_all_the_same(world: World, c
         failed.get(timeout=GET_S)
     world.house.until(lambda: world.ran() == [f"sorry {failed.id}"], "the errback ran")
     world.house.until(lambda: world.claimed() == 0, "nothing is held")
-
-
-@SETEX
-def test_a_chord_of_groups_and_chains_ends(world: World, client: Celery) -> None:
-    """Celery joins such parts one by one, the last one among them, whose end is not recorded yet."""
-    world.start()
-    add = [client.signature("own.add", [n, 1]) for n in range(4)]
-    fanned = chain(client.signature("own.add", [1, 1]), group(client.signature("own.add", [5])))
-    nested = chord([fanned, *add], app=client)
-    assert nested(client.signature("own.total_of_all")).get(timeout=GET_S) == 17
 
 
 def test_what_celery_cannot_decode_is_a_dead_letter_and_its_client_is_told(world: World, client: Celery) -> None:

@@ -1,24 +1,41 @@
 -- Answer a claim: its result, its successors, and last the claim itself.
--- KEYS: claims crashes   ARGV: claim_id digest, answer (6 words, see answer.lua), queue_key raw ...
--- Replies 1, or 0 if the claim is gone: then nothing else has happened, and what is stored stays.
+-- KEYS: claims crashes   ARGV: claim_id digest, how many answers, additions and parts; answers (6 words, see
+-- answer.lua), additions to chords (2) and parts of chords (10, see chord.lua), then queue_key raw ...
+-- Replies 1, or 0 if the claim is gone, 1 + n if the n-th part is the last of its chord and its body is missing, or -n
+-- if the n-th part has a body and is not the last. Unless it replies 1 nothing has happened, and what is stored stays.
 -- The HEXISTS is the fence. The HDEL comes last, because scripts are not rolled back: whatever stops this one
 -- half-way leaves the message with its claim, to be run twice rather than lost.
--- with: filing answer
+-- with: filing answer chord
 
 local claims, crashes, id, digest = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local additions_at = 6 + 6 * ARGV[3]
+local parts_at = additions_at + 2 * ARGV[4]
+local successors_at = parts_at + 10 * ARGV[5]
 
 redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
 if redis.call('HEXISTS', claims, id) == 0 then
   return 0
 end
-for i = 9, #ARGV, 2 do
+for i = successors_at, #ARGV, 2 do
   local kind = redis.call('TYPE', ARGV[i]).ok
   if kind ~= 'none' and kind ~= 'list' then
     return redis.error_reply('WRONGTYPE a successor goes to ' .. ARGV[i] .. ', which is a ' .. kind)
   end
 end
-answer(3)
-for i = 9, #ARGV, 2 do
+local here, parts = ARGV[6], {}
+if successors_at > additions_at then
+  local verdict = weigh_parts(parts, here, additions_at, parts_at, successors_at)
+  if verdict then
+    return verdict
+  end
+end
+for at = 6, additions_at - 1, 6 do
+  answer(at)
+end
+if successors_at > additions_at then
+  count_parts(parts, here, additions_at, parts_at)
+end
+for i = successors_at, #ARGV, 2 do
   redis.call('LPUSH', ARGV[i], ARGV[i + 1])
 end
 if digest ~= '' then

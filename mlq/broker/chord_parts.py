@@ -1,0 +1,33 @@
+"""Chord parts: how scripts are told of a part of a chord, and the parts that are counted away from the claims."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mlq.broker.answer import database
+from mlq.broker.completion import ChordPart
+from mlq.broker.script import Script, Word
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_count_part: Final = Script("count_part")
+
+
+def words(part: ChordPart) -> tuple[Word, ...]:
+    """Give the ten words that chord.lua reads."""
+    about = (part.db, part.key, part.task_id, part.index, part.value, part.known_by)
+    return (*about, int(part.is_ordered), part.keep_s, part.keep_group_s, int(part.body is not None))
+
+
+def count(results: Redis, part: ChordPart) -> bool:
+    """Count a part on the results' server, which is not the claims'; return whether it is the last of its chord.
+
+    A part that runs again, since its worker died, is counted once, and is the last again if it was.
+    """
+    return bool(_count_part(results, [], [database(results), *words(part)]))
+
+
+def forget(results: Redis, part: ChordPart) -> None:
+    """Delete what was kept of a chord whose body is published. The client selects the part's database."""
+    results.delete(*(f"{part.key}.{suffix}" for suffix in "jtsdc"))
