@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> Celery:
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
     reconnecting.install(app)
     tasks.register(app, settings.aliases or {})
-    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="mlq.stamp")
+    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid=wire.STAMP)
     return app
 
 

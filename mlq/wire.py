@@ -22,6 +22,9 @@ PACKED_ROWS: Final = "mlq.rows"
 SENT_AT_HEADER: Final = "mlq_sent_at"
 """Seconds since 1970, in the headers of every message that mlq sends."""
 
+STAMP: Final = "mlq.stamp"
+"""Names the receiver of Celery's signal that writes that header."""
+
 ROWS_HEADER: Final = "mlq_rows"
 """How many rows a message of ours brings: the claim script finds it without decoding. Absent means one."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq import keys
+from mlq.broker.clock import server_time
 from mlq.broker.held import by_worker
 from mlq.broker.priorities import queue_of
 from mlq.wire import SENT_AT_HEADER
@@ -50,7 +50,7 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
     in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
     delayed = _delayed(channel.client)
-    at = time.time() if now is None else now
+    at = server_time(channel.client) if now is None else now
     paused = {name.decode() for name in channel.client.smembers(keys.PAUSED)}
     found = [_on_redis(channel, name, ready[name], in_flight[name], delayed[name], at) for name in names]
     return [replace(depth, paused=depth.name in paused) for depth in found]

@@ -35,7 +35,8 @@ class Heartbeat:
     worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
     to start; `busy_s`, `done`, `forwards` and `max_batch_size` are board.Report's. `lease_s` is what readers add: the
     seconds left. `version` is the version of mlq that the worker runs, `supervisor_version` its supervisor's; None for
-    a version that does not say so.
+    a version that does not say so. `clock_skew_s` is how far the worker's host is ahead of the server's clock, on which
+    readers put `since` and `started_at`; `read_at`, which they add, is when they read, by the same clock.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Heartbeat:
     lease_s: float | None = None
     version: str | None = None
     supervisor_version: str | None = None
+    clock_skew_s: float | None = None
+    read_at: float = 0.0
 
     def encode(self) -> bytes:
         """Write the value of the key."""
@@ -144,4 +147,12 @@ def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:
 def _judged(heartbeat: Heartbeat, ttl_ms: int, leased_until_ms: float | None, now: float) -> Heartbeat:
     silent_s = REMEMBERED_S - ttl_ms / 1000
     lease_s = None if leased_until_ms is None else round(leased_until_ms / 1000 - now, 3)
-    return replace(heartbeat, lease_s=lease_s, state="lost" if silent_s > SILENT_S else heartbeat.state)
+    skew_s = heartbeat.clock_skew_s or 0.0
+    return replace(
+        heartbeat,
+        lease_s=lease_s,
+        state="lost" if silent_s > SILENT_S else heartbeat.state,
+        since=heartbeat.since - skew_s if heartbeat.since else 0.0,
+        started_at=heartbeat.started_at - skew_s,
+        read_at=now,
+    )

@@ -14,6 +14,7 @@ import orjson
 import typer
 from typer.core import TyperOption
 
+from mlq.broker.clock import server_time
 from mlq.broker.connection import broker_address, connected, explained, redis_client, results_beside_queues
 from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
 from mlq.commands import fleet, options
@@ -82,12 +83,12 @@ class Filter:
     after_ms: float
 
     @classmethod
-    def given(cls, ctx: typer.Context) -> Filter:
+    def given(cls, ctx: typer.Context, redis: Redis) -> Filter:
         """Take what the options say. Raises UsageError."""
         asked = given(ctx, "")
         since = asked.get("since")
         try:
-            after_ms = 0.0 if since is None else 1000 * moment(since, now=time.time())
+            after_ms = 0.0 if since is None else 1000 * moment(since, now=server_time(redis))
         except ValueError as exc:
             raise UsageError(what=f"--since {since!r}: {exc}", mend="such as `mlq dead ls --since 2h`") from None
         return cls(asked.get("queue"), asked.get("reason"), after_ms)
@@ -110,7 +111,7 @@ def ls(ctx: typer.Context) -> None:
     """
     call = begin(ctx)
     with _store(call) as redis:
-        found = list(_chosen(redis, Filter.given(ctx)))
+        found = list(_chosen(redis, Filter.given(ctx, redis)))
     call.terminal.show(dead_tables.document(found), partial(dead_tables.dead_table, found))
 
 
@@ -163,7 +164,7 @@ def retry(
     _check(ids, everything=everything)
     a_second = None if rate is None else _rate(rate)
     with _store(call) as redis:
-        found = list(_chosen(redis, Filter.given(ctx), ids or ()))
+        found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
         if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
             return
         done = found if dry_run else _retried(call, DeadLetters(redis), found, a_second)
@@ -189,7 +190,7 @@ def drop(
     call = begin(ctx)
     _check(ids, everything=everything)
     with _store(call) as redis:
-        found = list(_chosen(redis, Filter.given(ctx), ids or ()))
+        found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
         if not dry_run and not (yes or agreed(call.terminal, f"drop {len(found)} dead letters for ever?")):
             return
         letters = DeadLetters(redis)
@@ -208,7 +209,7 @@ def export(ctx: typer.Context, out: options.Out = None) -> None:
     """
     call = begin(ctx)
     with _store(call) as redis, opened(out) as stream:
-        for letter in _chosen(redis, Filter.given(ctx)):
+        for letter in _chosen(redis, Filter.given(ctx, redis)):
             stream.write(orjson.dumps(dead_tables.whole(letter)) + b"\n")
 
 

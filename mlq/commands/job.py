@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlq.broker.clock import server_time
 from mlq.commands import waiting
 from mlq.commands.invocation import Answering, Command, begin, command, group
 from mlq.console import tables
@@ -39,9 +40,10 @@ def ls(ctx: typer.Context) -> None:
     """
     call = begin(ctx)
     with desk(call.settings) as at:
+        now = server_time(at.store)
         found = [seen for i in record.recent(at.store) if (seen := record.read(at.store, at.answers or at.store, i))]
     jobs = [waiting.progress_document(seen) for seen in found]
-    call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs))
+    call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs, now))
 
 
 @command(app, cls=Answering)
@@ -55,8 +57,8 @@ def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the hel
     """
     call = begin(ctx)
     with desk(call.settings) as at:
-        job = waiting.progress_document(waiting.find(at, id))
-    call.terminal.show(job, partial(tables.jobs_table, [job]))
+        job, now = waiting.progress_document(waiting.find(at, id)), server_time(at.store)
+    call.terminal.show(job, partial(tables.jobs_table, [job], now))
 
 
 @command(app, cls=Command)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlq.broker.clock import describe_skew
 from mlq.broker.heartbeats import serving
 from mlq.config import SETTINGS, shown
 from mlq.console.printable import printable
@@ -24,7 +24,7 @@ UNKNOWN: Final = "-"
 _SHORT: Final = 8
 """Digits of a fingerprint that tell models apart for people."""
 
-_INTERNAL: Final = frozenset({"id", "forwards"})
+_INTERNAL: Final = frozenset({"id", "forwards", "read_at"})
 """Fields of a heartbeat that are no business of a script's: how mlq names and measures a worker inside."""
 
 
@@ -57,11 +57,11 @@ def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> 
     return drawn
 
 
-def jobs_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """Draw how far jobs are; a job is as mlq.job/1 has it."""
+def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
+    """Draw how far jobs are at a time of the server's clock; a job is as mlq.job/1 has it."""
     found = table("JOB", STATE=False, ROWS=True, DONE=True, FAILED=True, QUEUE=False, SUBMITTED=True, FILE=False)
     for job in jobs:
-        ago = _age(time.time() - job["submitted_at"])
+        ago = _age(now - job["submitted_at"])
         about = (job["state"], job["rows"], job["done"], job["failed"], job["queue"], ago, job["source"])
         row(found, job["job"], *about)
     return found
@@ -77,15 +77,19 @@ def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
 
 def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> Table:
     """Draw who works where, on what, since when."""
-    at = time.time() if now is None else now
     words = ("HOST", "DEVICE", "MODEL", "QUEUES", "STATE", "SINCE", "TASK")
     numbers = ("ROWS", "MEMORY", "UP", "RESTARTS", "LEASE")
     drawn = table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
     for w in workers:
+        at = w.read_at if now is None else now
         serves = w.fingerprint and w.fingerprint.rpartition(":")[2][:_SHORT], ",".join(w.queues)
         does = w.state, _age(at - w.since) if w.since else None, w.task
         did = w.rows_done, f"{w.rss_bytes / 2**20:.0f} MiB", _age(at - w.started_at), w.restarts
         row(drawn, w.name, w.host, w.gpu or w.device, *serves, *does, *did, _lease(w.lease_s))
+    wrong = {w.host: said for w in workers if (said := describe_skew(w.clock_skew_s or 0.0))}
+    if wrong:
+        drawn.caption = "\n".join(printable(f"the clock of {host} is {said}") for host, said in wrong.items())
+        drawn.caption_justify = "left"
     return drawn
 
 

@@ -16,7 +16,7 @@ from mlq.broker.claims import Claims, Room
 from mlq.broker.completion import Completion, Successor
 from mlq.broker.leases import Leases
 from mlq.broker.overshoot import Overshoot
-from mlq.consumer import admission, backend, bodies, plain, pool, strategy, transport
+from mlq.consumer import admission, backend, bodies, plain, pool, server_time, strategy, transport
 from mlq.consumer.accounting import Accounting
 from mlq.consumer.announcing import Announcing
 from mlq.consumer.answering import Answering
@@ -92,6 +92,7 @@ class Engine:
         self._notices = NoticeReader.inherited()
         doorbell = Doorbell(redis, claims.watched, claims.bell)
         room = Room(rows=model.max_batch_size, wait_s=worker.max_wait)
+        self._clock = self._aside.server_clock
         self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
@@ -117,6 +118,8 @@ class Engine:
         """
         self._outcomes = outcomes
         self._app = app
+        self._clock.refresh()
+        server_time.install(app, self._clock)
         bodies.follow(self.ledger)
         self._delivery.begin(app, self._activity.count_task)
         admission.register(self._leases, self._wid, self.claims.queues, self._model.fingerprint, rollout=rollout)
@@ -192,6 +195,11 @@ class Engine:
             self._answering.record([completion], behind=False)
         else:
             self._aside.bury_claim(completion.claim, "rejected", "its task rejected it, or Celery cannot decode it")
+
+    @property
+    def skew_s(self) -> float:
+        """How far this host's clock is ahead of the server's."""
+        return self._clock.skew_s
 
     def keep_successor(self, successor: Successor) -> bool:
         """Keep what a task publishes at its end, to be queued in the same step."""

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from mlq.broker import heartbeats
+from mlq.broker.clock import ServerClock, describe_skew
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
 from mlq.errors import MlqError
@@ -70,6 +72,7 @@ class HeartbeatThread(threading.Thread):
         self._keep = keep
         self._said: dict[str, tuple[float, _News | None]] = {}
         self._obeyed: dict[str, Order] = {}
+        self._skew_is_said = False
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -94,8 +97,10 @@ class HeartbeatThread(threading.Thread):
             self.join(_PARTING_S)
 
     def _beat(self, store: Redis) -> None:
+        clock = ServerClock(store)
         while not self._ended.is_set():
-            described = self._describe()
+            skew_s = self._skew_of(clock)
+            described = [replace(h, clock_skew_s=skew_s) for h in self._describe()]
             now = time.monotonic()
             due = [h for h in described if self._is_due(h, now)]
             if due:
@@ -109,6 +114,17 @@ class HeartbeatThread(threading.Thread):
             self._forget(store, gone)
             self._ended.wait(LOOK_EVERY_S)
         self._forget(store, set(self._said))
+
+    def _skew_of(self, clock: ServerClock) -> float:
+        """Tell how far this host's clock is ahead of the store's; a skew of more than a second is logged, once."""
+        clock.refresh()
+        said = describe_skew(clock.skew_s)
+        if said is None:
+            self._skew_is_said = False
+        elif not self._skew_is_said:
+            log.warning("this host's clock is %s: set it right (NTP); until then waits follow the server's", said)
+            self._skew_is_said = True
+        return round(clock.skew_s, 3)
 
     def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
         _, before = self._said.get(heartbeat.id, _NEVER)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -30,7 +29,7 @@ _LONGEST_PUT_OFF_S: Final = 2.0
 _REST_S: Final = 0.005
 _LONG_REST_S: Final = 0.1
 _EARLY_S: Final = 0.05
-"""A message whose time comes within this is run now: clocks of hosts differ by more."""
+"""A message whose time comes within this is run now: clocks of senders differ by more."""
 
 log = logging.getLogger("mlq.intake")
 
@@ -168,6 +167,7 @@ class Intake(threading.Thread):
             return not self._ended and not self.fenced
 
     def _step(self) -> None:
+        self._aside.server_clock.refresh()
         self._aside.move_due()
         holding = self._ledger.holding
         match self._claim(self._order()):
@@ -253,14 +253,14 @@ class Intake(threading.Thread):
     def _usable(self, claims: Sequence[Claim]) -> Iterator[Message]:
         """Decode; set aside what cannot or must not run now, and give back what is more than a batch."""
         rows = 0
-        now = datetime.now(timezone.utc)
+        now = self._aside.server_clock.now()
         for index, claim in enumerate(claims):
             decoded = decode(claim)
             if isinstance(decoded, Malformed):
                 self._aside.bury(decoded)
                 continue
-            if decoded.eta is not None and (decoded.eta - now).total_seconds() > _EARLY_S:
-                self._aside.delay(decoded, (decoded.eta - now).total_seconds())
+            if decoded.eta is not None and (wait_s := decoded.eta.timestamp() - now) > _EARLY_S:
+                self._aside.delay(decoded, decoded.eta.timestamp(), wait_s)
                 continue
             rows += _rows_in(decoded)
             yield decoded

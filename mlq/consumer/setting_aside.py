@@ -15,6 +15,7 @@ import orjson
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Side
+from mlq.broker.clock import ServerClock
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.delays import Delays
 from mlq.broker.filing import Place
@@ -55,6 +56,7 @@ class SettingAside:
         self._make_answer = make_answer
         self._clock = clock
         self._look_at = 0.0
+        self.server_clock = ServerClock(redis)
 
     def bury(self, malformed: Malformed) -> None:
         """Move a message to the dead letters; where its id or its job can be read, its client gets a FAILURE."""
@@ -79,12 +81,10 @@ class SettingAside:
         """Bury a message whose task is unknown here. Only a job is told: a worker that knows the task may yet come."""
         self.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))
 
-    def delay(self, message: Message, seconds: float) -> None:
-        """Move a message to the delay list until its time, on the server's clock."""
+    def delay(self, message: Message, until: float, seconds: float) -> None:
+        """Move a message to the delay list until a time of the server's clock, which is so many seconds from now."""
         with self._dropped([message.claim]):
-            now_s, now_us = self._redis.time()
-            until_ms = int(1000 * (now_s + seconds)) + now_us // 1000
-            self._delays.delay(self._wid, message.claim, until_ms)
+            self._delays.delay(self._wid, message.claim, math.ceil(1000 * until))
         self._look_at = min(self._look_at, self._clock() + seconds)
 
     def give_back(self, claims: Sequence[Claim], to: Side = "head") -> None:

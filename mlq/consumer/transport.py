@@ -20,6 +20,10 @@ log = logging.getLogger("mlq.transport")
 class Keeper(Protocol):
     """Who holds the claims of this process."""
 
+    @property
+    def skew_s(self) -> float:
+        """How far this host's clock is ahead of the server's."""
+
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver messages to the consumers of this transport from now on."""
 
@@ -44,6 +48,12 @@ class _QoS(redis.QoS):
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 (kombu's signature)
         keeper_of(self.channel).reject(delivery_tag, requeue=requeue)
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Give stock workers' time-out as it counts on this host's clock, which may be ahead of theirs."""
+        channel: Any = self.channel
+        return int(channel.visibility_timeout) + round(keeper_of(channel).skew_s)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
         """Leave stock workers' messages where they are while memory is full: the lock could not be written."""

@@ -39,10 +39,11 @@ class Call:
     place: Place
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     priority: int | None = None
+    sent_at: float = field(default_factory=time.time)
 
     def headers(self, *, answered: bool) -> dict[str, Any]:
         """Give the headers that are mlq's own; unless `answered`, nobody wants to learn of the end."""
-        ours: dict[str, Any] = {wire.SENT_AT_HEADER: time.time(), wire.ROWS_HEADER: self.rows}
+        ours: dict[str, Any] = {wire.SENT_AT_HEADER: self.sent_at, wire.ROWS_HEADER: self.rows}
         return {**ours, wire.JOB_HEADER: self.place.header} if answered else ours
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from mlq import keys
 from mlq.broker import forced
+from mlq.broker.clock import server_time
 from mlq.broker.filing import KEPT_S
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Progress:
 
 def create(store: Redis, job: Job) -> bool:
     """Record a new job; False if there is one of this id, which stays as it is."""
-    key, now = keys.job(job.id), time.time()
+    key, now = keys.job(job.id), server_time(store)
     if not store.hsetnx(key, "fingerprint", job.fingerprint):
         return False
     about: dict[Any, Any] = {
@@ -146,7 +146,7 @@ def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
 
 def cancel(store: Redis, job_id: str) -> None:
     """Let workers answer the rest of a job with REVOKED, and its submitter send no more; also while memory is full."""
-    now = time.time()
+    now = server_time(store)
     forced.run(
         store,
         ["ZADD", keys.CANCELLED, now, job_id],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from mlq import keys
+from mlq.broker.clock import ServerClock
 from mlq.jobs import record, resuming, sidecar
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
@@ -182,7 +183,11 @@ def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: In
     pressure = Pressure(desk.store, watcher.say)
     answered = desk.answers is not None
     post = desk.post(plan.job, token)
-    return Sender(plan.job, feeder, post, pressure, insist, priority=manner.priority, answered=answered)
+    sender = Sender(plan.job, feeder, post, pressure, insist, priority=manner.priority, answered=answered)
+    clock = ServerClock(desk.store)
+    clock.refresh()
+    sender.now = clock.now
+    return sender
 
 
 def _pending(desk: Desk, plan: Plan, ends: Ends) -> list[Chunk]:

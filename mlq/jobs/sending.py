@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from redis.exceptions import ResponseError
@@ -46,6 +48,8 @@ class Sender:
         self._priority = priority
         self._answered = answered
         self._outbox: list[Parcel] = []
+        #: Gives the time of sending; the server's, where somebody has asked for it.
+        self.now: Callable[[], float] = time.time
         self.is_done = False
         self.has_read_all = False
 
@@ -104,7 +108,9 @@ class Sender:
             return self._wrapped(refuse(chunk, dict(self._unwritable(chunk))))
 
     def _wrapped(self, chunk: Chunk) -> Parcel:
-        call = call_of(self._job, chunk, self._priority) if chunk.inputs else None
+        call = None
+        if chunk.inputs:
+            call = replace(call_of(self._job, chunk, self._priority), sent_at=self.now())
         parcel = parcel_of(chunk, call, self._feeder.taken, answered=self._answered)
         chunk.inputs = []
         return parcel
