@@ -54,6 +54,23 @@ class WorkersMisconfigured(WorkersFailed):
     hint = "the reason of each is above; `mlq config` shows what they were started with"
 
 
+class WorkersRun(MlqError):
+    """workers have leases or heartbeats, so the keys cannot be migrated: {names}"""
+
+    hint = (
+        "`mlq worker drain --all` with the mlq that they run; a dead worker's lease ends when another worker of its "
+        "version has taken its messages over"
+    )
+
+
+class MigrationTaken(MlqError):
+    """another process changes the version of the keys at the same time"""
+
+    hint = (
+        "wait until it has ended, then `python -m mlq.migrate` again; `mlq worker` tells whether the keys can be used"
+    )
+
+
 class SlotTaken(MlqError):
     """worker {name} runs already, kept up by process {pid}"""
 
@@ -200,7 +217,7 @@ class OtherSchema(MlqError):
     """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
 
     exit_code = 3
-    hint = "run the version of mlq that runs there, or set MLQ_BROKER_URL to another database: redis://host:6379/1"
+    hint = "{mend}"
 
 
 class NoModel(MlqError):

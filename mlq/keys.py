@@ -13,10 +13,13 @@ from urllib.parse import quote
 PREFIX: Final = "mlq:"
 
 SCHEMA_VERSION: Final = 1
-"""Of all that is below: what a key holds, and what scripts make of it. Another version must not touch it."""
+"""The newest version of all that is below that this mlq can use: what a key holds, and what scripts make of it."""
+
+OLDEST_SCHEMA: Final = 1
+"""The oldest version that this mlq can use as it is, beside an mlq that knows no newer one."""
 
 SCHEMA: Final = "mlq:schema"
-"""String, the version of whoever was here first: permanent."""
+"""String, the version of the keys on this server (see broker/schema.py): permanent."""
 
 PROBE: Final = "mlq:probe"
 """Of any type, for an instant: on it `broker/rights.py` tries what it may do. Gone within a second."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
-from mlq.broker import embedded, refusals, sentinels
+from mlq.broker import embedded, refusals, schema, sentinels
 from mlq.config import Settings, state_directory
 from mlq.errors import (
     ClusterBroker,
@@ -132,10 +132,10 @@ def tls_options(url: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def connected(settings: Settings, address: Address) -> Iterator[Connection]:
+def connected(settings: Settings, address: Address, *, any_schema: bool = False) -> Iterator[Connection]:
     """Open a connection of kombu's, and turn its failures into ours.
 
-    Raises BrokerUnreachable, BrokerRefused.
+    Raises BrokerUnreachable, BrokerRefused; OtherSchema, unless `any_schema`, for keys that this mlq cannot use.
     """
     from mlq.broker.channels import PatientConnection
 
@@ -151,6 +151,8 @@ def connected(settings: Settings, address: Address) -> Iterator[Connection]:
         connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
         if is_redis(address.url):
             _demand_no_cluster(redis_client(connection), address)
+            if not any_schema:
+                schema.demand(redis_client(connection), address)
         yield connection
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis import Redis
 
 from benchmarks.faultkit import until
+from mlq import keys
 from tests.conftest import House
 from tests.upgrade.conftest import MODEL, Fleets
 
@@ -154,6 +156,15 @@ def test_autoscalers_of_both_versions_agree_on_one_leader_and_one_maximum(
     house.until(lambda: set(names(house)) <= {"other-cpu0", "other-cpu1"}, "the other's have replaced them")
     assert not [line for line in [*one.lines, *other.lines] if "want 3" in line or "want 4" in line]
     assert other.end() == 0
+
+
+def test_base_refuses_keys_of_a_later_version_in_words(houses: dict[str, House], broker: str) -> None:
+    """After a migration its supervisors do not start, and touch nothing."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
+        redis.set(keys.SCHEMA, "2")
+    refused = houses["base"].run("worker", "start", "--cpus", "1", "--model", MODEL)
+    assert refused.returncode == 3
+    assert "are of version 2, this mlq's of version 1" in refused.stderr
 
 
 def names(house: House) -> list[str]:

@@ -1,0 +1,52 @@
+"""Lead the keys on the broker to another version, before an upgrade or a roll-back.  python -m mlq.migrate --to 1"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from mlq import keys
+from mlq.broker import heartbeats, schema
+from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
+from mlq.config import Settings, load
+from mlq.errors import MlqError
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Migrate, and give the exit code: 0, or that of the error which is written in two lines."""
+    parser = argparse.ArgumentParser(prog="python -m mlq.migrate", description=__doc__)
+    parser.add_argument("--to", type=int, default=keys.SCHEMA_VERSION, help="version of the keys (default: the newest)")
+    to: int = parser.parse_args(argv).to
+    try:
+        _migrate(load(), to)
+    except MlqError as exc:
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        return exc.exit_code
+    return 0
+
+
+def _migrate(settings: Settings, to: int) -> None:
+    address = broker_address(settings)
+    demand_redis(address, "a migration")
+    with connected(settings, address, any_schema=True) as connection:
+        redis = redis_client(connection)
+        for done in schema.migrate(redis, address, to, lambda: _alive(settings, redis)):
+            sys.stdout.write(f"{done}\n")
+    sys.stdout.write(f"the keys at {address.shown} are of version {to}\n")
+
+
+def _alive(settings: Settings, redis: Redis) -> list[str]:
+    """Name the workers that hold a lease on the broker, or whose heartbeat is in the state store."""
+    leased = {wid.decode() for wid in cast("list[bytes]", redis.zrange(keys.LEASES, 0, -1))}
+    with connected(settings, state_address(settings), any_schema=True) as connection:
+        found = heartbeats.read(redis_client(connection))
+    return sorted(leased | {h.id for h in found if h.state not in {"failed", "lost"}})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
