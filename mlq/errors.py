@@ -192,6 +192,20 @@ class UnreadableResults(MlqError):
     hint = "set MLQ_RESULT_BACKEND to one, or fetch them with the client that wrote that setting"
 
 
+class ResultsUnusable(MlqError):
+    """results cannot be kept in {url} (from {origin}): {reason}"""
+
+    exit_code = 3
+    hint = "{mend}"
+
+
+class ResultsUnreachable(MlqError):
+    """cannot reach the result backend at {url} (from {origin}): {reason}"""
+
+    exit_code = 4
+    hint = "{mend}"
+
+
 class EvictingBroker(MlqError):
     """the broker at {url} evicts when its memory is full (maxmemory-policy {policy}): queues would vanish"""
 

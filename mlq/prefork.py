@@ -177,8 +177,10 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     from mlq.consumer import bodies
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
+    from mlq.consumer.result_probe import demand_results
     from mlq.consumer.task_modules import import_tasks
 
+    demand_results(settings, create_app)
     fingerprint = None
     if settings.worker.model is not None:
         tried = _try_model()
@@ -218,6 +220,7 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
     from celery.exceptions import SoftTimeLimitExceeded
 
     from mlq import tasks
+    from mlq.consumer.backend import end_without_results
     from mlq.model.failure import recognize_orders
 
     parent = os.getpid()
@@ -225,6 +228,7 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
     def begin(**_: Any) -> None:
         tether.tie(parent, signal.SIGKILL)
         recognize_orders(_is_termination)
+        end_without_results(app, lambda _: os.kill(parent, signal.SIGTERM))
         if settings.worker.model is not None:
             try:
                 model = load_model(settings, "cpu")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from mlq import __version__, leaving, status, wire
 from mlq.board import Board, Report
 from mlq.config import Settings, load
-from mlq.errors import CudaUnavailable, MlqError, NoModel
+from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -95,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
-    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable: each
-    its exit code.
+    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable,
+    ResultsUnusable, ResultsUnreachable: each its exit code.
     """
     from mlq.broker.connection import state_store
     from mlq.consumer.activity import Activity
@@ -118,6 +118,8 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
         heart.end()
     if activity.device_error:
         code = DEVICE_LOST
+    elif activity.results_error and not code:
+        code = ResultsUnreachable.exit_code  # the next one tries the backend before it takes anything
     elif activity.recycled and not code:
         code = RECYCLED
     leaving.announce(code, _TEARDOWN_S)
@@ -132,21 +134,23 @@ def _serve(settings: Settings, identity: Identity, activity: Activity, *, rollou
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import bodies
-    from mlq.consumer.backend import install_filing
+    from mlq.consumer import backend, bodies
     from mlq.consumer.limits import Limits
+    from mlq.consumer.result_probe import demand_results
     from mlq.consumer.task_modules import import_tasks
 
+    demand_results(settings, create_app)
     limits = Limits(_limit(settings), activity.report, activity.say)
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
     activity.loaded(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
-    install_filing()
+    backend.install_filing()
     with _engine(settings, identity, model, activity) as engine:
         app = create_app(settings)
         serving = tasks.serve(app, model, activity)
         activity.connect()
+        backend.end_without_results(app, activity.results_lost)
         if engine is not None:
             engine.begin(app, serving.outcomes, renews=Board.inherited() is None, rollout=rollout)
         # After the engine counted our own receivers of signals: what these connect are their author's wishes.

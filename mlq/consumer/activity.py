@@ -32,6 +32,7 @@ class Activity:
     def __init__(self, changed: Callable[[Report], None], recycling: Recycling) -> None:
         self.report = Report(since=time.time(), version=__version__)
         self.device_error: DeviceLost | None = None
+        self.results_error: Exception | None = None
         self.recycled = False
         self._recycling = recycling
         self._changed = changed
@@ -91,6 +92,16 @@ class Activity:
         log.error("the device failed, and this process cannot use it again: %s", reason)
         self.device_error = reason
         setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+
+    def results_lost(self, reason: Exception) -> None:
+        """Take no more work, since no answer can be kept; what is claimed goes back, and the process ends."""
+        self.results_error = reason
+        setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more may be run here: its device or its result backend has failed."""
+        return self.device_error is not None or self.results_error is not None
 
     def _ready(self, **_: Any) -> None:
         self._become("idle")

@@ -18,11 +18,15 @@ from mlq.broker.claims import Claims, Ended
 from mlq.broker.completion import BodyDue, Completed, Completion
 from mlq.broker.overshoot import Overshoot
 from mlq.consumer.ledger import Ledger
+from mlq.consumer.result_probe import is_lasting
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _GIVE_UP_S: Final = 600.0
 """After so long a batch is forgotten here. It is still claimed, so it is handed out and run again."""
+
+_UNUSABLE_S: Final = 10.0
+"""How long answers may be refused for a reason that no waiting changes: an operator may be about to correct it."""
 
 _LASTING: Final = "WRONGTYPE"
 """Begins what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
@@ -52,6 +56,7 @@ class Answering(threading.Thread):
         refused: Callable[[Claim, str, str], None],
         overshoot: Overshoot,
         *,
+        unusable: Callable[[Exception], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -63,6 +68,9 @@ class Answering(threading.Thread):
         self._clock = clock
         self._sleep = sleep
         self._away = False
+        self._unusable = unusable
+        self._refused_since: float | None = None
+        self._is_unusable = False
         self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
         self._unrecorded: deque[Sequence[Completion]] = deque()
 
@@ -118,6 +126,9 @@ class Answering(threading.Thread):
     def _insist(self, batch: Sequence[Completion]) -> None:
         pause, give_up_at = _FIRST_PAUSE_S, self._clock() + _GIVE_UP_S
         while not self._recorded(batch):
+            if self._is_unusable:  # still claimed: it goes back when this worker gives up its lease
+                self._ledger.drop([c.claim for c in batch])
+                return
             if self._clock() > give_up_at:
                 log.error("%d answers could not be recorded in %g s: their tasks run again", len(batch), _GIVE_UP_S)
                 self._ledger.drop([c.claim for c in batch])
@@ -147,8 +158,9 @@ class Answering(threading.Thread):
             if not self._away:
                 log.warning("answers cannot be recorded, trying again until they can: %s", exc)
             self._away = True
+            self._judge(exc)
             return False
-        self._away = False
+        self._away, self._refused_since = False, None
         self._ledger.drop([c.claim for c in batch])
         return True
 
@@ -162,6 +174,18 @@ class Answering(threading.Thread):
             part.body = part.compose(part, completion) if isinstance(end, BodyDue) else None
             end = self._claims.complete(completion)
         return end
+
+    def _judge(self, exc: Exception) -> None:
+        """Let this worker end if answers are refused for good, because a right was lost, say."""
+        if not is_lasting(exc):
+            self._refused_since = None
+            return
+        if self._refused_since is None:
+            self._refused_since = self._clock()
+        if self._clock() - self._refused_since >= _UNUSABLE_S and not self._is_unusable:
+            log.error("no answer can be kept any more, so this worker ends and its messages go back: %s", exc)
+            self._is_unusable = True
+            self._unusable(exc)
 
     def _sorted_out(self, batch: Sequence[Completion], why: str) -> bool:
         """Find the one of a batch that is refused: those around it are recorded, and it is handed on."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.app import backends
+from celery.backends.base import DisabledBackend
 from celery.backends.redis import RedisBackend, SentinelBackend
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, Reject
+from celery.states import STARTED
+from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
+from redis.exceptions import ResponseError
 
 from mlq.broker import filing
 from mlq.broker.answer import Answer
@@ -18,12 +24,16 @@ from mlq.consumer.patient_client import PatientRedis
 from mlq.wire import JOB_HEADER
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from mlq.broker.claims import Claims
     from mlq.broker.filing import Place
     from mlq.consumer.ledger import Ledger
 
 
 _OURS: Final = "ClaimBackend is for mlq's own workers"
+
+log = logging.getLogger("mlq.results")
 
 
 class FilingBackend(RedisBackend):
@@ -110,7 +120,12 @@ class ClaimBackend(FilingBackend):
         elif state in self.READY_STATES:
             self.ledger.keep_answer(task_id, answer)
         elif place is None:
-            self.ensure(self.claims.record, (claim, answer))
+            try:
+                self.ensure(self.claims.record, (claim, answer))
+            except ResponseError as exc:  # Celery would take it for the task's own failure
+                if state != STARTED:
+                    raise
+                log.debug("STARTED is not written: %s", exc)
         return result
 
     def get(self, key: str) -> Any:
@@ -157,6 +172,30 @@ class ClaimSentinelBackend(ClaimBackend, SentinelBackend):
 def install_filing() -> None:
     """Let every app of this process file the ends of jobs' tasks, wherever in Redis its results are."""
     _serve_with(FilingBackend, FilingSentinelBackend)
+
+
+def end_without_results(app: Celery, lost: Callable[[Exception], None]) -> None:
+    """Give a message back whose result its backend refuses, and call `lost`: the worker must take no more.
+
+    Celery would acknowledge it, and its answer would be lost. Reject is what the tracer lets pass. What can pass by
+    itself is tried again by the backend (result_backend_always_retry), and what cannot be written as JSON is a failure.
+    """
+    backend: Any = app.backend
+    if isinstance(backend, (ClaimBackend, DisabledBackend)):
+        return
+    stock = backend.store_result
+
+    def store_result(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return stock(*args, **kwargs)
+        except EncodeError:
+            raise
+        except Exception as exc:
+            log.exception("a result cannot be kept, so this worker ends and its messages go back")
+            lost(exc)
+            raise Reject(exc, requeue=True) from exc
+
+    backend.store_result = store_result
 
 
 def _serve_with(plain: type[RedisBackend], sentinel: type[SentinelBackend]) -> None:

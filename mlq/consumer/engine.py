@@ -84,7 +84,9 @@ class Engine:
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
         self._aside = SettingAside(redis, claims.wid, claims, self.ledger, self._delivery.make_answer)
-        self._answering = Answering(claims, self.ledger, self._aside.bury_claim, Overshoot(redis))
+        self._answering = Answering(
+            claims, self.ledger, self._aside.bury_claim, Overshoot(redis), unusable=activity.results_lost
+        )
         self._announcing = Announcing(claims, self._delivery.make_answer, claims.wid)
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
@@ -260,7 +262,7 @@ class Engine:
             places = () if batch.is_suspect else map(self._delivery.queue_of, batch.messages)
             self._compute(together, more_urgent=self._urgency.before(places))
         for message in alone:
-            if self._activity.device_error is not None:
+            if self._activity.is_ending:
                 return
             self._alone(message)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.solo import TaskPool
-from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.exceptions import Reject, WorkerShutdown, WorkerTerminate
 
 from mlq.model.failure import contained
 
@@ -56,6 +56,10 @@ def _apply(
         accept_callback(os.getpid(), time.monotonic())
     try:
         result = target(*args, **(kwargs or {}))
+    except Reject as exc:  # from the result backend, outside of what the tracer handles
+        if error_callback is None:
+            raise
+        error_callback(ExceptionInfo((Reject, exc, exc.__traceback__)))
     except (Exception, WorkerShutdown, WorkerTerminate):
         raise
     except BaseException as exc:
