@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Most tests wait for servers and workers of their own.
 PYTEST_ARGS ?= -n 4 --dist=worksteal
+OLDER_CELERY := 5.6
+CELERY_TESTS ?= tests/unit/test_celery_version.py tests/unit/test_short_path.py tests/e2e/test_semantics.py tests/e2e/test_chords.py
 
-.PHONY: help demo test test-servers lint bench reliability soak kills completions clean
+.PHONY: help demo test test-servers test-celery lint bench reliability soak kills completions clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,9 @@ test: $(VENV)/test examples/digits/model.pt2 ## Pass every test, against real se
 
 test-servers: $(VENV)/test $(VENV)/servers examples/digits/model.pt2 ## Run what talks to a server on Redis 6.2, 7.0, 7.4 and Valkey (SERVERS="redis-7.0" for one)
 	@PYTEST_ARGS="$(PYTEST_ARGS)" $(BIN)/python -m tests.servers $(SERVERS)
+
+test-celery: $(VENV)/test $(VENV)/celery-$(OLDER_CELERY) ## Run the tests of the engine and of what Celery promises on the oldest Celery that is supported
+	PYTHONPATH=$(CURDIR)/$(VENV)/celery-$(OLDER_CELERY) $(BIN)/pytest $(PYTEST_ARGS) $(CELERY_TESTS)
 
 lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions that fit the command line
 	$(BIN)/ruff check .
@@ -68,6 +73,11 @@ $(VENV)/servers: $(VENV)/pip pyproject.toml
 	$(BIN)/pip install -q --no-deps --target $@ --group servers
 	cd $@ && if [ -d psycopg2_binary.libs ]; then cd psycopg2_binary.libs && \
 		for name in libssl libcrypto; do ln -s $$name-*.so.1.1 $$name.so.1.1; done; fi
+	@touch $@
+
+# Before the installed one on the path: everything else stays as it is.
+$(VENV)/celery-%: $(VENV)/test
+	$(BIN)/pip install -q --upgrade --no-deps --target $@ "celery==$*.*"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/demo

@@ -17,6 +17,9 @@ DISTRIBUTION: Final = "mlq-cli"
 OTHER: Final = "mlq"
 """The name of the other project's distribution, and of our own before it was renamed."""
 
+OLDEST_PYTHON: Final = (3, 10)
+"""What `requires-python` in pyproject.toml says, for those that run a checkout."""
+
 _INVALID: Final = 3
 """The exit code of an installation that cannot work (docs/exit-codes.md)."""
 
@@ -25,6 +28,9 @@ _INSTALL: Final = f"pip install --force-reinstall {DISTRIBUTION}"
 
 def main() -> None:
     """Run `mlq`; report an installation that is broken, or soon will be, in two lines."""
+    if sys.version_info < OLDEST_PYTHON:  # pip refuses it; a checkout that is run by hand has no pip in between
+        _write(*refuse_python(sys.version_info[:3]))
+        sys.exit(_INVALID)
     try:
         from mlq.cli import main as run
     except ImportError as exc:
@@ -35,6 +41,12 @@ def main() -> None:
     if sys.argv[1:2] != ["values"]:  # shells run that behind a TAB, and a warning would spoil the command line
         _warn()
     run()
+
+
+def refuse_python(version: tuple[int, ...]) -> tuple[str, str]:
+    """Say that a version of Python is too old, and which to use."""
+    found, oldest = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
+    return f"Python {found} in {sys.executable} is too old", f"install {DISTRIBUTION} with Python {oldest} or newer"
 
 
 def _warn() -> None:

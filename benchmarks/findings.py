@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MLQ: Final = "mlq"
 PLAIN: Final = "plain"
+SPAWNED: Final = "plain, prefork spawned"
+"""The plain setup with the pool that Celery 5.7 can spawn; the solo pool of `PLAIN` runs tasks in its own process."""
 RQ: Final = "rq"
 DRAMATIQ: Final = "dramatiq"
 BARE: Final = "bare loop"

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks import inputs, model
 from benchmarks.client import Client
-from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, Finding, at_most, percentile
+from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, SPAWNED, Finding, at_most, percentile
 from benchmarks.scale import Scale
 from benchmarks.stage import Contender, Stage
 from benchmarks.turns import turns
@@ -27,6 +27,7 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
     contenders: Mapping[str, Contender[Client]] = {
         MLQ: stage.mlq(model.SMALL),
         PLAIN: stage.plain(model.SMALL),
+        **({SPAWNED: stage.spawned(model.SMALL)} if stage.can_spawn else {}),
         RQ: stage.rq(model.SMALL),
         DRAMATIQ: stage.dramatiq(model.SMALL),
     }

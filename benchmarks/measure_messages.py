@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from benchmarks import inputs, model
 from benchmarks.celery_client import CeleryBacklog
 from benchmarks.client import Client
-from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, Finding, at_least, at_most
+from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, SPAWNED, Finding, at_least, at_most
 from benchmarks.process import spent
 from benchmarks.scale import Scale
 from benchmarks.stage import Contender, Stage
@@ -33,6 +33,7 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
     contenders: Mapping[str, Contender[Client]] = {
         MLQ: stage.mlq(model.SMALL),
         PLAIN: stage.plain(model.SMALL),
+        **({SPAWNED: stage.spawned(model.SMALL)} if stage.can_spawn else {}),
         RQ: stage.rq(model.SMALL),
         DRAMATIQ: stage.dramatiq(model.SMALL),
     }

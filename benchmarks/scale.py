@@ -31,7 +31,7 @@ class Scale:
 
 QUICK: Final = Scale(
     rounds=1,
-    messages={"mlq": 2_000, "plain": 300, "rq": 100, "dramatiq": 100},
+    messages={"mlq": 2_000, "plain": 300, "plain, prefork spawned": 300, "rq": 100, "dramatiq": 100},
     window_s=0.5,
     pictures=40,
     asks=20,
@@ -42,7 +42,7 @@ QUICK: Final = Scale(
 )
 USUAL: Final = Scale(
     rounds=5,
-    messages={"mlq": 10_000, "plain": 1_500, "rq": 600, "dramatiq": 1_000},
+    messages={"mlq": 10_000, "plain": 1_500, "plain, prefork spawned": 1_500, "rq": 600, "dramatiq": 1_000},
     window_s=3.0,
     pictures=500,
     asks=200,

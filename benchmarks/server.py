@@ -17,6 +17,8 @@ PLAIN_RESULTS: Final = 2
 RQ: Final = 3
 DRAMATIQ: Final = 4
 WAITING: Final = 5
+SPAWNED: Final = 6
+SPAWNED_RESULTS: Final = 7
 BACKSTAGE: Final = 15
 """Backlogs are published here, where nobody listens, and moved to their contender in one step."""
 

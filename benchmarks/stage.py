@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+import celery
 import numpy as np
 
 from benchmarks import model, server
@@ -69,13 +70,32 @@ class Stage:
         """The plain Celery setup, and the same producer."""
 
         def start() -> Contender[CeleryClient]:
-            app = ["-A", "benchmarks.plain.celery_app", "worker", "--pool=solo", "--concurrency=1"]
-            how = ["--loglevel=info", "-Q", "realtime,batch,default", "-n", "plain@%h"]
-            process = self.start("plain", [str(BIN / "celery"), *app, *how], ready=" ready.", **self.plain_setup(name))
             at = Databases(server.PLAIN, server.PLAIN_RESULTS)
-            return Contender(process, CeleryClient(self.server, at, Tasks("plain.predict", "plain.batch_predict")))
+            return self._start_plain("plain", "solo", at, **self.plain_setup(name))
 
         return self._once("plain", name, start)
+
+    @property
+    def can_spawn(self) -> bool:
+        """Whether the installed Celery can spawn the processes of its pool; an older one would fork without a word."""
+        return tuple(celery.VERSION) >= (5, 7)
+
+    def spawned(self, name: str) -> Contender[CeleryClient]:
+        """The plain setup with Celery's prefork pool, its process spawned: from Celery 5.7 on."""
+
+        def start() -> Contender[CeleryClient]:
+            at = Databases(server.SPAWNED, server.SPAWNED_RESULTS)
+            url = self.server.celery_url
+            places = {"BENCH_BROKER": url(at.queues), "BENCH_RESULTS": url(at.results)}
+            return self._start_plain("spawned", "prefork", at, BENCH_START_METHOD="spawn", BENCH_MODEL=name, **places)
+
+        return self._once("spawned", name, start)
+
+    def _start_plain(self, who: str, pool: str, at: Databases, **extra: str) -> Contender[CeleryClient]:
+        app = ["-A", "benchmarks.plain.celery_app", "worker", f"--pool={pool}", "--concurrency=1"]
+        how = ["--loglevel=info", "-Q", "realtime,batch,default", "-n", f"{who}@%h"]
+        process = self.start(who, [str(BIN / "celery"), *app, *how], ready=" ready.", **extra)
+        return Contender(process, CeleryClient(self.server, at, Tasks("plain.predict", "plain.batch_predict")))
 
     def rq(self, name: str) -> Contender[RqClient]:
         """An rq worker that does not fork, and its producer."""

@@ -2,6 +2,9 @@
 
     celery -A benchmarks.plain.celery_app worker --pool=solo -Q realtime,batch,default
 
+With BENCH_START_METHOD=spawn and --pool=prefork it is the other setup that can serve a model on a GPU: a forked process
+cannot use CUDA, a spawned one can.
+
 Written as its users write it, tutorials' settings included: nothing here is slow on purpose or tuned.
 """
 
@@ -35,6 +38,9 @@ app.conf.update(
 
 if "BENCH_VISIBILITY_S" in os.environ:  # for one row of RELIABILITY.md: nobody can watch the usual hour run out
     app.conf.broker_transport_options = {"visibility_timeout": float(os.environ["BENCH_VISIBILITY_S"])}
+
+if "BENCH_START_METHOD" in os.environ:  # from Celery 5.7 on: how the prefork pool starts its processes
+    app.conf.worker_pool_start_method = os.environ["BENCH_START_METHOD"]
 
 answer: Callable[[list[Any]], list[Any]]
 
