@@ -17,7 +17,8 @@ _count_part: Final = Script("count_part")
 def words(part: ChordPart) -> tuple[Word, ...]:
     """Give the ten words that chord.lua reads."""
     about = (part.db, part.key, part.task_id, part.index, part.value, part.known_by)
-    return (*about, int(part.is_ordered), part.keep_s, part.keep_group_s, int(part.body is not None))
+    body = "" if part.body is None else "failed" if part.body.has_failed else "published"
+    return (*about, int(part.is_ordered), part.keep_s, part.keep_group_s, body)
 
 
 def count(results: Redis, part: ChordPart) -> bool:
@@ -29,5 +30,6 @@ def count(results: Redis, part: ChordPart) -> bool:
 
 
 def forget(results: Redis, part: ChordPart) -> None:
-    """Delete what was kept of a chord whose body is published. The client selects the part's database."""
-    results.delete(*(f"{part.key}.{suffix}" for suffix in "jtsdc"))
+    """Delete what was kept of a chord that has ended, as chord.lua does. The client selects the part's database."""
+    suffixes = "tsc" if part.body is not None and part.body.has_failed else "jtsdc"
+    results.delete(*(f"{part.key}.{suffix}" for suffix in suffixes))

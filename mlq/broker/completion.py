@@ -22,12 +22,14 @@ class Consequences:
     """What follows from the end of a task, in the order in which it was stored and published.
 
     `answers` are the results of other tasks that end with this one: the rest of a chain, the body of a chord.
+    `has_failed`: these are of a body that fails instead of being published.
     """
 
     answers: list[Answer] = field(default_factory=list)
     successors: list[Successor] = field(default_factory=list)
     parts: list[ChordPart] = field(default_factory=list)
     additions: list[ChordAddition] = field(default_factory=list)
+    has_failed: bool = False
 
     def answer_at(self, key: str) -> Answer | None:
         """Return the last answer for a key of the result store, or None."""

@@ -56,7 +56,7 @@ class Chords:
         def compose(part: ChordPart, completion: Completion) -> Consequences:
             body = Consequences()
             with self._ledger.collecting(body, completion), _running(task, ended):
-                self._publish_body(request, part, completion)
+                body.has_failed = not self._publish_body(request, part, completion)
             return body
 
         return ChordPart(
@@ -80,18 +80,19 @@ class Chords:
         backend, part = self._backend, self.part(request, state, result)
         if not backend.ensure(chord_parts.count, (backend.client, part), max_retries=_GIVE_UP_AFTER):
             return None
-        backend.ensure(self._publish_body, (request, part, completion), max_retries=_GIVE_UP_AFTER)
+        is_published = backend.ensure(self._publish_body, (request, part, completion), max_retries=_GIVE_UP_AFTER)
+        part.body = Consequences(has_failed=not is_published)
         return part
 
     def forget(self, part: ChordPart) -> None:
-        """Delete what was kept of a chord whose body is published."""
+        """Delete what was kept of a chord that has ended."""
         self._backend.ensure(chord_parts.forget, (self._backend.client, part))
 
     def _key(self, group_id: str) -> str:
         return bytes_to_str(self._backend.get_key_for_group(group_id))
 
-    def _publish_body(self, request: Any, part: ChordPart, completion: Completion) -> None:
-        """Publish the body with the results of the parts, or fail it: as Celery does, in this order.
+    def _publish_body(self, request: Any, part: ChordPart, completion: Completion) -> bool:
+        """Publish the body with the results of the parts, or fail it as Celery does; return whether it is published.
 
         A server that is away fails nothing: this raises redis.RedisError or OSError, and is done again.
         """
@@ -101,6 +102,7 @@ class Chords:
             results = self._results(request.group, part, completion)
             try:
                 callback.delay(results)
+                return True  # noqa: TRY300 (an else would stand behind four handlers)
             except (OperationalError, RedisError, OSError) as exc:
                 raise RedisConnectionError(str(exc)) from exc
             except Exception as exc:  # noqa: BLE001 (Celery fails the chord for any)
@@ -114,6 +116,7 @@ class Chords:
         except Exception as exc:  # noqa: BLE001 (see above)
             log.warning("the parts of chord %s cannot be joined: %s", request.group, type(exc).__name__)
             backend.chord_error_from_stack(callback, ChordError(f"Join error: {exc!r}"))
+        return False
 
     def _results(self, group_id: str, part: ChordPart, completion: Completion) -> list[Any]:
         """Give the results of the parts; nested as the chord is, if its structure was stored. Raises ChordError."""

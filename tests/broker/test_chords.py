@@ -180,6 +180,17 @@ def test_a_body_is_not_published_for_a_chord_that_has_grown_or_has_ended(chord: 
     assert not chord.redis.exists("batch")
 
 
+def test_what_is_kept_of_the_parts_of_a_chord_that_fails_stays(chord: Chord) -> None:
+    """Clients look there for the parts that succeeded; nothing fails or publishes the body a second time."""
+    chord.begin(2)
+    chord.worker.complete(ending(chord.claim(), part("a", "0")))
+    last = part("b", "1")
+    last.body = Consequences(answers=[Answer("result-body", b"failed", 60)], has_failed=True)
+    assert chord.worker.complete(ending(chord.claim(), last)) == Completed()
+    assert (chord.kept(), chord.left()) == ([value("a", 1), value("b", 1)], ["j", "d"])
+    assert chord.worker.complete(ending(chord.claim(), part("b", "1"))) == Completed()
+
+
 def test_several_parts_may_end_with_one_claim(chord: Chord) -> None:
     """A chain that fails ends all its tasks, and each may be a part of the same chord."""
     chord.begin(2)

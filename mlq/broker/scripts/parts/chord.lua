@@ -1,7 +1,8 @@
 -- Count parts of chords as Celery does, so that its own workers and clients may share them: beside the group's key lie
 -- `.j` what is kept of each part, `.t` how many parts were added later, `.s` how many there were at first (written when
 -- all have been sent), and from Celery 5.7 on `.d` which parts are counted, `.c` which worker publishes the body.
--- A part's words: db, group's key, task, index, value, known_by, ordered, seconds to keep, the same of the group, body.
+-- A part's words: db, group's key, task, index, value, known_by, ordered, seconds to keep, the same of the group, body
+-- ('', 'published' or 'failed').
 
 -- What is kept of the same part already. A worker that counts before it records a part's end, as Celery and earlier
 -- versions of mlq do, may have died in between; then the part runs again, and must not be counted twice.
@@ -26,7 +27,7 @@ local function read_part(at)
   local db, key, task, index, value, known_by, ordered, keep_s, keep_group_s, body = unpack(ARGV, at, at + 9)
   return {
     db = db, key = key, task = task, index = index, value = value, known_by = known_by, ordered = ordered == '1',
-    keep_s = tonumber(keep_s), keep_group_s = tonumber(keep_group_s), body = body == '1',
+    keep_s = tonumber(keep_s), keep_group_s = tonumber(keep_group_s), body = body ~= '' and body,
   }
 end
 
@@ -58,7 +59,7 @@ local function weigh_parts(parts, here, additions_at, parts_at, ends_at)
     more[name] = (more[name] or 0) + (part.is_new and 1 or 0)
     parts[#parts + 1] = part
     local last = is_last(part, size, more[name], grown[name] or 0)
-    if last ~= part.body and not verdict then
+    if last ~= (part.body and true or false) and not verdict then
       verdict = last and 1 + #parts or -#parts
     end
   end
@@ -101,11 +102,14 @@ local function count_parts(parts, here, additions_at, parts_at)
   end
   for _, part in ipairs(parts) do
     redis.call('SELECT', part.db)
-    if part.body then
-      local key = part.key
+    local key = part.key
+    if part.body == 'published' then
       redis.call('DEL', key .. '.j', key .. '.t', key .. '.s', key .. '.d', key .. '.c')
     else
       keep(part)
+    end
+    if part.body == 'failed' then -- what is kept of its parts stays for clients that look for the ones that succeeded
+      redis.call('DEL', key .. '.t', key .. '.s', key .. '.c')
     end
   end
   redis.call('SELECT', here)
