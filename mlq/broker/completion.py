@@ -85,6 +85,13 @@ class Completion:
     answer: Answer | None = None
     successors: tuple[Successor, ...] = ()
     afterwards: tuple[Callable[[], object], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Count the bytes that it holds in memory until it is recorded: its message and all that it writes."""
+        answered = len(self.answer.payload) if self.answer is not None else 0
+        return len(self.claim.raw) + answered + sum(len(s.raw) for s in self.successors)
+
     others: Consequences | None = None
 
     def consequences(self) -> Iterator[Consequences]:

@@ -32,7 +32,9 @@ _LASTING: Final = "WRONGTYPE"
 """Begins what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
 
 _BEHIND: Final = 4
-"""Batches that may wait to be recorded; then the worker waits, too: its memory is bounded."""
+MOST_BYTES: Final = 64 * 2**20
+"""Batches, and bytes of messages and answers, that may wait to be recorded; then the worker waits, too: its memory is
+bounded (docs/limits.md). A single batch that is larger waits alone."""
 
 log = logging.getLogger("mlq.answering")
 
@@ -73,6 +75,8 @@ class Answering(threading.Thread):
         self._is_unusable = False
         self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
         self._unrecorded: deque[Sequence[Completion]] = deque()
+        self._bytes = 0
+        self._room = threading.Condition()
 
     def record(self, completions: Sequence[Completion], *, behind: bool) -> None:
         """Record a batch: `behind` the caller's back while it goes on, or at once, when nothing else waits.
@@ -82,8 +86,16 @@ class Answering(threading.Thread):
         if not completions:
             return
         if behind or self._waiting.unfinished_tasks or not self._recorded(completions):
-            self._unrecorded.append(completions)
-            self._waiting.put(completions)
+            self._put(completions)
+
+    def _put(self, completions: Sequence[Completion]) -> None:
+        """Hand a batch to the thread, once there is room for it."""
+        size = sum(c.size for c in completions)
+        with self._room:
+            self._room.wait_for(lambda: not self._bytes or self._bytes + size <= MOST_BYTES)
+            self._bytes += size
+        self._unrecorded.append(completions)
+        self._waiting.put(completions)
 
     @property
     def unrecorded(self) -> frozenset[str]:
@@ -112,6 +124,10 @@ class Answering(threading.Thread):
                 return
             self._insist(batch)
             self._unrecorded.popleft()
+            with self._room:
+                self._bytes -= sum(c.size for c in batch)
+                self._room.notify()
+            del batch  # it may be large, and the next one may be long in coming
             self._waiting.task_done()
 
     def end(self, timeout: float) -> None:

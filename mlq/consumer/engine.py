@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 FENCED: Final = 76
 """Exit code of a worker that was taken for dead: what it held runs elsewhere (sysexits' EX_PROTOCOL)."""
 
+_FLUSH_BYTES: Final = 8 * 2**20
+"""Messages and answers of a turn that are recorded together; more are recorded in several trips."""
+
 _LAST_WORDS_S: Final = 10.0
 """How long a drain waits for answers to be recorded; what is not by then runs again elsewhere."""
 
@@ -98,6 +101,7 @@ class Engine:
         self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
         self._outcomes: dict[str, Outcome[Any]] = {}
         self._done: list[Completion] = []
+        self._done_bytes = 0
         self._computing = False
         self._accounting = Accounting(self._shares, activity, model.max_batch_size)
         self._pacing = Pacing(self._delivery.wait_s, self._resume, activity.looked)
@@ -305,6 +309,9 @@ class Engine:
         completion = self._delivery.end_plainly(outcome)
         if completion is not None:
             self._done.append(completion)
+            self._done_bytes += completion.size
+            if self._done_bytes > _FLUSH_BYTES:  # else all answers of a forward would be in memory a second time
+                self._flush(behind=True)
             return
         self._outcomes[message.task_id] = outcome
         self._delivery.deliver(message)
@@ -357,7 +364,7 @@ class Engine:
         self._shares.used(self._delivery.queue_of(message), time.monotonic() - began)
 
     def _flush(self, *, behind: bool) -> None:
-        done, self._done = self._done, []
+        done, self._done, self._done_bytes = self._done, [], 0
         self._answering.record(done, behind=behind)
 
     def _lost(self, _: Collection[str]) -> None:

@@ -196,7 +196,10 @@ class Intake(threading.Thread):
             if left_s <= 0:
                 break
             try:
-                got = self._claim(self._order(), replace(self._room, rows=missing))
+                left_bytes = self._room.bytes - sum(len(m.claim.raw) for m in messages)
+                if left_bytes <= 0:
+                    break
+                got = self._claim(self._order(), replace(self._room, rows=missing, bytes=left_bytes))
                 more = self._sorted(got.claims) if isinstance(got, Taken) else ()
             except (RedisError, OSError) as exc:
                 log.warning("no more rows can be waited for: %s", exc)

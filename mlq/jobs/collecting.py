@@ -56,8 +56,8 @@ class Collector:
     def step(self, *, wait: bool) -> bool:
         """Take in what has come, with `wait` for a moment what will; tell whether anything was."""
         came = self._ends.read(wait=wait) if self._window.waiting else []
-        for entry, number, end in came:
-            sent = self._window.ended(number, end, entry)
+        for entry, number, end, size in came:
+            sent = self._window.ended(number, end, entry, size)
             if sent is None:
                 self._ends.drop(entry)
             else:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _AT_ONCE: Final = 16
+_BYTES_AT_ONCE: Final = 8 * 2**20
 """A reply holds no more: an end may be megabytes."""
 
 BLOCK_MS: Final = 1000
@@ -36,6 +37,7 @@ class Ends:
         self._results = results
         self._job_id = job_id
         self._last: bytes = b"0"
+        self._count = 1  # until it is known how large they are
         self._collector = secrets.token_hex(8)
 
     def begin(self) -> None:
@@ -55,16 +57,24 @@ class Ends:
         """Tell whether somebody cancelled the job."""
         return self._insist(lambda: record.is_cancelled(self._store, self._job_id))
 
-    def read(self, *, wait: bool) -> list[tuple[bytes, int, End]]:
-        """Give the next ends, with their entries' names and chunk numbers; with `wait`, wait a while for one."""
+    def read(self, *, wait: bool) -> list[tuple[bytes, int, End, int]]:
+        """Give the next ends: entry, chunk number, end, its bytes; with `wait`, wait a while for one.
+
+        Where they are large, fewer are read at once: all of a reply is in memory twice.
+        """
         stream = keys.ends(self._job_id)
         block_ms = BLOCK_MS if wait else None
-        reply: Any = self._insist(lambda: self._results.xread({stream: self._last}, count=_AT_ONCE, block=block_ms))
+        reply: Any = self._insist(lambda: self._results.xread({stream: self._last}, count=self._count, block=block_ms))
         if not reply:
             return []
         entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
         self._last = entries[-1][0]
-        return [(entry, int(fields[b"chunk"]), filing.read(fields[b"end"])) for entry, fields in entries]
+        largest = max(len(fields[b"end"]) for _, fields in entries)
+        self._count = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
+        return [
+            (entry, int(fields[b"chunk"]), filing.read(fields[b"end"]), len(fields[b"end"]))
+            for entry, fields in entries
+        ]
 
     def confirm(self, written: Sequence[Sent]) -> None:
         """Forget what is in the output now."""

@@ -20,16 +20,23 @@ class Sent:
     chunk: Chunk
     size: int
     end: End | None = None
+    end_size: int = 0
     entry: bytes = b""
 
 
 class Window:
-    """What is on its way, the earliest first. `in_order`: what comes early waits for those before it."""
+    """What is on its way, the earliest first. `in_order`: what comes early waits for those before it.
+
+    Its bytes are those of messages and of answers that have come, and what answers of the size seen so far will add:
+    answers may be a thousand times as large as what they answer, and all of them may have to wait for the first.
+    """
 
     def __init__(self, *, in_order: bool) -> None:
         self._in_order = in_order
         self._sent: dict[int, Sent] = {}
         self._size = 0
+        self._ended = 0
+        self._largest_end = 0
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -39,24 +46,30 @@ class Window:
 
     def has_room(self, most: int, chunks: int = 0, size: int = 0) -> bool:
         """Tell whether another chunk may be sent, behind so many (of so many bytes) that are about to be."""
-        return len(self._sent) + chunks < most and self._size + size < MOST_BYTES
+        if not self._sent and not chunks:
+            return most > 0
+        coming = (self.waiting + chunks) * self._largest_end
+        return len(self._sent) + chunks < most and self._size + size + coming < MOST_BYTES
 
     @property
     def waiting(self) -> int:
         """How many chunks have no end yet."""
-        return sum(1 for s in self._sent.values() if s.end is None)
+        return len(self._sent) - self._ended
 
     def add(self, chunk: Chunk, size: int) -> None:
         """Put a chunk in that was sent."""
         self._sent[chunk.number] = Sent(chunk, size)
         self._size += size
 
-    def ended(self, number: int, end: End, entry: bytes) -> Sent | None:
+    def ended(self, number: int, end: End, entry: bytes, size: int = 0) -> Sent | None:
         """Take in an end; None if its chunk is not on its way, or has ended before."""
         sent = self._sent.get(number)
         if sent is None or sent.end is not None:
             return None
-        sent.end, sent.entry = end, entry
+        sent.end, sent.entry, sent.end_size = end, entry, size
+        self._size += size
+        self._ended += 1
+        self._largest_end = max(self._largest_end, size)
         return sent
 
     def take(self) -> list[Sent]:
@@ -69,5 +82,6 @@ class Window:
                 break
         for sent in ready:
             del self._sent[sent.chunk.number]
-            self._size -= sent.size
+            self._size -= sent.size + sent.end_size
+            self._ended -= 1
         return ready

@@ -239,3 +239,20 @@ def test_packed_rows_that_are_none_are_refused(shape: Any) -> None:
     """Anybody can send them; whatever they claim to be, the worker must get past them."""
     data = base64.b64encode(bytes(8)).decode()
     assert unpack({"mlq.rows": {"dtype": "int64", "shape": shape, "data": data}}) is None
+
+
+def test_answers_that_are_far_larger_than_their_rows_bound_what_is_sent() -> None:
+    """In order, all of them may have to wait for the first: 256 answers of 8 MB would be 2 GB."""
+    window = Window(in_order=True)
+    assert window.has_room(256)
+    for number in range(3):
+        window.add(Chunk(number, range(1), range(1)), 100)
+    assert window.has_room(256), "nothing is known of the answers"
+    window.ended(2, End("SUCCESS"), b"1-0", MOST_BYTES // 4)
+    assert window.has_room(256, 0, 0)
+    assert not window.has_room(256, 1, 100), "one has come, and two and one more are to come"
+    window.ended(0, End("SUCCESS"), b"2-0", MOST_BYTES // 4)
+    window.ended(1, End("SUCCESS"), b"3-0", MOST_BYTES // 4)
+    assert window.waiting == 0
+    assert len(window.take()) == 3
+    assert window.has_room(256)

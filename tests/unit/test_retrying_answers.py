@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as AwayError
 
+from benchmarks.faultkit import until
+from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
-from mlq.broker.completion import Completed, Completion
-from mlq.consumer.answering import Answering
+from mlq.broker.completion import Completed, Completion, Successor
+from mlq.consumer.answering import MOST_BYTES, Answering
 from mlq.consumer.ledger import Ledger
 
 GIVES_UP_AFTER_S = 600.0
@@ -122,3 +125,44 @@ def test_an_early_acknowledgement_is_never_given_up() -> None:
     assert_grow_to_a_bound(desk.server.pauses)
     assert desk.server.now >= 3 * GIVES_UP_AFTER_S
     assert desk.ledger.holding == frozenset()
+
+
+def test_what_waits_to_be_recorded_is_bounded_in_bytes() -> None:
+    """Answers of 8 MB, 32 in a forward, and four batches of them: gigabytes in a worker whose Redis is away."""
+    claim = Claim("1-1", "q", 0, b"", None)
+    answer = Completion(claim, Answer("k", b"x" * (MOST_BYTES // 4), 0))
+    desk = Desk(back_at=30.0)
+    put: list[int] = []
+
+    def hand_in() -> None:
+        for n in range(8):
+            desk.answering.record([answer], behind=True)
+            put.append(n)
+
+    handing = threading.Thread(target=hand_in)
+    handing.start()
+    until(lambda: len(put) == 4, "as many as there is room for are taken")
+    assert not desk.server.recorded
+    desk.answering.start()
+    handing.join(30)
+    assert len(put) == 8
+    desk.answering.end(30)
+    assert len(desk.server.recorded) == 8
+
+
+def test_a_batch_that_is_larger_than_the_bound_waits_alone() -> None:
+    """Else it would never be recorded, and its worker wait for ever."""
+    large = Completion(Claim("1-1", "q", 0, b"", None), Answer("k", b"x" * (2 * MOST_BYTES), 0))
+    desk = Desk(back_at=0.0)
+    desk.answering.start()
+    desk.answering.record([large], behind=True)
+    desk.answering.record([large], behind=True)
+    desk.answering.end(30)
+    assert len(desk.server.recorded) == 2
+
+
+def test_a_message_and_what_follows_from_it_count_as_well() -> None:
+    """Each is in memory until its end is recorded."""
+    claim = Claim("1-1", "q", 0, b"12345", None)
+    assert Completion(claim).size == 5
+    assert Completion(claim, Answer("k", b"123", 0), (Successor("q", b"12"), Successor("q", b"1"))).size == 11
