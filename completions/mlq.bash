@@ -146,13 +146,13 @@ _mlq_worker_logs() {
 _mlq_submit() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --priority | --max-errors | --max-inflight | --timeout | --id-field | --job-id | --chunk | --broker) : ;;
+        --priority | --max-errors | --max-inflight | --timeout | --id-field | --job-id | --encoding | --delimiter | --chunk | --broker) : ;;
         -o | --output-file | --errors | --config) _mlq_files ;;
         --order) _mlq_words input completion ;;
         --format) _mlq_words jsonl json csv tsv parquet files ;;
         *)
             case $current in
-                -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --inline --tasks --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --encoding --delimiter --inline --tasks --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_files ;;
             esac
             ;;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import os
@@ -17,7 +16,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mlq import __version__
-from mlq.errors import IncompleteInstallation, InternalError, MlqError, UsageError
+from mlq.console import standard_streams
+from mlq.errors import IncompleteInstallation, InternalError, MlqError, StdoutFailed, UsageError
 
 COMMANDS: Final = {
     "up": "Run an embedded broker and a worker for each device here.",
@@ -96,9 +96,12 @@ def _mlq(
 
 def main() -> None:
     """Run one command and exit with its code (docs/exit-codes.md lists them)."""
+    standard_streams.occupy_closed()
     code = run(sys.argv[1:])
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    trouble = standard_streams.flush()
+    if trouble is not None and code == 0:
+        _fail(StdoutFailed(reason=trouble.strerror))
+        code = StdoutFailed.exit_code
     gc.freeze()  # the interpreter would look for garbage among all modules on its way out: 25 ms a command
     sys.exit(code)
 
@@ -128,7 +131,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     except Exception as exc:
         if debug:
             raise
-        error = _unexpected(exc)
+        error = _refused_by_stdout(exc) or _unexpected(exc)
         _fail(error)
         return error.exit_code
 
@@ -137,6 +140,12 @@ def _usage(exc: ClickException) -> UsageError:
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "mlq"
     return UsageError(what=exc.format_message().rstrip("."), mend=f"`{command} --help` shows how it is used")
+
+
+def _refused_by_stdout(exc: Exception) -> MlqError | None:
+    """Find out whether stdout is what failed, by trying once more; None if it works."""
+    trouble = standard_streams.flush() if isinstance(exc, OSError) else None
+    return None if trouble is None else StdoutFailed(reason=trouble.strerror)
 
 
 def _unexpected(exc: Exception) -> MlqError:

@@ -41,6 +41,12 @@ class InternalError(MlqError):
     hint = "run it again with --debug and report the traceback"
 
 
+class StdoutFailed(MlqError):
+    """cannot write to standard output: {reason}"""
+
+    hint = "the command itself may have done its work; `mlq job`, `mlq worker` and `mlq queues` show what is"
+
+
 class WorkersFailed(MlqError):
     """no worker is left: {slots} failed"""
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from mlq.wire import PACKED_ROWS
 
-_DTYPES: Final = frozenset({"int64", "uint64", "float64"})
-"""What numpy makes of JSON's numbers. All of a float64 comes back, so packing changes no answer."""
+_DTYPES: Final = {"int64": int, "uint64": int, "float64": float}
+"""What numpy makes of JSON's numbers, and of which Python type they must all have been for nothing to change."""
 
 _LARGEST_BYTES: Final = 12 * 1024 * 1024
 """Small numbers are shorter as text: packed, a row that may be sent could become more than workers take."""
@@ -20,8 +20,8 @@ _LARGEST_BYTES: Final = 12 * 1024 * 1024
 def pack(rows: Sequence[Any]) -> Any:
     """Pack rows if they are numbers of one shape and one kind; else give them as they are.
 
-    Where whole numbers, fractions or booleans are mixed an array would make one kind of them: a large id would change,
-    and an index become 3.0.
+    Where whole numbers, fractions or booleans are mixed, an array would make one kind of them: a large id would change,
+    and an index become 3.0. numpy also makes fractions of whole numbers that fit neither int64 nor uint64 together.
     """
     import numpy as np
 
@@ -34,7 +34,7 @@ def pack(rows: Sequence[Any]) -> Any:
     leaves: Iterable[Any] = rows
     for _ in range(array.ndim - 1):
         leaves = chain.from_iterable(leaves)
-    if len(set(map(type, leaves))) > 1:
+    if set(map(type, leaves)) != {_DTYPES[array.dtype.name]}:
         return rows
     data = base64.b64encode(array.tobytes()).decode("ascii")
     return {PACKED_ROWS: {"dtype": array.dtype.name, "shape": array.shape, "data": data}}

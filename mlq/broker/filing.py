@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,16 @@ MOST_CHUNKS: Final = 2**24
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PARTS: Final = 3
 _FAILED: Final = orjson.dumps({ROW_ERROR: 0})[:-2]
+_NOT_FINITE: Final = orjson.dumps(
+    {
+        ROW_ERROR: {
+            "type": "NotFinite",
+            "message": "the answer holds NaN or Infinity, which JSON cannot carry",
+            "retryable": False,
+            "attempts": 1,
+        }
+    }
+)
 
 _file: Final = Script("file")
 
@@ -121,10 +132,23 @@ def _is_count(value: Any) -> bool:
 
 
 def _json(value: Any) -> bytes:
-    """Write one answer on one line; what orjson does not write (huge numbers, half characters) Celery's writer does."""
+    """Write one answer on one line; what orjson does not write (huge numbers, half characters) Celery's writer does.
+
+    An answer with NaN becomes the error of its row: orjson would write null, Celery's writer what is no JSON.
+    """
     try:
-        return orjson.dumps(value)
+        written = orjson.dumps(value)
     except TypeError:
         from kombu.utils.json import dumps
 
-        return dumps(value).encode()
+        written = dumps(value).encode()
+    suspect = any(word in written for word in (b"null", b"NaN", b"Infinity"))
+    return _NOT_FINITE if suspect and not _is_finite(value) else written
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, (list, tuple)) else True

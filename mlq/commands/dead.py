@@ -26,6 +26,7 @@ from mlq.console.printable import printable
 from mlq.consumer.envelope import names_of
 from mlq.errors import NoSuchDeadLetter, UsageError
 from mlq.fleet import rerunning
+from mlq.jobs import output
 from mlq.parsing import moment
 
 if TYPE_CHECKING:
@@ -208,9 +209,11 @@ def export(ctx: typer.Context, out: options.Out = None) -> None:
       mlq dead export --reason crash | jq -r .raw | base64 -d
     """
     call = begin(ctx)
-    with _store(call) as redis, opened(out) as stream:
+    out = output.target(out)
+    with _store(call) as redis, opened(call, out) as stream, output.writing(str(out or stream.name), "mlq dead export"):
         for letter in _chosen(redis, Filter.given(ctx, redis)):
             stream.write(orjson.dumps(dead_tables.whole(letter)) + b"\n")
+        stream.flush()
 
 
 @command(app, cls=fleet.Computing)

@@ -65,7 +65,13 @@ Watch = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--output-file", "-o", help="Write the answers here, not to stdout.", metavar="FILE")
+    Path | None,
+    typer.Option(
+        "--output-file",
+        "-o",
+        help="Write the answers as JSON Lines to FILE (default -, stdout).",
+        metavar="FILE",
+    ),
 ]
 Timeout = Annotated[
     float | None,
@@ -87,6 +93,23 @@ InputFormat = Annotated[
         metavar="KIND",
     ),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        help="Encoding of FILE, such as latin-1 or utf-16-le (default: its byte-order mark, else utf-8).",
+        metavar="NAME",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        help="What separates the fields of a CSV file: a character, comma, semicolon, tab or pipe (default: its header"
+        " tells).",
+        metavar="CHAR",
+    ),
+]
 Inline = Annotated[bool, typer.Option("--inline", help="Of a directory, send what is in the files, not their paths.")]
 Tasks = Annotated[
     bool, typer.Option("--tasks", help='Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}.')
@@ -96,7 +119,9 @@ Priority = Annotated[
     int | None, typer.Option("--priority", help="0 to 9 within the queue, 9 the most urgent.", min=0, max=9)
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
-IdField = Annotated[str | None, typer.Option("--id-field", help="Field that is the row's id.", metavar="FIELD")]
+IdField = Annotated[
+    str | None, typer.Option("--id-field", help="Field that is the row's id; every row needs it.", metavar="FIELD")
+]
 JobId = Annotated[
     str | None, typer.Option("--job-id", help="The job's id; what it has sent is not sent twice.", metavar="ID")
 ]

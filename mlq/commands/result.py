@@ -45,8 +45,9 @@ def result(
     if timeout is not None and not wait:
         raise UsageError(what="--timeout is for waiting", mend=f"add --wait: `mlq result {id} --wait --timeout …`")
     with desk(call.settings) as at:
-        if out is not None:
-            output.demand_new(out, None, or_else=AnswersThere)
+        out = output.target(out)
+        if (kept := output.kept(out)) is not None:
+            output.demand_new(kept, None, or_else=AnswersThere)
         found = record.read(at.store, at.results, id)
         if found is None:
             _task(call, at, id, out, timeout, wait=wait)
@@ -59,11 +60,12 @@ def result(
 
 
 def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout: float | None) -> None:
-    rest = f" -o {shlex.quote(f'{out}.rest')}" if out is not None else ""
+    kept = output.kept(out)
+    rest = f" -o {shlex.quote(f'{kept}.rest')}" if kept is not None else ""
     manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
-    with waiting.opened(out) as stream, waiting.watched(call, at, found.job) as watcher, heeding(halt := Halt()):
-        outcome = running.collect(at, found, manner, stream, watcher, halt)
-    waiting.report(call, at, outcome, out)
+    with waiting.opened(call, out) as stream, waiting.watched(call, at, found.job) as watcher, heeding(halt := Halt()):
+        outcome = running.collect(at, found, manner, stream, watcher, halt, kept)
+    waiting.report(call, at, outcome, kept)
 
 
 def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: float | None, *, wait: bool) -> None:
@@ -72,8 +74,8 @@ def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: f
             written = single_task.wait(at.results, task_id, halt, timeout_s=timeout)
     else:
         written = single_task.demand(at.results, task_id)
-    with waiting.opened(out) as stream:
-        sink = Output(stream)
+    with waiting.opened(call, out) as stream:
+        sink = Output(stream, path=output.kept(out), command=f"mlq result {task_id}")
         sink.add(written)
         sink.flush()
     if call.terminal.json:

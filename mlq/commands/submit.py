@@ -19,7 +19,7 @@ from mlq.jobs.connecting import Desk, desk
 from mlq.jobs.exchange import Limits
 from mlq.jobs.halting import Halt, heeding
 from mlq.jobs.running import Manner
-from mlq.jobs.sources import opening
+from mlq.jobs.sources import handles, opening
 from mlq.jobs.submission import Plan, Request
 from mlq.jobs.window import MOST_CHUNKS
 
@@ -44,6 +44,8 @@ def submit(  # noqa: PLR0913 (an option each)
     id_field: options.IdField = None,
     job_id: options.JobId = None,
     format: options.InputFormat = None,  # noqa: A002 (its name on the command line)
+    encoding: options.Encoding = None,
+    delimiter: options.Delimiter = None,
     inline: options.Inline = False,
     tasks: options.Tasks = False,
     chunk: options.ChunkRows = None,
@@ -62,19 +64,17 @@ def submit(  # noqa: PLR0913 (an option each)
     "result" or "error"}. Ctrl-C once stops sending and collects what is on its way; twice leaves that for later.
     """
     call = begin(ctx)
-    completion = order is RowOrder.COMPLETION or None
-    later = (out, resume or None, errors, timeout, max_errors, max_inflight, completion)
+    later = (out, resume or None, errors, timeout, max_errors, max_inflight, order is RowOrder.COMPLETION or None)
     _demand_sense(file, out=out, resume=resume, errors=errors, job_id=job_id, later=() if wait else later)
-    if tasks and chunk is not None:
-        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", mend="leave it out")
+    _demand_rows(tasks=tasks, chunk=chunk)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
-    request = Request(opening.find(file, format, inline=inline), queue, id_field, tasks, job_id)
-    limits = Limits(timeout, max_errors, max_inflight or MOST_CHUNKS)
-    manner = Manner(priority, chunk, completion is None, limits)
+    reading = opening.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
+    request = Request(opening.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id)
+    manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight or MOST_CHUNKS))
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
         if wait:
-            _exchange(call, at, plan, manner, out, errors, resume=resume)
+            _exchange(call, at, plan, manner, output.target(out), errors, resume=resume)
         else:
             _send(call, at, plan, manner)
 
@@ -92,16 +92,18 @@ def _exchange(
     call: Invocation, at: Desk, plan: Plan, manner: Manner, out: Path | None, errors: Path | None, *, resume: bool
 ) -> None:
     at.results  # noqa: B018 (raises where no answers are kept)
-    if out is not None:
-        submission.begin_output(plan, out, resumes=resume, desk=at)
+    kept = output.kept(out)
+    if kept is not None:
+        submission.begin_output(plan, kept, resumes=resume, desk=at)
     submission.attach(plan, at, call.terminal.warn)
-    with waiting.opened(out, plan.sidecar) as stream, waiting.watched(call, at, plan.job) as watcher:
+    with waiting.opened(call, out, plan.sidecar) as stream, waiting.watched(call, at, plan.job) as watcher:
         halt = Halt(lambda: call.terminal.warn("sending no more; collecting what is on its way (Ctrl-C leaves it)"))
         with heeding(halt):
-            outcome = running.exchange(at, plan, manner, stream, watcher, halt, out)
+            outcome = running.exchange(at, plan, manner, stream, watcher, halt, kept)
     if errors is not None:
-        failures.write(errors, plan.request.input, outcome.failures)
-    waiting.report(call, at, outcome, out)
+        with output.writing(str(errors), manner.command):
+            failures.write(errors, plan.request.input, outcome.failures)
+    waiting.report(call, at, outcome, kept)
 
 
 def _demand_sense(
@@ -111,22 +113,29 @@ def _demand_sense(
     if any(option is not None for option in later):
         what = "-o, --resume, --errors, --max-errors, --max-inflight, --order and --timeout are for waiting"
         raise UsageError(what=what, mend="add --wait, or use `mlq result ID -o OUT` later")
-    if resume and (out is None or file == "-"):
+    once, kept = handles.is_once(file), output.kept(output.target(out))
+    if resume and (kept is None or once):
         raise UsageError(what="--resume needs an input and an output that are files", mend="name them: FILE … -o OUT")
     if errors is not None:
-        if file == "-":
+        if once:
             raise UsageError(what="--errors needs an input that is a file", mend="write the rows to a file first")
         if out is not None and errors.absolute() == out.absolute():
             raise UsageError(what=f"--errors and -o both name {out}", mend="name two files: -o OUT --errors FAILED")
         output.demand_new(errors, Path(file))
-    if job_id is not None and (file == "-" or not submission.is_job_id(job_id)):
+    if job_id is not None and (once or not submission.is_job_id(job_id)):
         what = "--job-id needs an input that is a file, and 1 to 64 letters, digits or . _ -"
         raise UsageError(what=what, mend="leave it out, and mlq makes one")
+
+
+def _demand_rows(*, tasks: bool, chunk: int | None) -> None:
+    if tasks and chunk is not None:
+        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", mend="leave it out")
 
 
 def _again(plan: Plan, out: Path | None) -> str:
     """Write the command that goes on: this one again, unless the rows came through a pipe."""
     if plan.is_piped:
         return f"mlq result {plan.job.id} --wait"
-    more = [] if "--resume" in sys.argv else ["--resume"] if out else ["--job-id", plan.job.id]
+    kept = output.kept(out) is not None
+    more = [] if "--resume" in sys.argv else ["--resume"] if kept else ["--job-id", plan.job.id]
     return shlex.join(["mlq", *sys.argv[1:], *more])

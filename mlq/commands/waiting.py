@@ -21,13 +21,17 @@ from mlq.jobs.watching import Watching
 
 
 @contextmanager
-def opened(path: Path | None, beside: Sidecar | None = None) -> Iterator[BinaryIO]:
-    """Open the output, a file that nobody else writes or stdout; what it is made of is written first.
+def opened(call: Invocation, path: Path | None, beside: Sidecar | None = None) -> Iterator[BinaryIO]:
+    """Open the output, a file that nobody else writes, a stream or stdout; what it is made of is written first.
 
-    Raises OutputBusy, NoSuchFile.
+    Raises OutputBusy, NoSuchFile, OutputFailed.
     """
     if path is None:
         yield sys.stdout.buffer
+        return
+    if output.kept(path) is None:
+        with output.streamed(path, call.terminal.warn) as stream:
+            yield stream
         return
     with output.appended(path, lambda: sidecar.write(path, beside) if beside else None) as stream:
         yield stream

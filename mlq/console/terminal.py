@@ -99,8 +99,13 @@ class Terminal:
     def warn(self, text: str) -> None:
         """Talk that --quiet does not silence. It goes above the bottom line, if there is one."""
         with self._talking:
-            self._stderr.write(f"{_ERASE if self._bottom else ''}{text}\n{self._bottom}")
-            self._stderr.flush()
+            try:
+                self._stderr.write(f"{_ERASE if self._bottom else ''}{text}\n{self._bottom}")
+                self._stderr.flush()
+            except BrokenPipeError:
+                raise
+            except OSError:
+                return  # a full disk behind `2> log` ends no command, and there is nowhere to say so
 
     def rewrite(self, text: str) -> None:
         """Show a line under all talk, in place of the one before; "" takes it away. Only where talk may move."""

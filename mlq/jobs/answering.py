@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from mlq.broker.filing import End, is_failed
+from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.row import RowError
 from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
@@ -44,10 +45,10 @@ def write(chunk: Chunk, end: End, *, single: bool, leave_out: frozenset[int] = f
             continue
         about = {"id": chunk.ids[place], "index": index}
         if known is None:
-            lines.append(b'%b,"status":"ok","result":%b}\n' % (orjson.dumps(about)[:-1], result))
+            lines.append(b'%b,"status":"ok","result":%b}\n' % (strict_json.dumps(about)[:-1], result))
         else:
             failed.append(index)
-            lines.append(orjson.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
+            lines.append(strict_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
     return Written(b"".join(lines), len(lines) - len(failed), failed)
 
 
@@ -81,7 +82,7 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
         ]
     else:
         lines = [
-            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (orjson.dumps(row_id), i, r)
+            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (strict_json.dumps(row_id), i, r)
             for row_id, i, r in zip(chunk.ids, chunk.indexes, results, strict=True)
         ]
     return b"".join(lines)

@@ -1,4 +1,4 @@
-"""Checking: a file is looked at once before anything is sent; a pipe cannot be."""
+"""Checking: a file is looked at once before anything is sent; a stream cannot be."""
 
 from __future__ import annotations
 
@@ -9,105 +9,140 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlq.jobs.errors import DuplicateIds, NotReadable
-from mlq.jobs.row import Unreadable, identify
-from mlq.jobs.sources.format import Format
+from mlq.jobs.errors import DuplicateIds, UnknownIdField
+from mlq.jobs.row import Unreadable
+from mlq.jobs.row_ids import MISSING, NoField, identify, nearest
+from mlq.jobs.sources.format import TEXTS
 from mlq.jobs.sources.lines import Lines, decode
-from mlq.jobs.sources.opening import PACKING, Input, fingerprint
+from mlq.jobs.sources.opening import Input, fingerprint
 from mlq.jobs.sources.source import Source
 
 _AT_ONCE: Final = 1024
 _SIZE: Final = 2**24
 _SHOWN: Final = 10
+_LOOKED_AT: Final = 100
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the pass over a file found: how many rows, and the fingerprint of its bytes."""
+    """What the pass over a file found: how many rows, and the fingerprint of its bytes.
+
+    `taken` are indexes of rows without an id that other rows have as theirs.
+    """
 
     rows: int
     fingerprint: str
+    taken: frozenset[int] = frozenset()
 
 
 def check(given: Input, id_field: str | None) -> Checked:
-    """Read a file to its end. Raises NoSuchFile, NotJson, NotReadable, DuplicateIds (the first ten)."""
-    ids = _Ids()
+    """Read a file to its end.
+
+    Raises NoSuchFile, NotJson, NotText, NotReadable, DuplicateIds (the first ten), UnknownIdField.
+    """
+    ids = _Ids(id_field)
     digest = hashlib.blake2b(digest_size=16)
-    try:
-        with given.opened(digest) as source:
-            for first, values in _numbered(source, id_field):
-                ids.add(first, values, id_field)
-    except PACKING as exc:
-        raise NotReadable(path=given.name, kind="gzip", reason=str(exc)) from None
+    with given.opened(digest) as source:
+        for values in _read(source, id_field):
+            ids.add(values)
+    if id_field is not None and ids.rows and not ids.has_field:
+        raise UnknownIdField(path=given.shown, field=id_field, mend=_meant(given, id_field))
     if ids.repeat:
-        _complain(given, id_field, ids)
-    streamed = given.format not in (Format.PARQUET, Format.FILES)
-    return Checked(ids.rows, digest.hexdigest() if streamed else fingerprint(given))
+        _complain(given, ids)
+    found = digest.hexdigest() if given.format in TEXTS else fingerprint(given)
+    return Checked(ids.rows, found, ids.taken)
 
 
-def _numbered(source: Source, id_field: str | None) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Give the rows and the index of the first. Lines that cannot hold an id are not decoded: they come as bytes."""
-    index = 0
+def _read(source: Source, id_field: str | None) -> Iterator[Sequence[Any]]:
+    """Return the rows. Lines that cannot hold an id are not decoded: they come as bytes."""
     if isinstance(source, Lines):
-        name = re.escape((id_field or "id").encode())
+        name = re.escape((id_field or "id").encode("utf-8", "surrogateescape"))
         holds_id = re.compile(rb'"%s"|"custom_id"|\\' % name).search  # a key may be written with escapes
         while lines := source.take_raw(_AT_ONCE):
-            yield index, [decode(0, line) if holds_id(line) else line for line in lines]
-            index += len(lines)
+            yield [decode(0, line) if holds_id(line) else line for line in lines]
     else:
         while values := source.take(_AT_ONCE, _SIZE):
-            yield index, values
-            index += len(values)
+            yield values
 
 
 class _Ids:
-    """Finds ids that are there twice, by 8 bytes a row; none, while every id is its row's index."""
+    """What ids the rows have of their own, by 8 bytes a row; nothing is kept while no row has any."""
 
-    def __init__(self) -> None:
+    def __init__(self, field: str | None) -> None:
         self.rows = 0
-        self._seen: array[int] | None = None
+        self.field = field
+        self._hashes = array("q")
+        self._bare_before = 0
+        self._bare = array("q")
+        self.has_field = False
 
-    def add(self, first: int, values: Sequence[Any], id_field: str | None) -> None:
-        found = [_id(first + n, value, id_field) for n, value in enumerate(values)]
-        if self._seen is None and found != list(range(first, first + len(found))):
-            self._seen = array("q", range(first))
-        if self._seen is not None:
-            self._seen.extend(map(hash, found))
-        self.rows = first + len(values)
+    def add(self, values: Sequence[Any]) -> None:
+        """Take in the next rows."""
+        own = [MISSING if type(value) is bytes else self.own(value) for value in values]
+        if self._hashes or any(row_id is not MISSING for row_id in own):
+            self._hashes.extend(hash(row_id) for row_id in own if row_id is not MISSING)
+            self._bare.extend(index for index, row_id in enumerate(own, self.rows) if row_id is MISSING)
+        else:
+            self._bare_before += len(own)
+        self.rows += len(own)
+
+    def own(self, value: Any) -> Any:
+        """Return the id that a row has of its own, or MISSING."""
+        if isinstance(value, (bytes, Unreadable)):
+            return MISSING
+        try:
+            found = identify(value, self.field)[0]
+        except NoField:
+            return MISSING
+        except ValueError:
+            found = MISSING
+        self.has_field = True
+        return found
 
     @property
     def repeat(self) -> frozenset[int]:
         """Hashes that are there more than once: of equal ids, or by chance of others."""
-        if self._seen is None:
+        if not self._hashes:
             return frozenset()
         import numpy as np
 
-        hashes, times = np.unique(np.frombuffer(self._seen, np.int64), return_counts=True)
+        hashes, times = np.unique(np.frombuffer(self._hashes, np.int64), return_counts=True)
         return frozenset(hashes[times > 1].tolist())
 
+    @property
+    def taken(self) -> frozenset[int]:
+        """Indexes of rows without an id that are ids of others. A small whole number is its own hash."""
+        if not self._hashes or not (self._bare_before or self._bare):
+            return frozenset()
+        import numpy as np
 
-def _id(index: int, value: Any, id_field: str | None) -> Any:
-    if isinstance(value, (bytes, Unreadable)):
-        return index
-    try:
-        return identify(index, value, id_field)[0]
-    except ValueError:
-        return index
+        hashes = np.frombuffer(self._hashes, np.int64)
+        early = hashes[(hashes >= 0) & (hashes < self._bare_before)]
+        late = np.intersect1d(hashes, np.frombuffer(self._bare, np.int64)) if self._bare else early[:0]
+        return frozenset(early.tolist()) | frozenset(late.tolist())
 
 
-def _complain(given: Input, id_field: str | None, ids: _Ids) -> None:
-    """Read again, now with an eye on the ids that may be there twice."""
-    repeat, seen, twice, number = ids.repeat, set[Any](), list[str](), 0
+def _meant(given: Input, id_field: str) -> str:
+    """Say which field --id-field may have meant."""
     with given.opened() as source:
-        for first, values in _numbered(source, id_field):
-            for index, value in enumerate(values, first):
-                found = _id(index, value, id_field)
-                if hash(found) not in repeat:
-                    continue
-                if found in seen:
-                    number += 1
-                    twice.append(f"{found!r} (row {index})")
-                    del twice[_SHOWN:]
-                seen.add(found)
+        values = source.take(_LOOKED_AT, _SIZE)
+    known = list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
+    return nearest(id_field, known) if known else "its rows are no objects; leave out --id-field"
+
+
+def _complain(given: Input, ids: _Ids) -> None:
+    """Read again, now with an eye on the ids that may be there twice."""
+    repeat, seen, twice, number, index = ids.repeat, set[Any](), list[str](), 0, 0
+    with given.opened() as source:
+        for values in _read(source, ids.field):
+            for value in values:
+                found = ids.own(value)
+                if found is not MISSING and hash(found) in repeat:
+                    if found in seen:
+                        number += 1
+                        twice.append(f"{found!r} (row {index})")
+                        del twice[_SHOWN:]
+                    seen.add(found)
+                index += 1
     if number:
-        raise DuplicateIds(path=given.name, number=number, shown=", ".join(twice))
+        raise DuplicateIds(path=given.shown, number=number, shown=", ".join(twice))

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import orjson
-
-from mlq.jobs import row
+from mlq.jobs import strict_json
 from mlq.jobs.row import RowError, Unreadable
+from mlq.jobs.row_ids import MISSING, Naming, identify
 
 MOST_ROWS: Final = 1024
 LARGEST_BYTES: Final = 2**20
@@ -44,7 +43,7 @@ class Chunk:
         """Write what a collector has to know: everything but the inputs."""
         first, count = self.indexes[0], len(self.indexes)
         whole = isinstance(self.indexes, range)
-        return orjson.dumps(
+        return strict_json.dumps(
             {
                 "rows": [first, count] if whole else list(self.indexes),
                 "whole": whole,
@@ -56,30 +55,36 @@ class Chunk:
 
 def decode(number: int, record: bytes) -> Chunk:
     """Read what `Chunk.encode` wrote."""
-    found = orjson.loads(record)
+    found = strict_json.loads(record)
     rows = found["rows"]
     indexes: Sequence[int] = range(rows[0], sum(rows)) if found["whole"] else rows
     errors = {int(place): RowError(**error) for place, error in found["errors"].items()}
     return Chunk(number, indexes, indexes if found["ids"] is None else found["ids"], errors)
 
 
-def chunk_of(number: int, indexes: Sequence[int], values: list[Any], id_field: str | None) -> Chunk:
+def chunk_of(number: int, indexes: Sequence[int], values: list[Any], naming: Naming | None = None) -> Chunk:
     """Make a chunk of decoded values."""
-    if _SPECIAL.isdisjoint(map(type, values)):
-        return Chunk(number, indexes, indexes, {}, values)
+    naming = naming or Naming()
+    if naming.field is None and _SPECIAL.isdisjoint(map(type, values)):
+        return Chunk(number, indexes, naming.all_made_up(indexes), {}, values)
     ids, inputs, errors = list[Any](), list[Any](), dict[int, RowError]()
     for place, (index, value) in enumerate(zip(indexes, values, strict=True)):
         if isinstance(value, Unreadable):
-            ids.append(index)
+            ids.append(naming.made_up(index, is_plain=False))
             errors[place] = value.error
             continue
         try:
-            found, given = row.identify(index, value, id_field)
+            found, given = identify(value, naming.field)
         except ValueError as exc:
-            ids.append(index)
+            ids.append(naming.made_up(index, is_plain=False))
             errors[place] = RowError("ValueError", str(exc))
+            continue
+        error = None if found is MISSING else naming.own(found, index)
+        if error is not None:
+            ids.append(None)
+            errors[place] = error
         else:
-            ids.append(found)
+            ids.append(naming.made_up(index, is_plain=True) if found is MISSING else found)
             inputs.append(given)
     return Chunk(number, indexes, indexes if ids == list(indexes) else ids, errors, inputs)
 

@@ -25,6 +25,53 @@ class NotReadable(MlqError):
     hint = "correct the file, or say what it is with `mlq submit --format`"
 
 
+class ReadFailed(MlqError):
+    """{path} cannot be read to its end: {reason}"""
+
+    hint = "what was sent is a job like any other (`mlq job` lists it); submit a copy that can be read"
+
+
+class NotText(MlqError):
+    """{path}:{line}: {where}"""
+
+    exit_code = 2
+    hint = "name the encoding with `mlq submit --encoding`, such as latin-1, windows-1252 or utf-16-le"
+
+
+class UnclearDelimiter(MlqError):
+    """{path}: the fields may be separated by {candidates}"""
+
+    exit_code = 2
+    hint = "say which with `mlq submit --delimiter`; nothing was sent"
+
+
+class UnknownIdField(MlqError):
+    """{path}: no row has the field {field!r} (--id-field)"""
+
+    exit_code = 2
+    hint = "{mend}"
+
+
+class InputBroken(MlqError):
+    """{reason}; the {rows} rows before it were read"""
+
+    exit_code = 2
+    hint = "`{command}` collects the answers to those that were sent; send the rest again"
+
+
+class OutputFailed(MlqError):
+    """cannot write the output: {reason} ({path})"""
+
+    hint = "what is written stays; when the cause is gone, `{command}` goes on"
+
+
+class NotAnOutput(MlqError):
+    """the output {path} would be JSON Lines under the name of {kind}"""
+
+    exit_code = 2
+    hint = "answers are written as JSON Lines: name a file such as out.jsonl with -o; nothing was sent"
+
+
 class MissingExtra(MlqError):
     """{what} needs the extra {extra}, which is not installed"""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
+from mlq.jobs import strict_json
+from mlq.jobs.row import Unreadable
 from mlq.jobs.sources import tables
 from mlq.jobs.sources.format import Format
-from mlq.jobs.sources.lines import Lines
+from mlq.jobs.sources.lines import Lines, is_cut
 from mlq.jobs.sources.opening import Input
 
 _AT_ONCE: Final = 1024
@@ -20,14 +22,15 @@ _SIZE: Final = 2**24
 def write(path: Path, given: Input, indexes: Sequence[int]) -> None:
     """Write the rows of these indexes, which ascend: lines as they are, a table with its header, an array as one.
 
-    What is none of these (Parquet, a directory) is written as JSON Lines.
+    What is none of these (Parquet, a directory) is written as JSON Lines. Lines that were too long to keep are left
+    out.
     """
     if not indexes:
         return
     with path.open("wb") as target:
-        if given.delimiter is not None:
+        if given.is_table:
             with given.stream() as stream:
-                target.writelines(tables.copied(stream, given.delimiter, iter(indexes)))
+                target.writelines(tables.copied(stream, given.delimiter, given.shown, iter(indexes)))
         elif given.format is Format.JSON:
             target.write(b"[\n" + b",\n".join(_rows(given, indexes)) + b"\n]\n")
         else:
@@ -41,8 +44,13 @@ def _rows(given: Input, indexes: Sequence[int]) -> Iterator[bytes]:
             if isinstance(source, Lines):
                 rows = source.take_raw(_AT_ONCE)
             else:
-                rows = [orjson.dumps(v, default=str) for v in source.take(_AT_ONCE, _SIZE)]
+                rows = [_written(v) for v in source.take(_AT_ONCE, _SIZE)]
             if not rows:
                 return
-            yield from (row for index, row in enumerate(rows, first) if index in wanted)
+            yield from (row for index, row in enumerate(rows, first) if index in wanted and not is_cut(row))
             first += len(rows)
+
+
+def _written(value: Any) -> bytes:
+    """Write a row; of one that could not be read there is only its error."""
+    return orjson.dumps(value) if isinstance(value, Unreadable) else strict_json.dumps(value)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mlq.jobs.chunk import LARGEST_BYTES, Chunk, chunk_of, placed, refuse
 from mlq.jobs.record import Kind
 from mlq.jobs.row import RowError
+from mlq.jobs.row_ids import Naming
 from mlq.jobs.sources.source import Source
 
 _MOST_URGENT: Final = 9
@@ -17,17 +18,14 @@ class Feeder:
     """Reads a source from its beginning.
 
     `number` is that of the next chunk; `settled` has a byte for each row that may be known, not 0 if it is not to be
-    sent. On a pipe (`piped`), where nothing was checked before, an id that an earlier row has is an error.
+    sent. `naming` gives the rows their ids.
     """
 
-    def __init__(
-        self, source: Source, kind: Kind, id_field: str | None, *, number: int, settled: bytes, piped: bool
-    ) -> None:
+    def __init__(self, source: Source, kind: Kind, naming: Naming, *, number: int, settled: bytes) -> None:
         self._source = source
         self._kind = kind
-        self._id_field = id_field
+        self._naming = naming
         self._settled = settled
-        self._seen: set[Any] | None = set() if piped else None
         self._number = number
         self.taken = source.skip(_leading(settled))
 
@@ -43,27 +41,16 @@ class Feeder:
                 indexes = [i for i in indexes if i >= len(self._settled) or not self._settled[i]]
                 values = [values[i - first] for i in indexes]
             if indexes:
-                chunk = self._checked(chunk_of(self._number, indexes, values, self._id_field))
+                chunk = self._checked(chunk_of(self._number, indexes, values, self._naming))
                 self._number += 1
                 return chunk
         return None
 
     def _checked(self, chunk: Chunk) -> Chunk:
-        errors: dict[int, RowError] = {}
-        if self._seen is not None and chunk.ids is not chunk.indexes:
-            errors.update(self._repeated(chunk, self._seen))
-        if self._kind == "tasks":
-            errors.update((place, why) for place, given in placed(chunk) if (why := _misfit(given)) is not None)
+        if self._kind != "tasks":
+            return chunk
+        errors = {place: why for place, given in placed(chunk) if (why := _misfit(given)) is not None}
         return refuse(chunk, errors) if errors else chunk
-
-    @staticmethod
-    def _repeated(chunk: Chunk, seen: set[Any]) -> dict[int, RowError]:
-        errors = {}
-        for place, row_id in enumerate(chunk.ids):
-            if row_id in seen:
-                errors[place] = RowError("DuplicateId", f"an earlier row has the id {row_id!r}")
-            seen.add(row_id)
-        return {place: error for place, error in errors.items() if place not in chunk.errors}
 
 
 def _leading(settled: bytes) -> int:

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from mlq import wire
 from mlq.broker.filing import Place
+from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.record import Job
 from mlq.packing import pack
@@ -66,9 +65,9 @@ def call_of(job: Job, chunk: Chunk, priority: int | None) -> Call:
 
 def raw(call: Call, *, answered: bool) -> bytes:
     """Write a message. Raises TypeError for arguments that JSON cannot hold."""
-    body = orjson.dumps([call.args, call.kwargs, _FOLLOWS]).decode()
+    body = strict_json.dumps([call.args, call.kwargs, _FOLLOWS]).decode()
     # The headers come first: the script that claims looks for some of them.
-    return orjson.dumps(
+    return strict_json.dumps(
         {
             "headers": {**protocol(call), **call.headers(answered=answered)},
             "body": body,

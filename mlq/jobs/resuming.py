@@ -86,10 +86,13 @@ def put_in_order(path: Path, rows: int) -> None:
             places[_line(path, line)[0]] = at + 1
             at += len(line)
         beside = path.with_name(path.name + ".ordered")
-        with beside.open("wb") as target:
-            for line in _picked(stream, places):
-                target.write(line)
-        beside.replace(path)
+        try:
+            with beside.open("wb") as target:
+                target.writelines(_picked(stream, places))
+            beside.replace(path)
+        except OSError:
+            beside.unlink(missing_ok=True)  # half a copy only takes up the room that is missing
+            raise
 
 
 def _picked(stream: BinaryIO, places: array[int]) -> Iterator[bytes]:

@@ -35,7 +35,7 @@ class Unreadable:
 
 def malformed(line: int, reason: str) -> Unreadable:
     """Stand for a line that does not parse."""
-    return Unreadable(RowError("JSONDecodeError", f"line {line}: {reason}"))
+    return Unreadable(RowError("JSONDecodeError", f"line {line}: not JSON: {reason}"))
 
 
 def too_large(where: str, size: int) -> Unreadable:
@@ -43,21 +43,8 @@ def too_large(where: str, size: int) -> Unreadable:
     return Unreadable(RowError("TooLarge", f"{where}: {size:,} bytes or more, the limit is {LARGEST_BYTES:,}"))
 
 
-def identify(index: int, value: Any, id_field: str | None) -> tuple[Any, Any]:
-    """Tell the id and the input of a decoded value. Raises ValueError if the id is none.
-
-    The id is the field that --id-field names, else its envelope's, else its index.
-    """
-    if not isinstance(value, dict):
-        return index, value
-    enveloped, requested = _is_envelope(value), value.keys() >= REQUEST
-    wanted = id_field if id_field is not None else "id" if enveloped else "custom_id" if requested else None
-    found = index if wanted is None else value.get(wanted, index)
-    if isinstance(found, bool) or not isinstance(found, (str, int)):
-        message = f"an id is a text or a whole number, not {type(found).__name__}"
-        raise ValueError(message)  # noqa: TRY004 (the value of a file, not a type of ours)
-    return found, value["input"] if enveloped else value["body"] if requested else value
-
-
-def _is_envelope(value: Mapping[str, Any]) -> bool:
-    return "input" in value and value.keys() <= ENVELOPE
+def open_envelope(value: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """Return the field that holds an object's id, None if it is no envelope, and the input that the task receives."""
+    if "input" in value and value.keys() <= ENVELOPE:
+        return "id", value["input"]
+    return ("custom_id", value["body"]) if value.keys() >= REQUEST else (None, value)

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 from mlq import keys
 from mlq.broker.clock import ServerClock
-from mlq.jobs import record, resuming, sidecar
+from mlq.jobs import output, record, resuming, sidecar
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
 from mlq.jobs.connecting import Desk
@@ -84,7 +84,8 @@ def exchange(
 ) -> Outcome:
     """Send every row and write every answer; `path` is the output, where it is a file.
 
-    Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is written.
+    Raises OutputFailed, TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is
+    written.
     """
     insist = Insisting(watcher.say)
     ends = Ends(desk.store, desk.results, plan.job.id, insist)
@@ -92,7 +93,8 @@ def exchange(
     pending = _pending(desk, plan, ends)
     sender = _sender(desk, plan, manner, watcher, insist)
     held = plan.held
-    out = Output(stream, held.ok if held else 0, held.failed if held else 0)
+    ok, failed = (held.ok, held.failed) if held else (0, 0)
+    out = Output(stream, ok, failed, path=path, command=manner.command)
     run = _assemble(plan.job, manner, watcher, halt, ends, out, held=held, answered_by=_noting(plan, path, watcher))
     insist.patient = run.demand_time
     run.sender = sender
@@ -100,14 +102,23 @@ def exchange(
     outcome = _go(run, plan.job, pending)
     _complete(desk, plan, sender)
     if path is not None and held is not None and not held.in_order:
-        resuming.put_in_order(path, len(held.rows))
+        with output.writing(str(path), manner.command):
+            resuming.put_in_order(path, len(held.rows))
     return outcome
 
 
-def collect(desk: Desk, found: Progress, manner: Manner, stream: BinaryIO, watcher: Watcher, halt: Halt) -> Outcome:
-    """Write the answers of a job that was submitted, as they come.
+def collect(
+    desk: Desk,
+    found: Progress,
+    manner: Manner,
+    stream: BinaryIO,
+    watcher: Watcher,
+    halt: Halt,
+    path: Path | None = None,
+) -> Outcome:
+    """Write the answers of a job that was submitted, as they come; `path` is the output, where it is a file.
 
-    Raises TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected, AnswersExpired.
+    Raises OutputFailed, TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected, AnswersExpired.
     """
     insist = Insisting(watcher.say)
     ends = Ends(desk.store, desk.results, found.job.id, insist)
@@ -117,7 +128,7 @@ def collect(desk: Desk, found: Progress, manner: Manner, stream: BinaryIO, watch
     if record.have_expired(desk.store, desk.results, found.job.id):
         raise AnswersExpired(job=found.job.id)
     ends.begin()
-    run = _assemble(found.job, manner, watcher, halt, ends, Output(stream))
+    run = _assemble(found.job, manner, watcher, halt, ends, Output(stream, path=path, command=manner.command))
     insist.patient = run.demand_time
     run.rows = lambda: sum(map(len, pending))
     return _go(run, found.job, pending)
@@ -175,10 +186,9 @@ def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: In
     feeder = Feeder(
         plan.source,
         plan.job.kind,
-        plan.request.id_field,
+        plan.naming,
         number=following,
         settled=bytes(plan.settled),
-        piped=plan.is_piped,
     )
     pressure = Pressure(desk.store, watcher.say)
     answered = desk.answers is not None

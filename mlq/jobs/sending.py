@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from redis.exceptions import ResponseError
 
 from mlq.broker.script import is_full
+from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk, placed, refuse
 from mlq.jobs.feeding import Feeder
 from mlq.jobs.insisting import Insisting
@@ -118,12 +119,10 @@ class Sender:
     @staticmethod
     def _unwritable(chunk: Chunk) -> list[tuple[int, RowError]]:
         """Find the rows that JSON cannot hold."""
-        import orjson
-
         found = []
         for place, given in placed(chunk):
             try:
-                orjson.dumps(given)
+                strict_json.dumps([[[given]]])  # as deep as the message holds it: the depth is limited, too
             except TypeError as exc:
                 found.append((place, RowError("TypeError", str(exc))))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, Final
 import orjson
 
 from mlq.board import known
-from mlq.errors import NoSuchFile
 from mlq.jobs.errors import NotResumable, OtherInput
+from mlq.jobs.output import not_opened
 
 SCHEMA: Final = "mlq.sidecar/1"
 
@@ -38,15 +39,16 @@ def path_of(output: Path) -> Path:
 
 
 def write(output: Path, sidecar: Sidecar) -> None:
-    """Write it, whole or not at all. Raises NoSuchFile where the output's directory is missing or closed to us."""
+    """Write it, whole or not at all. Raises NoSuchFile where the output's directory is missing, OutputFailed."""
     path = path_of(output)
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(orjson.dumps({"schema": SCHEMA, **asdict(sidecar)}, option=orjson.OPT_APPEND_NEWLINE))
         beside.replace(path)
     except OSError as exc:
-        mend = "name an output file in a directory that exists"
-        raise NoSuchFile(path=f"{output} ({exc.strerror})", mend=mend) from None
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise not_opened(output, exc) from None
 
 
 def read(output: Path) -> Sidecar | None:

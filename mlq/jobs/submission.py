@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +23,10 @@ from mlq.jobs.errors import JobExists, NotResumable
 from mlq.jobs.pressure import Pressure
 from mlq.jobs.record import Job, Kind
 from mlq.jobs.resuming import Held
+from mlq.jobs.row_ids import Naming, StreamNaming
 from mlq.jobs.sidecar import Sidecar
 from mlq.jobs.sources.opening import Input
-from mlq.jobs.sources.source import Peeked, Source
+from mlq.jobs.sources.source import Once, Peeked, Source
 
 __all__ = ["Plan", "Request", "attach", "begin_output", "is_job_id", "planned"]
 
@@ -51,6 +52,7 @@ class Plan:
     source: Source
     request: Request
     settled: bytearray
+    naming: Naming = field(default_factory=Naming)
     held: Held | None = None
     sidecar: Sidecar | None = None
 
@@ -64,14 +66,14 @@ class Plan:
 def planned(request: Request, settings: Settings) -> Iterator[Plan]:
     """Check a file, and open it from its beginning; a single row goes to mlq.predict on the most urgent queue.
 
-    Raises NoSuchFile, NotJson, NotReadable, MissingExtra, DuplicateIds.
+    Raises NoSuchFile, NotJson, NotText, NotReadable, MissingExtra, DuplicateIds, UnknownIdField.
     """
     given = request.input
     if given.path is not None:
         checked = check(given, request.id_field)
         job = _job(request, settings, checked.rows, _fingerprint(request, checked.fingerprint))
         with given.opened() as source:
-            yield Plan(job, source, request, bytearray())
+            yield Plan(job, source, request, bytearray(), Naming(request.id_field, checked.taken))
         return
     with given.opened() as source:
         first = source.take(2, _SIZE)  # one row alone is somebody's question, more are a file
@@ -79,7 +81,8 @@ def planned(request: Request, settings: Settings) -> Iterator[Plan]:
             first += source.take(1, _SIZE)
         rows = len(first) if len(first) < 2 else None  # noqa: PLR2004 (see above)
         job = _job(request, settings, rows, secrets.token_hex(16))
-        yield Plan(job, Peeked(first, source), request, bytearray())
+        rest = Once(source, len(first), f"mlq result {job.id} --wait")
+        yield Plan(job, Peeked(first, rest), request, bytearray(), StreamNaming(request.id_field))
 
 
 def attach(plan: Plan, desk: Desk, say: Callable[[str], None]) -> None:
@@ -125,12 +128,15 @@ def resume(plan: Plan, path: Path, desk: Desk) -> None:
 def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: Desk) -> None:
     """Make sure that an output may be written, and say beside it what it will be made of.
 
-    Raises OutputIsInput, OutputExists, NotResumable, OtherInput, NoSuchFile.
+    Raises OutputIsInput, OutputExists, NotResumable, OtherInput, NoSuchFile, OutputFailed.
     """
     source = plan.request.input.path
     if resumes:
         output.demand_apart(path, source)
-        resume(plan, path, desk)
+        try:
+            resume(plan, path, desk)
+        except OSError as exc:
+            raise output.not_opened(path, exc) from None
     else:
         output.demand_new(path, source)
     if not path.parent.is_dir():
@@ -142,7 +148,9 @@ def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: Desk) -> None:
 
 def sidecar_of(plan: Plan) -> Sidecar:
     """Describe what an output is made of."""
-    options = {"id_field": plan.request.id_field, "tasks": plan.request.tasks, "format": plan.request.input.format}
+    request = plan.request
+    options = {"id_field": request.id_field, "tasks": request.tasks, "format": request.input.format}
+    options.update(_spelled(request.input))
     return Sidecar(plan.job.id, plan.job.source, plan.job.fingerprint, plan.job.rows or 0, options)
 
 
@@ -150,10 +158,18 @@ def _job(request: Request, settings: Settings, rows: int | None, fingerprint: st
     kind: Kind = "tasks" if request.tasks else "single" if rows == 1 else "rows"
     usual = {"tasks": settings.default_queue, "single": settings.urgent_queue, "rows": settings.batch_queue}
     job_id = request.job_id or secrets.token_hex(6)
-    return Job(job_id, request.queue or usual[kind], kind, fingerprint, rows, request.input.name)
+    return Job(job_id, request.queue or usual[kind], kind, fingerprint, rows, request.input.shown)
 
 
 def _fingerprint(request: Request, content: str) -> str:
     """Make the fingerprint of an input together with the options that decide about its rows."""
-    options = [content, request.id_field, request.tasks, request.input.format.value, request.input.inline]
+    given = request.input
+    options = [content, request.id_field, request.tasks, given.format.value, given.reading.inline]
+    options += [f"{name}={value}" for name, value in _spelled(given).items()]
     return hashlib.blake2b(orjson.dumps(options), digest_size=16).hexdigest()
+
+
+def _spelled(given: Input) -> dict[str, str]:
+    """Return what was said of a text's encoding and delimiter. Nothing, where nothing was said: as earlier versions."""
+    reading = given.reading
+    return {name: value for name in ("encoding", "delimiter") if (value := getattr(reading, name)) is not None}

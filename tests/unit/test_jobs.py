@@ -25,6 +25,7 @@ from mlq.jobs.pace import Pace
 from mlq.jobs.posting import Parcel
 from mlq.jobs.record import Job
 from mlq.jobs.row import RowError
+from mlq.jobs.row_ids import Naming
 from mlq.jobs.sending import Sender
 from mlq.jobs.sources.source import Values
 from mlq.jobs.window import MOST_BYTES, Window
@@ -218,7 +219,7 @@ class NoPressure:
 def test_nobody_waits_for_what_a_full_server_refused() -> None:
     """Ctrl-C, or --max-errors, while memory is full: what was never sent can never end."""
     waited_for: list[Chunk] = []
-    feeder = Feeder(Values(iter([1, 2, 3])), "rows", None, number=0, settled=b"", piped=False)
+    feeder = Feeder(Values(iter([1, 2, 3])), "rows", Naming(), number=0, settled=b"")
     job = Job("j", "batch", "rows", "f", 3)
     sender = Sender(
         job,

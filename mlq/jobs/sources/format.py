@@ -1,15 +1,17 @@
-"""Format: how rows are written in a file, told by what is in it."""
+"""Format: how rows are written in a file, told by its name or by what is in it."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import PurePath
-from typing import BinaryIO, Final
+from typing import Final
 
 import orjson
 
+from mlq.jobs.errors import NotReadable
 from mlq.jobs.row import LARGEST_BYTES
 from mlq.jobs.sources.lines import is_row
+from mlq.jobs.sources.stream import Stream
 
 
 class Format(str, Enum):
@@ -23,32 +25,69 @@ class Format(str, Enum):
     FILES = "files"
 
 
-GZIP: Final = b"\x1f\x8b"
-BOM: Final = b"\xef\xbb\xbf"
-_PARQUET: Final = b"PAR1"
-_BY_SUFFIX: Final = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV, ".tsv": Format.TSV}
+TABLES: Final = frozenset({Format.CSV, Format.TSV})
+TEXTS: Final = frozenset({Format.JSONL, Format.JSON, *TABLES})
+
+_BY_SUFFIX: Final = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".parquet": Format.PARQUET,
+}
+_PARQUET: Final = (b"PAR1", b"PARE")
+_FOREIGN: Final = {
+    b"PK\x03\x04": "a zip archive (or a spreadsheet)",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x04\x22\x4d\x18": "packed with lz4",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"ARROW1\0\0": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+    b"\x89HDF": "an HDF5 file",
+    **{b"BZh%d1AY&" % level: "packed with bzip2" for level in range(1, 10)},
+}
+_HEAD: Final = 2**16
 
 
-def sniff(stream: BinaryIO, name: str) -> Format:
-    """Tell the format of a file, unpacked already, from its name where that says it, else from its first lines."""
-    suffixes = PurePath(name.removesuffix(".gz")).suffixes
-    if suffixes and suffixes[-1] in _BY_SUFFIX:
-        return _BY_SUFFIX[suffixes[-1]]
-    first = _first_line(stream)
-    if first.startswith(_PARQUET):
-        return Format.PARQUET
+def by_name(name: str) -> Format | None:
+    """Return the format that a suffix tells, in capitals or not; None for other suffixes."""
+    return _BY_SUFFIX.get(PurePath(name.lower().removesuffix(".gz")).suffix)
+
+
+def demand_text(head: bytes, shown: str) -> None:
+    """Check the first bytes of what is to be read as text. Raises NotReadable that names another kind of file."""
+    for magic, kind in _FOREIGN.items():
+        if head.startswith(magic):
+            raise NotReadable(path=shown, kind="rows", reason=f"it is {kind}")
+
+
+def is_parquet(head: bytes) -> bool:
+    """Tell Parquet, encrypted or not, by its first bytes."""
+    return head.startswith(_PARQUET)
+
+
+def sniff(stream: Stream) -> Format:
+    """Tell the format of text from its first lines."""
+    first, is_more = _first_lines(stream)
     if _is_value(first):
-        return Format.JSONL if _first_line(stream) else Format.JSON
+        return Format.JSONL if is_more else Format.JSON
     if first.lstrip()[:1] in (b"[", b"{", b""):
         return Format.JSON
-    return Format.TSV if b"\t" in first else Format.CSV if b"," in first else Format.JSON
+    if b"\t" in first:
+        return Format.TSV
+    return Format.CSV if any(mark in first for mark in (b",", b";", b"|")) else Format.JSON
 
 
-def _first_line(stream: BinaryIO) -> bytes:
-    line = stream.readline(LARGEST_BYTES)
-    while line and not is_row(line):
-        line = stream.readline(LARGEST_BYTES)
-    return line.removeprefix(BOM)
+def _first_lines(stream: Stream) -> tuple[bytes, bool]:
+    """Return the first line that is not blank, and whether another follows."""
+    size = _HEAD
+    while True:
+        head = stream.peek(size)
+        lines = [line for line in head.split(b"\n") if is_row(line)]
+        if len(lines) > 1 or len(head) < size or size > LARGEST_BYTES:
+            return (lines or [b""])[0], len(lines) > 1
+        size *= 4
 
 
 def _is_value(line: bytes) -> bool:

@@ -2,98 +2,107 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
-import sys
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Final
 
 from mlq.errors import NoSuchFile, UsageError
-from mlq.jobs.errors import NotReadable
-from mlq.jobs.sources import documents, files, parquet, tables
-from mlq.jobs.sources.format import BOM, GZIP, Format, sniff
+from mlq.jobs.errors import NotReadable, ReadFailed
+from mlq.jobs.sources import delimiters as separators
+from mlq.jobs.sources import documents, encodings, files, handles, parquet, tables
+from mlq.jobs.sources.format import TABLES, TEXTS, Format, by_name, demand_text, is_parquet, sniff
+from mlq.jobs.sources.handles import Say
 from mlq.jobs.sources.lines import Lines
 from mlq.jobs.sources.source import Source, Values
-
-PACKING: Final = (gzip.BadGzipFile, EOFError, zlib.error)
-"""What a broken gzip file raises."""
+from mlq.jobs.sources.stream import Stream
 
 _BLOCK: Final = 2**20
-_DELIMITERS: Final = {Format.CSV: ",", Format.TSV: "\t"}
+_MAGIC: Final = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read an input, where it does not tell: what the options of `mlq submit` say."""
+
+    format: Format | None = None
+    inline: bool = False
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True)
 class Input:
-    """What a job reads: a file, a directory, a glob, or `-` for standard input."""
+    """What a job reads: a file, a directory, a glob, or what can be read only once (`once`, open already)."""
 
     name: str
     format: Format
-    inline: bool = False
+    reading: Reading = field(default_factory=Reading)
+    once: Stream | None = None
 
     @property
     def path(self) -> Path | None:
-        """The file, or what holds the files; None for standard input."""
-        return None if self.name == "-" else Path(self.name)
+        """The file, or what holds the files; None for what can be read only once."""
+        return None if self.once is not None else Path(self.name)
+
+    @property
+    def shown(self) -> str:
+        """The name as text that UTF-8 can hold."""
+        return handles.shown(self.name)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether rows are records under a header."""
+        return self.format in TABLES
 
     @contextmanager
     def opened(self, digest: hashlib.blake2b | None = None) -> Iterator[Source]:
         """Read it from its beginning; `digest` is fed with the bytes that are read, where reading is one stream.
 
-        Raises NoSuchFile.
+        Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
         """
-        with ExitStack() as stack:
-            if self.format is Format.FILES:
-                yield Values(files.values(files.found(self.name), inline=self.inline))
-            elif self.format is Format.PARQUET:
-                yield Values(parquet.values(Path(self.name)))
-            else:
-                stream = stack.enter_context(_stream(self.path, digest))
+        if self.format is Format.FILES:
+            yield Values(files.values(files.found(self.name), inline=self.reading.inline))
+        elif self.format is Format.PARQUET:
+            yield Values(parquet.values(Path(self.name), self.shown))
+        else:
+            with self.stream(digest) as stream:
                 yield self._over(stream)
 
     @contextmanager
-    def stream(self) -> Iterator[BinaryIO]:
-        """Read its bytes, unpacked. Raises NoSuchFile."""
-        with _stream(self.path, None) as stream:
-            yield stream
+    def stream(self, digest: hashlib.blake2b | None = None) -> Iterator[Stream]:
+        """Read its text, unpacked and as UTF-8. Raises NoSuchFile."""
+        if self.once is not None:
+            yield self.once
+            return
+        with handles.opened(Path(self.name), digest) as raw:
+            yield handles.text(raw, self.name, self.reading.encoding)
 
     @property
     def delimiter(self) -> str | None:
-        """What parts the fields of a table."""
-        return _DELIMITERS.get(self.format)
+        """What separates the fields of a table; None where its first records tell."""
+        return self.reading.delimiter or ("\t" if self.format is Format.TSV else None)
 
-    def _over(self, stream: BinaryIO) -> Source:
+    def _over(self, stream: Stream) -> Source:
         if self.format is Format.JSONL:
             return Lines(stream)
-        if self.delimiter is not None:
-            return Values(tables.values(stream, self.delimiter, self.name))
-        return Values(documents.values(stream, self.name))
+        if self.is_table:
+            return Values(tables.values(stream, self.delimiter, self.shown))
+        return Values(documents.values(stream, self.shown))
 
 
-def find(name: str, given: Format | None = None, *, inline: bool = False) -> Input:
-    """Look at an input. Standard input is JSON Lines unless told otherwise.
+def find(name: str, reading: Reading | None = None, say: Say = lambda _: None) -> Input:
+    """Look at an input. What can be read only once is JSON Lines unless its suffix or --format says otherwise.
 
-    Raises NoSuchFile, NotReadable, UsageError.
+    `say` is told what is waited for. Raises NoSuchFile, NotReadable, NotText, UsageError.
     """
-    if name == "-":
-        given = given or Format.JSONL
-    if given is None and (Path(name).is_dir() or files.is_glob(name)):
-        given = Format.FILES
-    if given is None:
-        try:
-            with _stream(Path(name), None) as stream:
-                given = sniff(stream, name)
-        except PACKING as exc:
-            raise NotReadable(path=name, kind="gzip", reason=exc) from None
-    if inline and given is not Format.FILES:
-        raise UsageError(what=f"--inline is for a directory or a pattern, not for {name}", mend="leave it out")
-    if given is Format.FILES and not files.found(name):
-        raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
-    return Input(name, given, inline)
+    reading = reading or Reading()
+    found = _once(name, reading, say) if handles.is_once(name) else _again_and_again(name, reading)
+    _demand_sense(found)
+    return found
 
 
 def fingerprint(given: Input) -> str:
@@ -101,54 +110,66 @@ def fingerprint(given: Input) -> str:
     digest = hashlib.blake2b(digest_size=16)
     if given.format is Format.FILES:
         for path in files.found(given.name):
-            about = path.stat()
+            try:
+                about = path.stat()
+            except OSError as exc:
+                raise ReadFailed(path=handles.shown(str(path)), reason=exc.strerror) from None
             digest.update(os.fsencode(path) + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
     else:
-        with Path(given.name).open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+        with handles.opened(Path(given.name), digest) as stream:
+            while stream.read(_BLOCK):
+                pass
     return digest.hexdigest()
 
 
-@contextmanager
-def _stream(path: Path | None, digest: hashlib.blake2b | None) -> Iterator[BinaryIO]:
-    """Open a file, unpacked if it is packed, without the mark that some editors put first."""
-    if path is None:
-        yield sys.stdin.buffer
-        return
-    with ExitStack() as stack:
-        try:
-            raw: Any = stack.enter_context(path.open("rb"))
-            start = raw.peek(len(BOM))
-        except FileNotFoundError:
-            raise NoSuchFile(path=path, mend="check the path; `-` reads JSON Lines from standard input") from None
-        except OSError as exc:
-            raise NoSuchFile(path=f"{path} ({exc.strerror})", mend="name a file that can be read") from None
-        if digest is not None:
-            raw = _Digested(raw, digest)
-        if start.startswith(GZIP):
-            raw = stack.enter_context(gzip.open(raw, "rb"))
-        elif start.startswith(BOM):
-            raw.read(len(BOM))
-        yield cast("BinaryIO", raw)
+def _once(name: str, reading: Reading, say: Say) -> Input:
+    form = reading.format or by_name(name) or Format.JSONL
+    if form is Format.FILES:
+        raise UsageError(what=f"--format files is for a directory or a pattern, not for {name}", mend="name one")
+    raw = handles.raw(handles.open_once(name, say), name)
+    shown = handles.shown(name)
+    head = raw.peek(_MAGIC)
+    if form is Format.PARQUET or is_parquet(head):
+        reason = "its end is read first, and this can be read only once; write it to a file, and submit that"
+        raise NotReadable(path=shown, kind="Parquet", reason=reason)
+    demand_text(head, shown)
+    return Input(name, form, reading, handles.text(raw, name, reading.encoding))
 
 
-class _Digested:
-    """A stream that digests what is read of it."""
+def _again_and_again(name: str, reading: Reading) -> Input:
+    """Look at a file, a directory or a glob, which can be read as often as it takes."""
+    form = reading.format
+    if form is None and (os.path.isdir(name) or files.is_glob(name)):  # noqa: PTH112 (False for a name that is too long)
+        form = Format.FILES
+    if form is Format.FILES:
+        if not files.found(name):
+            raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
+        return Input(name, form, reading)
+    with handles.opened(Path(name)) as raw:
+        head = raw.peek(_MAGIC)
+        if form is None:
+            form = Format.PARQUET if is_parquet(head) else by_name(name)
+        if form is not Format.PARQUET:
+            demand_text(head, handles.shown(name))
+        if form is None:
+            form = sniff(handles.text(raw, name, reading.encoding))
+    return Input(name, form, reading)
 
-    def __init__(self, stream: BinaryIO, digest: hashlib.blake2b) -> None:
-        self._stream = stream
-        self._digest = digest
 
-    def read(self, size: int = -1) -> bytes:
-        return self._digested(self._stream.read(size))
+def _demand_sense(given: Input) -> None:
+    """Refuse options that would be ignored. Raises UsageError."""
+    reading, what = given.reading, f"not for {given.shown} ({given.format.value})"
+    if reading.inline and given.format is not Format.FILES:
+        raise UsageError(what=f"--inline is for a directory or a pattern, {what}", mend="leave it out")
+    if reading.encoding is not None and given.format not in TEXTS:
+        raise UsageError(what=f"--encoding is for text, {what}", mend="leave it out")
+    if reading.delimiter is not None and not given.is_table:
+        raise UsageError(what=f"--delimiter is for tables, {what}", mend="leave it out, or add --format csv")
 
-    def readline(self) -> bytes:
-        return self._digested(self._stream.readline())
 
-    def _digested(self, block: bytes) -> bytes:
-        self._digest.update(block)
-        return block
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def reading_of(
+    form: Format | None, *, inline: bool = False, encoding: str | None = None, delimiter: str | None = None
+) -> Reading:
+    """Make a Reading of what was typed. Raises UsageError for an unknown encoding or delimiter."""
+    named = None if encoding is None else encodings.find(encoding)
+    return Reading(form, inline, named, None if delimiter is None else separators.find(delimiter))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Protocol
 
-import orjson
-
+from mlq.errors import MlqError
+from mlq.jobs import strict_json
+from mlq.jobs.errors import InputBroken
 from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable, too_large
 
 
@@ -42,6 +43,28 @@ class Peeked:
         """See Source."""
         left, self._first = self._first[:rows], self._first[rows:]
         return len(left) + self._rest.skip(rows - len(left))
+
+
+class Once:
+    """A source that can be read only once, of which rows were sent already: what breaks it says how many."""
+
+    def __init__(self, source: Source, taken: int, command: str) -> None:
+        self._source = source
+        self._taken = taken
+        self._command = command
+
+    def take(self, rows: int, size: int) -> list[Any]:
+        """See Source. Raises InputBroken."""
+        try:
+            values = self._source.take(rows, size)
+        except MlqError as exc:
+            raise InputBroken(reason=exc.message, rows=self._taken, command=self._command) from None
+        self._taken += len(values)
+        return values
+
+    def skip(self, rows: int) -> int:
+        """See Source."""
+        return self._source.skip(rows)
 
 
 class Values:
@@ -90,4 +113,4 @@ def weigh(value: Any) -> int:
     """
     if isinstance(value, list) and value and isinstance(value[0], (int, float)):
         return 20 * len(value)
-    return len(orjson.dumps(value))
+    return len(strict_json.dumps(value))

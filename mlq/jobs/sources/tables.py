@@ -5,76 +5,146 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import orjson
 
-from mlq.jobs.errors import NotReadable
-from mlq.jobs.row import RowError, Unreadable
-from mlq.jobs.sources.format import BOM
+from mlq.jobs.errors import NotReadable, NotText
+from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable
+from mlq.jobs.sources import delimiters
+from mlq.jobs.sources.encodings import not_utf8
+from mlq.jobs.sources.stream import Stream
 
-_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?\Z")
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?\Z", re.ASCII)
 """007 is none, so it stays the text that it is."""
 
+_BLOCK: Final = 2**20
+_SAMPLE: Final = 2**16
 
-def values(stream: BinaryIO, delimiter: str, name: str) -> Iterator[Any]:
-    """Give a row for each record; one that has not as many fields as the header, or breaks, is an Unreadable.
 
-    Raises NotReadable where the header is none.
+class Table:
+    """The records of a table. `header` names the fields; records that break are csv.Error in their place.
+
+    Raises NotReadable for a header that is none, UnclearDelimiter, NotText while it is read.
     """
-    reader = csv.reader(_text(stream), delimiter=delimiter)
-    records = _records(reader)
-    header = next(records, None)
-    if header is None:
-        return
-    if isinstance(header, csv.Error):
-        raise NotReadable(path=name, kind="CSV", reason=header)
-    for record in records:
-        if not record:
-            continue
+
+    def __init__(self, stream: Stream, delimiter: str | None, shown: str) -> None:
+        csv.field_size_limit(LARGEST_BYTES)
+        self._lines = _Lines(stream, shown)
+        first = self._first_line()
+        said = delimiters.declared(first)
+        if said is not None:
+            delimiter = delimiters.demand_same(shown, said, delimiter)
+            first = self._first_line()
+        self.delimiter = delimiter or delimiters.guess([first, *self._lines.sample[self.line :]], shown)
+        # strict: else a quote that is not closed would take in all that follows, and be no error.
+        self._reader = csv.reader(self._with(first), delimiter=self.delimiter, strict=True)
+        header = next(iter(self), [])
+        if isinstance(header, csv.Error):
+            raise NotReadable(path=shown, kind="a table", reason=f"line {self.line}: {header}")
+        twice = [name for name, times in Counter(header).items() if times > 1]
+        if twice:
+            what = f"are named {twice[0]!r}" if twice[0] else "have no name"
+            raise NotReadable(path=shown, kind="a table", reason=f"{Counter(header)[twice[0]]} columns {what}")
+        self.header = header
+
+    @property
+    def line(self) -> int:
+        """The number of the last line that was read."""
+        return self._lines.number
+
+    def __iter__(self) -> Iterator[list[str] | csv.Error]:
+        """Return the next records, without blank lines. The reader goes on behind a record that breaks."""
+        while True:
+            try:
+                record = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                yield exc
+            else:
+                if record:
+                    yield record
+
+    def _first_line(self) -> str:
+        """Return the next line that is not blank, and "" at the end."""
+        return next((line for line in self._lines if line.strip("\r\n")), "")
+
+    def _with(self, first: str) -> Iterator[str]:
+        if first:
+            yield first
+        yield from self._lines
+
+
+def values(stream: Stream, delimiter: str | None, shown: str) -> Iterator[Any]:
+    """Return a row for each record; one that has not as many fields as the header, or breaks, is an Unreadable.
+
+    Raises what Table raises.
+    """
+    table = Table(stream, delimiter, shown)
+    fields = len(table.header)
+    for record in table:
         if isinstance(record, csv.Error):
-            yield Unreadable(RowError("BadRecord", f"line {reader.line_num}: {record}"))
-        elif len(record) != len(header):
-            about = f"line {reader.line_num}: {len(record)} fields, the header has {len(header)}"
+            yield Unreadable(RowError("BadRecord", f"line {table.line}: {record}"))
+        elif len(record) != fields:
+            about = f"line {table.line}: {len(record)} fields, the header has {fields}"
             yield Unreadable(RowError("FieldCount", about))
         else:
-            yield dict(zip(header, map(_value, record), strict=True))
+            yield dict(zip(table.header, map(_value, record), strict=True))
 
 
-def copied(stream: BinaryIO, delimiter: str, wanted: Iterator[int]) -> Iterator[bytes]:
-    """Give the header and the wanted records (indexes, ascending) as they are written in a file."""
-    records = _records(csv.reader(_text(stream), delimiter=delimiter))
-    header = next(records, [])
-    yield _written(header, delimiter) if isinstance(header, list) else b""
-    index, next_wanted = 0, next(wanted, None)
-    for record in records:
-        if not record:
-            continue
-        if index == next_wanted and isinstance(record, list):
-            yield _written(record, delimiter)
+def copied(stream: Stream, delimiter: str | None, shown: str, wanted: Iterator[int]) -> Iterator[bytes]:
+    """Return the header and the wanted records (indexes, ascending) as they are written in a file."""
+    table = Table(stream, delimiter, shown)
+    yield _written(table.header, table.delimiter)
+    next_wanted = next(wanted, None)
+    for index, record in enumerate(table):
+        if index == next_wanted:
             next_wanted = next(wanted, None)
-        index += 1
+            if isinstance(record, list):
+                yield _written(record, table.delimiter)
 
 
-def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
-    """Give the records, and for one that breaks what is wrong with it: the reader goes on behind it."""
-    while True:
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except csv.Error as exc:
-            yield exc
+class _Lines:
+    """The lines of a table as text, with their ends, as the csv module wants them.
 
+    `number` is of the last one; `sample` are the first whole ones, read or not.
 
-def _text(stream: BinaryIO) -> Iterator[str]:
-    """Give the lines. Not by a TextIOWrapper, which would close the stream that it was lent."""
-    csv.field_size_limit(2**31 - 1)  # Python's own limit of 128 KiB is less than a picture
-    first = True
-    while line := stream.readline():
-        yield (line.removeprefix(BOM) if first else line).decode("utf-8", "replace")
-        first = False
+    Lines end in \\n or \\r\\n, or all in \\r as old spreadsheets write them; a \\r between \\n is part of a line.
+    """
+
+    def __init__(self, stream: Stream, shown: str) -> None:
+        self._stream = stream
+        self._shown = shown
+        head = stream.peek(_SAMPLE)
+        self._end = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+        whole = head.split(self._end)[: None if len(head) < _SAMPLE else -1]
+        self.sample = [line.decode("utf-8", "replace") for line in whole]
+        self._blocks = self._split()
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the next lines. Raises NotText, NotReadable for a line that no row could hold."""
+        for line in self._blocks:
+            self.number += 1
+            try:
+                yield line.decode()
+            except UnicodeDecodeError:
+                raise NotText(path=self._shown, line=self.number, where=not_utf8(line)) from None
+
+    def _split(self) -> Iterator[bytes]:
+        tail = b""
+        while block := self._stream.read(_BLOCK):
+            *lines, tail = (tail + block).split(self._end)
+            if len(tail) > LARGEST_BYTES:
+                reason = f"line {self.number + len(lines) + 1} has more than {LARGEST_BYTES:,} bytes"
+                raise NotReadable(path=self._shown, kind="a table", reason=reason)
+            for line in lines:
+                yield line + self._end
+        if tail:
+            yield tail
 
 
 def _written(record: list[str], delimiter: str) -> bytes:
