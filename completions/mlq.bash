@@ -146,10 +146,12 @@ _mlq_worker_logs() {
 _mlq_submit() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --priority | --max-errors | --max-inflight | --timeout | --id-field | --job-id | --encoding | --delimiter | --chunk | --broker) : ;;
+        --priority | --max-errors | --max-inflight | --timeout | --id-field | --job-id | --chunk | --broker) : ;;
         -o | --output-file | --errors | --config) _mlq_files ;;
         --order) _mlq_words input completion ;;
         --format) _mlq_words jsonl json csv tsv parquet files ;;
+        --encoding) _mlq_words utf-8 utf-16 utf-16-le utf-16-be utf-32 latin-1 windows-1252 iso-8859-15 windows-1250 windows-1251 koi8-r shift_jis euc-jp gb18030 big5 euc-kr macroman ;;
+        --delimiter) _mlq_words comma semicolon tab pipe space ;;
         *)
             case $current in
                 -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --encoding --delimiter --inline --tasks --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from mlq.cli import COMMANDS, root
 from mlq.config import Settings, WorkerSettings
+from mlq.jobs.sources import delimiters, encodings
 
 Kind = Literal["none", "file", "names", "list"]
 
@@ -112,7 +113,7 @@ def _option_value(found: Any, name: str) -> Value:
     if name in _ASKED_BY_OPTION:
         kind, asked = _ASKED_BY_OPTION[name]
         return Value(kind, asked, label=label)
-    choices = tuple(getattr(found.type, "choices", ())) or _SETTING_CHOICES.get(name, ())
+    choices = tuple(getattr(found.type, "choices", ())) or _SETTING_CHOICES.get(name, ()) or _WORDS.get(name, ())
     return Value("file" if found.metavar in _FILES else "none", choices=choices, label=label)
 
 
@@ -133,3 +134,8 @@ def _setting_choices() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 _SETTING_CHOICES: Final = dict(_setting_choices())
+_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "--encoding": encodings.COMMON,
+    "--delimiter": tuple(word for word in delimiters.NAMES if word.isalpha()),
+}
+"""Options that take more than these words, which are the usual ones."""

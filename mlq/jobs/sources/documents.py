@@ -30,6 +30,9 @@ _LARGEST_ELEMENT: Final = 4 * LARGEST_BYTES
 """An element is read to its end up to this size, to say that its row is too large and go on behind it."""
 
 _BLOCK: Final = 2**18
+_HEAD: Final = 1024
+"""What is looked at to find out whether an object is around the rows."""
+
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _WRAPPED: Final = re.compile(r'\s*\{\s*"(?:' + "|".join(WRAPPERS) + r')"\s*:\s*(?=\[)', re.ASCII)
 _LONGEST_WORD: Final = len("-Infinity")
@@ -82,7 +85,8 @@ class _Array:
 
     def rows(self) -> Iterator[Any]:
         """Return the elements. Raises NotJson."""
-        self._more()
+        while len(self._text) < _HEAD and not self._ended:
+            self._more()
         wrapper = _WRAPPED.match(self._text)
         if wrapper:
             self._take(wrapper.end())
@@ -90,10 +94,12 @@ class _Array:
             yield too_large("the document", _WHOLE_BYTES)
             return
         self._take(self._at + 1)
-        closed = self._next() == "]"
-        while not closed:
+        is_open = self._next() != "]"
+        if not is_open:
+            self._take(self._at + 1)
+        while is_open:
             yield self._element()
-            closed = self._separator() == "]"
+            is_open = self._separator() == ","
             self._take(self._at + 1)
             self._next()
         if wrapper:

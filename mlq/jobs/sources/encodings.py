@@ -31,7 +31,7 @@ _MARKS: Final = (  # the longer first: UTF-32's begins with UTF-16's
 )
 _LONGEST_MARK: Final = 4
 _FORMS_OF: Final = {"utf-8-sig": UTF8, "utf-16": "utf-16-*", "utf-32": "utf-32-*"}
-_NO_FILES: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined"})
+_NO_FILES: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined"})
 """Encodings of names and source code. Their decoders do not work block by block, or accept what is no text."""
 
 
@@ -44,7 +44,7 @@ def find(name: str) -> str:
         nearest = difflib.get_close_matches(name.lower(), known, 1)
         mend = f"did you mean {nearest[0]}?" if nearest else f"such as {', '.join(COMMON[:7])}"
         raise UsageError(what=f"--encoding {name} is no encoding that Python knows", mend=mend) from None
-    if not getattr(found, "_is_text_encoding", True) or found.name in _NO_FILES:
+    if not getattr(found, "_is_text_encoding", True) or found.name.replace("-", "_") in _NO_FILES:
         raise UsageError(
             what=f"--encoding {name} is no encoding of text files", mend=f"such as {', '.join(COMMON[:7])}"
         )
@@ -89,6 +89,7 @@ class _Decoder:
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._line = 1
+        self._column = 1
         self.stream = Stream(self._read)
 
     def _read(self, size: int) -> bytes:
@@ -104,12 +105,16 @@ class _Decoder:
                 raise NotText(path=self._shown, line=self._line, where="holds half a surrogate pair") from None
             if not block:
                 return encoded
-        self._line += encoded.count(b"\n")
+        self._line, self._column = self._after(decoded)
         return encoded
 
+    def _after(self, text: str) -> tuple[int, int]:
+        """Return the line and the column behind a text that comes next."""
+        lines = text.count("\n")
+        column = len(text) - text.rindex("\n") if lines else self._column + len(text)
+        return self._line + lines, column
+
     def _error(self, exc: UnicodeDecodeError) -> NotText:
-        before = exc.object[: exc.start].decode(self._encoding, "replace")
-        line = self._line + before.count("\n")
-        column = len(before) - (before.rfind("\n") + 1) + 1
+        line, column = self._after(exc.object[: exc.start].decode(self._encoding, "replace"))
         found = " ".join(f"0x{byte:02x}" for byte in exc.object[exc.start : exc.end])
         return NotText(path=self._shown, line=line, where=f"character {column} ({found}) is not {self._encoding}")
