@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -34,6 +35,9 @@ COMMANDS: Final = {
 
 HIDDEN: Final = frozenset({"values"})
 """First words that are for completion scripts, not for people."""
+
+_NOT_WRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What writing fails with, on a disk that is full or broken and on a stream that is closed."""
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 
@@ -97,8 +101,12 @@ def _mlq(
 def main() -> None:
     """Run one command and exit with its code (docs/exit-codes.md lists them)."""
     standard_streams.occupy_closed()
-    code = run(sys.argv[1:])
-    trouble = standard_streams.flush()
+    trouble = None
+    try:
+        code = run(sys.argv[1:])
+    except OSError as exc:  # the help of a bare `mlq`
+        code, trouble = 0, exc
+    trouble = standard_streams.flush() or trouble
     if trouble is not None and code == 0:
         _fail(StdoutFailed(reason=trouble.strerror))
         code = StdoutFailed.exit_code
@@ -143,9 +151,14 @@ def _usage(exc: ClickException) -> UsageError:
 
 
 def _refused_by_stdout(exc: Exception) -> MlqError | None:
-    """Find out whether stdout is what failed, by trying once more; None if it works."""
-    trouble = standard_streams.flush() if isinstance(exc, OSError) else None
-    return None if trouble is None else StdoutFailed(reason=trouble.strerror)
+    """Make the error of an answer that could not be written; None for any other.
+
+    Files have errors of their own, and what stderr does not take is dropped: only stdout is left.
+    """
+    if not isinstance(exc, OSError) or exc.filename is not None or exc.errno not in _NOT_WRITTEN:
+        return None
+    standard_streams.flush()
+    return StdoutFailed(reason=exc.strerror)
 
 
 def _unexpected(exc: Exception) -> MlqError:
