@@ -48,7 +48,8 @@ def test_an_input_that_is_closed_is_no_empty_file(place: Path, environ: dict[str
 )
 def test_a_file_of_any_name_is_found_or_refused_in_two_lines(place: Path, environ: dict[str, str], name: str) -> None:
     """A name is bytes, and may not steer a terminal."""
-    argv = [sys.executable, "-m", "mlq", "submit", "--wait", "-o", os.fsencode(f"{name}.out"), "--", os.fsencode(name)]
+    words = ["-m", "mlq", "submit", "--wait", "-o", f"{name}.out", "--", name]
+    argv = [os.fsencode(word) for word in (sys.executable, *words)]
     ended = subprocess.run(argv, cwd=place, env=environ, capture_output=True, timeout=60, check=False)
     assert ended.returncode == 5
     happened, hint = ended.stderr.decode().splitlines()
