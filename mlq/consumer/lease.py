@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 RENEWALS_IN_A_LEASE: Final = 3
 
+_PARTING_S: Final = 1.0
+"""How long the end waits for a request that is under way: longer only if the server does not answer."""
+
 _LATER_S: Final = 0.005
 """A lease has run out after its deadline, not at it."""
 
@@ -74,14 +77,20 @@ class LeaseThread(threading.Thread):
                 self._away = True
                 self._pause_s = self._again_s
                 self._again_s = min(2 * self._again_s, self._every_s)
+            except ValueError:  # redis-py's word for a connection that was closed under it, in the last renewal
+                if not self._ended.is_set():
+                    raise
             else:
                 self._away = False
                 self._again_s = _SHORTEST_S
 
     def end(self) -> None:
-        """Stop renewing."""
+        """Stop renewing; wait a moment for a renewal that runs, since the caller closes its connection next."""
         self._ended.set()
         self._sweeper.end()
+        for thread in (self, self._sweeper):
+            if thread.is_alive():
+                thread.join(_PARTING_S)
 
     def _look(self) -> None:
         look = self._leases.look(self._wids())

@@ -78,6 +78,9 @@ class Sweeper(threading.Thread):
                 if not self._away:
                     log.warning("delayed messages and lost leases have to wait: %s", exc)
                 self._away = True
+            except ValueError:  # as in the lease thread: the connection was closed under the last request
+                if not self._ended:
+                    raise
             else:
                 self._away = False
 

@@ -177,3 +177,26 @@ def test_very_many_claims_and_letters_are_listed_completely(redis: Redis, leases
     letters = {f"1-{i}": 7 if i < 12_000 else i for i in range(13_000)}
     redis.zadd(keys.DEAD, letters)
     assert sorted(DeadLetters(redis).ids()) == sorted(letters)
+
+
+def test_a_connection_that_is_closed_under_the_last_renewal_is_no_fault(
+    redis: Redis, leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that ends closes it while the thread may still read: that left a traceback behind a sound drain."""
+    looking, closed = threading.Event(), threading.Event()
+
+    def look(*_: Any) -> None:
+        looking.set()
+        closed.wait(60)
+        raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr(Leases, "look", look)
+    thread = LeaseThread(redis, leases, lambda: [WID], lost=lambda _: None)
+    thread.start()
+    assert looking.wait(60)
+    ending = threading.Thread(target=thread.end)
+    ending.start()
+    until(thread._ended.is_set, "the end is asked for")
+    closed.set()
+    ending.join()
+    assert not thread.is_alive()
