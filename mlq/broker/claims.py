@@ -35,6 +35,10 @@ _claim: Final = Script("claim")
 _complete: Final = Script("complete")
 _progress: Final = Script("progress")
 _release: Final = Script("release")
+_unsendable: Final = Script("unsendable")
+
+_END_BYTES: Final = 4096
+"""Of a message that cannot be read whole, each end: the headers are in one of them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,14 @@ class Released:
     """The message is back on its queue."""
 
 
+@dataclass(frozen=True)
+class Unsendable:
+    """A message of so many bytes that the server cannot send in one reply; the claim's own bytes are its headers."""
+
+    claim: Claim
+    bytes: int
+
+
 class Claims:
     """The claims of one incarnation of one worker.
 
@@ -127,6 +139,14 @@ class Claims:
         if verdict == b"TAKEN":
             return Taken(tuple(map(parse, claims[0])))
         return Nothing(watch=verdict == b"WATCH")
+
+    def find_unsendable(self, holding: Collection[str]) -> Unsendable | None:
+        """Describe the oldest message that is filed under this worker and never arrived."""
+        found = _unsendable(self._redis, [self._key], [_END_BYTES, *holding])
+        if not found:
+            return None
+        claim_id, at_ms, queue_key, size, beginning, end = found
+        return Unsendable(Claim(claim_id.decode(), queue_key.decode(), at_ms, _without_body(beginning, end)), size)
 
     def complete(self, completion: Completion) -> Ended:
         """Answer a claim in one step: the result, what follows from it, and the end of the claim.
@@ -202,3 +222,11 @@ def _ended(completion: Completion, reply: Any) -> Ended:
         return Completed() if reply else Gone()
     parts = _parts_of(completion.consequences())
     return BodyDue(parts[reply - 2]) if reply > 1 else BodyUndue(parts[-reply - 1])
+
+
+def _without_body(beginning: bytes, end: bytes) -> bytes:
+    """Make an envelope of the headers alone: ours begin with them, in kombu's they follow the body."""
+    head, body, _ = beginning.partition(b',"body"')
+    if body:
+        return head + b"}"
+    return b"{" + end[end.find(b'"headers"') :] if b'"headers"' in end else b"{}"

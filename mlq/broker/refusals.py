@@ -124,6 +124,11 @@ _UNREACHED: Final = (
         r"Permission denied", "this user may not open it: `ls -l` shows who may (`unixsocketperm`), {set} names it"
     ),
     _meaning(
+        r"closed by server|reset by peer",
+        "its log says why: it ends clients that are idle (`timeout`), or whose reply is too large "
+        "(`client-output-buffer-limit normal`)",
+    ),
+    _meaning(
         r"loading the dataset", "it reads its data from the disk: wait, and try again; {set} names another server"
     ),
 )
@@ -145,14 +150,14 @@ def explain(exc: Exception, address: Address) -> MlqError | None:
         return _error(found.error, address, reason, found.hint)
     if refused:
         return _error(BrokerRefused, address, reason, "see its log; {set} names another server")
+    if _speaks_tls(address, chain):
+        hint = "that port speaks TLS: write rediss:// in {set}"
+        return _error(BrokerUnreachable, address, f"it closed the connection ({reason})", hint)
     found = next((m for m in _UNREACHED for text in texts if m.pattern.search(text)), None)
     if found is not None:
         return _error(
             found.error if found.error is not BrokerRefused else BrokerUnreachable, address, reason, found.hint
         )
-    if _speaks_tls(address, chain):
-        hint = "that port speaks TLS: write rediss:// in {set}"
-        return _error(BrokerUnreachable, address, f"it closed the connection ({reason})", hint)
     return _error(BrokerUnreachable, address, reason, _away_hint(address))
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Fenced, Nothing, Room, Taken
+from mlq.broker.reply_size import ReplySize
 from mlq.consumer.doorbell import Doorbell
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.consumer.ledger import Ledger
@@ -70,6 +71,7 @@ class Intake(threading.Thread):
         self._doorbell = doorbell
         self._aside = aside
         self._room = room
+        self._size = ReplySize(room.rows)
         self._order = order
         self._wake = wake
         # Serializes claims: what one call has taken must be in the ledger before the next says what is held, or
@@ -221,10 +223,25 @@ class Intake(threading.Thread):
         with self._claiming:
             if self._ended:
                 return None
-            got = self._claims.claim(room or self._room, holding=self._ledger.holding, order=order)
+            got = self._ask(room or self._room, order)
             if isinstance(got, Taken):
                 self._ledger.take(got.claims)
             return got
+
+    def _ask(self, room: Room, order: Sequence[str]) -> Taken | Nothing | Fenced:
+        """Claim, or raise; of what the server cannot send less is asked for, and one message too large is buried."""
+        fitting = room
+        if self._size.is_reduced:
+            fitting = replace(room, rows=self._size.of(room.rows), bytes=self._size.of(room.bytes))
+        holding = self._ledger.holding
+        try:
+            got = self._claims.claim(fitting, holding=holding, order=order)
+        except RedisError as exc:
+            if self._size.failed(exc):
+                self._aside.bury_unsendable(holding)
+            raise
+        self._size.fitted()
+        return got
 
     def _rest(self) -> None:
         """Wait until the running batch is done, which is when `allow` is called, or just a moment; ever longer ones.

@@ -77,6 +77,14 @@ class SettingAside:
         """Bury a message of which no more than its claim is at hand."""
         self.bury(Malformed(claim, reason, why, task_id_of(claim.raw)))
 
+    def bury_unsendable(self, holding: Collection[str]) -> None:
+        """Bury the message that no reply of the server can hold; it would be asked for without end."""
+        found = self._claims.find_unsendable(holding)
+        if found is None:
+            return
+        why = f"its {found.bytes:,} bytes are more than the server sends in a reply (client-output-buffer-limit normal)"
+        self.bury(Malformed(found.claim, "too-large", why, task_id_of(found.claim.raw)))
+
     def bury_unknown(self, message: Message) -> None:
         """Bury a message whose task is unknown here. Only a job is told: a worker that knows the task may yet come."""
         self.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))

@@ -6,14 +6,17 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import RedisError
+
 from mlq import keys
 from mlq.broker import filing, forced
 from mlq.broker.filing import End
+from mlq.broker.reply_size import ReplySize
 from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.errors import JobTaken
+from mlq.jobs.errors import JobTaken, UnsendableEnd
 from mlq.jobs.insisting import Insisting
 from mlq.jobs.window import Sent
 
@@ -38,6 +41,7 @@ class Ends:
         self._job_id = job_id
         self._last: bytes = b"0"
         self._count = 1  # until it is known how large they are
+        self._size = ReplySize(_AT_ONCE)
         self._collector = secrets.token_hex(8)
 
     def begin(self) -> None:
@@ -64,7 +68,7 @@ class Ends:
         """
         stream = keys.ends(self._job_id)
         block_ms = BLOCK_MS if wait else None
-        reply: Any = self._insist(lambda: self._results.xread({stream: self._last}, count=self._count, block=block_ms))
+        reply: Any = self._insist(lambda: self._ask(stream, block_ms))
         if not reply:
             return []
         entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
@@ -75,6 +79,17 @@ class Ends:
             (entry, int(fields[b"chunk"]), filing.read(fields[b"end"]), len(fields[b"end"]))
             for entry, fields in entries
         ]
+
+    def _ask(self, stream: str, block_ms: int | None) -> Any:
+        count = min(self._count, self._size.count)
+        try:
+            reply = self._results.xread({stream: self._last}, count=count, block=block_ms)
+        except RedisError as exc:
+            if self._size.failed(exc):
+                raise UnsendableEnd(job=self._job_id) from exc
+            raise
+        self._size.fitted()
+        return reply
 
     def confirm(self, written: Sequence[Sent]) -> None:
         """Forget what is in the output now."""

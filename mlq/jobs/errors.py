@@ -12,6 +12,13 @@ class JobTaken(MlqError):
     hint = "it goes on there; `mlq job show {id}` tells how far it is"
 
 
+class UnsendableEnd(MlqError):
+    """a chunk of answers of job {job} is more than the server sends in a reply (client-output-buffer-limit normal)"""
+
+    exit_code = 4
+    hint = "`redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job} --resume`"
+
+
 class OutputBusy(MlqError):
     """another process is writing {path}"""
 

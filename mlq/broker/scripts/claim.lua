@@ -25,7 +25,7 @@ end
 
 -- A lost reply is handed out again, and nothing else with it: a call that the client or the network repeats
 -- takes no more than it did the first time.
-local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV), bytes)
+local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV), rows, bytes)
 if #lost > 0 then
   return { 'TAKEN', lost }
 end

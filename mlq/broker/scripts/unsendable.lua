@@ -1,0 +1,15 @@
+-- Describe the message whose reply did not arrive, the oldest: its ends, since all of it cannot be sent.
+-- KEYS: claims   ARGV: bytes of each end, ids that the worker holds
+-- Replies nothing, or {id, claimed_at_ms, queue key, bytes, beginning, end}.
+-- with: record crash lost
+
+local length, held = tonumber(ARGV[1]), {}
+for i = 2, #ARGV do
+  held[ARGV[i]] = true
+end
+local id = lost_ids(KEYS[1], held)[1]
+if not id then
+  return {}
+end
+local at_ms, key, raw = unframe(redis.call('HGET', KEYS[1], id))
+return { id, at_ms, key, #raw, raw:sub(1, length), raw:sub(-length) }

@@ -1,0 +1,114 @@
+"""A server whose output buffers are smaller than a reply ends the connection; the same question would end the next."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from benchmarks.faultkit import World, until
+from mlq.broker.reply_size import ReplySize
+from mlq.jobs.errors import UnsendableEnd
+
+CUT = RedisConnectionError("Connection closed by server.")
+
+
+def limit(world: World, size: int) -> None:
+    """Let the server send no larger reply, except at once what its socket takes: some hundred kilobytes."""
+    world.redis.config_set("client-output-buffer-limit", f"normal {size} 0 0")
+
+
+def test_a_batch_that_does_not_fit_into_a_reply_is_taken_in_parts(world: World) -> None:
+    """Else its messages are filed under a worker that never sees them: no other can take them, and it asks forever."""
+    for _ in range(8):
+        world.send({"padding": "x" * 400_000})
+    limit(world, 600_000)
+    worker = world.start("small")
+    world.answered()
+    assert worker.stop() == 0
+    assert worker.log.read_text().count("less is asked for at once") == 1
+    limit(world, 0)
+    world.check()
+
+
+def test_a_message_that_fits_into_no_reply_is_a_dead_letter_and_the_others_are_answered(world: World) -> None:
+    """It is named with its size and the setting, its client is told, and the worker goes on."""
+    large = world.send({"padding": "x" * 3_000_000})
+    small = [world.send() for _ in range(3)]
+    limit(world, 600_000)
+    worker = world.start("small")
+    world.answered()
+    assert worker.stop() == 0
+    assert {world.result(task)["pid"] for task in small} == {worker.pid}
+    assert world.result(large)["exc_type"] == "Rejected"
+    assert "more than the server sends in a reply (client-output-buffer-limit normal)" in worker.log.read_text()
+    limit(world, 0)
+    assert world.redis.zcard("mlq:dead") == 1
+
+
+def test_answers_that_do_not_fit_into_a_reply_are_collected_in_parts(world: World) -> None:
+    """`mlq submit --wait` reads up to 16 chunks at once."""
+    rows = world.directory / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"id": str(i), "padding": "x" * 100_000}) + "\n" for i in range(40)))
+    model = world.directory / "serve.py"
+    model.write_text(model.read_text().replace('return {"id": row["id"],', 'return {"echo": row["padding"],'))
+    limit(world, 600_000)
+    world.start("small").wait_ready()
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("mlq")), "submit", str(rows), "--wait", "-o", "out.jsonl", "--chunk", "1"],
+        env=world.environment,
+        cwd=world.directory,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len((world.directory / "out.jsonl").read_text().splitlines()) == 40
+    until(lambda: not world.left(), "nothing is left")
+
+
+def test_only_a_connection_that_is_closed_twice_under_a_question_makes_it_smaller() -> None:
+    """A restart, a kill by an operator, silence and a refusal are no reason to ask for less."""
+    size = ReplySize(8)
+    others = (RedisTimeoutError("Timeout"), RedisConnectionError("Error 111 connecting to a:1. Connection refused."))
+    for exc in (CUT, *others, CUT, *others):
+        assert not size.failed(exc)
+    assert size.count == 8
+    for expected in (8, 4, 2, 1):
+        assert not size.failed(CUT)
+        assert size.count == expected
+    assert size.of(1000) == 125
+    assert size.failed(CUT), "it cannot become smaller"
+    for _ in range(256):
+        size.fitted()
+    assert size.count == 2
+
+
+def test_an_end_that_fits_into_no_reply_is_named_with_the_command_that_cures_it() -> None:
+    """The job can go on after it."""
+    error = UnsendableEnd(job="j")
+    assert error.exit_code == 4
+    assert "mlq result j --resume" in error.advice
+
+
+@pytest.mark.parametrize("setting", ["timeout", "tracking-table-max-keys", "lua-time-limit"])
+def test_work_goes_on_whatever_an_operator_sets(world: World, setting: str) -> None:
+    """Idle clients are closed after a second; the table of tracked keys overflows; scripts count as slow at once."""
+    world.redis.config_set(setting, 1)
+    worker = world.start("odd")
+    worker.wait_ready()
+    for _ in range(3):
+        world.send()
+        world.answered()
+        world.redis.client_pause(1100)
+    world.redis.script_flush()
+    world.send()
+    world.answered()
+    assert worker.stop() == 0
+    world.check()
