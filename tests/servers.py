@@ -12,11 +12,21 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from benchmarks.faultkit import until
+from mlq import tether
 
 VARIABLE: Final = "MLQ_TEST_SERVER"
 DEFAULT: Final = "valkey-9.1"
@@ -80,6 +90,41 @@ def version(program: Path) -> str:
     )
     said = re.match(r"(\w+) server v=(\S+)", done.stdout)
     return f"{said[1]} {said[2]}" if said else ""
+
+
+@contextmanager
+def serving(directory: Path, *options: str) -> Iterator[int]:
+    """Run a server with these options on a port of its own."""
+    port = free_port()
+    argv = [str(shutil.which("redis-server")), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with (directory / f"{port}.log").open("wb") as log:
+        process = subprocess.Popen(tether.command(argv, signal.SIGKILL), cwd=directory, stdout=log, stderr=log)
+    try:
+        until(lambda: _answers(port), "the server answers", why_not=(directory / f"{port}.log").read_text)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Find a port that leaves room for a cluster's own, which is 10,000 above it."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with Redis(port=port, socket_timeout=5) as redis:
+            return bool(redis.ping())
+    except RedisConnectionError as exc:
+        return "refused" not in str(exc)
+    except RedisError:  # it answers, and wants a password
+        return True
 
 
 def main(names: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import stat
@@ -34,6 +35,9 @@ _LONGEST_SOCKET_PATH: Final = 100
 _START_DEADLINE_S: Final = 30.0
 _STOP_DEADLINE_S: Final = 10.0
 _POLL_S: Final = 0.01
+
+_DIRECTORY_SINCE: Final = 7
+"""The version of Redis from which an append-only file is a directory."""
 
 log = logging.getLogger("mlq.broker")
 
@@ -80,9 +84,11 @@ def running(state: Path) -> Iterator[str]:
                 )
             time.sleep(_POLL_S)
         _outlive_former(state)
-        server = Server(program(), state)
+        chosen = _program_for(state)
+        server = Server(chosen, state)
         try:
             server.start()
+            _program_note(state).write_text(chosen)
             yield server.url
         finally:
             server.stop()
@@ -103,6 +109,33 @@ def program() -> str:
         for binary in sorted(Path(place).glob("_binaries/*/valkey-server")):
             return str(binary)
     raise NoServerProgram
+
+
+def _program_for(state: Path) -> str:
+    """Keep to the server that wrote what is queued here, whatever else was installed since.
+
+    Another one may not read it. Redis 6 does not even look for the directory that later ones write: the queues would
+    seem empty. Raises NoServerProgram, ServerDidNotStart.
+    """
+    note = _program_note(state)
+    former = note.read_text() if note.exists() else ""
+    if os.access(former, os.X_OK):
+        return former
+    found = program()
+    if (note.parent / "appendonlydir").exists() and _major_version(found) < _DIRECTORY_SINCE:
+        reason = f"it is too old to read the queues in {note.parent}, which {former or 'a later one'} wrote"
+        raise ServerDidNotStart(program=found, reason=reason, log=state / "broker.log")
+    return found
+
+
+def _program_note(state: Path) -> Path:
+    return state / "broker" / "program"
+
+
+def _major_version(server: str) -> int:
+    said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\d+)", said)
+    return int(found[1]) if found else _DIRECTORY_SINCE
 
 
 class Server:

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlq.broker.connection import Address
 
 _PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
-_TLS_LOOK_S: Final = 1.0
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,13 @@ _UNREACHED: Final = (
         "the server wants a certificate of ours: add ?ssl_certfile=FILE&ssl_keyfile=FILE to {set}",
     ),
     _meaning(
-        r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|UNEXPECTED_EOF|EOF occurred in violation",
+        r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG",
         "that port does not answer with TLS: set {set} to its TLS port, or to redis:// if it has none",
+    ),
+    _meaning(
+        r"UNEXPECTED_EOF|EOF occurred in violation",
+        "the server ended the handshake: if it wants a certificate of ours, add ?ssl_certfile=FILE&ssl_keyfile=FILE "
+        "to {set}; if it has no TLS there, set {set} to redis://",
     ),
     _meaning(
         r"Name or service not known|nodename nor servname|No address associated|getaddrinfo|name resolution",
@@ -150,15 +155,21 @@ def explain(exc: Exception, address: Address) -> MlqError | None:
         return _error(found.error, address, reason, found.hint)
     if refused:
         return _error(BrokerRefused, address, reason, "see its log; {set} names another server")
+    return _unreached(address, reason, chain)
+
+
+def _unreached(address: Address, reason: str, chain: Sequence[BaseException]) -> MlqError:
+    texts = [_text(e) for e in chain]
     if _speaks_tls(address, chain):
         hint = "that port speaks TLS: write rediss:// in {set}"
         return _error(BrokerUnreachable, address, f"it closed the connection ({reason})", hint)
     found = next((m for m in _UNREACHED for text in texts if m.pattern.search(text)), None)
     if found is not None:
-        return _error(
-            found.error if found.error is not BrokerRefused else BrokerUnreachable, address, reason, found.hint
-        )
-    return _error(BrokerUnreachable, address, reason, _away_hint(address))
+        return _error(BrokerUnreachable, address, reason, found.hint)
+    if _speaks_plain_text(address):
+        hint = "that port does not answer with TLS: set {set} to its TLS port, or to redis:// if it has none"
+        return _error(BrokerUnreachable, address, f"it does not answer the TLS handshake ({reason})", hint)
+    return _error(BrokerUnreachable, address, reason, _away_hint(address, texts))
 
 
 def names_no_primary(exc: Exception) -> bool:
@@ -204,7 +215,7 @@ def _reason(exc: Exception) -> str:
     return _text(exc).strip().rstrip(".") or type(exc).__name__
 
 
-def _speaks_tls(address: Address, chain: tuple[BaseException, ...]) -> bool:
+def _speaks_tls(address: Address, chain: Sequence[BaseException]) -> bool:
     """Look whether a server that hangs up on plain text speaks TLS; the certificate does not matter for that."""
     from redis.exceptions import InvalidResponse
 
@@ -216,7 +227,7 @@ def _speaks_tls(address: Address, chain: tuple[BaseException, ...]) -> bool:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((place.hostname, place.port or 6379), _TLS_LOOK_S) as plain,
+            socket.create_connection((place.hostname, place.port or 6379), _LOOK_S) as plain,
             context.wrap_socket(plain),
         ):
             return True
@@ -226,8 +237,22 @@ def _speaks_tls(address: Address, chain: tuple[BaseException, ...]) -> bool:
         return False
 
 
-def _away_hint(address: Address) -> str:
-    if _in_container() and urlsplit(address.url).hostname in {"localhost", "127.0.0.1", "::1"}:
+def _speaks_plain_text(address: Address) -> bool:
+    """Look whether a server of a rediss:// URL understands plain text: to it, a handshake is a line without an end."""
+    place = urlsplit(address.url)
+    if place.scheme != "rediss":
+        return False
+    try:
+        with socket.create_connection((place.hostname, place.port or 6379), _LOOK_S) as plain:
+            plain.sendall(b"PING\r\n")
+            return plain.recv(1) in {b"+", b"-"}
+    except OSError:
+        return False
+
+
+def _away_hint(address: Address, texts: Sequence[str]) -> str:
+    was_refused = any("refused" in text for text in texts)
+    if was_refused and _in_container() and urlsplit(address.url).hostname in {"localhost", "127.0.0.1", "::1"}:
         return "inside a container `localhost` is the container: set {set} to the server's own name"
     if address.is_embedded:
         return "start one with `mlq up`, or set {set}"

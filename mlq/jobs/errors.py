@@ -16,7 +16,7 @@ class UnsendableEnd(MlqError):
     """a chunk of answers of job {job} is more than the server sends in a reply (client-output-buffer-limit normal)"""
 
     exit_code = 4
-    hint = "`redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job} --resume`"
+    hint = "`redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job}`"
 
 
 class OutputBusy(MlqError):

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis, RedisError
 
 from mlq.broker import embedded
-from mlq.errors import NoServerProgram
+from mlq.errors import NoServerProgram, ServerDidNotStart
 
 pytestmark = pytest.mark.server
 
@@ -126,3 +126,38 @@ def test_the_next_owner_waits_for_the_server_of_one_that_was_killed(state: Path)
     with embedded.running(state) as url, connect(url) as client:
         assert client.lpush("batch", "message") == 1
         assert not psutil.pid_exists(found.pid)
+
+
+def fake_server(directory: Path, version: str) -> Path:
+    """Write a program that only tells its version."""
+    directory.mkdir()
+    program = directory / "redis-server"
+    program.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0'\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_server_that_is_installed_later_does_not_take_over_the_queues(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's Redis cannot read what the Valkey of the wheel has written: the embedded broker would not start."""
+    with embedded.running(state) as url, connect(url) as client:
+        client.lpush("batch", "message")
+    fake_server(state / "later", "7.0.15")
+    monkeypatch.setenv("PATH", f"{state / 'later'}:{os.environ['PATH']}")
+    assert embedded.program() == str(state / "later" / "redis-server")
+    with embedded.running(state) as url, connect(url) as client:
+        assert client.llen("batch") == 1
+
+
+def test_queues_that_an_older_server_would_not_see_are_not_hidden_by_it(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis 6 starts empty beside the directory of a Redis 7 that was uninstalled."""
+    (state / "broker" / "appendonlydir").mkdir(parents=True)
+    (state / "broker" / "program").write_text("/gone/redis-server")
+    older = fake_server(state / "older", "6.2.14")
+    monkeypatch.setenv("PATH", f"{older.parent}:{os.environ['PATH']}")
+    with pytest.raises(ServerDidNotStart, match="too old to read the queues") as raised, embedded.running(state):
+        pass
+    assert "/gone/redis-server" in raised.value.message

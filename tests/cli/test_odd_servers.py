@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from benchmarks.faultkit import until
-from mlq import tether
-from mlq.broker import embedded
+from tests.servers import serving
 
 pytestmark = pytest.mark.server
 
@@ -110,41 +106,6 @@ ODD = {
 
 def _acl(redis: Redis, *rules: str) -> None:
     redis.execute_command("ACL SETUSER", *rules)  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def serving(directory: Path, *options: str) -> Iterator[int]:
-    """Run a server with these options on a port of its own."""
-    port = _free_port()
-    argv = [embedded.program(), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with (directory / f"{port}.log").open("wb") as log:
-        process = subprocess.Popen(tether.command(argv, signal.SIGKILL), cwd=directory, stdout=log, stderr=log)
-    try:
-        until(lambda: _answers(port), "the server answers", why_not=(directory / f"{port}.log").read_text)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    """Find a port that leaves room for a cluster's own, which is 10,000 above it."""
-    while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
-        if port < 55_000:
-            return port
-
-
-def _answers(port: int) -> bool:
-    try:
-        with Redis(port=port, socket_timeout=5) as redis:
-            return bool(redis.ping())
-    except RedisConnectionError as exc:
-        return "refused" not in str(exc)
-    except RedisError:  # it answers, and wants a password
-        return True
 
 
 @pytest.fixture

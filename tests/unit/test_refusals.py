@@ -1,0 +1,62 @@
+"""What a failed connection means: the reason decides about the hint, and the setting that led there is named."""
+
+from __future__ import annotations
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from mlq.broker import refusals
+from mlq.broker.connection import Address
+from mlq.errors import BrokerRefused, BrokerUnreachable, ClusterBroker, MlqError
+
+BROKER = Address("redis://:secret@127.0.0.1:1/0", "MLQ_BROKER_URL")
+RESULTS = Address("redis://127.0.0.1:1/0", "mlq.toml", "MLQ_RESULT_BACKEND")
+
+
+@pytest.mark.parametrize(
+    ("exc", "error", "hint"),
+    [
+        (ResponseError("MOVED 3999 10.0.0.2:6379"), ClusterBroker, "no cluster"),
+        (ResponseError("CLUSTERDOWN Hash slot not served"), ClusterBroker, "no cluster"),
+        (ResponseError("SELECT is not allowed in cluster mode"), ClusterBroker, "no cluster"),
+        (
+            AuthenticationError("AUTH <password> called without any password configured"),
+            BrokerRefused,
+            "leave the pass",
+        ),
+        (ResponseError("DENIED Redis is running in protected mode because"), BrokerRefused, "`requirepass`"),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots"), BrokerRefused, "free its disk"),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), BrokerRefused, "min-replicas-to-write"),
+        (ResponseError("BUSY Redis is busy running a script."), BrokerRefused, "SCRIPT KILL"),
+        (ReadOnlyError("You can't write against a read only replica."), BrokerRefused, "its primary"),
+        (ResponseError("unknown command 'XREAD', with args beginning with:"), BrokerRefused, "renamed or disabled"),
+        (RedisConnectionError("max number of clients reached"), BrokerRefused, "maxclients"),
+        (ResponseError("something new"), BrokerRefused, "see its log"),
+        (BusyLoadingError("Redis is loading the dataset in memory"), BrokerUnreachable, "wait, and try again"),
+        (OSError(28, "No space left on device"), None, ""),
+    ],
+    ids=lambda given: str(given)[:20] if isinstance(given, Exception) else "",
+)
+def test_the_servers_words_decide(exc: Exception, error: type[MlqError] | None, hint: str) -> None:
+    """Whether redis-py raised it or kombu wrapped it."""
+    wrapped = OperationalError(str(exc))
+    wrapped.__cause__ = exc
+    found = refusals.explain(exc, BROKER)
+    if error is None:
+        assert found is None
+        return
+    for explained in (found, refusals.explain(wrapped, BROKER)):
+        assert type(explained) is error
+        assert hint in explained.advice
+        assert "secret" not in explained.message + explained.advice
+
+
+@pytest.mark.parametrize("words", ["WRONGPASS invalid username-password pair", "CROSSSLOT Keys", "READONLY You", "odd"])
+def test_the_hint_names_the_setting_that_led_to_the_server(words: str) -> None:
+    """A result backend that refuses is not mended by changing the broker."""
+    found = refusals.explain(ResponseError(words), RESULTS)
+    assert found is not None
+    assert "MLQ_RESULT_BACKEND" in found.advice
+    assert "MLQ_BROKER_URL" not in found.advice
