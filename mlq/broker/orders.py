@@ -13,7 +13,11 @@ from mlq.board import known
 from mlq.broker.script import Script
 
 if TYPE_CHECKING:
+    from kombu import Connection
     from redis import Redis
+
+ANNOUNCEMENT: Final = "heartbeat"
+"""The method of the control message that says that orders wait."""
 
 Word = Literal["drain", "stop", "restart"]
 
@@ -45,6 +49,18 @@ def give(redis: Redis, worker_id: str, order: Order) -> bool:
     """Leave an order for a worker, in place of an earlier one; False if nobody beats for it any more."""
     given = _order(redis, [keys.ORDERS, keys.heartbeat(worker_id)], [worker_id, order.encode()])
     return bool(given)
+
+
+def announce(connection: Connection, hostnames: Iterable[str]) -> None:
+    """Let the supervisors of these workers (`name@host`) fetch their orders now, instead of with the next heartbeat.
+
+    What is sent is Celery's own control message for a heartbeat: supervisors of other versions ignore it, and workers
+    without one do what it says.
+    """
+    from kombu.pidbox import Mailbox
+
+    mailbox = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
+    mailbox.cast(list(hostnames), ANNOUNCEMENT, {})
 
 
 def withdraw(redis: Redis, worker_ids: Iterable[str]) -> None:

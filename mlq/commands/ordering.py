@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mlq.broker import heartbeats
-from mlq.broker.connection import explained, state_address, state_store
+from mlq.broker import heartbeats, orders
+from mlq.broker.connection import broker_address, connected, explained, state_address, state_store
 from mlq.broker.orders import Order
 from mlq.commands import options
 from mlq.commands.invocation import Invocation
-from mlq.errors import OrderPending, UsageError, WorkersNotDone
+from mlq.errors import MlqError, OrderPending, UsageError, WorkersNotDone
 from mlq.fleet import operating
 from mlq.fleet.operating import Followed
 
@@ -90,6 +91,7 @@ def _followed(
     try:
         for turn in turns:
             operating.give(store, turn, order)
+            _announce(call, turn)
             for followed in operating.follow(store, turn, order, wait):
                 done.append(followed)
                 call.terminal.say(f"{_name(followed.worker)}: {followed.outcome}")
@@ -98,6 +100,12 @@ def _followed(
     except (KeyboardInterrupt, _OutOfPatience):
         raise OrderPending(number=number - len(done), workers=number) from None
     return done
+
+
+def _announce(call: Invocation, workers: Sequence[Heartbeat]) -> None:
+    """Have the orders fetched at once; without it supervisors fetch them with their next heartbeat."""
+    with suppress(MlqError), connected(call.settings, broker_address(call.settings)) as connection:
+        orders.announce(connection, map(_name, workers))
 
 
 class _OutOfPatience(Exception):

@@ -28,8 +28,8 @@ INTERVAL_S: Final = 2.0
 CHANGING_S: Final = 1.0
 """Between two beats of a worker that is busy and idle by turns."""
 
-LOOK_EVERY_S: Final = 0.25
-"""How soon a change is seen; looking costs no request."""
+LOOK_EVERY_S: Final = 0.1
+"""How soon a change is seen; looking costs no request. A worker that is idle for so long has no work at hand."""
 
 _PARTING_S: Final = 1.0
 _NEVER: Final = (-math.inf, None)
@@ -38,16 +38,19 @@ _BY_TURNS: Final = frozenset({"idle", "busy"})
 log = logging.getLogger("mlq.heartbeat")
 
 
-class _News(NamedTuple):
+class News(NamedTuple):
     """What a watcher should not wait for, if it changes."""
 
     state: str
     task: str | None
     fingerprint: str | None
+    tasks_done: int
+    rows_done: int
 
     @classmethod
-    def of(cls, heartbeat: Heartbeat) -> _News:
-        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint)
+    def of(cls, heartbeat: Heartbeat) -> News:
+        told = heartbeat.tasks_done, heartbeat.rows_done
+        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint, *told)
 
 
 class HeartbeatThread(threading.Thread):
@@ -70,10 +73,15 @@ class HeartbeatThread(threading.Thread):
         self._describe = describe
         self._obey = obey
         self._keep = keep
-        self._said: dict[str, tuple[float, _News | None]] = {}
+        self._said: dict[str, tuple[float, News | None]] = {}
         self._obeyed: dict[str, Order] = {}
         self._skew_is_said = False
         self._ended = threading.Event()
+        self._hurried = threading.Event()
+
+    def hurry(self) -> None:
+        """Beat now, for all workers: an order waits to be fetched. From any thread."""
+        self._hurried.set()
 
     def run(self) -> None:
         """Beat until `end`, then say farewell."""
@@ -93,26 +101,29 @@ class HeartbeatThread(threading.Thread):
     def end(self) -> None:
         """Say farewell and stop; wait a moment for it, no longer than the process may take to end."""
         self._ended.set()
+        self._hurried.set()
         if self.is_alive():
             self.join(_PARTING_S)
 
     def _beat(self, store: Redis) -> None:
         clock = ServerClock(store)
         while not self._ended.is_set():
+            is_hurried = self._hurried.is_set()
+            self._hurried.clear()
             skew_s = self._skew_of(clock)
             described = [replace(h, clock_skew_s=skew_s) for h in self._describe()]
             now = time.monotonic()
-            due = [h for h in described if self._is_due(h, now)]
+            due = [h for h in described if is_hurried or self._is_due(h, now)]
             if due:
                 # Whose next beat is near goes along: one request for all, not one for each at its own moment.
                 due += [h for h in described if h not in due and now - self._at(h) >= CHANGING_S]
-                self._said.update({h.id: (now, _News.of(h)) for h in due})
+                self._said.update({h.id: (now, News.of(h)) for h in due})
                 self._take(heartbeats.beat(store, due))
                 if self._keep is not None:
                     self._keep(store)
             gone = self._said.keys() - {h.id for h in described}
             self._forget(store, gone)
-            self._ended.wait(LOOK_EVERY_S)
+            self._hurried.wait(LOOK_EVERY_S)
         self._forget(store, set(self._said))
 
     def _skew_of(self, clock: ServerClock) -> float:
@@ -128,7 +139,8 @@ class HeartbeatThread(threading.Thread):
 
     def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
         _, before = self._said.get(heartbeat.id, _NEVER)
-        return now - self._at(heartbeat) >= _pause(before, _News.of(heartbeat))
+        idle_s = time.time() - heartbeat.since if heartbeat.state == "idle" else 0.0
+        return now - self._at(heartbeat) >= pause(before, News.of(heartbeat), idle_s)
 
     def _at(self, heartbeat: Heartbeat) -> float:
         return self._said.get(heartbeat.id, _NEVER)[0]
@@ -148,8 +160,14 @@ class HeartbeatThread(threading.Thread):
             self._obeyed.pop(wid, None)
 
 
-def _pause(before: _News | None, news: _News) -> float:
-    """Say how long after its last beat a worker has the next one."""
+def pause(before: News | None, news: News, idle_s: float) -> float:
+    """Say how long after its last beat a worker has the next one; it has been idle for `idle_s` by now.
+
+    What a job has left behind is told at once, so that whoever looks right behind it sees what it did. A worker that is
+    idle between two messages of many has the next one before that.
+    """
     if before is None or news == before:
         return INTERVAL_S
-    return CHANGING_S if {before.state, news.state} <= _BY_TURNS else 0.0
+    if not {before.state, news.state} <= _BY_TURNS or idle_s >= LOOK_EVERY_S:
+        return 0.0
+    return CHANGING_S if before[:3] != news[:3] else INTERVAL_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -82,6 +83,7 @@ class Child:
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.owner = f"{supervisor}/{self.wid}"
         self.ended_with: int | None = None
+        self.looked_at, self.seen = -math.inf, (0, "")
         self.began_at, self.started_at = time.monotonic(), time.time()
         self.ready_s: float | None = None
         self.cordoned: str | None = None

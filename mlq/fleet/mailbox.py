@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from mlq.broker import orders
 from mlq.errors import MlqError
 from mlq.fleet.inspection import MINE_AFTER_S, Worker, answer, is_addressed, is_deaf
 from mlq.notices import Notices
@@ -67,6 +68,7 @@ class MailboxThread(threading.Thread):
         notices: Notices,
         terminate: Terminate,
         remembered: Remembered,
+        beat: Callable[[], None],
     ) -> None:
         super().__init__(name="mlq-mailbox", daemon=True)
         self._open_broker = open_broker
@@ -74,6 +76,7 @@ class MailboxThread(threading.Thread):
         self._notices = notices
         self._terminate = terminate
         self._remembered = remembered
+        self._beat = beat
         self._ended = threading.Event()
         self._open: deque[_Question] = deque()
         self._event_at = 0.0
@@ -140,6 +143,8 @@ class MailboxThread(threading.Thread):
         method, arguments = str(body.get("method")), body.get("arguments") or {}
         if method == "revoke":
             self._revoke(arguments)
+        if method == orders.ANNOUNCEMENT and any(is_addressed(w.hostname, body) for w in self._workers()):
+            self._beat()
         question = _Question(body, method, reply, time.time())
         self._ask(question)
         self._open.append(question)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NOT_LOOKING_S: Final = 20.0
 """An idle worker looks for work every few seconds, and tries to while the broker is away: so long, and it hangs."""
 
+_LOOK_EVERY_S: Final = 1.0
+"""Between two looks at a worker's process, which cost more than one at its report."""
+
 _FROZEN: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DEAD})
 
 
@@ -50,12 +53,16 @@ def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
 
 def alive(said: Heartbeat, child: Child) -> Heartbeat:
     """Add to a description what the process and its board tell."""
-    memory, process_status = memory_and_status(child.pid, pool=child.spec.pool is not None)
+    now = time.monotonic()
+    if now - child.looked_at >= _LOOK_EVERY_S:
+        child.looked_at = now
+        child.seen = memory_and_status(child.pid, pool=child.spec.pool is not None)
+    memory, process_status = child.seen
     said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
     report = child.board.read()
     if report is None:
         return said
-    hung = is_hung(report, process_status, time.monotonic())
+    hung = is_hung(report, process_status, now)
     return replace(said.saying(report), state="hung") if hung else said.saying(report)
 
 

@@ -106,7 +106,7 @@ def _fleet(
     faults = FaultWatch(nvml.library)
     fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout, open_ended=open_ended, faults=faults)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
-    mailbox = _mailbox(settings, broker, fleet)
+    mailbox = _mailbox(settings, broker, fleet, heart.hurry)
     try:
         with _leases(settings, broker, fleet, tell):
             # No thread before this one has opened a connection: kombu's lazy modules must not be imported by two at
@@ -139,12 +139,12 @@ class _Remembered:
         return ()
 
 
-def _mailbox(settings: Settings, broker: Address, fleet: Fleet) -> MailboxThread:
+def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[], None]) -> MailboxThread:
     """Make the thread that hears for busy workers; what was revoked before is revoked from the start."""
     remembered = _Remembered(settings)
     fleet.notices.revoke(remembered.read())
     return MailboxThread(
-        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remembered
+        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remembered, beat
     )
 
 
