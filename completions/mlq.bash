@@ -43,7 +43,7 @@ _mlq_up() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --wait-broker --rollout --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --wait-broker --rollout --take-unknown --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -73,7 +73,7 @@ _mlq_worker_start() {
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --detach --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --take-unknown --detach --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -154,7 +154,7 @@ _mlq_submit() {
         --delimiter) _mlq_words comma semicolon tab pipe space ;;
         *)
             case $current in
-                -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --encoding --delimiter --inline --tasks --chunk --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --priority --wait --output-file -o --resume --order --errors --max-errors --max-inflight --timeout --id-field --job-id --format --encoding --delimiter --inline --tasks --chunk --create-queue --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_files ;;
             esac
             ;;
@@ -338,7 +338,7 @@ _mlq_queues_ls() {
         --config) _mlq_files ;;
         *)
             case $current in
-                -*) _mlq_words --watch --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --watch --all --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
                 *) _mlq_names queues ;;
             esac
             ;;

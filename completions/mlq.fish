@@ -63,6 +63,7 @@ complete -c mlq -n '__mlq_in' -s h -l help -d 'Show this message and exit'
 # mlq up
 complete -c mlq -n '__mlq_in up' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in up' -l rollout -d 'Serve even if others serve these queues with another model'
+complete -c mlq -n '__mlq_in up' -l take-unknown -d 'Start even if most waiting messages are of tasks that no worker knows'
 complete -c mlq -n '__mlq_in up' -l max-wait -x -d 'Let rows wait so long for others to fill a batch: 0'
 complete -c mlq -n '__mlq_in up' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
 complete -c mlq -n '__mlq_in up' -l output -x -a 'raw classify' -d 'raw: the model\'s numbers; classify: class and confidence'
@@ -99,6 +100,7 @@ complete -c mlq -n '__mlq_in worker start' -l concurrency -x -d 'Processes of a 
 complete -c mlq -n '__mlq_in worker start' -l name -x -d 'Prefix of the workers\' names, where one host runs several sets'
 complete -c mlq -n '__mlq_in worker start' -l wait-broker -x -d 'Try so long to reach a broker that is away'
 complete -c mlq -n '__mlq_in worker start' -l rollout -d 'Serve even if others serve these queues with another model'
+complete -c mlq -n '__mlq_in worker start' -l take-unknown -d 'Start even if most waiting messages are of tasks that no worker knows'
 complete -c mlq -n '__mlq_in worker start' -l detach -d 'Return once the workers are ready'
 complete -c mlq -n '__mlq_in worker start' -l max-wait -x -d 'Let rows wait so long for others to fill a batch: 0'
 complete -c mlq -n '__mlq_in worker start' -l model -r -F -d 'Model to serve: model.pt2, model.pt, serve.py:Class'
@@ -206,6 +208,7 @@ complete -c mlq -n '__mlq_in submit' -l delimiter -x -a 'comma semicolon tab pip
 complete -c mlq -n '__mlq_in submit' -l inline -d 'Of a directory, send what is in the files, not their paths'
 complete -c mlq -n '__mlq_in submit' -l tasks -d 'Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}'
 complete -c mlq -n '__mlq_in submit' -l chunk -x -d 'Rows in one message; else what takes about 250 ms'
+complete -c mlq -n '__mlq_in submit' -l create-queue -d 'Send even to queues that neither the configuration nor a worker knows'
 complete -c mlq -n '__mlq_in submit' -l json -d 'Answer as JSON'
 complete -c mlq -n '__mlq_in submit' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in submit' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
@@ -359,13 +362,14 @@ complete -c mlq -n '__mlq_in dead rerun' -l debug -d 'Show the traceback of an e
 complete -c mlq -n '__mlq_in dead rerun' -s h -l help -d 'Show this message and exit'
 
 # mlq queues
-complete -c mlq -n '__mlq_after queues' -a ls -d 'Show every configured queue, or only NAMES'
+complete -c mlq -n '__mlq_after queues' -a ls -d 'Show the queues that the configuration, a worker or an earlier submit knows, or only NAMES'
 complete -c mlq -n '__mlq_after queues' -a pause -d 'Let no worker take from a queue until it is resumed'
 complete -c mlq -n '__mlq_after queues' -a resume -d 'Let workers take from a paused queue again'
 complete -c mlq -n '__mlq_after queues' -a purge -d 'Drop every message that waits in a queue'
 
 # mlq queues ls
 complete -c mlq -n '__mlq_in queues ls' -l watch -x -d 'Show again every so many seconds, until Ctrl-C'
+complete -c mlq -n '__mlq_in queues ls' -l all -d 'Look at the keys of the broker for queues that are not known, too'
 complete -c mlq -n '__mlq_in queues ls' -l json -d 'Answer as JSON'
 complete -c mlq -n '__mlq_in queues ls' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
 complete -c mlq -n '__mlq_in queues ls' -l config -r -F -d 'Configuration file to read instead of mlq.toml'

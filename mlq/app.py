@@ -8,9 +8,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import Celery, signals
-from kombu import Exchange, Queue
 
 from mlq import tasks, wire
+from mlq.broker import rabbitmq
 from mlq.broker.connection import Address, broker_address, tls_options, transport_options
 from mlq.config import Settings, load
 from mlq.consumer import reconnecting
@@ -39,7 +39,7 @@ def _routing(settings: Settings) -> dict[str, Any]:
     Each has an exchange and a key of its own: Celery would bind them all to the default queue's.
     """
     return {
-        "task_queues": [Queue(n, Exchange(n), routing_key=n) for n in (*settings.queues, wire.BARE_QUEUE)],
+        "task_queues": [rabbitmq.queue_entity(settings, name) for name in settings.known_queues],
         "task_default_queue": settings.default_queue,
         "task_routes": {
             wire.PREDICT: {"queue": settings.urgent_queue},

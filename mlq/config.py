@@ -102,6 +102,11 @@ class Settings:
     queues: tuple[str, ...] = _setting(
         parsing.names, ("realtime", "default", "batch"), "queue names, most urgent first"
     )
+    queue: Mapping[str, Mapping[str, Any]] | None = _setting(
+        parsing.queue_options,
+        None,
+        'how RabbitMQ is to declare a queue: {"realtime" = {arguments = {"x-max-priority" = 10}}}; unused on Redis',
+    )
     priority_order: Literal["mlq", "stock"] = _setting(
         parsing.one_of("mlq", "stock"), "mlq", "mlq: 9 before 0; stock: 0 before 9, as stock workers serve a queue"
     )
@@ -151,6 +156,16 @@ class Settings:
         """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
         served = self.worker.queues or self.queues
         return (*served, BARE_QUEUE) if self.default_queue in served else served
+
+    @property
+    def known_queues(self) -> tuple[str, ...]:
+        """Name every queue that the configuration knows, the configured ones first, in their order."""
+        return tuple(dict.fromkeys((*self.queues, *(self.worker.queues or ()), *(self.queue or ()), BARE_QUEUE)))
+
+    def queue_arguments(self, name: str) -> Mapping[str, Any]:
+        """Give the arguments with which RabbitMQ is to declare a queue."""
+        arguments: Mapping[str, Any] = (self.queue or {}).get(name, {}).get("arguments", {})
+        return arguments
 
     def origin(self, dotted: str) -> str:
         """Name the place that decided the value of a key, in words for an error."""

@@ -233,6 +233,20 @@ class UnknownPrimary(MlqError):
     hint = "set master_name in MLQ_BROKER_TRANSPORT_OPTIONS to one of these"
 
 
+class QueueDiffers(MlqError):
+    """{kind} {name!r} exists at {url} with {argument} = {theirs}, and this configuration has {argument} = {ours}"""
+
+    exit_code = 3
+    hint = "{mend}"
+
+
+class InvalidQueueArgument(MlqError):
+    """the broker at {url} does not take the argument {argument} of queue {name!r}: {reason}"""
+
+    exit_code = 3
+    hint = "correct queue.{name}.arguments in mlq.toml; `mlq config` shows the value in force and its origin"
+
+
 class OtherSchema(MlqError):
     """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
 
@@ -268,6 +282,16 @@ class TasksNotImportable(MlqError):
 
     exit_code = 3
     hint = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
+
+
+class UnknownTasks(MlqError):
+    """most of the oldest messages in queue {queue!r} are of tasks that this worker does not know: {tasks}"""
+
+    exit_code = 3
+    hint = (
+        "name their modules in worker.imports, or the model's foreign task names in aliases; with --take-unknown "
+        "`mlq worker start` starts all the same, and they become dead letters"
+    )
 
 
 class CudaUnavailable(MlqError):
@@ -337,10 +361,24 @@ class NoSuchFile(MlqError):
 
 
 class NoSuchQueue(MlqError):
-    """no queue {name!r} at {url}: it is not configured and holds nothing"""
+    """no queue {name!r} at {url}: it is not configured, no worker serves it, and it holds nothing"""
 
     exit_code = 5
-    hint = "`mlq queues` lists the configured ones: {known}"
+    hint = "{meant} `mlq queues` lists the known ones"
+
+
+class UnknownQueue(MlqError):
+    """no queue {name!r}{where}: neither the configuration nor a worker knows it"""
+
+    exit_code = 5
+    hint = "{meant} `mlq queues` lists the known ones, --create-queue sends to a new one; nothing was sent"
+
+
+class QueueNotServed(MlqError):
+    """queue {name!r} is not one of those that the workers would serve: {served}"""
+
+    exit_code = 5
+    hint = "{meant} --queues and worker.queues name the queues that they serve"
 
 
 class NoSuchWorker(MlqError):

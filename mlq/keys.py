@@ -24,6 +24,10 @@ SCHEMA: Final = "mlq:schema"
 PROBE: Final = "mlq:probe"
 """Of any type, for an instant: on it `broker/rights.py` tries what it may do. Gone within a second."""
 
+QUEUES: Final = "mlq:queues"
+"""Zset, names of the queues that workers serve and `submit` sends to, by the time of their last use, ms of the server's
+clock: permanent, trimmed with every use (see broker/queue_names.py)."""
+
 WORKERS: Final = "mlq:workers"
 """Set of worker ids that have a heartbeat, or had one: permanent, readers remove the dead."""
 

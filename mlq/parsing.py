@@ -133,10 +133,46 @@ def moment(text: str, now: float) -> float:
 
 def table(value: Any) -> Mapping[str, Any]:
     """Accept a table; in the environment it is written as a JSON object."""
-    found = json.loads(value) if isinstance(value, str) else value
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        found = None
     if not isinstance(found, dict):
         raise TypeError("expected a table (in the environment: a JSON object)")
     return found
+
+
+_OPTIONS_OF_A_QUEUE: Final = ("arguments",)
+_MOST_PRIORITIES: Final = 255
+
+
+def queue_options(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Accept a table from queues to their options: {"realtime": {"arguments": {"x-max-priority": 10}}}."""
+    found = table(value)
+    for queue, options in found.items():
+        if not isinstance(options, dict):
+            raise TypeError(f"expected a table of options for the queue {queue!r}")
+        for option in options:
+            if option not in _OPTIONS_OF_A_QUEUE:
+                raise ValueError(f"a queue has no option {option!r}; did you mean 'arguments'?")
+        _check_arguments(queue, table(options.get("arguments", {})))
+    return found
+
+
+def _check_arguments(queue: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that RabbitMQ would refuse, or that make a queue of which no worker can take tasks."""
+    for name, given in arguments.items():
+        if not isinstance(given, (str, int, float)):
+            raise TypeError(f"argument {name!r} of the queue {queue!r} is not a text, a number, true or false")
+    kind, priorities = arguments.get("x-queue-type", "classic"), arguments.get("x-max-priority")
+    if kind not in ("classic", "quorum"):
+        raise ValueError(f"x-queue-type of the queue {queue!r} is {kind!r}; workers serve classic and quorum queues")
+    if priorities is None:
+        return
+    if kind == "quorum":
+        raise ValueError(f"the queue {queue!r} is a quorum queue, which takes no x-max-priority; leave one of them out")
+    if isinstance(priorities, bool) or not isinstance(priorities, int) or not 1 <= priorities <= _MOST_PRIORITIES:
+        raise ValueError(f"x-max-priority of the queue {queue!r} is not a whole number from 1 to {_MOST_PRIORITIES}")
 
 
 def aliases(value: Any) -> Mapping[str, str]:

@@ -19,14 +19,13 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import __version__, board, leaving, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
-from mlq.worker import close_model, load_model, log_to_stderr
+from mlq.worker import close_model, load_model, log_to_stderr, prepare_tasks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -161,16 +160,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             close_model(load_model(settings, "cpu"))
             return 0
         identity = Identity(arguments.name, arguments.id, arguments.least, arguments.most)
-        return serve(settings, identity, rollout=arguments.rollout)
+        return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
 
 
-def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
+def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks: bool = False) -> int:
     """Try the model in a process of its own, then let the pool consume: a model that does not load eats no queue.
 
-    Raises InvalidModel, ModelDiffers, TasksNotImportable, NoBroker, BrokerUnreachable: each its exit code.
+    Raises InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, NoBroker, BrokerUnreachable: each its exit
+    code.
     """
     from mlq import tasks
     from mlq.app import create_app
@@ -178,7 +178,6 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
-    from mlq.consumer.task_modules import import_tasks
 
     demand_results(settings, create_app)
     fingerprint = None
@@ -193,7 +192,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     install_filing()
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
-    import_tasks(settings, Path.cwd())
+    prepare_tasks(settings, app, checks=checks_tasks)
     bodies.contain(app)
     _load_after_fork(app, settings, counts)
     Telling(Board.inherited(), fingerprint, counts).connect(app)
@@ -292,6 +291,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--least", type=int, default=1, help="processes that there are at least")
     parser.add_argument("--most", type=int, default=1, help="processes that there are at most")
     parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
+    parser.add_argument(
+        "--check-tasks", action="store_true", help="do not start where most messages are of unknown tasks"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every task")
     parser.add_argument("--try-model", action="store_true", help="load the model and end")
     arguments, unknown = parser.parse_known_args(argv)

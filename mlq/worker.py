@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
         identity = Identity(arguments.name, host, arguments.gpu, wid, time.time())
-        return serve(load(), identity, rollout=arguments.rollout)
+        return serve(load(), identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
@@ -92,11 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _UNEXPECTED
 
 
-def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
+def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks: bool = False) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
-    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, CudaUnavailable, NoBroker, BrokerUnreachable,
-    ResultsUnusable, ResultsUnreachable: each its exit code.
+    With `checks_tasks` nothing is consumed where most waiting messages are of unknown tasks.
+    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, CudaUnavailable, NoBroker,
+    BrokerUnreachable, ResultsUnusable, ResultsUnreachable: each its exit code.
     """
     from mlq.broker.connection import state_store
     from mlq.consumer.activity import Activity
@@ -113,7 +115,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     if board is None:
         heart.start()
     try:
-        model, code = _serve(settings, identity, activity, rollout=rollout)
+        model, code = _serve(settings, identity, activity, rollout=rollout, checks_tasks=checks_tasks)
     finally:
         heart.end()
     if activity.device_error:
@@ -128,16 +130,17 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool) -> int:
     return code
 
 
-def _serve(settings: Settings, identity: Identity, activity: Activity, *, rollout: bool) -> tuple[Model, int]:
+def _serve(
+    settings: Settings, identity: Identity, activity: Activity, *, rollout: bool, checks_tasks: bool
+) -> tuple[Model, int]:
     """Load the model and consume; give the model, which nothing uses any more, and the exit code."""
     from celery.exceptions import SoftTimeLimitExceeded
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import backend, bodies
+    from mlq.consumer import acknowledging, backend
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
-    from mlq.consumer.task_modules import import_tasks
 
     demand_results(settings, create_app)
     limits = Limits(_limit(settings), activity.report, activity.say)
@@ -154,11 +157,11 @@ def _serve(settings: Settings, identity: Identity, activity: Activity, *, rollou
         if engine is not None:
             engine.begin(app, serving.outcomes, renews=Board.inherited() is None, rollout=rollout)
         # After the engine counted our own receivers of signals: what these connect are their author's wishes.
-        import_tasks(settings, Path.cwd())
+        prepare_tasks(settings, app, checks=checks_tasks)
         if engine is not None:
             engine.mark_tasks(limits)
         else:
-            bodies.mark(app, None, limits)
+            acknowledging.begin(app, limits)
         return model, _consume(app, settings, identity, engine)
 
 
@@ -168,6 +171,19 @@ def close_model(model: Model) -> None:
         model.close()
     except BaseException:
         log.exception("the model's teardown failed")
+
+
+def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
+    """Import the user's own tasks; with `checks` make sure that they are the ones that wait in the queues.
+
+    Raises TasksNotImportable, UnknownTasks.
+    """
+    from mlq.consumer.task_modules import import_tasks
+    from mlq.consumer.unknown_tasks import check_heads
+
+    import_tasks(settings, Path.cwd())
+    if checks:
+        check_heads(settings, app.tasks)
 
 
 def _limit(settings: Settings) -> Limit:
@@ -185,6 +201,7 @@ def _resident_bytes() -> int:
 @contextmanager
 def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
+    from mlq.broker import rabbitmq
     from mlq.broker.claims import Claims
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.broker.leases import Leases
@@ -193,6 +210,9 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
 
     address = broker_address(settings)
     if not is_redis(address.url):
+        # Celery would take a queue that exists with other arguments for a lost connection, and try again without end.
+        with connected(settings, address) as connection:
+            rabbitmq.declare(connection, settings, settings.served_queues)
         yield None
         return
     names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
@@ -226,6 +246,8 @@ def log_to_stderr(*, verbose: bool) -> None:
     from celery.app import trace
     from celery.worker.consumer import consumer
 
+    from mlq.consumer.unknown_tasks import OnceAMinute
+
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
     # Stock's write out body and headers, which tell the arguments, too: %.0s takes such a word and writes nothing.
     stock: Any = consumer  # whose stubs know less than there is
@@ -234,6 +256,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     stock.MESSAGE_REPORT = "type {1}, encoding {2}"
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
     stock.Consumer.on_decode_error = _discard
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
@@ -295,12 +318,22 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
     from mlq.consumer.engine import FENCED
     from mlq.consumer.pool import SoloPool
 
+    is_ready = threading.Event()
+
+    def tell_ready(**_: Any) -> None:
+        if not is_ready.is_set():
+            is_ready.set()
+            status.tell(status.READY)
+
     def ready(sender: Any, **_: Any) -> None:
         if engine is not None:
             engine.watch_events(sender)
-        status.tell(status.READY)
+        tell_ready()
 
     signals.worker_ready.connect(ready, weak=False)
+    if engine is None:
+        # A message that waits is delivered, and runs, while Celery still asks RabbitMQ for messages.
+        signals.task_prerun.connect(tell_ready, weak=False)
     # Celery warns of root on every start. What it warns of is pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
@@ -370,6 +403,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", help="the name of this incarnation, by which its supervisor recovers what it held")
     parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
     parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
+    parser.add_argument(
+        "--check-tasks", action="store_true", help="do not start where most messages are of unknown tasks"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every task")
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:  # mlq was downgraded under a supervisor of a newer version

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
-from mlq.broker import embedded, refusals, schema, sentinels
+from mlq.broker import embedded, rabbitmq, refusals, schema, sentinels
 from mlq.config import Settings, state_directory
 from mlq.errors import (
     ClusterBroker,
@@ -99,7 +99,8 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
     """Give kombu and Celery the options without which a frozen server blocks its clients for ever."""
     given = settings.broker_transport_options or {}
     if not is_redis(url):
-        return dict(given)
+        # Confirmed: a message that was published while the server went away would be lost without an error.
+        return {"confirm_publish": True, **given} if url.startswith("amqp") else dict(given)
     if url.startswith("sentinel://") and "master_name" not in given:
         raise _invalid_options(settings, 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}')
     renamed = sorted(_KEY_NAMES & given.keys())
@@ -207,7 +208,7 @@ def explained(address: Address, options: Mapping[str, Any] | None = None) -> Ite
     except Exception as exc:
         if address.url.startswith("sentinel://") and options and refusals.names_no_primary(exc):
             raise sentinels.explain(address, options) from exc
-        found = refusals.explain(exc, address)
+        found = rabbitmq.refusal(exc, address) or refusals.explain(exc, address)
         if found is None:
             raise
         raise found from exc

@@ -45,7 +45,7 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     On other brokers only what a passive declare tells is known.
     """
     channel: Any = connection.default_channel  # kombu's Redis channel, which the stubs do not know
-    ready = {name: _ready(channel, connection, name) for name in names}
+    ready = {name: _ready(connection, name) for name in names}
     if connection.transport.driver_type != "redis":
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
     in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
@@ -56,13 +56,16 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     return [replace(depth, paused=depth.name in paused) for depth in found]
 
 
-def _ready(channel: Any, connection: Connection, name: str) -> int:
+def _ready(connection: Connection, name: str) -> int:
+    channel: Any = connection.channel()  # one of its own: RabbitMQ closes a channel that asks for a missing queue
     try:
-        return int(channel.queue_declare(name, passive=True).message_count)
+        found = int(channel.queue_declare(name, passive=True).message_count)
     except connection.channel_errors as exc:
         if str(getattr(exc, "reply_code", "")) == _NOT_FOUND:
             return 0
         raise
+    channel.close()
+    return found
 
 
 def _on_redis(channel: Any, name: str, ready: int, in_flight: int, delayed: int, now: float) -> QueueDepth:

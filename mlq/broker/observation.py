@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mlq import keys
-from mlq.broker import depth, forced, heartbeats
-from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
+from mlq.broker import depth, forced, heartbeats, queue_names
+from mlq.broker.connection import (
+    broker_address,
+    connected,
+    demand_redis,
+    is_redis,
+    redis_client,
+    state_address,
+    state_store,
+)
 from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
 from mlq.config import Settings
-from mlq.errors import NoSuchQueue
+from mlq.errors import NoSuchQueue, UsageError
 from mlq.wire import BARE_QUEUE
 
 if TYPE_CHECKING:
     from kombu import Connection
     from redis import Redis
 
+    from mlq.broker.queue_names import Scan
+
 Read = Callable[[], tuple[list[QueueDepth], list[Heartbeat]]]
 
 
 @contextmanager
-def queues(settings: Settings, names: Sequence[str]) -> Iterator[Read]:
-    """Give a function that reads the depth of the named queues (none: all) and the live workers.
+def queues(settings: Settings, names: Sequence[str], also: Sequence[str] = ()) -> Iterator[Read]:
+    """Give a function that reads the depth of the named queues (none: all that are known) and the live workers.
 
+    `also` are queues that are read, too, where none is named.
     Raises NoBroker, BrokerUnreachable, BrokerRefused; the function also NoSuchQueue.
     """
     broker, state = broker_address(settings), state_address(settings)
@@ -34,15 +45,32 @@ def queues(settings: Settings, names: Sequence[str]) -> Iterator[Read]:
         store = connection if state == broker else stack.enter_context(connected(settings, state))
 
         def read() -> tuple[list[QueueDepth], list[Heartbeat]]:
-            return _depths(settings, connection, names), heartbeats.read(redis_client(store))
+            workers = heartbeats.read(redis_client(store))
+            known = queue_names.known(settings, redis_client(store), workers)
+            if names:
+                return _named(settings, connection, names, known), workers
+            return _all(settings, connection, dict.fromkeys((*known, *also))), workers
 
         yield read
 
 
+def scan(settings: Settings) -> Scan:
+    """Find queues among the keys of the broker, known or not.
+
+    Raises NoBroker, BrokerUnreachable, BrokerRefused, UsageError for a broker that is not Redis.
+    """
+    address = broker_address(settings)
+    if not is_redis(address.url):
+        what = f"--all looks at the keys of a Redis broker, which {address.shown} is not"
+        raise UsageError(what=what, mend="`rabbitmqctl list_queues` lists them there; `mlq queues NAME` shows one")
+    with connected(settings, address) as connection:
+        return queue_names.scan(redis_client(connection))
+
+
 def demand(settings: Settings, name: str) -> None:
     """Make sure that there is such a queue. Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue."""
-    with connected(settings, broker_address(settings)) as connection:
-        _depths(settings, connection, [name])
+    with queues(settings, [name]) as read:
+        read()
 
 
 def pause(settings: Settings, name: str) -> None:
@@ -60,23 +88,37 @@ def resume(settings: Settings, name: str) -> bool:
         return bool(redis.srem(keys.PAUSED, name))
 
 
+def forget(settings: Settings, name: str) -> None:
+    """Forget a queue that neither the configuration nor a live worker knows."""
+    with state_store(settings) as store:
+        if name not in settings.known_queues and not heartbeats.serving(heartbeats.read(store), name):
+            queue_names.forget(store, name)
+
+
 @contextmanager
 def _on_redis(settings: Settings, name: str) -> Iterator[Redis]:
     """Open the broker of a queue that is there, where mlq's workers look at what is paused."""
     address = broker_address(settings)
     demand_redis(address, "a paused queue")
+    demand(settings, name)
     with connected(settings, address) as connection:
-        _depths(settings, connection, [name])
         yield redis_client(connection)
 
 
-def _depths(settings: Settings, connection: Connection, names: Sequence[str]) -> list[QueueDepth]:
-    """Read the named queues; by default the configured ones, and the bare one while something is there."""
-    if not names:
-        found = depth.read(connection, [*settings.queues, BARE_QUEUE])
-        return [d for d in found if d.name in settings.queues or d.ready or d.in_flight]
+def _all(settings: Settings, connection: Connection, names: Iterable[str]) -> list[QueueDepth]:
+    """Read these queues; the one of bare clients only while something is there: every worker serves it."""
+    found = depth.read(connection, list(names))
+    return [d for d in found if d.name != BARE_QUEUE or d.name in settings.queues or _holds(d)]
+
+
+def _named(settings: Settings, connection: Connection, names: Sequence[str], known: Sequence[str]) -> list[QueueDepth]:
     found = depth.read(connection, names)
     for d in found:
-        if d.name not in (*settings.queues, BARE_QUEUE) and not d.ready and not d.in_flight:
-            raise NoSuchQueue(name=d.name, url=broker_address(settings).shown, known=", ".join(settings.queues))
+        if d.name not in known and not _holds(d):
+            raise NoSuchQueue(name=d.name, url=broker_address(settings).shown, meant=queue_names.hint(d.name, known))
     return found
+
+
+def _holds(found: QueueDepth) -> bool:
+    """Tell whether anything waits or runs."""
+    return bool(found.ready or found.in_flight or found.delayed)

@@ -114,7 +114,7 @@ _UNREACHED: Final = (
     ),
     _meaning(
         r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG",
-        "that port does not answer with TLS: set {set} to its TLS port, or to redis:// if it has none",
+        "that port does not answer with TLS: set {set} to its TLS port, or to a URL without TLS (redis://, amqp://)",
     ),
     _meaning(
         r"UNEXPECTED_EOF|EOF occurred in violation",
@@ -196,13 +196,14 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_away(exc: Exception) -> bool:
+    from amqp.exceptions import RecoverableConnectionError
     from kombu.exceptions import OperationalError
     from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import InvalidResponse
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
     # No other OSError: a full disk under the output is not a broker that is away.
-    away = (OperationalError, RedisConnectionError, RedisTimeoutError, InvalidResponse)
+    away = (OperationalError, RedisConnectionError, RedisTimeoutError, InvalidResponse, RecoverableConnectionError)
     return isinstance(exc, (*away, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperOption
 
+from mlq.broker import queue_names
 from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
@@ -21,7 +22,7 @@ from mlq.console.bottomline import BottomLine
 from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
 from mlq.console.repeating import every
-from mlq.errors import NoSuchQueue, UsageError
+from mlq.errors import QueueNotServed, UsageError
 from mlq.fleet import keeping, session
 from mlq.fleet.news import BrokerAwaited, News, Stopping
 from mlq.fleet.planning import Devices, found, number, pool
@@ -100,7 +101,8 @@ def run(  # noqa: PLR0913 (an option each)
         demand_redis(broker_address(call.settings), "an autoscaler")
     served = queue or call.settings.urgent_queue
     if served not in call.settings.served_queues:
-        raise NoSuchQueue(name=served, url="the configuration", known=", ".join(call.settings.queues))
+        choices = call.settings.served_queues
+        raise QueueNotServed(name=served, served=", ".join(choices), meant=queue_names.hint(served, choices))
     devices = _devices(gpus, cpus)
     chosen = tuning.tuning(ctx, devices=number(devices, os.environ))
     policy = tuning.policy(ctx, chosen)

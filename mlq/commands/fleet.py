@@ -65,14 +65,23 @@ def begin(ctx: typer.Context) -> Invocation:
 
 
 def run(
-    call: Invocation, plan: Callable[[Slots], list[WorkerSpec]], *, wait_broker: float | None, rollout: bool
+    call: Invocation,
+    plan: Callable[[Slots], list[WorkerSpec]],
+    *,
+    wait_broker: float | None,
+    rollout: bool,
+    take_unknown: bool,
 ) -> None:
-    """Run the planned workers in this process, and exit with the fleet's code."""
+    """Run the planned workers in this process, and exit with the fleet's code.
+
+    Unless `take_unknown`, no worker starts where most waiting messages are of tasks that it does not know.
+    """
     announce = Announcer.inherited()
     show = FleetLog(call.terminal, workers_too=announce is None)
 
     def planned(slots: Slots) -> list[WorkerSpec]:
-        return [replace(spec, verbose=call.terminal.verbosity > 0, rollout=rollout) for spec in plan(slots)]
+        verbose, checks = call.terminal.verbosity > 0, not take_unknown
+        return [replace(spec, verbose=verbose, rollout=rollout, checks_tasks=checks) for spec in plan(slots)]
 
     def tell(news: News) -> None:
         show(news)

@@ -48,6 +48,10 @@ Concurrency = Annotated[
     typer.Option("--concurrency", help="Processes of a prefork pool; it scales within a range.", metavar="N|2-8"),
 ]
 Rollout = Annotated[bool, typer.Option("--rollout", help="Serve even if others serve these queues with another model.")]
+TakeUnknown = Annotated[
+    bool,
+    typer.Option("--take-unknown", help="Start even if most waiting messages are of tasks that no worker knows."),
+]
 Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
 WaitBroker = Annotated[
     float | None,
@@ -115,6 +119,10 @@ Tasks = Annotated[
     bool, typer.Option("--tasks", help='Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}.')
 ]
 Queue = Annotated[str | None, typer.Option("--queue", help="Queue to send to.", metavar="NAME")]
+CreateQueue = Annotated[
+    bool,
+    typer.Option("--create-queue", help="Send even to queues that neither the configuration nor a worker knows."),
+]
 Priority = Annotated[
     int | None, typer.Option("--priority", help="0 to 9 within the queue, 9 the most urgent.", min=0, max=9)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -9,10 +10,11 @@ import typer
 
 from mlq.broker import observation
 from mlq.commands import options
-from mlq.commands.invocation import Answering, Command, begin, command, group
+from mlq.commands.invocation import Answering, Command, Invocation, begin, command, group
 from mlq.console import tables
 from mlq.console.asking import agreed
 from mlq.console.repeating import every
+from mlq.errors import UsageError
 
 app = group(
     "ls",
@@ -20,7 +22,7 @@ app = group(
 
     \b
     Examples:
-      mlq queues                       every configured queue
+      mlq queues                       every known queue
       mlq queues realtime --watch 1    one of them, every second
       mlq queues purge batch           drop what waits there
     """,
@@ -31,20 +33,40 @@ Names = Annotated[list[str] | None, typer.Argument(help="Only these queues.", me
 
 
 @command(app, cls=Answering)
-def ls(ctx: typer.Context, names: Names = None, watch: options.Watch = None) -> None:
-    """Show every configured queue, or only NAMES.
+def ls(
+    ctx: typer.Context,
+    names: Names = None,
+    watch: options.Watch = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Look at the keys of the broker for queues that are not known, too.")
+    ] = False,
+) -> None:
+    """Show the queues that the configuration, a worker or an earlier submit knows, or only NAMES.
 
     \b
     Examples:
       mlq queues
       mlq queues realtime --watch 1
+      mlq queues --all                           other clients' queues, too
       mlq queues --json | jq '.queues[].ready'
     """
     call = begin(ctx)
-    with observation.queues(call.settings, names or ()) as read, call.terminal.live() as show:
+    if everything and names:
+        raise UsageError(what="--all shows every queue, and NAMES only some", mend="leave one of them out")
+    also = _found(call) if everything else ()
+    with observation.queues(call.settings, names or (), also) as read, call.terminal.live() as show:
         for _ in every(watch):
             seen = read()
             show(tables.queues_document(*seen), partial(tables.queues_table, *seen))
+
+
+def _found(call: Invocation) -> Sequence[str]:
+    """Find the queues at the broker; say so where its keys are too many to look at all of them."""
+    found = observation.scan(call.settings)
+    if not found.complete:
+        call.terminal.warn("the broker has too many keys to look at all of them: queues may be missing")
+    return found.names
 
 
 @command(app, cls=Command)
@@ -94,3 +116,4 @@ def purge(
         from mlq.jobs.purging import purge as drop
 
         call.terminal.line(f"{drop(call.settings, name)} dropped from {name}")
+        observation.forget(call.settings, name)

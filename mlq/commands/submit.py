@@ -14,7 +14,7 @@ from mlq.commands import options, waiting
 from mlq.commands.invocation import Answering, Invocation, begin, command, single
 from mlq.commands.options import RowOrder
 from mlq.errors import UsageError
-from mlq.jobs import failures, output, running, submission
+from mlq.jobs import addressing, failures, output, running, submission
 from mlq.jobs.connecting import Desk, desk
 from mlq.jobs.exchange import Limits
 from mlq.jobs.halting import Halt, heeding
@@ -49,13 +49,13 @@ def submit(  # noqa: PLR0913 (an option each)
     inline: options.Inline = False,
     tasks: options.Tasks = False,
     chunk: options.ChunkRows = None,
+    create_queue: options.CreateQueue = False,
 ) -> None:
     """Send the rows of FILE; print the job's id, or with --wait the answers.
 
     \b
     Examples:
-      mlq submit rows.jsonl --wait -o out.jsonl
-      mlq submit rows.jsonl --wait -o out.jsonl --resume    go on after anything
+      mlq submit rows.jsonl --wait -o out.jsonl --resume    begin, or go on after anything
       mlq submit rows.jsonl                                 prints an id; `mlq result ID` later
       generate | mlq submit - --wait | jq .result
 
@@ -69,7 +69,7 @@ def submit(  # noqa: PLR0913 (an option each)
     _demand_rows(tasks=tasks, chunk=chunk)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     reading = opening.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
-    request = Request(opening.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id)
+    request = Request(opening.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
     manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight or MOST_CHUNKS))
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
@@ -80,9 +80,11 @@ def submit(  # noqa: PLR0913 (an option each)
 
 
 def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
+    addressing.check(plan, at)
     submission.attach(plan, at, call.terminal.warn)
     with waiting.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
         running.submit(at, plan, manner, watcher, halt)
+        watcher.unserved()  # nobody waits here, who would hear of it later
     collect = f"mlq result {plan.job.id} --wait"
     call.terminal.say(f"answers are kept until `{collect}` takes them, or for 7 days after the last")
     call.terminal.show_text(waiting.document(at, plan.job.id), plan.job.id)
@@ -92,6 +94,7 @@ def _exchange(
     call: Invocation, at: Desk, plan: Plan, manner: Manner, out: Path | None, errors: Path | None, *, resume: bool
 ) -> None:
     at.results  # noqa: B018 (raises where no answers are kept)
+    addressing.check(plan, at)
     kept = output.kept(out)
     if kept is not None:
         submission.begin_output(plan, kept, resumes=resume, desk=at)

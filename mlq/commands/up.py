@@ -19,6 +19,7 @@ def up(
     wait_broker: options.WaitBroker = None,
     *,
     rollout: options.Rollout = False,
+    take_unknown: options.TakeUnknown = False,
 ) -> None:
     """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
 
@@ -35,4 +36,5 @@ def up(
         lambda slots: plan(call.settings, found(os.environ), slots, os.environ),
         wait_broker=wait_broker,
         rollout=rollout,
+        take_unknown=take_unknown,
     )

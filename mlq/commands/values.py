@@ -37,7 +37,17 @@ def values(ctx: typer.Context, kind: Annotated[str, typer.Argument()] = "") -> N
 
 
 def _queues(settings: Settings) -> Iterable[str]:
-    return settings.queues
+    from mlq.broker import queue_names
+    from mlq.broker.connection import state_store
+    from mlq.wire import BARE_QUEUE
+
+    configured = [name for name in settings.known_queues if name in settings.queues or name != BARE_QUEUE]
+    try:
+        with state_store(settings) as store:
+            known = queue_names.known(settings, store)
+    except Exception:  # noqa: BLE001 (the configured ones are known without a server, whatever is wrong with it)
+        return configured
+    return dict.fromkeys((*configured, *(name for name in known if name != BARE_QUEUE)))
 
 
 def _jobs(settings: Settings) -> Iterable[str]:

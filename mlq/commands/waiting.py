@@ -43,7 +43,7 @@ def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
 
     def unserved(queue: str) -> None:
         start = f"mlq worker start --queues {queue} --cpus 1 --model MODEL"
-        call.terminal.warn(f"no worker serves queue {queue!r}; still waiting (`{start}` starts one)")
+        call.terminal.warn(f"no worker serves queue {queue!r}: its messages wait (`{start}` starts one)")
 
     with progress.progress(call.terminal, job.rows, lambda: watching.surroundings(at.store, job.queue)) as advance:
         yield Watching(at.store, job.queue, advance, call.terminal.warn, unserved)

@@ -44,6 +44,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     wait_broker: options.WaitBroker = None,
     *,
     rollout: options.Rollout = False,
+    take_unknown: options.TakeUnknown = False,
     detach: Annotated[bool, typer.Option(fleet.DETACH, help="Return once the workers are ready.")] = False,
 ) -> None:
     """Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C.
@@ -71,6 +72,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
         lambda slots: plan(call.settings, devices, slots, os.environ, prefix=name),
         wait_broker=wait_broker,
         rollout=rollout,
+        take_unknown=take_unknown,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
-from mlq.broker import heartbeats
+from mlq.broker import heartbeats, queue_names
 from mlq.broker.clock import ServerClock, describe_skew
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
@@ -30,6 +30,9 @@ CHANGING_S: Final = 1.0
 
 LOOK_EVERY_S: Final = 0.1
 """How soon a change is seen; looking costs no request. A worker that is idle for so long has no work at hand."""
+
+NOTE_EVERY_S: Final = 3600.0
+"""How often the names of the served queues are written down again, so that they are kept while they are served."""
 
 _PARTING_S: Final = 1.0
 _NEVER: Final = (-math.inf, None)
@@ -76,6 +79,7 @@ class HeartbeatThread(threading.Thread):
         self._said: dict[str, tuple[float, News | None]] = {}
         self._obeyed: dict[str, Order] = {}
         self._skew_is_said = False
+        self._noted: dict[str, float] = {}
         self._ended = threading.Event()
         self._hurried = threading.Event()
 
@@ -119,6 +123,7 @@ class HeartbeatThread(threading.Thread):
                 due += [h for h in described if h not in due and now - self._at(h) >= CHANGING_S]
                 self._said.update({h.id: (now, News.of(h)) for h in due})
                 self._take(heartbeats.beat(store, due))
+                self._note_queues(store, due, now)
                 if self._keep is not None:
                     self._keep(store)
             gone = self._said.keys() - {h.id for h in described}
@@ -136,6 +141,12 @@ class HeartbeatThread(threading.Thread):
             log.warning("this host's clock is %s: set it right (NTP); until then waits follow the server's", said)
             self._skew_is_said = True
         return round(clock.skew_s, 3)
+
+    def _note_queues(self, store: Redis, described: Sequence[Heartbeat], now: float) -> None:
+        served = {queue for heartbeat in described for queue in heartbeat.queues}
+        due = [queue for queue in served if now - self._noted.get(queue, -math.inf) >= NOTE_EVERY_S]
+        queue_names.note(store, due)
+        self._noted.update(dict.fromkeys(due, now))
 
     def _is_due(self, heartbeat: Heartbeat, now: float) -> bool:
         _, before = self._said.get(heartbeat.id, _NEVER)

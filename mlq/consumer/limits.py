@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _STDERR: Final = 2
 """Not sys.stderr: Celery replaces it by an object without a descriptor, and nothing would be armed."""
+
+_ANSWER_S: Final = 1.0
+"""How long a process that is to answer before it ends may take for it; its supervisor waits 2 s before it aborts it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,16 @@ class Limits:
         self._changed = changed
         self._timing = False
         self._soft_s: float | None = None
+        self._hard_s: float | None = None
+        self._answer: Callable[[float], None] | None = None
+
+    def answer_first(self, answer: Callable[[float], None]) -> None:
+        """At a hard limit, call `answer` before the process ends, if Python runs again within `_ANSWER_S`.
+
+        For brokers on which no supervisor can take the message away from an ended worker: there the worker answers
+        and acknowledges it, or it would be delivered, and run into its limit, again and again.
+        """
+        self._answer = answer
 
     def install(self) -> None:
         """Take SIGALRM over, and let deadly signals tell the stacks: SIGABRT may come from the supervisor."""
@@ -84,14 +98,21 @@ class Limits:
             self._report.deadline = time.monotonic() + limit.hard
             self._report.limit_s, self._report.under = limit.hard, list(claims)
             self._changed()
-            faulthandler.dump_traceback_later(limit.hard, exit=True, file=_STDERR)
-        if limit.soft is not None:
-            self._soft_s = limit.soft
-            signal.setitimer(signal.ITIMER_REAL, limit.soft)
+            patience_s = 0.0 if self._answer is None else _ANSWER_S
+            faulthandler.dump_traceback_later(limit.hard + patience_s, exit=True, file=_STDERR)
+        self._soft_s = limit.soft
+        self._hard_s = None if self._answer is None else limit.hard
+        self._arm(0.0)
+
+    def _arm(self, spent_s: float) -> None:
+        """Set the timer to the next of the limits that are signals."""
+        at = [limit for limit in (self._soft_s, self._hard_s) if limit is not None]
+        if at:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, min(at) - spent_s))
 
     def _end(self) -> None:
         # First the flag: a signal that is pending already must not hit what comes after the span.
-        self._soft_s = None
+        self._soft_s = self._hard_s = None
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._report.deadline is not None:
             faulthandler.cancel_dump_traceback_later()
@@ -100,8 +121,15 @@ class Limits:
         self._timing = False
 
     def _expired(self, *_: Any) -> None:
-        if self._soft_s is not None:
-            raise SoftTimeLimitExceeded(self._soft_s)
+        soft_s, hard_s = self._soft_s, self._hard_s
+        if hard_s is not None and self._answer is not None and (soft_s is None or soft_s >= hard_s):
+            faulthandler.dump_traceback(file=_STDERR)
+            self._answer(hard_s)
+            os._exit(1)  # as faulthandler does
+        if soft_s is not None:
+            self._soft_s = None
+            self._arm(soft_s)
+            raise SoftTimeLimitExceeded(soft_s)
 
 
 class Timed:

@@ -21,6 +21,7 @@ from mlq.broker.delays import Delays
 from mlq.broker.filing import Place
 from mlq.consumer.envelope import Malformed, Message, place_in, task_id_of
 from mlq.consumer.ledger import Ledger
+from mlq.consumer.unknown_tasks import UnknownTaskLog
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -57,10 +58,14 @@ class SettingAside:
         self._clock = clock
         self._look_at = 0.0
         self.server_clock = ServerClock(redis)
+        self._unknown = UnknownTaskLog()
 
     def bury(self, malformed: Malformed) -> None:
         """Move a message to the dead letters; where its id or its job can be read, its client gets a FAILURE."""
         log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "buried"})
+        self._bury(malformed)
+
+    def _bury(self, malformed: Malformed) -> None:
         task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
         if task_id or place:
             failure = self._make_answer(task_id, failure_of(malformed.reason, malformed.why), place)
@@ -87,7 +92,8 @@ class SettingAside:
 
     def bury_unknown(self, message: Message) -> None:
         """Bury a message whose task is unknown here. Only a job is told: a worker that knows the task may yet come."""
-        self.bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))
+        self._unknown.add(message.task)
+        self._bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))
 
     def delay(self, message: Message, until: float, seconds: float) -> None:
         """Move a message to the delay list until a time of the server's clock, which is so many seconds from now."""

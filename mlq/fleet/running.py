@@ -252,7 +252,10 @@ class Fleet:
 
     def _start(self, slot: str) -> None:
         spec = self._specs[slot]
-        spec = replace(spec, rollout=spec.rollout or slot in self._rollouts)
+        # Waiting messages are looked at when an operator starts the slot, never when it is restarted: a client could
+        # otherwise keep a worker from coming back by what it sends.
+        checks = spec.checks_tasks and slot not in self._children
+        spec = replace(spec, rollout=spec.rollout or slot in self._rollouts, checks_tasks=checks)
         try:
             child = Child(spec, os.environ, self.notices, self._guard.owner)
         except OSError as exc:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mlq.broker import embedded, revoking, safety, schema
+from mlq.broker import embedded, rabbitmq, revoking, safety, schema
 from mlq.broker.connection import (
     Address,
     broker_address,
@@ -152,6 +152,8 @@ def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[
 def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[News], None]) -> Iterator[None]:
     """Keep the workers' leases renewed, where the broker knows leases; look at what else it would do to messages."""
     if not is_redis(broker.url):
+        with connected(settings, broker) as connection:
+            rabbitmq.declare(connection, settings, settings.served_queues)
         yield
         return
     with connected(settings, broker) as connection:

@@ -24,8 +24,9 @@ _MALLOC: Final = {
 class WorkerSpec:
     """One worker: its slot's name, its device (no GPU: the CPU, with so many threads) and what it serves.
 
-    With `rollout` its model may be another than that of those who serve its queues. With `pool` it is Celery's prefork
-    worker, and `threads` are those of each of its processes.
+    With `rollout` its model may be another than that of those who serve its queues. With `checks_tasks` it does not
+    start where most waiting messages are of tasks that it does not know. With `pool` it is Celery's prefork worker, and
+    `threads` are those of each of its processes.
     """
 
     name: str
@@ -34,6 +35,7 @@ class WorkerSpec:
     threads: int | None = None
     verbose: bool = False
     rollout: bool = False
+    checks_tasks: bool = False
     pool: Pool | None = None
 
     @property
@@ -50,9 +52,10 @@ class WorkerSpec:
         gpu = ["--gpu", self.gpu.uuid] if self.gpu else []
         verbose = ["--verbose"] if self.verbose else []
         rollout = ["--rollout"] if self.rollout else []
+        checks = ["--check-tasks"] if self.checks_tasks else []
         module = "mlq.worker" if self.pool is None else "mlq.prefork"
         pool = [] if self.pool is None else ["--least", str(self.pool.least), "--most", str(self.pool.most)]
-        return [sys.executable, "-m", module, "--name", self.name, *gpu, *pool, *verbose, *rollout]
+        return [sys.executable, "-m", module, "--name", self.name, *gpu, *pool, *verbose, *rollout, *checks]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Write the environment: the device mask is there before Python starts, so before torch can look."""

@@ -48,7 +48,20 @@ class Desk:
             return ScriptPost(self.store, job, sender)
         from mlq.app import create_app
 
-        return CeleryPost(self.store, job, sender, create_app(self.settings), answered=self.answers is not None)
+        app = create_app(self.settings)
+        return CeleryPost(self.store, job, sender, app, self._prepare, answered=self.answers is not None)
+
+    def _prepare(self, queue: str) -> None:
+        """Declare a queue before its first message. Raises QueueDiffers, InvalidQueueArgument."""
+        from mlq.broker import rabbitmq
+
+        address = broker_address(self.settings)
+        if is_redis(address.url):  # where a queue is there as soon as it holds a message
+            return
+        with connected(self.settings, address) as connection:
+            # Only the configuration says with which arguments: another queue that is there is taken as it is.
+            if queue in self.settings.known_queues or not rabbitmq.exists(connection, queue):
+                rabbitmq.declare(connection, self.settings, [queue])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mlq.jobs.chunk import LARGEST_BYTES, Chunk, chunk_of, placed, refuse
@@ -18,10 +18,20 @@ class Feeder:
     """Reads a source from its beginning.
 
     `number` is that of the next chunk; `settled` has a byte for each row that may be known, not 0 if it is not to be
-    sent. `naming` gives the rows their ids.
+    sent. `naming` gives the rows their ids, `misplaced` the error of a row whose queue is not known.
     """
 
-    def __init__(self, source: Source, kind: Kind, naming: Naming, *, number: int, settled: bytes) -> None:
+    def __init__(
+        self,
+        source: Source,
+        kind: Kind,
+        naming: Naming,
+        *,
+        number: int,
+        settled: bytes,
+        misplaced: Callable[[str], RowError | None] = lambda _: None,
+    ) -> None:
+        self._misplaced = misplaced
         self._source = source
         self._kind = kind
         self._naming = naming
@@ -49,8 +59,13 @@ class Feeder:
     def _checked(self, chunk: Chunk) -> Chunk:
         if self._kind != "tasks":
             return chunk
-        errors = {place: why for place, given in placed(chunk) if (why := _misfit(given)) is not None}
+        errors = {place: why for place, given in placed(chunk) if (why := self._misfit(given)) is not None}
         return refuse(chunk, errors) if errors else chunk
+
+    def _misfit(self, given: Any) -> RowError | None:
+        """Say why a row is no task, or cannot be sent where it is to go."""
+        error = _misfit(given)
+        return self._misplaced(given["queue"]) if error is None and given.get("queue") else error
 
 
 def _leading(settled: bytes) -> int:

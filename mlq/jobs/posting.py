@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -70,13 +70,17 @@ class CeleryPost:
     chunk, and nobody waits for the old one.
     """
 
-    def __init__(self, store: Redis, job: Job, sender: str, app: Celery, *, answered: bool) -> None:
+    def __init__(
+        self, store: Redis, job: Job, sender: str, app: Celery, prepare: Callable[[str], None], *, answered: bool
+    ) -> None:
         self._store = store
         self._job = job
         self._sender = sender
         self._app = app
+        self._prepare = prepare
         self._answered = answered
         self._published = -1
+        self._prepared: set[str] = set()
 
     def send(self, parcels: Sequence[Parcel]) -> None:
         """See Post. What this process has published is not published again when the store fails further on."""
@@ -91,12 +95,23 @@ class CeleryPost:
             self._published = parcel.chunk.number
 
     def _publish(self, call: Call) -> None:
+        from kombu.exceptions import OperationalError
+
+        if call.queue not in self._prepared:
+            self._prepare(call.queue)
+            self._prepared.add(call.queue)
         app: Any = self._app
         message = app.amqp.as_task_v2(call.id, call.task, call.args, call.kwargs, argsrepr=call.shown)
-        options = {} if call.priority is None else {"priority": call.priority}
+        options: dict[str, Any] = {} if call.priority is None else {"priority": call.priority}
         headers = call.headers(answered=self._answered)
-        with app.producer_or_acquire() as producer:
-            app.amqp.send_task_message(producer, call.task, message, queue=call.queue, headers=headers, **options)
+        # Publishing declares nothing: it cannot contradict the arguments with which another client has declared the
+        # queue. Celery sends to the default exchange, which leads to the queue of that name.
+        options |= {"queue": call.queue, "declare": [], "headers": headers}
+        try:
+            with app.producer_or_acquire() as producer:
+                app.amqp.send_task_message(producer, call.task, message, **options)
+        except (OperationalError, *app.connection_for_write().recoverable_connection_errors) as exc:
+            raise ConnectionError(str(exc)) from exc  # which the sender takes for an outage, and tries again
 
 
 def parcel_of(chunk: Chunk, call: Call | None, taken: int, *, answered: bool) -> Parcel:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import keys
-from mlq.broker import filing, observation
+from mlq.broker import depth, filing, observation
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store
 from mlq.broker.priorities import queue_keys
 from mlq.broker.script import Script
 from mlq.consumer.envelope import place_in
 
 if TYPE_CHECKING:
+    from kombu import Connection
     from redis import Redis
 
     from mlq.broker.filing import Place
@@ -36,9 +37,6 @@ def purge(settings: Settings, name: str) -> int:
     observation.demand(settings, name)
     with ExitStack() as stack:
         connection = stack.enter_context(connected(settings, address))
-        if not is_redis(address.url):
-            channel: Any = connection.default_channel
-            return int(channel.queue_purge(name) or 0)
         results: list[Redis] = []
 
         def tell(place: Place) -> None:
@@ -47,7 +45,27 @@ def purge(settings: Settings, name: str) -> int:
             end = filing.end_of(place, "FAILURE", _TOLD)
             filing.file(results[0], filing.answer_of(place, end))
 
+        if not is_redis(address.url):
+            return _drop_each(connection, name, tell)
         return sum(_drop(redis_client(connection), key, tell) for key in queue_keys(name))
+
+
+def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None]) -> int:
+    """Empty a queue of RabbitMQ, message by message: only who has received one can tell its job."""
+    channel: Any = connection.channel()
+    dropped = 0
+    # As many as wait now: a client that goes on sending must not keep this from ending.
+    for _ in range(depth.read(connection, [name])[0].ready):
+        message = channel.basic_get(name)
+        if message is None:
+            break
+        with suppress(ValueError):  # a header that another client made up
+            place = filing.place_of(message.headers or {})
+            if place is not None:
+                tell(place)
+        channel.basic_ack(message.delivery_tag)
+        dropped += 1
+    return dropped
 
 
 def _drop(redis: Redis, key: str, tell: Callable[[Place], None]) -> int:

@@ -189,6 +189,7 @@ def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: In
         plan.naming,
         number=following,
         settled=bytes(plan.settled),
+        misplaced=plan.queues.misfit if plan.queues is not None else lambda _: None,
     )
     pressure = Pressure(desk.store, watcher.say)
     answered = desk.answers is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -28,6 +28,9 @@ from mlq.jobs.sidecar import Sidecar
 from mlq.jobs.sources.opening import Input
 from mlq.jobs.sources.source import Once, Peeked, Source
 
+if TYPE_CHECKING:
+    from mlq.jobs.addressing import QueueCheck
+
 __all__ = ["Plan", "Request", "attach", "begin_output", "is_job_id", "planned"]
 
 _SIZE: Final = 2**24
@@ -42,11 +45,15 @@ class Request:
     id_field: str | None = None
     tasks: bool = False
     job_id: str | None = None
+    create_queue: bool = False
 
 
 @dataclass
 class Plan:
-    """A job and the source of its rows. `settled` has a byte for each row that may be known: 1 is not sent again."""
+    """A job and the source of its rows. `settled` has a byte for each row that may be known: 1 is not sent again.
+
+    `queues` says which queues rows may name; None: any.
+    """
 
     job: Job
     source: Source
@@ -55,6 +62,7 @@ class Plan:
     naming: Naming = field(default_factory=Naming)
     held: Held | None = None
     sidecar: Sidecar | None = None
+    queues: QueueCheck | None = None
 
     @property
     def is_piped(self) -> bool:

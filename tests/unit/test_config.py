@@ -287,4 +287,4 @@ def test_options_under_which_messages_would_not_be_found_are_refused(option: str
     settings = load({"MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({option: "x"})}, cwd=Path("/"))
     with pytest.raises(InvalidSetting, match=option):
         transport_options(settings, "redis://host/0")
-    assert transport_options(settings, "amqp://host//") == {option: "x"}
+    assert transport_options(settings, "amqp://host//") == {"confirm_publish": True, option: "x"}

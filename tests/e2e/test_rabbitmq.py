@@ -1,0 +1,304 @@
+"""RabbitMQ as the broker: Celery's own transport takes the messages; what mlq promises there holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from kombu import Exchange, Queue
+
+from tests import rabbitmq
+from tests.conftest import House, Start
+from tests.rabbitmq import RabbitServer
+
+pytestmark = [
+    pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
+    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute where the processors are busy
+]
+
+QUEUES = ("realtime", "default", "batch", "celery", "theirs")
+TEN = {"realtime": {"arguments": {"x-max-priority": 10}}}
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitServer]:
+    """One server for all tests of this file: it takes seconds to start."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
+    """Let mlq use RabbitMQ, with the queues of no earlier test; results and records are in the embedded Redis."""
+    node.delete(*QUEUES)
+    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    return node
+
+
+@pytest.fixture
+def client(rabbit: RabbitServer, broker: str) -> Iterator[Celery]:
+    """Make a stock Celery client; its declaration of `realtime` has ten priorities."""
+    app = Celery("stranger", broker=rabbit.url(), backend=broker, set_as_current=False)
+    app.conf.task_queues = [
+        Queue("realtime", Exchange("realtime"), routing_key="realtime", queue_arguments={"x-max-priority": 10}),
+        *(Queue(name, Exchange(name), routing_key=name) for name in ("default", "batch")),
+    ]
+    yield app
+    backend: Any = app.backend
+    consumer = backend.result_consumer
+    consumer.cancel_for = lambda *_: None  # the Redis of this test ends before the results are collected
+    consumer.stop()
+    app.close()
+
+
+def ten(house: House) -> None:
+    """Configure the arguments that the stock client declares."""
+    house.environment["MLQ_QUEUE"] = json.dumps(TEN)
+
+
+def answered(house: House, name: str = "out.jsonl") -> list[int]:
+    """Give the rows of an output, in the order of its lines."""
+    return [json.loads(line)["result"]["row"] for line in (house.directory / name).read_text().splitlines()]
+
+
+def test_the_rows_of_a_file_come_back_in_order(house: House, start: Start, rabbit: RabbitServer) -> None:
+    """The main job: thousands of rows; what the lists show is what RabbitMQ tells, and unknown is unknown."""
+    start("--cpus", "1")
+    rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
+    done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert answered(house) == list(range(3000))
+    (batch,) = house.json("queues", "batch")["queues"]
+    assert (batch["ready"], batch["in_flight"], batch["workers"]) == (0, None, 1)
+    (worker,) = house.json("worker")["workers"]
+    assert (worker["name"], worker["queues"]) == ("cpu0", ["realtime", "default", "batch", "celery"])
+    assert rabbit.depth("batch") == 0
+
+
+def test_the_worker_never_waits_with_an_acknowledgement_in_its_hands(
+    house: House, start: Start, client: Celery
+) -> None:
+    """Stock solo workers stand still for seconds where the next message arrives early: kombu's loop polls first."""
+    ten(house)
+    start("--cpus", "1")
+    tasks = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(400)]
+    assert [task.get(timeout=60)["row"] for task in tasks] == list(range(400))
+
+
+def test_nine_is_served_before_zero_where_the_queue_has_priorities(
+    house: House, start: Start, client: Celery, rabbit: RabbitServer
+) -> None:
+    """Both sides declare `realtime` with x-max-priority 10, so neither meets a 406."""
+    ten(house)
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    log = Path(house.environment["MODEL_LOG"])
+    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    later = [client.send_task("mlq.predict", [p], queue="realtime", priority=p) for p in (0, 3, 9, 6)]
+    rows = house.write("rows.jsonl", "100\n101\n")
+    assert house.run("submit", str(rows), "--queue", "realtime", "--priority", "8").returncode == 0
+    house.until(lambda: rabbit.depth("realtime") == 5, "all wait")
+    gate.touch()
+    assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
+    for task in later:
+        task.get(timeout=30)
+    ran = [line.split()[1] for line in log.read_text().splitlines()[1:]]
+    assert ran == ["9", "100", "101", "6", "3", "0"]
+
+
+def test_retries_and_limits_hold(house: House, start: Start, client: Celery) -> None:
+    """Celery's semantics on Celery's transport; the hard limit ends the process, and the client is told."""
+    ten(house)
+    start("--cpus", "1")
+    assert client.send_task("mlq.predict", [1], queue="realtime", countdown=1).get(timeout=30)["row"] == 1
+    with pytest.raises(ValueError, match="not this one"):
+        client.send_task("mlq.predict", [{"fail": "not this one"}], queue="realtime").get(timeout=30)
+    slow = {"sleep": 60}
+    with pytest.raises(SoftTimeLimitExceeded):
+        client.send_task("mlq.predict", [slow], queue="realtime", soft_time_limit=1).get(timeout=30)
+    with pytest.raises(TimeLimitExceeded):
+        client.send_task("mlq.predict", [slow], queue="realtime", time_limit=1).get(timeout=60)
+    assert client.send_task("mlq.predict", [2], queue="realtime").get(timeout=60)["row"] == 2
+
+
+def test_what_a_killed_worker_held_is_run_by_the_next(house: House, start: Start, client: Celery) -> None:
+    """RabbitMQ gives back what was not acknowledged as soon as the connection is gone."""
+    ten(house)
+    workers = start("--cpus", "1")
+    gate = house.directory / "gate"
+    held = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    rest = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(5)]
+    log = Path(house.environment["MODEL_LOG"])
+    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    os.kill(workers.pids()["cpu0"], signal.SIGKILL)
+    workers.wait_for("ready after", times=2)  # with that message in its hands
+    gate.touch()
+    assert held.get(timeout=60)["row"] == {"wait_for": str(gate)}
+    assert [task.get(timeout=60)["row"] for task in rest] == list(range(5))
+
+
+def test_a_drained_worker_finishes_what_it_runs_and_leaves_the_rest(
+    house: House, start: Start, client: Celery, rabbit: RabbitServer
+) -> None:
+    """Exit 0; what was prefetched is in the queue again."""
+    ten(house)
+    workers = start("--cpus", "1")
+    gate = house.directory / "gate"
+    first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    log = Path(house.environment["MODEL_LOG"])
+    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    for n in range(5):
+        client.send_task("mlq.predict", [n], queue="realtime")
+    workers.process.send_signal(signal.SIGTERM)
+    workers.wait_for("finish")
+    gate.touch()
+    assert workers.wait() == 0
+    assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
+    house.until(lambda: rabbit.depth("realtime") == 5, "what was not begun waits")
+
+
+def test_an_interrupted_job_goes_on_and_a_cancelled_one_sends_no_more(
+    house: House, start: Start, rabbit: RabbitServer
+) -> None:
+    """The record is in Redis, whatever the broker: one line a row at the end."""
+    rows = house.write("rows.jsonl", "\n".join(map(str, range(300))))
+    slow = house.write("slow.jsonl", '{"sleep": 5}\n{"sleep": 5}\n{"sleep": 5}\n')
+    out = ("--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "8")
+    begun = house.command("submit", str(rows), *out)
+    house.until(lambda: rabbit.depth("batch") == 8, "the window is full")
+    begun.process.kill()
+    begun.process.wait()
+    begun.close()
+    start("--cpus", "1")
+    done = house.run("submit", str(rows), *out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert answered(house) == list(range(300))
+    job = json.loads(house.run("submit", str(slow), "--chunk", "1", "--json").stdout)["job"]
+    assert house.run("job", "cancel", job).returncode == 0
+    assert house.json("job", "show", job)["state"] == "cancelled"
+    again = house.run("submit", str(slow), "--job-id", job)
+    assert (again.returncode, "was cancelled" in again.stderr) == (2, True)
+
+
+def test_a_restart_of_the_server_ends_no_job_and_loses_no_row(house: House, start: Start, rabbit: RabbitServer) -> None:
+    """Queues and messages are durable, and what was published is confirmed: submitter and worker wait, and go on."""
+    start("--cpus", "1")
+    rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
+    out = house.directory / "out.jsonl"
+    job = house.command("submit", str(rows), "--wait", "-o", str(out), "--chunk", "1", "--max-inflight", "32")
+    house.until(lambda: out.exists() and out.read_text().count("\n") > 50, "some are answered")
+    rabbit.stop()
+    rabbit.start()
+    assert job.process.wait(100) == 0, job.lines
+    job.close()
+    assert answered(house) == list(range(3000))
+
+
+def test_rows_that_are_purged_have_failed(house: House, client: Celery, rabbit: RabbitServer) -> None:
+    """Nobody waits for them; messages of other clients go, too."""
+    ten(house)
+    rows = house.write("rows.jsonl", "1\n2\n3\n")
+    job = house.run("submit", str(rows), "--chunk", "1", "--queue", "realtime").stdout.strip()
+    client.send_task("mlq.predict", [1], queue="realtime", headers={"mlq_job": "made up"})
+    house.until(lambda: rabbit.depth("realtime") == 4, "all wait")
+    assert house.run("queues", "purge", "realtime", "--yes").stdout == "4 dropped from realtime\n"
+    done = house.run("result", job)
+    assert done.returncode == 6
+    assert [json.loads(line)["error"]["type"] for line in done.stdout.splitlines()] == ["Purged"] * 3
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words", "advice"),
+    [
+        ({"max_priority": 10}, {}, "x-max-priority = 10, and this configuration has x-max-priority = not set", "= 10"),
+        ({}, {"x-max-priority": 5}, "x-max-priority = not set, and this", "remove x-max-priority"),
+        ({"max_priority": 10}, {"x-max-priority": 5}, "x-max-priority = 10, and this", "= 10"),
+        ({"queue_type": "quorum"}, {}, "x-queue-type = quorum, and this", '= "quorum"'),
+        ({"exchange": "topic"}, {}, "exchange 'realtime' exists", "delete that exchange"),
+    ],
+)
+def test_a_queue_that_exists_with_other_arguments_is_named_with_both_values(
+    house: House, rabbit: RabbitServer, theirs: dict[str, object], ours: dict[str, object], words: str, advice: str
+) -> None:
+    """RabbitMQ's 406 in words, at the start of workers and at a submit; nothing is sent, no worker tries for ever."""
+    rabbit.declare("realtime", **theirs)  # type: ignore[arg-type]  # names of arguments, and of an exchange's type
+    house.environment["MLQ_QUEUE"] = json.dumps({"realtime": {"arguments": ours}})
+    rows = house.write("rows.jsonl", "1\n2\n")
+    for argv in (
+        ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"],
+        ["submit", str(rows), "--queue", "realtime"],
+    ):
+        done = house.run(*argv)
+        assert done.returncode == 3, done.stderr
+        happened, hint = done.stderr.splitlines()[-2:]
+        assert words in happened
+        assert advice in hint
+    assert rabbit.depth("realtime") == 0
+
+
+def test_a_quorum_queue_is_served_as_it_is_configured(house: House, start: Start, rabbit: RabbitServer) -> None:
+    """Replicated queues, declared so by every client."""
+    rabbit.declare("batch", queue_type="quorum")
+    (house.directory / "mlq.toml").write_text('[queue.batch]\narguments = {"x-queue-type" = "quorum"}\n')
+    start("--cpus", "1")
+    rows = house.write("rows.jsonl", "\n".join(map(str, range(100))))
+    done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert answered(house) == list(range(100))
+    shown = {s["key"]: s for s in house.json("config")["settings"]}["queue"]
+    assert shown["value"] == {"batch": {"arguments": {"x-queue-type": "quorum"}}}
+    assert shown["origin"].endswith("mlq.toml")
+
+
+@pytest.mark.parametrize("command", ["queues", "submit", "worker"])
+@pytest.mark.parametrize(
+    ("who", "reason", "advice"),
+    [
+        (("guest", "wrong", "/"), "Login was refused", "user and password"),
+        (("nobody", "guest", "/"), "Login was refused", "user and password"),
+        (("guest", "guest", "nowhere"), "vhost nowhere not found", "virtual host"),
+    ],
+)
+def test_a_refusal_is_exit_4_with_its_reason(
+    house: House, rabbit: RabbitServer, command: str, who: tuple[str, str, str], reason: str, advice: str
+) -> None:
+    """Two lines, the password masked."""
+    house.environment["MLQ_BROKER_URL"] = rabbit.url(*who)
+    house.write("rows.jsonl", "1\n2\n")
+    argv = {
+        "queues": ["queues"],
+        "submit": ["submit", "rows.jsonl"],
+        "worker": ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"],
+    }
+    done = house.run(*argv[command])
+    assert done.returncode == 4, done.stderr
+    happened, hint = done.stderr.splitlines()[-2:]
+    assert f"refuses: {reason}" in happened
+    assert f"{who[0]}:***@" in happened
+    assert advice in hint
+
+
+def test_a_closed_port_is_exit_4(house: House, broker: str) -> None:
+    """Nothing listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    url = f"amqp://guest:guest@127.0.0.1:{port}//"
+    house.environment |= {"MLQ_BROKER_URL": url, "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    done = house.run("queues")
+    assert done.returncode == 4
+    assert "cannot reach the broker at amqp://guest:***@127.0.0.1" in done.stderr
