@@ -309,7 +309,8 @@ def stand_still(pid: int) -> None:
 
 
 def _state(value: bytes | str) -> str:
-    return str(json.loads(value)["status"])
+    """Read a result's state; a worker that tries its result backend at its start stores a value without one."""
+    return str(json.loads(value).get("status"))
 
 
 def _final_results(files: Iterable[Path]) -> Iterator[tuple[str, str]]:
