@@ -24,6 +24,7 @@ from mlq import __version__, leaving, status, wire
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
+from mlq.escaping import OneLineFormatter
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -242,10 +243,13 @@ def _answers_at(settings: Settings, broker: Address) -> bool:
 
 def log_to_stderr(*, verbose: bool) -> None:
     """Log to the supervisor's pipe: never a payload, and single tasks only when asked to."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLineFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     from celery.app import trace
     from celery.worker.consumer import consumer
 
+    from mlq.consumer import compression, refusal
     from mlq.consumer.unknown_tasks import OnceAMinute
 
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
@@ -255,16 +259,11 @@ def log_to_stderr(*, verbose: bool) -> None:
     stock.INVALID_TASK_ERROR = "a task message is invalid, and discarded: %s%.0s"
     stock.MESSAGE_REPORT = "type {1}, encoding {2}"
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
-    stock.Consumer.on_decode_error = _discard
+    refusal.install()
+    compression.install()
     logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
-
-
-def _discard(_: Any, message: Any, exc: Exception) -> None:
-    """Drop what cannot be decoded, as Celery's pools do; the error quotes what it could not read."""
-    log.error("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
-    message.ack()
 
 
 def _admitted(settings: Settings, identity: Identity, *, rollout: bool) -> Model:

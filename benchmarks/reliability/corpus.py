@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import pickle
+import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -46,6 +48,23 @@ def nested(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
 
+def to_protocol_1(message: dict[str, Any]) -> None:
+    """Say it as gocelery and celery-php do."""
+    task = {"task": message["headers"]["task"], "id": message["headers"]["id"], "args": [1], "kwargs": {}}
+    body(json.dumps(task).encode())(message)
+    message["headers"] = {}
+
+
+def to_compressed(content: bytes) -> Change:
+    """Send a body that is said to be compressed."""
+
+    def change(message: dict[str, Any]) -> None:
+        body(content)(message)
+        message["headers"]["compression"] = "application/x-gzip"
+
+    return change
+
+
 NOTHING: Final = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 
 ANSWERED: Final[dict[str, tuple[Change, str]]] = {
@@ -69,6 +88,9 @@ ANSWERED: Final[dict[str, tuple[Change, str]]] = {
     "retries a text": (put("headers.retries", "x"), "malformed"),
     "time limit a number": (put("headers.timelimit", 5), "malformed"),
     "nested body": (body(b"[[" + nested(100_000) + b"], {}, " + NOTHING + b"]"), "malformed"),
+    "protocol 1": (to_protocol_1, "malformed"),
+    "compressed and damaged": (to_compressed(zlib.compress(b"[[1], {}, {}]")[:-4]), "malformed"),
+    "compressed and too large": (to_compressed(zlib.compress(b" " * 40 * 2**20)), "too-large"),
     "unknown task": (put("headers.task", "nobody.knows"), "unknown-task"),
 }
 """Where the id can be read, its client is told; what each is buried for."""
@@ -93,6 +115,9 @@ EXECUTED: Final[dict[str, Change]] = {
     "expires that is no time": put("headers.expires", "tomorrow"),
     "a chain that is none": body(b'[[1], {}, {"chain": 5}]'),
     "a chord that is none": body(b'[[1], {}, {"chord": 5, "callbacks": 7}]'),
+    "compressed": to_compressed(zlib.compress(b"[[1], {}, " + NOTHING + b"]")),
+    "NaN in a header": put("headers.score", math.nan),
+    "half a surrogate pair in a header": put("headers.argsrepr", "x\udcff"),
     "an integer of 70 bits": body(b"[[1180591620717411303424], {}, " + NOTHING + b"]"),
 }
 """Well-formed as far as the envelope goes: Celery or the model have the last word."""

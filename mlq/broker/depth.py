@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from mlq import keys
+from mlq import exact_json, keys
 from mlq.broker.clock import server_time
 from mlq.broker.held import by_worker
 from mlq.broker.priorities import queue_of
@@ -96,11 +97,11 @@ def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
 def _waits_since(raw: bytes) -> float | None:
     """Tell since when a message has waited to be run: since it was sent, or since the time that it was sent for."""
     try:
-        headers = orjson.loads(raw)["headers"]
+        headers = exact_json.loads_rounded(raw)["headers"]
         stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):  # whatever somebody else put there
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):  # other clients may write anything
         return None
-    if not isinstance(stamp, (int, float)):
+    if not isinstance(stamp, (int, float)) or not math.isfinite(stamp):
         return None
     return max(float(stamp), _timestamp(eta) if isinstance(eta, str) else 0.0)
 

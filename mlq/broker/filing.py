@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from mlq import keys
+from mlq import exact_json, keys
 from mlq.broker.answer import Answer
 from mlq.broker.script import Script
 from mlq.wire import JOB_HEADER, ROW_ERROR
@@ -104,14 +104,14 @@ def answer_of(place: Place, end: End, db: int | None = None) -> Answer:
     is_usable = end.status == "SUCCESS" and len(end.results) == expected
     failed = sum(r.startswith(_FAILED) for r in end.results) if is_usable else expected
     about = {"status": end.status, "failure": end.failure, "seconds": end.seconds, "model": end.model, "failed": failed}
-    payload = b"\n".join([orjson.dumps(about), *end.results])
+    payload = b"\n".join([exact_json.dumps(about), *end.results])
     return Answer(keys.ends(place.job), payload, KEPT_S, db, f"{place.chunk} {expected - failed} {failed}")
 
 
 def read(payload: bytes) -> End:
     """Read what `answer_of` wrote."""
     about, *results = payload.split(b"\n")
-    return End(results=results, **orjson.loads(about))
+    return End(results=results, **exact_json.loads_rounded(about))
 
 
 def is_failed(result: bytes) -> bool:

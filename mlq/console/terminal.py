@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import orjson
-
+from mlq import exact_json
 from mlq.console.printable import printable
 from mlq.errors import UsageError
 
@@ -57,7 +56,7 @@ class Terminal:
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Write one JSON object on one line of stdout."""
-        self._stdout.write(orjson.dumps(document).decode() + "\n")
+        self._stdout.write(exact_json.dumps(document).decode() + "\n")
         self._stdout.flush()
 
     def show(self, document: Mapping[str, Any], render: Callable[[], RenderableType]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import signals
 from celery.worker import state
 
+from mlq import exact_json
 from mlq.board import Running
 from mlq.broker import filing
 from mlq.broker.answer import Answer
@@ -170,7 +171,9 @@ class Delivery:
         task = self._app.tasks[message.task]
         if task.acks_late:
             self._ledger.open(message.claim, message.task_id)
-        payload = message.payload
+        # A header may hold a number of any length; tasks of the user's own can read it.
+        raw = message.claim.raw
+        payload = exact_json.loads(raw) if exact_json.has_long_number(raw) else message.payload
         payload["properties"]["delivery_tag"] = message.claim.id
         payload["headers"]["eta"] = None  # its time has come; Celery would keep it in memory for a moment
         self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (what kombu's own channels call)

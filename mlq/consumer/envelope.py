@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import binascii
-import json
-import re
 import reprlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-import orjson
-
+from mlq import exact_json
 from mlq.broker import filing
 from mlq.broker.claim import Claim
 from mlq.broker.filing import Place
+from mlq.consumer import compression
 
 LARGEST_BYTES: Final = 32 * 2**20
-"""A larger message goes to the dead letters unread: decoding it would stop the worker for seconds."""
+"""The body of a larger message is not read: decoding it would stop the worker for seconds."""
 
-_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
-"""A task id becomes part of a key, a log line and a table: nothing else may be in it."""
+LONGEST_ID_BYTES: Final = 512
+"""Of a task id as UTF-8. What is in it does not matter: it is escaped wherever it is shown, and the one Redis key
+that is made of it, celery-task-meta-<id>, may hold any bytes."""
+
+_LARGEST_REST_BYTES: Final = 2**20
+"""A message without its body that is larger is not read, either."""
 
 _JSON: Final = "application/json"
 _LIMITS: Final = 2
@@ -31,12 +33,16 @@ _PARTS: Final = 3
 
 @dataclass(frozen=True)
 class Malformed:
-    """A message that no task can be run for. `task_id` is there if its client can be told."""
+    """A message that no task can be run for. `task_id` is there if its client can be told.
+
+    `kind` names the exception that the client sees, one of celery.exceptions.
+    """
 
     claim: Claim
     reason: str
     why: str
     task_id: str | None = None
+    kind: str = "Rejected"
 
 
 @dataclass(frozen=True)
@@ -66,73 +72,133 @@ class Message:
 
 
 class _Refused(Exception):
-    """Internal: the sentence for a Malformed."""
+    """Internal: the sentence for a Malformed, and the word for it."""
+
+    def __init__(self, why: str, reason: str = "malformed") -> None:
+        super().__init__(why)
+        self.reason = reason
 
 
 def decode(claim: Claim) -> Message | Malformed:
     """Decode a message as far as the worker needs it, and check every part that something later relies on."""
     if len(claim.raw) > LARGEST_BYTES:
         size = f"{len(claim.raw):,} bytes, the limit is {LARGEST_BYTES:,}"
-        return Malformed(claim, "too-large", size)
-    task_id = None
+        return Malformed(claim, "too-large", size, task_id_of(claim.raw))
+    payload: dict[str, Any] = {}
     try:
         payload = _envelope(claim.raw)
-        headers = payload["headers"]
+        headers = _headers(payload)
         task_id = _task_id(headers)
         _properties(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
-        _compression(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
         message.eta  # noqa: B018 (raises if it is no time)
     except _Refused as exc:
-        return Malformed(claim, "malformed", str(exc), task_id)
+        return Malformed(claim, exc.reason, str(exc), _readable_id(payload))
     return message
 
 
 def names_of(raw: bytes) -> tuple[str | None, str | None]:
     """Read no more than a message's task and its id; None for what cannot be read."""
     try:
-        headers = _envelope(raw)["headers"]
-        return _task(headers), _task_id(headers)
+        payload = _readable(raw)
     except _Refused:
-        return None, task_id_of(raw)
+        return None, None
+    headers = payload.get("headers")
+    task = headers.get("task") if isinstance(headers, dict) else None
+    if task is None:
+        task = _protocol_1(payload).get("task")
+    return task if isinstance(task, str) and task else None, _readable_id(payload)
 
 
 def task_id_of(raw: bytes) -> str | None:
     """Read no more than a message's task id; None where it has none that can be answered."""
-    try:
-        return _task_id(_envelope(raw)["headers"])
-    except _Refused:
-        return None
+    return names_of(raw)[1]
 
 
 def place_in(raw: bytes) -> Place | None:
     """Read no more than the job to which a message's end belongs; None where it names none."""
-    if len(raw) > LARGEST_BYTES:
-        return None
     try:
-        return _place(_envelope(raw)["headers"])
+        headers = _readable(raw).get("headers")
+        return _place(headers) if isinstance(headers, dict) else None
     except _Refused:
         return None
 
 
 def _envelope(raw: bytes) -> dict[str, Any]:
     try:
-        payload = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:  # not UTF-8, truncated and nested too deeply end here, too
-        raise _Refused(f"not JSON: {exc.msg}") from None
+        payload = exact_json.loads_rounded(raw)  # what Celery runs is read again, see Delivery.deliver
+    except (ValueError, RecursionError) as exc:
+        raise _Refused(f"not JSON: {exc}") from None
     if not isinstance(payload, dict):
         raise _Refused(f"the message is {_kind(payload)}, not an object")
-    if not isinstance(payload.get("headers"), dict):
-        raise _Refused(f"headers are {_kind(payload.get('headers'))}, not an object")
     return payload
+
+
+def _readable(raw: bytes) -> dict[str, Any]:
+    """Decode a message of any size; of one that is too large, all but its body."""
+    if len(raw) <= LARGEST_BYTES:
+        return _envelope(raw)
+    # A quotation mark inside a JSON text is escaped, so `"body"` is a key, and the text behind it ends at the next
+    # mark: what kombu writes there is base64, which has none.
+    key = raw.find(b'"body"')
+    begin = raw.find(b'"', key + len(b'"body"')) + 1
+    end = raw.find(b'"', begin)
+    rest = raw[:begin] + raw[end:]
+    if key < 0 or begin < 1 or end < 0 or len(rest) > _LARGEST_REST_BYTES:
+        raise _Refused("too large to be read")
+    return _envelope(rest)
+
+
+def _readable_id(payload: dict[str, Any]) -> str | None:
+    """Find the id under which a client waits for a message that is refused; None where no key can be made of it.
+
+    It is in the headers, in a body of protocol 1, or in the properties, where Celery writes it once more.
+    """
+    headers, properties = payload.get("headers"), payload.get("properties")
+    for place in (headers, _protocol_1(payload), properties):
+        name = "id" if place is not properties else "correlation_id"
+        found = place.get(name) if isinstance(place, dict) else None
+        if isinstance(found, str) and found and exact_json.is_utf8(found):
+            return found
+    return None
+
+
+def _headers(payload: dict[str, Any]) -> dict[str, Any]:
+    headers = payload.get("headers")
+    if (not isinstance(headers, dict) or "task" not in headers) and _protocol_1(payload):
+        raise _Refused(
+            "it is of version 1 of Celery's message protocol, and workers of mlq read version 2: set task_protocol = 2 "
+            "in the client, or use one that writes it"
+        )
+    if not isinstance(headers, dict):
+        raise _Refused(f"headers are {_kind(headers)}, not an object")
+    return headers
+
+
+def _protocol_1(payload: dict[str, Any]) -> dict[str, Any]:
+    """Read a body of protocol 1, which holds the task and its id; {} where the headers hold them, or nothing does."""
+    headers = payload.get("headers")
+    if isinstance(headers, dict) and ("task" in headers or "id" in headers):
+        return {}
+    try:
+        body = exact_json.loads(_content(payload))
+    except (_Refused, ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) and "task" in body and "id" in body else {}
 
 
 def _task_id(headers: dict[str, Any]) -> str:
     task_id = headers.get("id")
-    if not isinstance(task_id, str) or not _ID.match(task_id):
-        raise _Refused("the id is not 1 to 128 letters, digits or ._:-")
+    if not isinstance(task_id, str) or not task_id:
+        raise _Refused(f"the id is {_kind(task_id) if task_id != '' else 'empty'}, not a text of 1 to 512 bytes")
+    try:
+        size = len(task_id) if task_id.isascii() else len(task_id.encode())
+    except UnicodeEncodeError:
+        raise _Refused(f"the id {_shown(task_id)} holds half of a surrogate pair, which is no UTF-8") from None
+    if size > LONGEST_ID_BYTES:
+        raise _Refused(f"the id has {size:,} bytes, the limit is {LONGEST_ID_BYTES}: {_shown(task_id)}")
     return task_id
 
 
@@ -141,11 +207,6 @@ def _place(headers: dict[str, Any]) -> Place | None:
         return filing.place_of(headers)
     except ValueError as exc:
         raise _Refused(str(exc)) from None
-
-
-def _compression(headers: dict[str, Any]) -> None:
-    if headers.get("compression") is not None:
-        raise _Refused(f"the body is compressed ({_shown(headers['compression'])}); send without task_compression")
 
 
 def _task(headers: dict[str, Any]) -> str:
@@ -184,17 +245,9 @@ def _properties(payload: dict[str, Any]) -> None:
 
 
 def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
-    body, encoding = payload.get("body"), payload["properties"].get("body_encoding")
-    if not isinstance(body, str):
-        raise _Refused(f"the body is {_kind(body)}, not a text")
-    if encoding not in ("base64", None):
-        raise _Refused(f"the body's encoding {_shown(encoding)} is unknown")
+    content = _content(payload)
     try:
-        text = binascii.a2b_base64(body) if encoding else body.encode()
-    except ValueError as exc:  # binascii.Error is one; what is no ASCII, or half a character, is another
-        raise _Refused(f"the body is not base64: {exc}") from None
-    try:
-        parts = _json(text)
+        parts = exact_json.loads(content)
     except (ValueError, RecursionError) as exc:
         raise _Refused(f"the body is not JSON: {exc}") from None
     if not isinstance(parts, list) or len(parts) != _PARTS:
@@ -205,12 +258,35 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
     return args, kwargs, embed or {}
 
 
-def _json(text: bytes) -> Any:
-    """Decode a body; what orjson refuses and Celery's own JSON takes, such as NaN, is taken, too."""
+def _content(payload: dict[str, Any]) -> bytes:
+    """Give the bytes of the body: without its transport encoding, and decompressed."""
+    body, properties = payload.get("body"), payload.get("properties")
+    encoding = properties.get("body_encoding") if isinstance(properties, dict) else None
+    if not isinstance(body, str):
+        raise _Refused(f"the body is {_kind(body)}, not a text")
+    if encoding not in ("base64", None):
+        raise _Refused(f"the body's encoding {_shown(encoding)} is unknown")
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+        content = binascii.a2b_base64(body) if encoding else body.encode()
+    except ValueError as exc:  # binascii.Error is one; what is no ASCII, or half a character, is another
+        raise _Refused(f"the body is not {'base64' if encoding else 'UTF-8'}: {exc}") from None
+    headers = payload.get("headers")
+    said = headers.get("compression") if isinstance(headers, dict) else None
+    return _decompressed(content, said) if said else content
+
+
+def _decompressed(content: bytes, said: Any) -> bytes:
+    method = compression.method_of(said)
+    if method is None:
+        raise _Refused(
+            f"the body is compressed ({_shown(said)}), which is not read here; send without task_compression"
+        )
+    try:
+        return compression.decompress(content, method)
+    except compression.TooLargeInside as exc:
+        raise _Refused(f"the body is compressed ({method}) and holds {exc}", "too-large") from None
+    except ValueError as exc:
+        raise _Refused(f"the body is compressed ({method}) and damaged: {exc}") from None
 
 
 def _moment(eta: Any) -> datetime:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from mlq import exact_json
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Side
@@ -68,7 +67,7 @@ class SettingAside:
     def _bury(self, malformed: Malformed) -> None:
         task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
         if task_id or place:
-            failure = self._make_answer(task_id, failure_of(malformed.reason, malformed.why), place)
+            failure = self._make_answer(task_id, failure_of(malformed), place)
         circumstances = {
             "reason": malformed.reason,
             "why": malformed.why,
@@ -91,9 +90,13 @@ class SettingAside:
         self.bury(Malformed(found.claim, "too-large", why, task_id_of(found.claim.raw)))
 
     def bury_unknown(self, message: Message) -> None:
-        """Bury a message whose task is unknown here. Only a job is told: a worker that knows the task may yet come."""
+        """Bury a message whose task is unknown here. Its client gets Celery's own NotRegistered.
+
+        `mlq dead retry` takes that answer away again, once a worker is there that knows the task.
+        """
         self._unknown.add(message.task)
-        self._bury(Malformed(message.claim, "unknown-task", f"no task {message.task!r} is known here", None))
+        why = f"no task {message.task!r} is known here"
+        self._bury(Malformed(message.claim, "unknown-task", why, message.task_id, "NotRegistered"))
 
     def delay(self, message: Message, until: float, seconds: float) -> None:
         """Move a message to the delay list until a time of the server's clock, which is so many seconds from now."""
@@ -129,12 +132,13 @@ class SettingAside:
         return max(0.001, self._look_at - self._clock())
 
 
-def failure_of(kind: str, message: str) -> dict[str, Any]:
+def failure_of(malformed: Malformed) -> dict[str, Any]:
     """Make Celery's fields of a task that failed without having run."""
-    result = {"exc_type": "Rejected", "exc_message": [f"{kind}: {message}"], "exc_module": "celery.exceptions"}
+    said = f"{malformed.reason}: {malformed.why}"
+    result = {"exc_type": malformed.kind, "exc_message": [said], "exc_module": "celery.exceptions"}
     return {"status": "FAILURE", "result": result, "traceback": None}
 
 
 def encode(meta: dict[str, Any]) -> bytes:
     """Write the value of a result key."""
-    return orjson.dumps(meta)
+    return exact_json.dumps(meta)

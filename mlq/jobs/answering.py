@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from mlq import exact_json
 from mlq.broker.filing import End, is_failed
 from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
@@ -89,5 +90,5 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
 
 
 def _row_error(result: bytes) -> RowError:
-    said = orjson.loads(result)[ROW_ERROR]
+    said = exact_json.loads_rounded(result)[ROW_ERROR]
     return RowError(said["type"], said["message"], said["retryable"], said["attempts"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from mlq import keys
 from mlq.broker import forced
 from mlq.broker.clock import server_time
-from mlq.broker.filing import KEPT_S
+from mlq.broker.filing import KEPT_S, is_job_id
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -97,7 +97,9 @@ def complete(store: Redis, job_id: str, rows: int) -> None:
 
 
 def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
-    """Read a job; None if there is none."""
+    """Read a job; None if there is none. The id may be any text: only that of a job leads to a key."""
+    if not is_job_id(job_id):
+        return None
     with store.pipeline(transaction=False) as pipe:
         pipe.hgetall(keys.job(job_id))
         pipe.zscore(keys.CANCELLED, job_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
+from mlq import exact_json
 from mlq.broker import filing
 from mlq.broker.filing import End
 from mlq.errors import NoSuchJob
@@ -35,7 +35,7 @@ def wait(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
     """Wait for a task's end. Raises TimedOut, Interrupted."""
-    began, pause, command = clock(), _SHORTEST_POLL_S, f"mlq result {task_id} --wait"
+    began, pause, command = clock(), _SHORTEST_POLL_S, shlex.join(["mlq", "result", task_id, "--wait"])
     while (end := read(results, task_id)) is None:
         if timeout_s is not None and clock() - began > timeout_s:
             raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=command)
@@ -60,7 +60,7 @@ def read(results: Redis, task_id: str) -> End | None:
     A stored exception stays text: to build it again would be to run what a message names.
     """
     stored: Any = results.get(_KEY % task_id)
-    meta = None if stored is None else orjson.loads(stored)
+    meta = None if stored is None else exact_json.loads(stored)
     if meta is None or meta["status"] not in _READY:
         return None
     return filing.end_of(filing.Place("task", 0, None), meta["status"], meta["result"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import json
+import lzma
+import math
 import pickle
 import random
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
 from mlq.broker.claim import Claim
-from mlq.consumer.envelope import LARGEST_BYTES, Malformed, Message, decode
+from mlq.consumer.envelope import LARGEST_BYTES, Malformed, Message, decode, names_of
 
 TASK_ID: Final = "6b0c2a4e-7f1d-4c5b-9a52-1f0e3c2b4d5a"
 CASES: Final = 20_000
@@ -79,6 +84,22 @@ def nested(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
 
+def compressed(body: bytes, method: str) -> bytes:
+    """Write a stock message whose body is said to be compressed."""
+    message = stock()
+    message["body"], message["headers"]["compression"] = encoded(body), method
+    return json.dumps(message).encode()
+
+
+def protocol_1(headers: Any) -> bytes:
+    """Write a message as clients of protocol 1 do: all of the task is in the body."""
+    message = stock()
+    task = {"task": "mlq.predict", "id": TASK_ID, "args": [1], "kwargs": {}, "retries": 0, "eta": None}
+    message["body"], message["headers"] = encoded(json.dumps(task).encode()), headers
+    del message["properties"]["correlation_id"]
+    return json.dumps(message).encode()
+
+
 WHOLE: Final = json.dumps(stock([1.0, 2.0])).encode()
 
 MALFORMED: Final[dict[str, tuple[bytes, str]]] = {
@@ -98,8 +119,11 @@ MALFORMED: Final[dict[str, tuple[bytes, str]]] = {
     "body null": (changed("body", None), "the body is null"),
     "body without objects": (changed("body", encoded(b"[1, 2, 3]")), "the body's parts"),
     "task name a dict": (changed("headers.task", {"a": 1}), "the task's name is an object"),
-    "missing id": (without("headers.id"), "the id is not"),
-    "id with control characters": (changed("headers.id", "a\x1b[31m\nb"), "the id is not"),
+    "missing id": (without("headers.id"), "the id is null"),
+    "id a number": (changed("headers.id", 5), "the id is a number"),
+    "empty id": (changed("headers.id", ""), "the id is empty"),
+    "id that is too long": (changed("headers.id", "é" * 257), "the id has 514 bytes, the limit is 512"),
+    "id with half a surrogate pair": (changed("headers.id", "a\udcff"), "half of a surrogate pair"),
     "missing properties": (without("properties"), "properties are null"),
     "missing tag": (without("properties.delivery_tag"), "delivery_tag"),
     "missing delivery_info": (without("properties.delivery_info"), "delivery_info"),
@@ -116,7 +140,10 @@ MALFORMED: Final[dict[str, tuple[bytes, str]]] = {
     "timelimit a number": (changed("headers.timelimit", 5), "timelimit"),
     "timelimit below nothing": (changed("headers.timelimit", [60, -1]), "timelimit"),
     "timelimit beyond time": (changed("headers.timelimit", [1e300, None]), "timelimit"),
-    "compressed": (changed("headers.compression", "application/x-gzip"), "compressed"),
+    "compressed, says its header": (changed("headers.compression", "application/x-gzip"), "damaged"),
+    "compressed by an unknown method": (changed("headers.compression", "rot13"), "the body is compressed ('rot13')"),
+    "compressed by a number": (changed("headers.compression", 5), "the body is compressed (5)"),
+    "compressed and cut off": (compressed(zlib.compress(b"[[1], {}, {}]")[:-4], "zlib"), "the end is missing"),
     "content encoding a number": (changed("content-encoding", 5), "content encoding"),
 }
 
@@ -140,17 +167,117 @@ def test_where_the_id_can_be_read_its_client_can_be_told(name: str) -> None:
     assert found.task_id == TASK_ID
 
 
-@pytest.mark.parametrize("name", ["not JSON", "truncated", "missing id", "id with control characters", "headers null"])
-def test_an_id_that_is_none_becomes_no_key(name: str) -> None:
-    """It would be a key, a log line and a cell of a table."""
+@pytest.mark.parametrize("name", ["missing id", "id a number", "empty id", "headers null"])
+def test_an_id_is_also_read_where_celery_writes_it_once_more(name: str) -> None:
+    """The properties' correlation_id is the task's id, and what a client waits for."""
+    found = decode(claim_of(MALFORMED[name][0]))
+    assert isinstance(found, Malformed)
+    assert found.task_id == TASK_ID
+
+
+@pytest.mark.parametrize("name", ["not JSON", "truncated", "a list", "an empty object"])
+def test_without_an_id_there_is_nobody_to_tell(name: str) -> None:
+    """Nothing is guessed from bytes that are no message."""
     found = decode(claim_of(MALFORMED[name][0]))
     assert isinstance(found, Malformed)
     assert found.task_id is None
 
 
+@pytest.mark.parametrize(
+    "task_id",
+    ["a b", "a/b@c#d+e", "(){}[]", "a" * 512, "é" * 256, "*", "a:b:c", "\x00", "a\x1b[31m\nb", "[red]x[/red]"],
+)
+def test_any_id_of_up_to_512_bytes_is_an_id(task_id: str) -> None:
+    """Clients choose what they like (e-mail addresses, paths, sentences), and stock workers run it."""
+    found = decode(claim_of(changed("headers.id", task_id)))
+    assert isinstance(found, Message)
+    assert found.task_id == task_id
+
+
+@pytest.mark.parametrize("task_id", ["a" * 513, "é" * 257, "x" * 100_000])
+def test_the_client_of_an_id_that_is_too_long_is_told(task_id: str) -> None:
+    """Its own result key takes the id as it is."""
+    found = decode(claim_of(changed("headers.id", task_id)))
+    assert isinstance(found, Malformed)
+    assert found.task_id == task_id
+    assert len(found.why) < 200
+
+
+@pytest.mark.parametrize("headers", [None, {}, [], {"lang": "go"}])
+def test_protocol_1_is_named_and_its_client_told(headers: Any) -> None:
+    """gocelery, celery-php (whose empty table is a list) and task_protocol=1 put the id into the body."""
+    found = decode(claim_of(protocol_1(headers)))
+    assert isinstance(found, Malformed)
+    assert "version 1 of Celery's message protocol" in found.why
+    assert "task_protocol = 2" in found.why
+    assert found.task_id == TASK_ID
+    assert names_of(protocol_1(headers)) == ("mlq.predict", TASK_ID)
+
+
+@pytest.mark.parametrize(
+    ("method", "compress"), [("application/x-gzip", zlib.compress), ("bzip2", bz2.compress), ("xz", lzma.compress)]
+)
+def test_a_compressed_body_is_read(method: str, compress: Callable[[bytes], bytes]) -> None:
+    """task_compression is a setting of clients that a stock worker never hears of."""
+    found = decode(claim_of(compressed(compress(b"[[7], {}, {}]"), method)))
+    assert isinstance(found, Message)
+    assert found.args == [7]
+
+
+@pytest.mark.parametrize(
+    ("method", "compress"), [("gzip", zlib.compress), ("bzip2", bz2.compress), ("lzma", lzma.compress)]
+)
+def test_a_compressed_body_cannot_fill_the_memory(method: str, compress: Callable[[bytes], bytes]) -> None:
+    """100 bytes of bzip2 can hold 64 MiB; what comes out is bounded while it comes out."""
+    raw = compressed(compress(b"[" + b" " * 64 * 2**20 + b"]"), method)
+    tracemalloc.start()
+    found = decode(claim_of(raw))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, Malformed)
+    assert (found.reason, found.task_id) == ("too-large", TASK_ID)
+    assert peak < 3 * LARGEST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1180591620717411303424", 2**70),
+        ("-9223372036854775809", -(2**63) - 1),
+        ("18446744073709551616", 2**64),
+        ('["\\udcff"]', ["\udcff"]),
+        ("[18446744073709551615, 0.1]", [2**64 - 1, 0.1]),
+        ('{"a": 147573952589676412927}', {"a": 147573952589676412927}),
+        ("Infinity", math.inf),
+    ],
+)
+def test_a_body_is_read_as_celery_reads_it(text: str, value: Any) -> None:
+    """A float in place of a large number, or a refusal of what a stock worker runs, would be another message."""
+    found = decode(claim_of(changed("body", encoded(f"[[{text}], {{}}, {{}}]".encode()))))
+    assert isinstance(found, Message)
+    assert found.args == [value]
+    assert type(found.args[0]) is type(value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "x\udcff", 2**70])
+def test_a_header_may_hold_what_pythons_json_holds(value: Any) -> None:
+    """Custom headers and argsrepr are whatever the client's values are."""
+    assert isinstance(decode(claim_of(changed("headers.score", value))), Message)
+
+
 def test_a_message_that_is_too_large_is_not_even_looked_at() -> None:
     """An 80 MB json.loads stops the whole process for a second."""
     found = decode(claim_of(b"[" * (LARGEST_BYTES + 1)))
+    assert isinstance(found, Malformed)
+    assert (found.reason, found.task_id) == ("too-large", None)
+
+
+def test_of_a_message_that_is_too_large_all_but_the_body_is_read() -> None:
+    """Its client waits, and its id is in the few bytes around the body."""
+    found = decode(claim_of(changed("body", "x" * LARGEST_BYTES)))
+    assert isinstance(found, Malformed)
+    assert (found.reason, found.task_id) == ("too-large", TASK_ID)
+    found = decode(claim_of(changed("headers.more", "x" * LARGEST_BYTES)))
     assert isinstance(found, Malformed)
     assert (found.reason, found.task_id) == ("too-large", None)
 

@@ -1,0 +1,91 @@
+"""Compressed bodies (`task_compression`): the methods that kombu knows, with a bound on what comes out of them."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+
+LARGEST_BYTES: Final = 32 * 2**20
+"""A body may have this many bytes after decompression, which is what an uncompressed message may have: 32 KiB of
+zlib can hold as much, and a few MiB could fill the host's memory."""
+
+_LZMA_MEMORY: Final = 128 * 2**20
+"""The dictionary that a body may ask for; that of the highest preset takes 65 MiB."""
+
+
+class TooLargeInside(ValueError):
+    """What comes out of a compressed body is larger than LARGEST_BYTES."""
+
+
+def method_of(name: Any) -> str | None:
+    """Give the content type of a compression method by any of its names in kombu; None for one that is not read."""
+    if not isinstance(name, str):
+        return None
+    known = _ALIASES.get(name, name)
+    return known if known in _METHODS else None
+
+
+def decompress(data: bytes, method: str) -> bytes:
+    """Decompress a body. `method` is what `method_of` gave.
+
+    Raises TooLargeInside, and ValueError for data that is damaged or cut off.
+    """
+    try:
+        decompressor = _METHODS[method]()
+        found: bytes = decompressor.decompress(data, LARGEST_BYTES + 1)
+    except _DAMAGED as exc:
+        raise ValueError(str(exc)) from None
+    if len(found) > LARGEST_BYTES:
+        raise TooLargeInside(f"more than {LARGEST_BYTES:,} bytes")
+    if not decompressor.eof:
+        raise ValueError("the end is missing")
+    return found
+
+
+def install() -> None:
+    """Bound what kombu decompresses in this process, too: it reads messages that the engine does not."""
+    from kombu import compression
+
+    stock: Any = compression
+    for method in _METHODS:
+        encoder, _ = stock.get_encoder(method)
+        stock.register(encoder, partial(decompress, method=method), method)
+
+
+def _zstd() -> Any:
+    """Import the module that kombu uses for zstd; None where it is not installed."""
+    try:
+        return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    except ImportError:
+        return None
+
+
+_ZSTD: Final = _zstd()
+_DAMAGED: Final[tuple[type[Exception], ...]] = (
+    *(zlib.error, lzma.LZMAError, OSError, EOFError),
+    *(() if _ZSTD is None else (_ZSTD.ZstdError,)),
+)
+
+_METHODS: Final[dict[str, Callable[[], Any]]] = {
+    "application/x-gzip": zlib.decompressobj,
+    "application/x-bz2": bz2.BZ2Decompressor,
+    "application/x-lzma": partial(lzma.LZMADecompressor, memlimit=_LZMA_MEMORY),
+    **({} if _ZSTD is None else {"application/zstd": _ZSTD.ZstdDecompressor}),
+}
+
+_ALIASES: Final = {
+    "gzip": "application/x-gzip",
+    "zlib": "application/x-gzip",
+    "bzip2": "application/x-bz2",
+    "bzip": "application/x-bz2",
+    "lzma": "application/x-lzma",
+    "xz": "application/x-lzma",
+    "zstd": "application/zstd",
+    "zstandard": "application/zstd",
+}

@@ -1,0 +1,54 @@
+"""What Celery's own consumer refuses, where the engine does not read first: prefork pools, and RabbitMQ.
+
+Stock Celery writes a line in its log, and the client waits for a result that never comes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.app.task import Context
+from celery.worker.consumer.consumer import Consumer
+
+from mlq.wire import JOB_HEADER
+
+log = logging.getLogger("mlq.refusal")
+
+
+class Rejected(Exception):
+    """What a client sees of a message that no task was run for: the same as from the engine."""
+
+    __module__ = "celery.exceptions"
+
+
+def install() -> None:
+    """Let consumers of this process answer what they refuse."""
+    stock: Any = Consumer
+    reject = stock.on_invalid_task
+
+    def answer_undecodable(consumer: Any, message: Any, exc: Exception) -> None:
+        # The error quotes what it could not read, so it is neither logged nor stored.
+        log.error("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
+        _answer(consumer, message, f"malformed: the message cannot be decoded: {type(exc).__name__}")
+        message.ack()
+
+    def answer_invalid(consumer: Any, body: Any, message: Any, exc: Exception) -> None:
+        _answer(consumer, message, f"malformed: {exc}")
+        reject(consumer, body, message, exc)
+
+    stock.on_decode_error = answer_undecodable
+    stock.on_invalid_task = answer_invalid
+
+
+def _answer(consumer: Any, message: Any, why: str) -> None:
+    """Store a FAILURE where the id can be read. Before the message ends: a death in between answers it twice."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    task_id = headers.get("id") or message.properties.get("correlation_id")
+    if not isinstance(task_id, str) or not task_id or headers.get("ignore_result"):
+        return
+    request = Context({JOB_HEADER: headers.get(JOB_HEADER)}, id=task_id)
+    try:
+        consumer.app.backend.store_result(task_id, Rejected(why), "FAILURE", request=request)
+    except ValueError as exc:  # an id that is no UTF-8
+        log.warning("the client of a refused message is not told: %s", type(exc).__name__)
