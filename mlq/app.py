@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from celery import Celery, signals
 
 from mlq import tasks, wire
 from mlq.broker import rabbitmq
-from mlq.broker.connection import Address, broker_address, tls_options, transport_options
+from mlq.broker.connection import Address, bare, broker_address, tls_options, transport_options
 from mlq.config import Settings, load
 from mlq.consumer import reconnecting
 from mlq.errors import WorkerNeedsModel
@@ -77,7 +77,7 @@ _SENTINELS: Final = ("master_name", "sentinel_kwargs", "min_other_sentinels")
 def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
     """Keep trying while the broker is away, and notice when it is frozen."""
     return {
-        "broker_url": broker.url,
+        "broker_url": bare(broker.url),
         "broker_transport_options": transport_options(settings, broker.url),
         "broker_use_ssl": tls_options(broker.url),
         "broker_connection_retry_on_startup": True,
@@ -93,16 +93,26 @@ def _results(settings: Settings, broker: Address) -> dict[str, Any]:
         return {"result_backend": None, "task_ignore_result": True}
     options = transport_options(settings, backend)
     return {
-        "result_backend": backend,
+        "result_backend": bare(backend),
         "result_backend_transport_options": {k: options[k] for k in _SENTINELS if k in options},
         "redis_backend_use_ssl": tls_options(backend),
         "result_expires": settings.result_expires,
         "result_backend_always_retry": True,
         "redis_socket_timeout": options.get("socket_timeout", settings.socket_timeout),
         "redis_socket_connect_timeout": options.get("socket_connect_timeout", settings.socket_timeout),
-        "redis_socket_keepalive": urlsplit(backend).scheme != "redis+socket" or None,  # a TCP option
+        "redis_socket_keepalive": _keepalive(backend, options),
         "redis_backend_health_check_interval": options.get("health_check_interval", settings.socket_timeout),
+        **{f"redis_{name}": options[name] for name in _SAME_IN_BACKENDS if name in options},
     }
+
+
+_SAME_IN_BACKENDS: Final = ("max_connections", "retry_on_timeout", "client_name")
+"""Transport options that Celery's Redis backend has under the same name."""
+
+
+def _keepalive(backend: str, options: Mapping[str, Any]) -> bool | None:
+    """Tell whether TCP keeps looking for the server; None on a socket, which knows no such option."""
+    return None if backend.startswith("redis+socket") else bool(options.get("socket_keepalive", True))
 
 
 def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlq import parsing
-from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
+from mlq.errors import (
+    BadConfigFile,
+    InvalidSetting,
+    NoStateDirectory,
+    PasswordInArguments,
+    StateDirectoryUnusable,
+    UnknownSetting,
+)
 from mlq.masking import without_passwords
 from mlq.wire import BARE_QUEUE
 
@@ -218,7 +225,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     found: dict[str, tuple[Any, str]] = {s.dotted: (s.default, DEFAULT) for s in SETTINGS}
-    for path in _files(environ, config, cwd or Path.cwd()):
+    for path in _files(environ, config, cwd or _working_directory()):
         found |= _from_file(path)
     found |= _from_environment(environ)
     found |= _from_flags(flags or {})
@@ -235,7 +242,17 @@ def _parse(setting: Setting, value: Any, origin: str) -> Any:
     try:
         return setting.parse(value)
     except (TypeError, ValueError) as exc:
-        raise InvalidSetting(key=setting.dotted, value=shown(setting, value), origin=origin, reason=exc) from None
+        told = _brief(shown(setting, value))
+        raise InvalidSetting(key=setting.dotted, value=told, origin=origin, reason=exc) from None
+
+
+def _brief(value: Any) -> Any:
+    """Give a value that an error can quote: TOML has whole numbers of more digits than Python writes."""
+    try:
+        repr(value)
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} that cannot be shown"
+    return value
 
 
 def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
@@ -247,7 +264,7 @@ def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, st
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    origins = json.loads(environ.get(ORIGINS, "{}"))
+    origins = _told_origins(environ)
     found = {}
     for setting in SETTINGS:
         name = next((v for v in setting.variables if environ.get(v)), None)
@@ -255,6 +272,15 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
             origin = origins.get(setting.dotted, name)
             found[setting.dotted] = (_parse(setting, environ[name], origin), origin)
     return found
+
+
+def _told_origins(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Read where a supervisor's values came from; what was not written by one names no origins."""
+    try:
+        told = json.loads(environ.get(ORIGINS) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {k: o for k, o in told.items() if isinstance(o, str)} if isinstance(told, dict) else {}
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
@@ -273,36 +299,81 @@ def _written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _files(environ: Mapping[str, str], config: Path | None, cwd: Path) -> list[Path]:
+def _files(environ: Mapping[str, str], config: Path | None, cwd: Path | None) -> list[Path]:
     """Name the configuration files that count, the weakest first."""
     if config is not None:
         return [config]
-    home = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    user = Path(home) / "mlq" / "config.toml"
-    nearest = next((f for d in (cwd, *cwd.parents) for f in _in_directory(d)), None)
-    return [f for f in (user, nearest) if f is not None and f.is_file()]
+    nearest = None
+    if cwd is not None:
+        nearest = next((f for d in (cwd, *cwd.parents) for f in _in_directory(d)), None)
+    return [f for f in (_of_user(environ), nearest) if f is not None and _is_file(f)]
+
+
+def _of_user(environ: Mapping[str, str]) -> Path | None:
+    """Find the user's own file; a user id that has no home has none."""
+    try:
+        return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mlq" / "config.toml"
+    except RuntimeError:
+        return None
+
+
+def _working_directory() -> Path | None:
+    """Give the working directory; None where it was removed under us."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a file is there; one in a directory that this user may not search is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _in_directory(directory: Path) -> Iterator[Path]:
     own, project = directory / "mlq.toml", directory / "pyproject.toml"
-    if own.is_file():
+    if _is_file(own):
         yield own
-    elif project.is_file() and "mlq" in _toml(project).get("tool", {}):
+    elif _is_file(project) and _of_project(_toml(project)) is not None:
         yield project
+
+
+def _of_project(table: Mapping[str, Any]) -> Any:
+    """Pick what a pyproject.toml says of mlq; None where it says nothing."""
+    tool = table.get("tool")
+    return tool.get("mlq") if isinstance(tool, dict) else None
+
+
+_LARGEST_FILE: Final = 2**20
+"""Bytes. What is larger is no configuration, and TOML is read as a whole."""
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise BadConfigFile(path=path, reason=f"it has more than {_LARGEST_FILE:,} bytes")
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError as exc:
+        raise BadConfigFile(
+            path=path, reason=f"it is not UTF-8: byte {exc.object[exc.start]:#x} at {exc.start}"
+        ) from None
+    except RecursionError:
+        raise BadConfigFile(path=path, reason="it is nested too deeply") from None
+    except (OSError, ValueError) as exc:  # ValueError: what is no TOML, and numbers of more digits than Python reads
         raise BadConfigFile(path=path, reason=getattr(exc, "strerror", None) or exc) from None
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     table = _toml(path)
     if path.name == "pyproject.toml":
-        table = table.get("tool", {}).get("mlq", {})
+        table = _of_project(table) or {}
+        if not isinstance(table, dict):
+            raise BadConfigFile(path=path, reason="[tool.mlq] is no table")
     found = {}
     for key, value in _flatten(table):
         setting = _BY_KEY.get(key)
@@ -317,7 +388,14 @@ def _relative(path: Path, value: Any, key: str) -> Any:
     if key != "worker.model":
         return value
     beside = path.parent / value.partition(":")[0]
-    return str(path.parent / value) if beside.exists() else value
+    return str(path.parent / value) if _exists(beside) else value
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, for one
+        return False
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -339,8 +417,29 @@ def shown(setting: Setting, value: Any) -> Any:
 
 
 def state_directory(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:
-    """Find where this user's sockets, logs and embedded broker live; the callers make what they need."""
+    """Find where this user's sockets, logs and embedded broker live; the callers make what they need.
+
+    Raises NoStateDirectory for a user without a home.
+    """
     if settings.state_dir is not None:
         return settings.state_dir
     environ = os.environ if environ is None else environ
-    return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "mlq"
+    try:
+        return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "mlq"
+    except RuntimeError:
+        raise NoStateDirectory(uid=os.getuid()) from None
+
+
+def make_state_directory(settings: Settings) -> Path:
+    """Make the directory of `state_directory`, for this user alone, and see that it can be written to.
+
+    Raises NoStateDirectory, StateDirectoryUnusable.
+    """
+    state = state_directory(settings)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as exc:
+        raise StateDirectoryUnusable(path=state, reason=getattr(exc, "strerror", None) or exc) from None
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        raise StateDirectoryUnusable(path=state, reason="this user may not write there")
+    return state

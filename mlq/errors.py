@@ -177,6 +177,20 @@ class BadConfigFile(MlqError):
     hint = "correct the file, or name another with --config FILE"
 
 
+class NoStateDirectory(MlqError):
+    """no place for mlq's state (sockets, logs, the embedded broker): user id {uid} has no home directory"""
+
+    exit_code = 3
+    hint = "set MLQ_STATE_DIR to a directory that this user may write to, or MLQ_BROKER_URL to a broker that runs"
+
+
+class StateDirectoryUnusable(MlqError):
+    """mlq's state (sockets, logs, the embedded broker) cannot be kept in {path}: {reason}"""
+
+    exit_code = 3
+    hint = "set MLQ_STATE_DIR to a directory that this user may write to"
+
+
 class NoStateStore(MlqError):
     """the broker {url} keeps no state of mlq, and there is no Redis to keep it in"""
 

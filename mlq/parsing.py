@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+from mlq import server_url
 from mlq.wire import BATCH_PREDICT, PREDICT
-
-_REDIS = ("redis", "rediss", "redis+socket")
 
 
 def text(value: Any) -> str:
-    """Accept a text that is not empty."""
-    if not isinstance(value, str) or not value:
+    """Accept a text that is not empty, and could be an argument of a command."""
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a text")
     return value
 
@@ -39,38 +38,27 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 def broker_url(value: Any) -> str:
     """Accept the URL of a broker that workers and clients both speak to."""
-    return _url(value, (*_REDIS, "sentinel", "amqp", "amqps"))
+    return _url(value, (*server_url.REDIS, "amqp", "amqps"))
 
 
 def redis_url(value: Any) -> str:
     """Accept the URL of a Redis or Valkey server."""
-    return _url(value, _REDIS)
+    return _url(value, ("redis", "rediss", "redis+socket"))
 
 
 def result_backend(value: Any) -> str:
     """Accept the URL of any store that Celery knows, or the word none."""
-    return "none" if value == "none" else text(value)
-
-
-def _url(value: Any, schemes: tuple[str, ...]) -> str:
-    if text(value).partition("://")[0] not in schemes:
-        raise ValueError(f"expected a URL that starts with {', '.join(s + '://' for s in schemes)}")
-    for address in value.split(";"):
-        _address(address)
+    if text(value).partition("://")[0] in server_url.REDIS:
+        return _url(value, server_url.REDIS)
+    urlsplit(value)  # of other stores only what is no URL at all is known here: a host in half a bracket
     return cast("str", value)
 
 
-def _address(url: str) -> None:
-    """Refuse what a password makes of a URL when its # / ? or [ is not escaped, without repeating any of it."""
-    try:
-        parts = urlsplit(url)
-        is_whole = parts.port != 0 and "@" not in parts.query + parts.fragment
-    except ValueError:
-        is_whole = False
-    if not is_whole or (parts.netloc and "@" in parts.path):
-        raise ValueError("expected user:password@host:port; in a password, write # / ? @ [ as %23 %2F %3F %40 %5B")
-    if "password=" in parts.query:
-        raise ValueError("expected the password before the host: redis://user:password@host:6379/0")
+def _url(value: Any, schemes: tuple[str, ...]) -> str:
+    if text(value).partition("://")[0] not in schemes or "://" not in value:
+        raise ValueError(f"expected a URL that starts with {', '.join(s + '://' for s in schemes)}")
+    server_url.read(value)
+    return cast("str", value)
 
 
 def names(value: Any) -> tuple[str, ...]:
@@ -78,32 +66,51 @@ def names(value: Any) -> tuple[str, ...]:
     found = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not found or not all(isinstance(n, str) and n for n in found):
         raise ValueError("expected names, separated by commas")
+    if not all(n.isprintable() for n in found):
+        raise ValueError("a name holds control characters, or is not UTF-8")
     if len(set(found)) != len(found):
         raise ValueError("a name stands there twice")
     return tuple(found)
 
 
+_LONGEST_S: Final = 1e9
+"""Thirty years; clocks of the operating system overflow not far above."""
+
+_LARGEST_COUNT: Final = 10**9
+
+
 def seconds(value: Any) -> float:
-    """Accept a time span, more than nothing and less than for ever."""
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise ValueError("expected seconds, more than 0")
+    """Accept a time span of more than nothing."""
+    number = _number(value)
+    if not 0 < number <= _LONGEST_S:
+        raise ValueError(f"expected seconds, more than 0 and up to {_LONGEST_S:g}")
     return number
 
 
 def patience(value: Any) -> float:
     """Accept a time to wait, which may be none."""
-    number = float(value)
-    if not 0 <= number < math.inf:
-        raise ValueError("expected seconds, 0 or more")
+    number = _number(value)
+    if not 0 <= number <= _LONGEST_S:
+        raise ValueError(f"expected seconds, from 0 to {_LONGEST_S:g}")
     return number
+
+
+def _number(value: Any) -> float:
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):  # a whole number in TOML may have any size
+        return math.nan
 
 
 def count(value: Any) -> int:
     """Accept a whole number, at least one."""
-    if isinstance(value, (bool, float)) or int(value) < 1:
-        raise ValueError("expected a whole number, at least 1")
-    return int(value)
+    try:
+        number = 0 if isinstance(value, (bool, float)) else int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if not 1 <= number <= _LARGEST_COUNT:
+        raise ValueError(f"expected a whole number from 1 to {_LARGEST_COUNT:,}")
+    return number
 
 
 _UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -111,7 +118,8 @@ _UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "
 
 def size(value: Any) -> int:
     """Accept bytes, or a number with a unit: 4GiB, 500 MB."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*", text)
     if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
         raise ValueError("expected bytes, or a number with a unit, such as 4GiB")
     return int(float(found[1]) * _UNITS[found[2].lower()])
@@ -135,7 +143,7 @@ def table(value: Any) -> Mapping[str, Any]:
     """Accept a table; in the environment it is written as a JSON object."""
     try:
         found = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise TypeError("expected a table (in the environment: a JSON object)")
@@ -186,13 +194,16 @@ def aliases(value: Any) -> Mapping[str, str]:
 def shares(value: Any) -> Mapping[str, float]:
     """Accept a table from queues to fractions, or a text such as batch=0.1,default=0.2."""
     if isinstance(value, str) and not value.startswith("{"):
-        value = dict(part.split("=", 1) for part in names(value))
-    found = {queue: float(fraction) for queue, fraction in table(value).items()}
+        value = dict(part.partition("=")[::2] for part in names(value))
+    found = {queue: _number(fraction) for queue, fraction in table(value).items()}
     if any(not 0 < fraction < 1 for fraction in found.values()) or sum(found.values()) >= 1:
-        raise ValueError("expected fractions between 0 and 1 that leave something to the other queues")
+        raise ValueError("expected fractions between 0 and 1 that leave something to the other queues: batch=0.1")
     return found
 
 
 def path(value: Any) -> Path:
     """Accept a path; ~ is the user's home."""
-    return Path(text(value)).expanduser().absolute()
+    try:
+        return Path(text(value)).expanduser().absolute()
+    except (RuntimeError, OSError):  # no home, or no working directory
+        raise ValueError("expected a path from / on: here is no home directory, or no working directory") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
+from mlq import server_url
 from mlq.broker import embedded, rabbitmq, refusals, schema, sentinels
 from mlq.config import Settings, state_directory
 from mlq.errors import (
@@ -114,6 +115,7 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": settings.socket_timeout,
         **given,
+        **server_url.read(url).options,  # of this server alone
     }
 
 
@@ -124,12 +126,23 @@ def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
 
 
 def tls_options(url: str) -> dict[str, Any] | None:
-    """Demand a certificate with the right name on rediss://; kombu by itself would accept any, silently."""
+    """Demand a certificate with the right name on rediss://, unless the URL itself asks for less.
+
+    kombu would accept any certificate, silently.
+    """
     if not url.startswith("rediss://"):
         return None
     import ssl
 
-    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **server_url.read(url).tls}
+
+
+def bare(url: str) -> str:
+    """Give a URL as kombu and Celery take it: its options go beside it (`transport_options`, `tls_options`).
+
+    Two URLs of one database are the same then, whatever their options are.
+    """
+    return server_url.read(url).url if is_redis(url) else url
 
 
 @contextmanager
@@ -142,14 +155,18 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
 
     options = _impatient(transport_options(settings, address.url))
     connection = PatientConnection(
-        address.url,
-        transport_options=options,
-        **_tls(address.url),
-        connect_timeout=_CONNECT_TIMEOUT_S,
+        bare(address.url), transport_options=options, **_tls(address.url), connect_timeout=_CONNECT_TIMEOUT_S
     )
     with explained(address, options), connection:
-        # Each address once: connect() would wait 2 s and try again.
-        connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+        try:
+            # Each address once: connect() would wait 2 s and try again.
+            connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+        except (TypeError, ValueError, AttributeError, LookupError) as exc:
+            # What was configured goes to kombu and redis-py as it is, and they check little of it.
+            if settings.broker_transport_options is None:
+                raise
+            said = masked(f"{type(exc).__name__}: {exc}")
+            raise _invalid_options(settings, f"kombu cannot connect with it: {said}") from exc
         if is_redis(address.url):
             _demand_no_cluster(redis_client(connection), address)
             if not any_schema:
@@ -169,7 +186,7 @@ def state_store(settings: Settings) -> Iterator[Redis]:
 
 def results_beside_queues(settings: Settings, broker: Address) -> bool:
     """Tell whether results are in the broker's own database, where one script can write them with all else."""
-    return settings.result_backend in {None, broker.url}
+    return settings.result_backend is None or bare(settings.result_backend) == bare(broker.url)
 
 
 @contextmanager
@@ -230,7 +247,9 @@ def _demand_no_cluster(redis: Redis, address: Address) -> None:
 def _impatient(options: dict[str, Any]) -> dict[str, Any]:
     """Shorten the time for an answer: a person waits for it."""
     timeout = options.get("socket_timeout")
-    return options if timeout is None else {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
+    if not isinstance(timeout, (int, float)):  # none, or nonsense, of which kombu is to say so
+        return options
+    return {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
 
 
 def _tls(url: str) -> dict[str, Any]:
@@ -240,7 +259,7 @@ def _tls(url: str) -> dict[str, Any]:
 
 def is_redis(url: str) -> bool:
     """Tell a Redis or Valkey server, in every form of its URL, from other brokers."""
-    return urlsplit(url).scheme in {"redis", "rediss", "redis+socket", "sentinel"}
+    return url.partition("://")[0] in server_url.REDIS
 
 
 def demand_redis(address: Address, what: str) -> None:

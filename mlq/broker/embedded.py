@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from mlq import tether
-from mlq.errors import NoServerProgram, ServerDidNotStart
+from mlq.errors import NoServerProgram, ServerDidNotStart, StateDirectoryUnusable
 
 _LONGEST_SOCKET_PATH: Final = 100
 """Bytes. The kernel's limit is 108 with the final zero; Redis binds a temporary name a little longer."""
@@ -51,15 +51,20 @@ class Running:
 
 
 def find(state: Path) -> Running | None:
-    """Find the embedded server of this state directory, if some process owns one now."""
+    """Find the embedded server of this state directory, if some process owns one now.
+
+    Raises StateDirectoryUnusable where this user may not look.
+    """
     try:
         with (state / "broker.lock").open() as lock:
             if _take(lock, fcntl.LOCK_SH):
                 return None
             told = json.loads((state / "broker.json").read_text())
             return Running(told["url"], told["pid"])  # another version may say more
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+    except OSError as exc:
+        raise StateDirectoryUnusable(path=state, reason=exc.strerror) from None
 
 
 @contextmanager

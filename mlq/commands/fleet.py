@@ -13,7 +13,7 @@ from typer.core import TyperOption
 
 from mlq.commands import invocation
 from mlq.commands.invocation import Command, Invocation
-from mlq.config import state_directory
+from mlq.config import make_state_directory
 from mlq.console.fleetlog import FleetLog
 from mlq.console.printable import printable
 from mlq.errors import StartedWithFailures
@@ -96,7 +96,7 @@ def detach(call: Invocation) -> None:
 
     Raises StartedWithFailures when some are ready and some were given up.
     """
-    log = state_directory(call.settings) / "supervisor.log"
+    log = make_state_directory(call.settings) / "supervisor.log"
     supervisor = Detached([word for word in sys.argv[1:] if word != DETACH], os.environ, log)
     try:
         for line in supervisor.talk():

@@ -21,7 +21,7 @@ from mlq.broker.connection import (
     state_store,
 )
 from mlq.broker.leases import Leases
-from mlq.config import Settings, state_directory
+from mlq.config import Settings, make_state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
 from mlq.consumer.lease import LeaseThread
 from mlq.errors import BrokerUnreachable, MlqError
@@ -65,7 +65,7 @@ def run(
     Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker,
     OtherSchema, WorkersFailed, WorkersMisconfigured.
     """
-    state = state_directory(settings)
+    state = make_state_directory(settings)
 
     def talk(news: News) -> None:
         """Tell, if anybody can hear: a terminal that was closed, or a full disk, must not end the workers."""
@@ -189,7 +189,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
 def _broker(settings: Settings, tell: Callable[[News], None], wait_s: float) -> Iterator[Address]:
     """Make sure that a broker answers: the configured one, else the embedded one, which is ours to start."""
     if settings.broker_url is None:
-        with embedded.running(state_directory(settings)):
+        with embedded.running(make_state_directory(settings)):
             yield broker_address(settings)
         return
     address = broker_address(settings)

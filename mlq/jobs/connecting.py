@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlq.broker.connection import (
+    bare,
     broker_address,
     connected,
     explained,
@@ -78,5 +79,5 @@ def desk(settings: Settings) -> Iterator[Desk]:
     with ExitStack() as stack:
         opened = {a.url: redis_client(stack.enter_context(connected(settings, a))) for a in {state, results} if a}
         stack.enter_context(explained(broker))
-        one_step = state.url == broker.url and is_redis(broker.url)
+        one_step = is_redis(broker.url) and bare(state.url) == bare(broker.url)
         yield Desk(settings, opened[state.url], opened[results.url] if results else None, one_step)

@@ -1,0 +1,237 @@
+"""The URL of a broker or a store, taken apart: where the server is, which database, and which options go with it.
+
+kombu and Celery each hand what stands behind the `?` on as keyword arguments, to different functions: what one of them
+does not know ends as a TypeError somewhere inside. So the options are read here, once for both.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+REDIS: Final = ("redis", "rediss", "redis+socket", "sentinel")
+_FEWEST_CONNECTIONS: Final = 10
+"""kombu's own limit. A worker holds about as many; with fewer it could wait for itself."""
+
+
+@dataclass(frozen=True)
+class ServerUrl:
+    """A URL without its options, in the one form that it has whatever was left out of it.
+
+    `options` are kombu's transport options, `tls` the keyword arguments of redis-py's TLS connections.
+    """
+
+    url: str
+    database: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tls: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(url: str) -> ServerUrl:
+    """Take a URL apart: one address, or several with `;` between them (Sentinel's, or servers to fail over to).
+
+    Raises ValueError, whose text repeats no more of the URL than the name of an option.
+    """
+    if any(ord(character) < ord(" ") for character in url):
+        raise ValueError("a URL holds no control characters")
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8; write other bytes as %XX") from None
+    given = url.split(";")
+    if len({address.partition("://")[0] for address in given}) > 1:
+        raise ValueError("the addresses between the ; are of different kinds")
+    addresses = [_read_address(address) for address in given]
+    first = addresses[0]
+    if any(a.options != first.options or a.tls != first.tls for a in addresses[1:] if a.options or a.tls):
+        raise ValueError("the addresses have different options; those of the first hold for all")
+    if len({a.database for a in addresses}) > 1:
+        raise ValueError("the addresses name different databases; write the same one behind each, such as /0")
+    return ServerUrl(";".join(a.url for a in addresses), first.database, first.options, first.tls)
+
+
+def _read_address(url: str) -> ServerUrl:
+    parts = _split(url)
+    _demand_host(parts)
+    if parts.scheme not in REDIS:
+        if parts.query:
+            raise ValueError(f"a URL of {parts.scheme}:// takes no options here, and it has ?{_names(parts.query)}")
+        return ServerUrl(url)
+    is_socket = parts.scheme == "redis+socket"
+    if is_socket and (parts.hostname or parts.port or not unquote(parts.path).strip("/")):
+        raise ValueError("expected the path of a socket behind three slashes: redis+socket:///run/redis.sock")
+    given = _options(parts)
+    database = given.options.get("db")
+    named = None if is_socket else _database(parts.path)
+    if None not in {named, database} and named != database:
+        raise ValueError(f"it names two databases: /{named} and ?db={database}")
+    found = named or database or 0
+    options = {name: value for name, value in given.options.items() if name != "db"}
+    return ServerUrl(_without_options(parts, found), found, options, _consistent(given.tls))
+
+
+def _split(url: str) -> SplitResult:
+    """Split, and refuse what a password makes of a URL whose # / ? @ or [ is not escaped."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.port != 0 and "@" not in parts.query + parts.fragment and not parts.fragment
+    except ValueError:
+        is_whole = False
+    if not is_whole or (parts.netloc and "@" in parts.path):
+        raise ValueError("expected user:password@host:port; in a password, write # / ? @ [ as %23 %2F %3F %40 %5B")
+    if "password=" in parts.query:
+        raise ValueError("expected the password before the host: redis://user:password@host:6379/0")
+    return parts
+
+
+def _demand_host(parts: SplitResult) -> None:
+    """Refuse a host that could not even be looked up: Python raises a UnicodeError there, and no error of a socket."""
+    host = unquote(parts.hostname or "")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("the host is no name that can be looked up") from None
+    if any(ord(c) <= ord(" ") or c in "/?#" for c in host) or "\0" in unquote(parts.path):
+        raise ValueError("the host is no name that can be looked up, or the path holds a NUL")
+
+
+def _database(path: str) -> int | None:
+    text = unquote(path).strip("/")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_DATABASE:
+        raise ValueError("the database behind the host is a whole number from 0 on: redis://host:6379/0")
+    return int(text)
+
+
+def _without_options(parts: SplitResult, database: int) -> str:
+    if parts.scheme != "redis+socket":
+        return f"{parts.scheme}://{parts.netloc}/{database}"
+    query = f"?virtual_host={database}" if database else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
+
+
+def _consistent(tls: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Demand that the options of TLS can hold together: the library would fail with each connection."""
+    if "ssl_keyfile" in tls and "ssl_certfile" not in tls:
+        raise ValueError("the option ?ssl_keyfile needs ?ssl_certfile beside it")
+    if tls.get("ssl_cert_reqs") != ssl.CERT_NONE:
+        return tls
+    if tls.get("ssl_check_hostname"):
+        raise ValueError("without a certificate (?ssl_cert_reqs=none) no host name can be checked")
+    return {**tls, "ssl_check_hostname": False}
+
+
+def _names(query: str) -> str:
+    return ", ".join(sorted({name for name, _ in parse_qsl(query, keep_blank_values=True)}))
+
+
+def _options(parts: SplitResult) -> ServerUrl:
+    """Read what stands behind the `?`."""
+    options: dict[str, Any] = {}
+    tls: dict[str, Any] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        into, known = (tls, _TLS) if name in _TLS else (options, _OPTIONS)
+        if name not in known:
+            raise ValueError(f"the option ?{name[:50]} is not known here; those that are: {', '.join(_KNOWN)}")
+        if name in _TLS and parts.scheme != "rediss":
+            raise ValueError(f"the option ?{name} is for rediss:// only")
+        stored = _SAME.get(name, name)
+        if stored in into:
+            raise ValueError(f"the option ?{name} stands there twice")
+        try:
+            into[stored] = known[name](value)
+        except ValueError as exc:
+            raise ValueError(f"the option ?{name} has {exc}") from None
+    return ServerUrl("", options=options, tls=tls)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError("a value that is no number of seconds above 0")
+    return number
+
+
+def _interval(text: str) -> float:
+    return 0.0 if text.strip() == "0" else _seconds(text)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_DATABASE or int(text) < least:
+            raise ValueError(f"a value that is no whole number from {least} on")
+        return int(text)
+
+    return parse
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError("a value that is neither true nor false")
+    return known[text.lower()]
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError("a value that is empty, or has a space in it")
+    return text
+
+
+def _file(text: str) -> str:
+    if not os.access(text, os.R_OK) or not os.path.isfile(text):  # noqa: PTH113 (a text that Path may refuse)
+        raise ValueError("a value that is no file which can be read here")
+    return text
+
+
+def _directory(text: str) -> str:
+    if not os.path.isdir(text):  # noqa: PTH112 (a text that Path may refuse)
+        raise ValueError("a value that is no directory here")
+    return text
+
+
+def _certificates(text: str) -> ssl.VerifyMode:
+    word = text.lower().removeprefix("cert_")
+    known = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+    if word not in known:
+        raise ValueError("a value that is not required, optional or none")
+    return known[word]
+
+
+_LONGEST_DATABASE: Final = 9
+"""Digits."""
+
+_OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "db": _whole(0),
+    "virtual_host": _whole(0),
+    "socket_timeout": _seconds,
+    "socket_connect_timeout": _seconds,
+    "socket_keepalive": _truth,
+    "health_check_interval": _interval,
+    "retry_on_timeout": _truth,
+    "max_connections": _whole(_FEWEST_CONNECTIONS),
+    "client_name": _text,
+}
+
+_TLS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "ssl_cert_reqs": _certificates,
+    "ssl_check_hostname": _truth,
+    "ssl_ca_certs": _file,
+    "ssl_ca_path": _directory,
+    "ssl_certfile": _file,
+    "ssl_keyfile": _file,
+}
+
+_SAME: Final = {"virtual_host": "db"}
+"""Names that kombu and redis-py have for the same."""
+
+_KNOWN: Final = sorted({*_OPTIONS, *_TLS} - _SAME.keys())
