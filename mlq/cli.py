@@ -39,7 +39,8 @@ HIDDEN: Final = frozenset({"values"})
 _NOT_WRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What writing fails with, on a disk that is full or broken and on a stream that is closed."""
 
-INTERRUPTED: Final = 128 + signal.SIGINT
+SIGNALLED: Final = 128
+"""What a shell adds to the number of a signal that ended a command."""
 
 
 class _Words(TyperGroup):
@@ -130,8 +131,8 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
             traceback.print_exc()
         _fail(exc)
         return exc.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as exc:
+        return SIGNALLED + int(getattr(exc, "number", signal.SIGINT))
     except BrokenPipeError:
         # Who reads us has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

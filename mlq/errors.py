@@ -417,10 +417,10 @@ class RerunFailed(MlqError):
 
 
 class NoSuchJob(MlqError):
-    """no job or finished task {id!r}: unknown, expired, or not answered yet"""
+    """no job {id!r}: unknown, or forgotten 30 days after its last change"""
 
     exit_code = 5
-    hint = "`mlq submit` prints the id of a job; `mlq result ID --wait` waits for a task that is still queued"
+    hint = "`mlq job` lists them; `mlq result ID` finds a task that no file made"
 
 
 # 7: work that ended otherwise than asked

@@ -63,6 +63,11 @@ def chunks(job_id: str) -> str:
     return f"mlq:job:{job_id}:chunks"
 
 
+def sender(job_id: str, token: str) -> str:
+    """String, a sign of life of the process that sends a job: expires `jobs.liveness.EXPIRES_S` after the last one."""
+    return f"mlq:job:{job_id}:sender:{token}"
+
+
 def ends(job_id: str) -> str:
     """Stream, in the result store: ends of chunks (see broker/filing.py), until collected or 7 days after the last.
 

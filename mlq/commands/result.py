@@ -72,10 +72,14 @@ def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: f
     if wait:
         with heeding(halt := Halt()):
             written = single_task.wait(at.results, task_id, halt, timeout_s=timeout)
+    elif (found := single_task.find(at.results, task_id)) is not None:
+        written = found
     else:
-        written = single_task.demand(at.results, task_id)
+        from mlq.jobs import whereabouts
+
+        raise whereabouts.explain(at, task_id)
     with waiting.opened(call, out) as stream:
-        sink = Output(stream, path=output.kept(out), command=f"mlq result {task_id}")
+        sink = Output(stream, path=output.kept(out), command=shlex.join(["mlq", "result", "--", task_id]))
         sink.add(written)
         sink.flush()
     if call.terminal.json:

@@ -61,7 +61,7 @@ def submit(  # noqa: PLR0913 (an option each)
 
     A row is the input itself, {"id": …, "input": …} or {"custom_id": …, "body": …}. A single row goes to the most
     urgent queue, a file to the least urgent one. Answers are JSON Lines in input order: {"id", "index", "status",
-    "result" or "error"}. Ctrl-C once stops sending and collects what is on its way; twice leaves that for later.
+    "result" or "error"}. Ctrl-C once stops sending and collects what is on its way, for 30 s; twice ends at once.
     """
     call = begin(ctx)
     later = (out, resume or None, errors, timeout, max_errors, max_inflight, order is RowOrder.COMPLETION or None)
@@ -99,10 +99,12 @@ def _exchange(
     if kept is not None:
         submission.begin_output(plan, kept, resumes=resume, desk=at)
     submission.attach(plan, at, call.terminal.warn)
-    with waiting.opened(call, out, plan.sidecar) as stream, waiting.watched(call, at, plan.job) as watcher:
-        halt = Halt(lambda: call.terminal.warn("sending no more; collecting what is on its way (Ctrl-C leaves it)"))
-        with heeding(halt):
-            outcome = running.exchange(at, plan, manner, stream, watcher, halt, kept)
+    with (
+        waiting.opened(call, out, plan.sidecar) as stream,
+        waiting.watched(call, at, plan.job) as watcher,
+        heeding(halt := Halt()),
+    ):
+        outcome = running.exchange(at, plan, manner, stream, watcher, halt, kept)
     if errors is not None:
         with output.writing(str(errors), manner.command):
             failures.write(errors, plan.request.input, outcome.failures)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import orjson
-
 from mlq import exact_json
 from mlq.broker.filing import End, is_failed
 from mlq.jobs import strict_json
@@ -49,7 +47,7 @@ def write(chunk: Chunk, end: End, *, single: bool, leave_out: frozenset[int] = f
             lines.append(b'%b,"status":"ok","result":%b}\n' % (strict_json.dumps(about)[:-1], result))
         else:
             failed.append(index)
-            lines.append(strict_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
+            lines.append(exact_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
     return Written(b"".join(lines), len(lines) - len(failed), failed)
 
 

@@ -184,6 +184,41 @@ class Unfinished(MlqError):
     hint = "`mlq result {job} --wait` waits for them"
 
 
+class JobStopped(MlqError):
+    """job {job} is stopped: {waiting} of {rows} rows are unanswered, and the process that sent them has ended"""
+
+    exit_code = 7
+    hint = "`mlq submit FILE --job-id {job}` sends the rest; `mlq result {job} --wait` collects what was sent"
+
+
+class TaskWaits(MlqError):
+    """task {id!r} is not finished: {where}"""
+
+    exit_code = 7
+    hint = "`{command}` waits for it"
+
+
+class TaskDead(MlqError):
+    """task {id!r} will not run: it is dead letter {letter} ({reason})"""
+
+    exit_code = 6
+    hint = "`mlq dead show {letter}` tells more, `mlq dead retry {letter}` queues it again"
+
+
+class TaskOfJob(MlqError):
+    """task {id!r} is a part of job {job}, and its answer goes to the job{where}"""
+
+    exit_code = 5
+    hint = "`mlq job show {job}` tells how far it is, `mlq result {job} --wait` collects its answers"
+
+
+class NoSuchTask(MlqError):
+    """no job or task {id!r}: unknown, or its answer has expired{skipped}"""
+
+    exit_code = 5
+    hint = "`mlq submit` prints the id of a job; `{command}` waits for a task"
+
+
 class Interrupted(MlqError):
     """interrupted with {waiting} of {rows} rows unanswered"""
 

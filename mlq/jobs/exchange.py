@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from mlq.jobs import window as windows
 from mlq.jobs.collecting import Collector
 from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
-from mlq.jobs.halting import Halt
+from mlq.jobs.halting import Halt, Signalled
 from mlq.jobs.output import Output
 from mlq.jobs.pace import Pace
 from mlq.jobs.sending import Sender
@@ -22,6 +22,10 @@ _PAUSE_S: Final = 0.1
 
 _GIVE_UP_S: Final = 10.0
 """After a cancel: what has not ended by then was dropped by somebody, or takes too long to wait for."""
+
+_COLLECTS_S: Final = 30.0
+_STILL_S: Final = 10.0
+"""After the first signal answers are collected for _COLLECTS_S, while the last one is not older than _STILL_S."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,21 @@ class Exchange:
         self._began = self._look_at = self.clock()
         self._unserved_at = self._began + UNSERVED_AFTER_S
         self._cancelled = False
+        self._asked_at: float | None = None
+        self._before = self.output.done
 
     def run(self) -> None:
         """Go on until every row has its line.
 
-        Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is written.
+        Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken, and Signalled after the second signal; what
+        is answered by then is written.
         """
         try:
             while self._turn():
                 self.watcher.advance(self.output.done, self.output.failed)
-        except KeyboardInterrupt:
-            raise Interrupted(**self._left()) from None
+        except Signalled:
+            self.watcher.say(f"nothing is lost: `{self.command}` goes on")
+            raise
         finally:
             self.watcher.advance(self.output.done, self.output.failed)
         if self._cancelled or self.collector.is_revoked:
@@ -95,17 +103,39 @@ class Exchange:
         if self.sender is not None and not self.sender.has_read_all:
             raise Interrupted(**self._left())
 
-    def demand_time(self) -> None:
-        """Check the clock. Raises TimedOut."""
+    def demand_patience(self) -> None:
+        """Check the clock and the signals; called while Redis is away, too. Raises TimedOut, Interrupted."""
         if self.limits.timeout_s is not None and self.clock() - self._began > self.limits.timeout_s:
             raise TimedOut(seconds=self.limits.timeout_s, **self._left())
+        if not self.halt.asked:
+            return
+        if self.sender is None:  # a collector leaves what has not come where it is
+            raise Interrupted(**self._left())
+        now = self.clock()
+        if self._asked_at is None:
+            self._asked_at = now
+            self.sender.stop()
+            self.watcher.say(self._on_its_way())
+        waits_s = now - self._asked_at
+        if waits_s > _COLLECTS_S or min(waits_s, self.collector.idle_s) > _STILL_S:
+            raise Interrupted(**self._left())
+
+    def _on_its_way(self) -> str:
+        """Say what a first signal leaves to be collected, and how long that takes at the pace so far."""
+        rows = sum(len(sent.chunk) for sent in self.window if sent.end is None)
+        done, elapsed_s = self.output.done - self._before, self.clock() - self._began
+        pace = f", about {rows * elapsed_s / done:.0f} s at {done / elapsed_s:.0f} rows/s" if done and elapsed_s else ""
+        return (
+            f"sending no more; {rows} rows are on their way{pace}; collecting them for up to {_COLLECTS_S:.0f} s "
+            "(a second signal ends at once)"
+        )
 
     def _turn(self) -> bool:
         """Send, collect; False when nothing is left to do."""
-        self.demand_time()
+        self.demand_patience()
         self._look()
         sender = self.sender
-        if sender is not None and (self.halt.asked or self._cancelled or self._is_over_limit):
+        if sender is not None and (self._cancelled or self._is_over_limit):
             sender.stop()
         sent = sender is not None and sender.step(self.pace.rows, self._has_room, self.collector.sent)
         is_sending = sender is not None and not sender.is_done
@@ -115,8 +145,6 @@ class Exchange:
             return False
         if not self.collector.step(wait=not sent) and not sent and not self.window.waiting:
             self.sleep(_PAUSE_S)  # the broker is full, and nothing of ours could make room
-        if self.halt.asked and sender is None:
-            raise KeyboardInterrupt
         return True
 
     def _has_room(self, chunks: int, size: int) -> bool:

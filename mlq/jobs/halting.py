@@ -1,37 +1,49 @@
-"""Halting: Ctrl-C once stops sending and collects what is on its way; twice, it leaves that to another time."""
+"""Halting: the first signal asks a waiting command to come to an end, the second ends it at once."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signalled(KeyboardInterrupt):
+    """The second signal came. `number` is the signal, of which the exit code tells (128 and the number)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Halt:
-    """Whether somebody asked for an end. The signal only takes a note; the loop acts."""
+    """Whether the command was asked to end. The signal only takes a note; the loop acts."""
 
     def __init__(self, asked_once: Callable[[], None] = lambda: None) -> None:
         self._asked_once = asked_once
         self.asked = False
 
-    def ask(self) -> None:
-        """Ask; the second time raises KeyboardInterrupt where the loop is."""
+    def ask(self, number: int = signal.SIGINT) -> None:
+        """Ask; the second time raises Signalled where the loop is."""
         if self.asked:
-            raise KeyboardInterrupt
+            raise Signalled(number)
         self.asked = True
         self._asked_once()
 
 
 @contextmanager
 def heeding(halt: Halt) -> Iterator[None]:
-    """Let SIGINT ask for the end, meanwhile."""
+    """Let SIGINT, SIGTERM and SIGHUP ask for the end, meanwhile; what `nohup` has set to be ignored stays ignored."""
 
-    def heed(*_: Any) -> None:
-        halt.ask()
+    def heed(number: int, _: Any) -> None:
+        halt.ask(number)
 
-    before = signal.signal(signal.SIGINT, heed)
+    heeded = [s for s in _SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, heed) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ from mlq import keys
 from mlq.broker import forced
 from mlq.broker.clock import server_time
 from mlq.broker.filing import KEPT_S, is_job_id
+from mlq.jobs import liveness
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,6 +39,7 @@ class Progress:
     """How far a job is. `taken`: rows of its input that were sent; `next`: the chunk that comes then.
 
     `rows` is None while a pipe is read. `kept_s`: how long the ends of chunks that wait are kept.
+    `abandoned`: the process that sent it has ended before it had sent everything.
     """
 
     job: Job
@@ -50,6 +52,7 @@ class Progress:
     cancelled: bool
     uncollected: int
     kept_s: int | None
+    abandoned: bool = False
 
     @property
     def rows(self) -> int:
@@ -62,11 +65,13 @@ class Progress:
         return self.ok + self.failed
 
     @property
-    def state(self) -> Literal["running", "done", "cancelled"]:
-        """What becomes of it."""
+    def state(self) -> Literal["running", "done", "cancelled", "stopped"]:
+        """What becomes of it. A job that is stopped goes on when it is submitted again."""
         if self.cancelled:
             return "cancelled"
-        return "done" if self.job.rows is not None and self.done >= self.job.rows else "running"
+        if self.job.rows is not None and self.done >= self.job.rows:
+            return "done"
+        return "stopped" if self.abandoned else "running"
 
 
 def create(store: Redis, job: Job) -> bool:
@@ -121,6 +126,7 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         rows=None if rows is None else int(rows),
         source=known["source"],
     )
+    all_sent = job.rows is not None and int(known["taken"]) >= job.rows
     return Progress(
         job=job,
         sent_at=float(known["sent_at"]),
@@ -132,6 +138,7 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         cancelled=cancelled_at is not None,
         uncollected=uncollected,
         kept_s=kept_s if kept_s > 0 else None,
+        abandoned=not all_sent and liveness.is_gone(store, job_id, known.get("sender"), known.get("alive")),
     )
 
 

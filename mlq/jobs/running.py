@@ -6,8 +6,9 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from mlq import keys
 from mlq.broker.clock import ServerClock
@@ -16,11 +17,12 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
 from mlq.jobs.connecting import Desk
 from mlq.jobs.ends import Ends
-from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, Unfinished
+from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
 from mlq.jobs.exchange import Exchange, Limits, Watcher
 from mlq.jobs.feeding import Feeder
 from mlq.jobs.halting import Halt
 from mlq.jobs.insisting import Insisting
+from mlq.jobs.liveness import living
 from mlq.jobs.output import Output
 from mlq.jobs.pace import Pace
 from mlq.jobs.pressure import Pressure
@@ -63,20 +65,34 @@ def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt)
 
     Raises Interrupted (the same call goes on), JobCancelled, JobTaken, NotJson where a pipe's array breaks.
     """
-    insist, look_at = Insisting(watcher.say), 0.0
-    sender = _sender(desk, plan, manner, watcher, insist)
+    insist, token = Insisting(watcher.say), secrets.token_hex(8)
+    with living(desk.store, plan.job.id, token):
+        sender = _sender(desk, plan, manner, watcher, insist, token)
+        insist.patient = partial(_demand_patience, plan, manner, sender, halt)
+        _send_all(desk, plan, manner, sender, insist)
+    _complete(desk, plan, sender)
+
+
+def _demand_patience(plan: Plan, manner: Manner, sender: Sender, halt: Halt) -> None:
+    if halt.asked:
+        raise Interrupted(**_unsent(plan, manner, sender))
+
+
+def _unsent(plan: Plan, manner: Manner, sender: Sender) -> dict[str, Any]:
+    rows = plan.job.rows or sender.taken
+    return {"waiting": rows - sender.taken, "rows": rows, "command": manner.command}
+
+
+def _send_all(desk: Desk, plan: Plan, manner: Manner, sender: Sender, insist: Insisting) -> None:
+    look_at = 0.0
     while not sender.is_done:
-        rows = plan.job.rows or sender.taken
-        left = {"waiting": rows - sender.taken, "rows": rows, "command": manner.command}
-        if halt.asked:
-            raise Interrupted(**left)
+        insist.patient()
         if time.monotonic() >= look_at:
             look_at = time.monotonic() + _LOOK_EVERY_S
             if insist(lambda: record.is_cancelled(desk.store, plan.job.id)):
-                raise JobCancelled(job=plan.job.id, **left)
+                raise JobCancelled(job=plan.job.id, **_unsent(plan, manner, sender))
         if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda *_: True, _nobody) and not sender.is_done:
             time.sleep(_PAUSE_S)
-    _complete(desk, plan, sender)
 
 
 def exchange(
@@ -87,20 +103,20 @@ def exchange(
     Raises OutputFailed, TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is
     written.
     """
-    insist = Insisting(watcher.say)
-    ends = Ends(desk.store, desk.results, plan.job.id, insist)
-    ends.begin()
-    pending = _pending(desk, plan, ends)
-    sender = _sender(desk, plan, manner, watcher, insist)
-    held = plan.held
-    ok, failed = (held.ok, held.failed) if held else (0, 0)
-    out = Output(stream, ok, failed, path=path, command=manner.command)
-    run = _assemble(plan.job, manner, watcher, halt, ends, out, held=held, answered_by=_noting(plan, path, watcher))
-    insist.patient = run.demand_time
-    run.sender = sender
-    run.rows = lambda: plan.job.rows or sender.taken
-    outcome = _go(run, plan.job, pending)
-    _complete(desk, plan, sender)
+    insist, token, held = Insisting(watcher.say), secrets.token_hex(8), plan.held
+    with living(desk.store, plan.job.id, token):
+        ends = Ends(desk.store, desk.results, plan.job.id, insist)
+        ends.begin()
+        pending = _pending(desk, plan, ends)
+        sender = _sender(desk, plan, manner, watcher, insist, token)
+        ok, failed = (held.ok, held.failed) if held else (0, 0)
+        out = Output(stream, ok, failed, path=path, command=manner.command)
+        run = _assemble(plan.job, manner, watcher, halt, ends, out, held=held, answered_by=_noting(plan, path, watcher))
+        insist.patient = run.demand_patience
+        run.sender = sender
+        run.rows = lambda: plan.job.rows or sender.taken
+        outcome = _go(run, plan.job, pending)
+        _complete(desk, plan, sender)
     if path is not None and held is not None and not held.in_order:
         with output.writing(str(path), manner.command):
             resuming.put_in_order(path, len(held.rows))
@@ -129,13 +145,15 @@ def collect(
         raise AnswersExpired(job=found.job.id)
     ends.begin()
     run = _assemble(found.job, manner, watcher, halt, ends, Output(stream, path=path, command=manner.command))
-    insist.patient = run.demand_time
+    insist.patient = run.demand_patience
     run.rows = lambda: sum(map(len, pending))
     return _go(run, found.job, pending)
 
 
 def demand_finished(found: Progress) -> None:
-    """Check that every answer of a job is there. Raises Unfinished."""
+    """Check that every answer of a job is there. Raises Unfinished, JobStopped."""
+    if found.state == "stopped":
+        raise JobStopped(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
     if found.done < found.rows or found.job.rows is None:
         raise Unfinished(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
 
@@ -178,10 +196,12 @@ def _assemble(  # noqa: PLR0913 (what a run needs; each is one thing)
     )
 
 
-def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: Insisting) -> Sender:
-    """Become the job's sender: whoever was before is refused from now on."""
-    token = secrets.token_hex(8)
-    desk.store.hset(keys.job(plan.job.id), "sender", token)
+def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: Insisting, token: str) -> Sender:
+    """Become the job's sender: whoever was before is refused from now on.
+
+    `alive` says that this sender gives signs of life, which those of older versions do not.
+    """
+    desk.store.hset(keys.job(plan.job.id), mapping={"sender": token, "alive": token})
     following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
     feeder = Feeder(
         plan.source,

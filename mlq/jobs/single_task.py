@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import exact_json
 from mlq.broker import filing
 from mlq.broker.filing import End
-from mlq.errors import NoSuchJob
 from mlq.jobs.answering import Written, write
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import Interrupted, TimedOut
@@ -46,12 +45,10 @@ def wait(
     return _line(task_id, end)
 
 
-def demand(results: Redis, task_id: str) -> Written:
-    """Give a task's end. Raises NoSuchJob: of one that waits and one that never was, Redis says the same."""
+def find(results: Redis, task_id: str) -> Written | None:
+    """Give a task's end; None of one that has not ended, or never was: Redis says the same of both."""
     end = read(results, task_id)
-    if end is None:
-        raise NoSuchJob(id=task_id)
-    return _line(task_id, end)
+    return None if end is None else _line(task_id, end)
 
 
 def read(results: Redis, task_id: str) -> End | None:

@@ -1,0 +1,91 @@
+"""`mlq result ID` of a task without an answer says where it is, and never looks through everything to say so."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq.broker import search
+
+IDS: Final = ["plain", "user@example.com", "naïve é", "\x1b[2J", 'a"b\\c']
+
+
+def redis_of(broker: str) -> Redis:
+    """Speak to the workers' server."""
+    return Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30)
+
+
+@pytest.mark.parametrize("task_id", IDS)
+def test_a_queued_task_is_found_in_its_queue(house: Any, client: Celery, task_id: str) -> None:
+    """With how many are before it, whichever priority they have, and exit 7: it is not finished."""
+    for n in range(5):
+        client.send_task("mlq.predict", (n,), queue="default", priority=0)
+    client.send_task("mlq.predict", (1,), queue="default", priority=9)
+    client.send_task("mlq.predict", (1,), task_id=task_id, queue="default")
+    client.send_task("mlq.predict", (1,), queue="default", root_id=task_id, parent_id=task_id)
+    said = house.run("result", "--", task_id)
+    assert said.returncode == 7
+    assert "it waits in queue 'default' behind 6 messages" in said.stderr
+    assert "result --wait" in said.stderr
+    assert "\x1b" not in said.stderr
+
+
+def test_a_running_a_delayed_and_a_dead_task_are_found_where_they_are(house: Any, client: Celery, start: Any) -> None:
+    """By the worker that holds it, the time that it waits for, the dead letter that it is."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    client.send_task("mlq.predict", (1,), task_id="later", eta=later)
+    house.until(lambda: "delayed until 2" in house.run("result", "later").stderr, "it is delayed")
+    client.send_task("mlq.predict", ({"wait_for": str(gate)},), task_id="now")
+    house.until(lambda: "has it" in house.run("result", "now").stderr, "it runs")
+    assert house.run("result", "now").returncode == 7
+    gate.touch()
+    client.send_task("mlq.predict", (1,), task_id="dead", headers={"eta": "tomorrow"})
+    house.until(lambda: len(house.json("dead")["entries"]) == 1, "it is a dead letter")
+    client.AsyncResult("dead").forget()  # as if its answer had expired
+    said = house.run("result", "dead")
+    assert said.returncode == 6
+    assert "it is dead letter" in said.stderr
+    assert "malformed" in said.stderr
+
+
+def test_an_unknown_task_is_unknown(house: Any, broker: str) -> None:
+    """Exit 5, and no word of what was not looked at, since everything was."""
+    assert broker
+    for task_id in ("no-such", "*", "a:b"):
+        said = house.run("result", task_id)
+        assert said.returncode == 5
+        assert "unknown, or its answer has expired\n" in said.stderr
+
+
+def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
+    """Its answer is filed there, and a result key of its own never comes."""
+    assert broker
+    house.write("rows.jsonl", "1\n2\n3\n")
+    job = house.run("submit", "rows.jsonl", "--chunk", "1").stdout.strip()
+    with redis_of(broker) as redis:
+        raw = redis.lindex("batch", -2)
+    assert isinstance(raw, bytes)
+    said = house.run("result", json.loads(raw)["headers"]["id"])
+    assert said.returncode == 5
+    assert f"a part of job {job}" in said.stderr
+    assert "behind 1 messages" in said.stderr
+
+
+def test_of_a_long_queue_a_bounded_part_is_looked_at_and_the_rest_is_named(house: Any, broker: str) -> None:
+    """A million messages would stop the server for a second, and the operator for a minute."""
+    with redis_of(broker) as redis:
+        for start in range(0, 30_000, 5_000):
+            redis.lpush("default", *(json.dumps({"headers": {"id": f"t{n}"}}) for n in range(start, start + 5_000)))
+    assert search.MOST_MESSAGES == 20_000
+    said = house.run("result", "t19999")
+    assert "behind 19,999 messages" in said.stderr or "not looked at" in said.stderr
+    said = house.run("result", "t29999")
+    assert said.returncode == 5
+    assert "messages of queue default" in said.stderr
