@@ -145,7 +145,8 @@ class Stage:
         """Make a world of its own: neither your configuration nor your broker is met in it."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_", "MALLOC_"))}
         own = {"XDG_STATE_HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory / "config")}
-        shared = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", model.FORWARDS: str(self.forwards)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # another Celery, say
+        shared = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", model.FORWARDS: str(self.forwards)}
         return {**inherited, **own, **shared, **_ONE_THREAD, **extra}
 
     def plain_setup(self, name: str) -> dict[str, str]:
