@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -58,6 +59,17 @@ class FilingBackend(RedisBackend):
         if state in self.READY_STATES:
             self.file(place, state, result)
         return result
+
+    def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: Any) -> None:
+        """Call each errback; with Celery 5.6 one that is run in this process and raises would end the worker."""
+        stock: Any = super()
+        for errback in request.errbacks or ():
+            alone = copy(request)
+            alone.errbacks = [errback]
+            try:
+                stock._call_task_errbacks(alone, exc, traceback)  # noqa: SLF001 (what this replaces)
+            except Exception as raised:  # noqa: BLE001 (it is the user's code; the task has failed already)
+                log.warning("an errback of task %s raised %s", request.id, type(raised).__name__)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
         """Count a part of a chord; what was counted is deleted when its end is recorded, and the body published."""

@@ -104,6 +104,13 @@ def regrets(request: Any, error: BaseException, _: Any) -> None:
     ran("regrets", request.id, type(error).__name__)
 
 
+@shared_task(name="own.breaks")
+def breaks(*_: Any) -> None:
+    """Fail in the worker of a task that failed, which calls this as its errback."""
+    ran("breaks")
+    raise ValueError("of the errback")
+
+
 def shared_signature(name: str, *arguments: Any) -> Any:
     """Name a task of this file."""
     return current_app.signature(name, arguments)

@@ -166,3 +166,19 @@ def test_with_results_on_another_server_a_death_with_the_last_part_does_not_lose
     assert body.get(timeout=GET_S) == 2
     client.send_task("own.note", ["after"], queue="default").get(timeout=GET_S)
     assert world.ran().count("total") == 1
+
+
+def test_an_errback_that_raises_fails_alone(world: World, client: Celery) -> None:
+    """Celery calls it in the worker of the task that failed; it must neither end the worker nor stop other errbacks."""
+    world.start()
+    pid = world.workers.pids()["cpu0"]
+    errbacks: Any = [client.signature("own.breaks"), client.signature("own.sorry")]
+    task = client.send_task("own.fails", ["broken"], link_error=errbacks)
+    with pytest.raises(ValueError, match="broken"):
+        task.get(timeout=GET_S)
+    world.house.until(lambda: f"sorry {task.id}" in world.ran(), "the other errback runs")
+    body = total(client)
+    body.link_error(client.signature("own.breaks"))
+    with pytest.raises(ValueError, match="broken"):
+        chord([fails(client)], app=client)(body).get(timeout=GET_S)
+    assert (world.ran().count("breaks"), world.workers.pids()["cpu0"]) == (2, pid)
