@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+HOLD = """
+import sys, time, torch
+held = torch.ones(int(sys.argv[1]), dtype=torch.uint8, device="cuda")
+print("up", flush=True)
+time.sleep(120)
+"""
 
 
 def record(*words: object) -> None:
@@ -74,6 +83,25 @@ class OutOfRange(Sum):
                 table = torch.zeros(4, device=self.device)
                 table[torch.tensor([10**6], device=self.device)].cpu()
         return super().predict([[len(row)] for row in rows])
+
+
+class WithServer(Sum):
+    """Starts a process in a session of its own that holds 60% of the GPU's memory, as an inference server would."""
+
+    def setup(self, device: str) -> None:
+        """Return when the process holds its memory."""
+        super().setup(device)
+        total = torch.cuda.get_device_properties(0).total_memory
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(int(total * 0.6))],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self.server.stdout is not None
+        if self.server.stdout.readline() != b"up\n":
+            message = "the server found too little memory on the GPU"
+            raise RuntimeError(message)
+        record("server", self.server.pid)
 
 
 class Large(Sum):

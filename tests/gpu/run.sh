@@ -3,7 +3,8 @@
 #
 #   tests/gpu/run.sh [--wheels DIR] [-o FILE]
 #
-#   --wheels DIR  install from the wheels in this directory instead of from the package index
+#   --wheels DIR  install from the wheels in this directory instead of from the package index: those of the
+#                 dependencies in pyproject.toml, of hatchling and editables, and of what all of these need
 #   -o FILE       the report (default: gpu.json)
 #
 # PYTHON (default: python3) is the interpreter whose torch and torchvision are used. Everything else that is missing is

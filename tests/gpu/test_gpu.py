@@ -145,6 +145,19 @@ def test_memory_of_a_killed_worker_is_free_before_the_next_one_loads(
     note(free_before_each_load=free)
 
 
+def test_a_server_of_a_killed_worker_is_gone_before_the_next_one_loads(
+    gpu: Gpu, start: Start, recorded: Recorded, compute_processes: Callable[[], dict[int, int]]
+) -> None:
+    """It left the worker's process group, and would keep the memory that the replacement needs."""
+    workers = start("--gpus", gpu.uuid, model=model("WithServer"))
+    (pid,) = workers.pids().values()
+    os.kill(pid, signal.SIGKILL)
+    workers.wait_for("ready after", times=2)
+    servers = [int(words[2]) for words in recorded() if words[1] == "server"]
+    assert len(servers) == 2, "the replacement loads at its first attempt"
+    assert servers[0] not in compute_processes()
+
+
 def test_two_workers_share_a_gpu(
     gpu: Gpu, house: House, start: Start, client: Celery, compute_processes: Callable[[], dict[int, int]], note: Note
 ) -> None:
