@@ -39,8 +39,8 @@ TITLES: Final = {
 }
 
 
-def measure(directory: Path) -> dict[str, Any]:
-    """Measure both kinds of rows; return the figures of each round and their ratios."""
+def measure(directory: Path) -> Iterator[dict[str, Any]]:
+    """Measure one kind of rows after the other; yield what is known so far: figures of each round and their ratios."""
     (gpu, *_) = nvml.offered(nvml.library(), os.environ)
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_"))},
@@ -49,8 +49,10 @@ def measure(directory: Path) -> dict[str, Any]:
         "CUDA_VISIBLE_DEVICES": gpu.uuid,
         "PYTHONPATH": str(ROOT),
     }
-    kinds = {kind: _measure(kind, directory, environment) for kind in ROWS}
-    return {"model": "ResNet-50, random weights, fp16", "batch": BATCH, "image": [SIDE, SIDE, 3], "rows": kinds}
+    kinds: dict[str, Any] = {}
+    for kind in ROWS:
+        kinds[kind] = _measure(kind, directory, environment)
+        yield {"model": "ResNet-50, random weights, fp16", "batch": BATCH, "image": [SIDE, SIDE, 3], "rows": kinds}
 
 
 def _measure(kind: str, directory: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -196,8 +198,9 @@ def main() -> None:
     path: Path = arguments.o or Path("gpu.json")
     report = json.loads(path.read_text()) if path.exists() else {"schema": "mlq.gpu/1", "checks": {}}
     with tempfile.TemporaryDirectory(prefix="mlq-gpu-") as directory:
-        report |= {"about": about(), "benchmark": measure(Path(directory))}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+        report["about"] = about()
+        for report["benchmark"] in measure(Path(directory)):
+            path.write_text(json.dumps(report, indent=1) + "\n")
     sys.stdout.write(render(report))
 
 
