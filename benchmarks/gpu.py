@@ -31,7 +31,7 @@ from mlq.fleet import nvml
 ROOT: Final = Path(__file__).parent.parent
 MLQ: Final = Path(sys.executable).with_name("mlq")
 ROUNDS: Final = 3
-ROWS: Final[Mapping[str, int]] = {"Numbered": 12_800, "Sent": 1_280}
+ROWS: Final[Mapping[str, int]] = {"Numbered": 64_000, "Sent": 1_280}
 FEW: Final = BATCH
 TITLES: Final = {
     "Numbered": "images on the device already, a row is a number",
@@ -167,12 +167,18 @@ def render(report: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
         *(_rows(kind, figures) for kind, figures in bench["rows"].items()),
         "",
+        "## The report",
+        "",
+        "```json",
+        json.dumps(report, separators=(",", ":")),
+        "```",
+        "",
     ]
     return "\n".join(lines)
 
 
 def _check(name: str, check: Mapping[str, Any]) -> str:
-    facts = ", ".join(f"{k}: {v}" for k, v in check.items() if k not in {"outcome", "seconds"})
+    facts = ", ".join(f"{k}: {v}" for k, v in check.items() if k not in {"outcome", "seconds"}).replace("|", "\\|")
     sentence = name.removeprefix("test_").replace("_", " ")
     return f"| {sentence} | {check['outcome']} | {check['seconds']:g} | {facts} |"
 
