@@ -138,20 +138,31 @@ def main(argv: Sequence[str]) -> int:
         account = run(Path(directory), asked.kills, asked.seed)
     sys.stdout.write(f"{account}\n")
     if asked.output is not None:
-        asked.output.write_text(_report(account))
+        before = asked.output.read_text() if asked.output.exists() else ""
+        asked.output.write_text(_document(before, machine.server(), _section(account)))
     return 0 if account.holds else 1
 
 
-def _report(account: Account) -> str:
-    """Write the account as a document, with where it was seen."""
+def _document(before: str, server: str, section: str) -> str:
+    """Put the section of one server into the document; sections of other servers stay."""
+    head = (
+        "# Kills\n\n"
+        "Three workers under load, killed with SIGKILL at random moments of their lives, one in ten before it is\n"
+        "ready. Two witnesses, the model's own log and the server's append-only file (`appendfsync always`), tell\n"
+        "what became of each message.\n"
+    )
+    sections = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
+    sections[server] = section
+    return head + "".join(f"\n## {name}\n{text.rstrip()}\n" for name, text in sections.items())
+
+
+def _section(account: Account) -> str:
+    """Write the account, with where it was seen."""
     now = datetime.now(timezone.utc)
     head = [
-        "# Kills",
         "",
-        f"Written by `python -m benchmarks.kills --kills {account.kills} --seed {account.seed} -o FILE` on",
-        f"{now:%Y-%m-%d %H:%M} UTC: three workers under load, killed with SIGKILL at random moments of their lives,",
-        "one in ten before it is ready. Two witnesses, the model's own log and Redis's append-only file, tell what",
-        "became of each message.",
+        f"Written by `python -m benchmarks.kills --kills {account.kills} --seed {account.seed} -o FILE`",
+        f"on {now:%Y-%m-%d %H:%M} UTC.",
         "",
         f"- Machine: {machine.description()}",
         f"- mlq at commit {machine.commit()}",
@@ -160,7 +171,7 @@ def _report(account: Account) -> str:
         "|---|---|",
     ]
     rows = [f"| {name.replace('_', ' ')} | {value:,.6g} |" for name, value in vars(account).items()]
-    return "\n".join([*head, *rows, ""])
+    return "\n".join([*head, *rows])
 
 
 if __name__ == "__main__":

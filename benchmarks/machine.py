@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from typing import Final
 import psutil
 
 from benchmarks.server import Server
+from mlq.broker import embedded
 
 _PACKAGES: Final = ("mlq-cli", "celery", "kombu", "redis", "torch", "numpy", "orjson", "rq", "dramatiq")
 
@@ -29,6 +31,13 @@ def versions(at: Server) -> str:
     """List what was measured."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return f"Python {platform.python_version()}, {at.version()}, {packages}; commit {commit()}"
+
+
+def server() -> str:
+    """Name the server program that the fault kit and the embedded broker run, and its version: "Redis 7.0.15"."""
+    said = subprocess.run([embedded.program(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(\w+) server v=([\d.]+)", said)
+    return " ".join(found.groups()) if found else said.strip()
 
 
 def _processor() -> str:

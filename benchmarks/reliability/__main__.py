@@ -19,7 +19,7 @@ from benchmarks.reliability.soak import soak
 
 REPORT: Final = Path(__file__).resolve().parents[1] / "RELIABILITY.md"
 PARTS: Final = ("faults", "recovery", "sentinel", "soak")
-_PACKAGES: Final = ("mlq", "celery", "kombu", "redis")
+_PACKAGES: Final = ("mlq-cli", "celery", "kombu", "redis")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _about() -> list[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    versions = f"Python {platform.python_version()}, {packages}; commit {machine.commit()}"
+    versions = f"Python {platform.python_version()}, {machine.server()}, {packages}; commit {machine.commit()}"
     return [f"Machine: {machine.description()}", f"Versions: {versions}"]
 
 
