@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from celery import Celery
 from redis import Redis
 
 from benchmarks.client import PATIENCE_S
 from benchmarks.server import BACKSTAGE, Server
+from benchmarks.stock_client import stock_client
 
 URGENT: Final = "realtime"
 BULK: Final = "batch"
@@ -96,9 +97,10 @@ class CeleryClient:
         self._server = server
         self._at = at
         self._tasks = tasks
-        self._app = _stock(server.celery_url(at.queues), server.celery_url(at.results))
+        self._open = ExitStack()
+        self._app = self._open.enter_context(stock_client(server.celery_url(at.queues), server.celery_url(at.results)))
         # Without a backend it subscribes to nothing: 10,000 subscriptions would be the producer's cost, not a worker's.
-        self._publisher = _stock(server.celery_url(BACKSTAGE), "disabled://")
+        self._publisher = self._open.enter_context(stock_client(server.celery_url(BACKSTAGE), "disabled://"))
         self._results: Redis = server.redis(at.results)
 
     def ask(self, row: Any) -> Any:
@@ -118,22 +120,14 @@ class CeleryClient:
         return self._fill(self._tasks.chunk, chunks, BULK)
 
     def close(self) -> None:
-        """Close both apps; a result that is collected later must not look for its server."""
-        backend: Any = self._app.backend
-        backend.result_consumer.cancel_for = lambda *_: None
-        backend.result_consumer.stop()
-        self._app.close()
-        self._publisher.close()
+        """Close both apps."""
+        self._open.close()
 
     def _fill(self, task: str, payloads: Sequence[Any], queue: str) -> CeleryBacklog:
         send: Any = self._publisher.send_task
         with self._publisher.producer_or_acquire() as producer, producer.batch(_TOGETHER):
             ids = [send(task, (payload,), queue=queue, producer=producer).id for payload in payloads]
         return CeleryBacklog(ids, queue, self._server, self._at)
-
-
-def _stock(broker: str, backend: str) -> Celery:
-    return Celery("producer", broker=broker, backend=backend, set_as_current=False)
 
 
 def _key(task_id: str) -> str:

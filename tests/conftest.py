@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from benchmarks.stock_client import stock_client
 from mlq.broker import embedded
 from tests import servers
 
@@ -240,22 +240,10 @@ def broker(house: House) -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def stranger(url: str) -> Iterator[Celery]:
-    """Make a stock Celery client that knows nothing of mlq but its broker's address."""
-    app = Celery("stranger", broker=url, backend=url, set_as_current=False)
-    yield app
-    backend: Any = app.backend
-    consumer = backend.result_consumer
-    consumer.cancel_for = lambda *_: None  # results are collected later than their server: 20 s of retries each
-    consumer.stop()
-    app.close()
-
-
 @pytest.fixture
 def client(broker: str) -> Iterator[Celery]:
     """Make a stock client of the test's broker."""
-    with stranger(broker) as app:
+    with stock_client(broker) as app:
         yield app
 
 

@@ -15,6 +15,7 @@ from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from benchmarks.stock_client import stock_client
 from mlq import keys
 from mlq.broker import embedded
 from mlq.broker.answer import Answer
@@ -158,7 +159,7 @@ def test_a_stock_client_sees_the_answer(server: embedded.Server, client: Celery,
     key = f"celery-task-meta-{sent.id}"
     meta = {"task_id": sent.id, "status": "SUCCESS", "result": [0.5], "traceback": None, "children": []}
     done = Answer(key, json.dumps(meta).encode(), 60)
-    with Celery(backend=server.url, set_as_current=False) as reader, PubSub(redis.connection_pool) as waiting:
+    with stock_client(server.url) as reader, PubSub(redis.connection_pool) as waiting:
         waiting.subscribe(key)
         assert waiting.get_message(timeout=10)
         started = replace(done, payload=json.dumps({**meta, "status": "STARTED"}).encode())

@@ -12,7 +12,8 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from tests.conftest import House, Start, stranger
+from benchmarks.stock_client import stock_client
+from tests.conftest import House, Start
 
 DOCS = Path(__file__).parents[2] / "docs" / "brokers.md"
 USERS = re.findall(r"^ACL SETUSER (\S+) (.+)$", DOCS.read_text(), re.MULTILINE)
@@ -34,7 +35,7 @@ def urls(redis: Redis) -> dict[str, str]:
 @pytest.fixture
 def client(urls: dict[str, str]) -> Iterator[Celery]:
     """Make a stock client that may send and collect."""
-    with stranger(urls["client"]) as app:
+    with stock_client(urls["client"]) as app:
         yield app
 
 

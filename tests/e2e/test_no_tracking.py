@@ -9,8 +9,9 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from benchmarks.stock_client import stock_client
 from mlq import keys
-from tests.conftest import House, Running, Start, stranger
+from tests.conftest import House, Running, Start
 
 RULES = "on nopass ~* &* +@all -@admin -@dangerous +info -client"  # Redis 6 can forbid no single subcommand
 POLLS = 60
@@ -32,7 +33,7 @@ def url(redis: Redis, house: House) -> str:
 @pytest.fixture
 def client(url: str) -> Iterator[Celery]:
     """Make a stock client with the same rights."""
-    with stranger(url) as app:
+    with stock_client(url) as app:
         yield app
 
 

@@ -9,13 +9,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from kombu import Exchange, Queue
 
+from benchmarks.stock_client import stock_client
 from tests import rabbitmq
 from tests.conftest import House, Start
 from tests.rabbitmq import RabbitServer
@@ -52,17 +52,12 @@ def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
 @pytest.fixture
 def client(rabbit: RabbitServer, broker: str) -> Iterator[Celery]:
     """Make a stock Celery client; its declaration of `realtime` has ten priorities."""
-    app = Celery("stranger", broker=rabbit.url(), backend=broker, set_as_current=False)
-    app.conf.task_queues = [
-        Queue("realtime", Exchange("realtime"), routing_key="realtime", queue_arguments={"x-max-priority": 10}),
-        *(Queue(name, Exchange(name), routing_key=name) for name in ("default", "batch")),
-    ]
-    yield app
-    backend: Any = app.backend
-    consumer = backend.result_consumer
-    consumer.cancel_for = lambda *_: None  # the Redis of this test ends before the results are collected
-    consumer.stop()
-    app.close()
+    with stock_client(rabbit.url(), broker) as app:
+        app.conf.task_queues = [
+            Queue("realtime", Exchange("realtime"), routing_key="realtime", queue_arguments={"x-max-priority": 10}),
+            *(Queue(name, Exchange(name), routing_key=name) for name in ("default", "batch")),
+        ]
+        yield app
 
 
 def ten(house: House) -> None:

@@ -14,6 +14,7 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from benchmarks.faultkit import World, until
+from benchmarks.stock_client import stock_client, wait_for_no_result
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py warns
 
@@ -171,12 +172,10 @@ def told(world: World) -> str:
 @pytest.fixture
 def client(world: World) -> Iterator[Celery]:
     """A stock client that knows where results are."""
-    app = Celery("stranger", broker=world._direct, backend=world._direct, set_as_current=False)
-    app.conf.task_default_queue = "default"
-    backend: Any = app.backend
-    backend.on_task_call = lambda *_, **__: None  # it subscribes to nothing: no result is waited for here
-    yield app
-    app.close()
+    with stock_client(world._direct) as app:
+        app.conf.task_default_queue = "default"
+        wait_for_no_result(app)  # a result could be collected while the server answers nothing
+        yield app
 
 
 def begin(world: World, client: Celery, kinds: Iterable[str], **environment: str) -> int:
