@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 LARGEST_SKEW_S: Final = 1.0
 """A host's clock that is off by more is worth a word."""
 
-_ASK_EVERY_S: Final = 10.0
+_ASK_EVERY_S: Final = 30.0
+"""Two clocks of a host drift apart by milliseconds meanwhile; after a failover the server may be another host."""
 
 
 class ServerClock:

@@ -59,7 +59,7 @@ class LeaseThread(threading.Thread):
         self._silence = Silence(1.5 * self._every_s)
         self._sweeper = Sweeper(redis, leases)
         self._clock = clock
-        self._pause_s = self._every_s
+        self._pause_s = 0.0  # the first look opens the connection, before the first lease depends on it
         self._ended = threading.Event()
         self._away = False
         self._again_s = _SHORTEST_S

@@ -79,13 +79,15 @@ def chunk_of(number: int, indexes: Sequence[int], values: list[Any], naming: Nam
             ids.append(naming.made_up(index, is_plain=False))
             errors[place] = RowError("ValueError", str(exc))
             continue
-        error = None if found is MISSING else naming.own(found, index)
-        if error is not None:
-            ids.append(None)
-            errors[place] = error
+        if found is MISSING:
+            row_id, error = naming.made_up(index, is_plain=True), None
         else:
-            ids.append(naming.made_up(index, is_plain=True) if found is MISSING else found)
+            row_id, error = naming.own(found, index)
+        ids.append(row_id)
+        if error is None:
             inputs.append(given)
+        else:
+            errors[place] = error
     return Chunk(number, indexes, indexes if ids == list(indexes) else ids, errors, inputs)
 
 

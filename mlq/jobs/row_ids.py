@@ -28,10 +28,13 @@ class Naming:
         self.field = field
         self._taken = taken
 
-    def own(self, row_id: Any, index: int) -> RowError | None:
-        """Take note of a row's own id; return an error if an earlier row has it. Files were checked before."""
-        del row_id, index
-        return None
+    def own(self, row_id: Any, index: int) -> tuple[Any, RowError | None]:
+        """Take note of a row's own id; return what its output line carries, and an error if an earlier row has it.
+
+        Files were checked before.
+        """
+        del index
+        return row_id, None
 
     def made_up(self, index: int, *, is_plain: bool) -> int | None:
         """Return the id of a row without one; `is_plain`: a row that could be read, and none was asked of it."""
@@ -46,6 +49,9 @@ class Naming:
 class StreamNaming(Naming):
     """Names the rows of a stream: an index only while no row has shown that whole numbers are ids of this stream.
 
+    A row that repeats the id of an earlier row is an error row and keeps that id, so that its sender finds it. Only an
+    id that was made up for an earlier row is not given again.
+
     A row that cannot be read carries one only behind a row that was read and had no id, since a stream whose first
     row is malformed may well have ids.
     """
@@ -57,19 +63,21 @@ class StreamNaming(Naming):
         self._numbered_until: int | None = None
         self._has_plain = False
 
-    def own(self, row_id: Any, index: int) -> RowError | None:
+    def own(self, row_id: Any, index: int) -> tuple[Any, RowError | None]:
         """See Naming."""
         if row_id in self._seen:
-            return RowError("DuplicateId", f"an earlier row has the id {row_id!r}")
+            if self._numbered_until is None:
+                self._unnumbered.add(index)
+            return row_id, RowError("DuplicateId", f"an earlier row has the id {row_id!r}")
         if isinstance(row_id, int):
             if self._numbered_until is None:
                 self._numbered_until = index
             if 0 <= row_id < self._numbered_until and row_id not in self._unnumbered:
-                return RowError("DuplicateId", f"row {row_id}, which has no id of its own, carries {row_id}")
+                return None, RowError("DuplicateId", f"row {row_id}, which has no id of its own, carries {row_id}")
         if self._numbered_until is None:
             self._unnumbered.add(index)
         self._seen.add(row_id)
-        return None
+        return row_id, None
 
     def made_up(self, index: int, *, is_plain: bool) -> int | None:
         """See Naming."""

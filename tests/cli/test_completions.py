@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from redis import Redis
+
+from mlq.broker import embedded, queue_names
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "completions"
@@ -229,10 +232,19 @@ def test_values_never_complain(mlq: Mlq, args: list[str]) -> None:
     assert set(asked.stdout.split()) <= QUEUES
 
 
-def test_a_name_that_is_not_one_line_is_not_offered(mlq: Mlq, place: Path) -> None:
-    """One line is one name, for every shell."""
+def test_a_name_that_is_not_one_line_is_not_offered(mlq: Mlq, server: embedded.Server, redis: Redis) -> None:
+    """One line is one name, for every shell. A server may know other names, from earlier versions and other clients."""
+    no_lines = ["two\nlines", "tab\there", "carriage\rreturn", "line\u2028separator", "\x1b[31m"]
+    queue_names.note(redis, ["fine", *no_lines])
+    offered = mlq("values", "queues", MLQ_BROKER_URL=server.url).stdout
+    assert offered == "realtime\ndefault\nbatch\nfine\n"
+
+
+def test_a_configuration_that_no_command_takes_offers_nothing(mlq: Mlq, place: Path) -> None:
+    """A command says what is wrong with it; completion is silent."""
     (place / "mlq.toml").write_text('queues = ["fine", "two\\nlines", "tab\\there"]\n')
-    assert mlq("values", "queues").stdout == "fine\n"
+    asked = mlq("values", "queues")
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
 
 
 def test_values_are_not_in_the_help(mlq: Mlq) -> None:

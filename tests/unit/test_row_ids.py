@@ -43,19 +43,25 @@ def fed(data: bytes, naming: Naming, at_once: int = 3) -> list[Chunk]:
     return chunks
 
 
-def named(chunks: list[Chunk]) -> list[Any]:
-    """Give the ids of all rows that have one."""
-    return [row_id for part in chunks for row_id in part.ids if row_id is not None]
+def named(chunks: list[Chunk], *, repeated: bool = False) -> list[Any]:
+    """Give the ids of all rows that have one; `repeated`: of the error rows that repeat one, else of all others."""
+    return [
+        row_id
+        for part in chunks
+        for place, row_id in enumerate(part.ids)
+        if row_id is not None and repeated == (place in part.errors and part.errors[place].type == "DuplicateId")
+    ]
 
 
 @LOOSE
 @given(rows=st.lists(LINE, max_size=14))
 def test_no_id_stands_twice_in_a_stream(rows: list[Any]) -> None:
-    """Ids that rows have, in any order and of any kind, and indexes that stand for missing ones."""
+    """Of any kind, in any order, made up or not; only an error row may carry an id again that an earlier row gave."""
     chunks = fed(written(rows), StreamNaming())
     ids = named(chunks)
     assert len(set(ids)) == len(ids)
     assert sum(map(len, chunks)) == len(rows)
+    assert set(named(chunks, repeated=True)) <= set(ids)
 
 
 @LOOSE
@@ -91,11 +97,22 @@ def test_an_error_row_has_its_index_or_no_id(tmp_path: Path, lines: str, expecte
     assert [i for part in fed(path.read_bytes(), Naming(None, checked.taken)) for i in part.ids] == expected
 
 
-def test_a_repeated_id_of_a_stream_is_in_the_message_and_not_in_the_id() -> None:
-    """The row that came first has it."""
-    (chunk,) = fed(b'{"id":"a","input":1}\n{"id":"a","input":2}\n', StreamNaming())
-    assert chunk.ids == ["a", None]
-    assert chunk.errors[1].message == "an earlier row has the id 'a'"
+@pytest.mark.parametrize(
+    ("rows", "ids", "errors"),
+    [
+        ([{"id": "a"}, {"id": "a"}], ["a", "a"], {1: "an earlier row has the id 'a'"}),
+        ([{"id": 7}, {"id": "7"}, {"id": 7}], [7, "7", 7], {2: "an earlier row has the id 7"}),
+        ([{"id": "a"}, {"id": "a"}, {"id": 1}], ["a", "a", 1], {1: "an earlier row has the id 'a'"}),
+        ([5, {"id": 0}], [0, None], {1: "row 0, which has no id of its own, carries 0"}),
+    ],
+)
+def test_a_row_that_repeats_an_id_carries_it_unless_that_was_made_up(
+    rows: list[Any], ids: list[Any], errors: dict[int, str]
+) -> None:
+    """Its sender finds the error by the id that it gave; an id that is made up is never that of another row."""
+    lines = [row if isinstance(row, int) else {**row, "input": 1} for row in rows]
+    (chunk,) = fed(written(lines), StreamNaming(), at_once=9)
+    assert (list(chunk.ids), {place: error.message for place, error in chunk.errors.items()}) == (ids, errors)
 
 
 @pytest.mark.parametrize("text", ['{"idd":1,"x":2}\n', '[{"idd":1}]', "idd,x\n1,2\n", "7\n8\n"])
