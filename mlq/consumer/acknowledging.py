@@ -26,7 +26,9 @@ def begin(app: Celery, limits: Limits) -> None:
     class AcknowledgeAtOnce(bootsteps.Step):
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
-            consumer.call_soon = _call_now
+            # Celery acknowledges through call_soon_ack since 5.7, and through call_soon before.
+            for name in ("call_soon", "call_soon_ack"):
+                setattr(consumer, name, _call_now)
             create = consumer.create_task_handler
             consumer.create_task_handler = lambda *args, **kwargs: _unless_stopping(create(*args, **kwargs))
 
@@ -62,6 +64,6 @@ def _unless_stopping(handle: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _call_now(callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
-    """Take the place of Consumer.call_soon, with its signature."""
+    """Take the place of Consumer.call_soon and call_soon_ack, with their signature."""
     callback(*args, **kwargs)
     return callback
