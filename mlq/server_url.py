@@ -55,6 +55,11 @@ def read(url: str) -> ServerUrl:
     return ServerUrl(";".join(a.url for a in addresses), first.database, first.options, first.tls)
 
 
+def in_database_0(url: str) -> str:
+    """Name database 0 of the same server, which every server has; like `read`, without options."""
+    return ";".join(_without_options(_split(address), 0) for address in url.split(";"))
+
+
 def _read_address(url: str) -> ServerUrl:
     parts = _split(url)
     _demand_host(parts)

@@ -33,6 +33,8 @@ _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
 """A broker that does not answer must be reported within 5 s, the start of the command included."""
 
+_TIME_LIMITS: Final = {"socket_timeout", "socket_connect_timeout", "socket_keepalive"}
+
 _RESULTS: Final = "MLQ_RESULT_BACKEND"
 
 
@@ -101,12 +103,12 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
     if not is_redis(url):
         # Confirmed: a message that was published while the server went away would be lost without an error.
         return {"confirm_publish": True, **given} if url.startswith("amqp") else dict(given)
-    if url.startswith("sentinel://") and "master_name" not in given:
+    if _is_watched(url) and "master_name" not in given:
         raise _invalid_options(settings, 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}')
     renamed = sorted(_KEY_NAMES & given.keys())
     if renamed:
         raise _invalid_options(settings, f"mlq finds messages by kombu's own key names, which {renamed[0]} changes")
-    return {
+    options = {
         "visibility_timeout": settings.visibility_timeout,
         "queue_order_strategy": "priority",
         "socket_timeout": settings.socket_timeout,
@@ -116,6 +118,19 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
         **given,
         **server_url.read(url).options,  # of this server alone
     }
+    return _with_sentinels(options) if _is_watched(url) else options
+
+
+def _with_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+    """Ask each Sentinel once, with the time limits of the server: if one is away, the next one knows the primary.
+
+    redis-py would try one that is away again and again, for seconds, before it asks the next one.
+    """
+    given = options.get("sentinel_kwargs") or {}
+    if not isinstance(given, Mapping):  # nonsense, of which redis-py is to say so
+        return options
+    limits = {name: value for name, value in options.items() if name in _TIME_LIMITS}
+    return {**options, "sentinel_kwargs": {**limits, "retry": None, **given}}
 
 
 def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
@@ -153,13 +168,13 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
     from mlq.broker.channels import PatientConnection
 
     options = _impatient(transport_options(settings, address.url))
-    connection = PatientConnection(
-        bare(address.url), transport_options=options, **_tls(address.url), connect_timeout=_CONNECT_TIMEOUT_S
-    )
-    with explained(address, options), connection:
+    arguments = {"transport_options": options, **_tls(address.url), "connect_timeout": _CONNECT_TIMEOUT_S}
+    connection = PatientConnection(bare(address.url), **arguments)
+    with explained(address, options), connection, _with_cluster_named(address, arguments):
         try:
-            # Each address once: connect() would wait 2 s and try again.
-            connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
+            # Each address once: connect() would wait 2 s and try again. Of Sentinels, one attempt asks all.
+            further = 0 if _is_watched(address.url) else max(0, len(connection.alt) - 1)
+            connection.ensure_connection(max_retries=further)
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
             # What was configured goes to kombu and redis-py as it is, and they check little of it.
             if settings.broker_transport_options is None:
@@ -222,8 +237,8 @@ def explained(address: Address, options: Mapping[str, Any] | None = None) -> Ite
     except (MlqError, BrokenPipeError):  # explained already; the reader of our output has left, not the broker
         raise
     except Exception as exc:
-        if address.url.startswith("sentinel://") and options and refusals.names_no_primary(exc):
-            raise sentinels.explain(address, options) from exc
+        if _is_watched(address.url) and options and refusals.has_no_primary(exc):
+            raise sentinels.explain(address, options, refusals.reason_of(exc)) from exc
         found = rabbitmq.refusal(exc, address) or refusals.explain(exc, address)
         if found is None:
             raise
@@ -243,6 +258,20 @@ def _demand_no_cluster(redis: Redis, address: Address) -> None:
         raise ClusterBroker(url=address.shown, origin=address.origin, mend=mend)
 
 
+@contextmanager
+def _with_cluster_named(address: Address, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Look in database 0 if there is no other: a cluster of Valkey's says only that the number is too large."""
+    from mlq.broker.channels import PatientConnection
+
+    try:
+        yield
+    except Exception as exc:
+        if refusals.names_no_database(exc) and is_redis(address.url):
+            with PatientConnection(server_url.in_database_0(address.url), **arguments) as connection:
+                _demand_no_cluster(redis_client(connection), address)
+        raise
+
+
 def _impatient(options: dict[str, Any]) -> dict[str, Any]:
     """Shorten the time for an answer: a person waits for it."""
     timeout = options.get("socket_timeout")
@@ -254,6 +283,11 @@ def _impatient(options: dict[str, Any]) -> dict[str, Any]:
 def _tls(url: str) -> dict[str, Any]:
     options = tls_options(url)
     return {"ssl": options} if options else {}
+
+
+def _is_watched(url: str) -> bool:
+    """Tell the URL of Sentinels from that of a server."""
+    return url.startswith("sentinel://")
 
 
 def is_redis(url: str) -> bool:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlq.broker.connection import Address
 
 _PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
+_NO_PRIMARY: Final = re.compile(r"unknown command ['`]SENTINEL['`]|connecting to", re.IGNORECASE)
+"""What is said by a server that is no Sentinel (Redis 6.2 has the other quotes), and of a primary that is away."""
+
+_NO_DATABASE: Final = re.compile(r"DB index is out of range|invalid DB index", re.IGNORECASE)
 _LOOK_S: Final = 1.0
 
 
@@ -59,11 +63,11 @@ _REFUSED: Final = (
     ),
     _meaning(r"protected mode", "set a password there (`requirepass`), and put it into {set}"),
     _meaning(
-        r"permissions? to access one of the channels|can't access at least one of the channels",
+        r"permissions? to access (one of the channels|a channel)|can't access at least one of the channels",
         "`redis-cli ACL SETUSER NAME '&*'` there gives its user the channels; docs/brokers.md has all rights",
     ),
     _meaning(
-        r"permissions? to access one of the keys|can't access at least one of the keys|No permissions to access a key",
+        r"permissions? to access (one of the keys|a key)|can't access at least one of the keys",
         "`redis-cli ACL SETUSER NAME '~*'` there gives its user the keys; docs/brokers.md has all rights",
     ),
     _meaning(
@@ -83,9 +87,7 @@ _REFUSED: Final = (
         "raise `maxclients` there (`redis-cli CONFIG SET maxclients 10000`), or end clients that "
         "`redis-cli CLIENT LIST` shows",
     ),
-    _meaning(
-        r"DB index is out of range|invalid DB index", "name a database that is there in {set}: redis://host:6379/0"
-    ),
+    _meaning(_NO_DATABASE.pattern, "name a database that is there in {set}: redis://host:6379/0"),
     _meaning(r"MISCONF", "it cannot write its snapshots: free its disk; its own log has the reason"),
     _meaning(
         r"NOREPLICAS", "too few of its replicas are connected (`min-replicas-to-write`): `redis-cli INFO replication`"
@@ -145,7 +147,7 @@ def explain(exc: Exception, address: Address) -> MlqError | None:
     from redis.exceptions import AuthenticationError, ResponseError
 
     chain = tuple(_chain(exc))
-    reason = _reason(exc)
+    reason = reason_of(exc)
     refused = any(isinstance(e, (AuthenticationError, ResponseError)) for e in chain)
     if not (refused or _is_away(exc)):
         return None
@@ -172,11 +174,16 @@ def _unreached(address: Address, reason: str, chain: Sequence[BaseException]) ->
     return _error(BrokerUnreachable, address, reason, _away_hint(address, texts))
 
 
-def names_no_primary(exc: Exception) -> bool:
-    """Tell whether it is Sentinel that failed: it named no primary, or is none."""
+def has_no_primary(exc: Exception) -> bool:
+    """Tell whether Sentinel named no primary, or one that cannot be connected to, or is no Sentinel."""
     from redis.sentinel import MasterNotFoundError
 
-    return any(isinstance(e, MasterNotFoundError) or "'SENTINEL'" in str(e) for e in _chain(exc))
+    return any(isinstance(e, MasterNotFoundError) or _NO_PRIMARY.search(str(e)) for e in _chain(exc))
+
+
+def names_no_database(exc: Exception) -> bool:
+    """Tell whether the server has no database of the number that the URL names."""
+    return any(_NO_DATABASE.search(str(e)) for e in _chain(exc))
 
 
 def _error(kind: type[MlqError], address: Address, reason: str, hint: str) -> MlqError:
@@ -211,7 +218,7 @@ def _text(exc: BaseException) -> str:
     return _PIPELINED.sub("", str(exc))
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     """Give the server's own words; redis-py puts the command before them, and that holds what was to be stored."""
     return _text(exc).strip().rstrip(".") or type(exc).__name__
 

@@ -19,26 +19,35 @@ _PATIENCE_S: Final = 1.0
 """For each Sentinel: a person waits, and there are three of them."""
 
 
+@dataclass(frozen=True)
+class _Watched:
+    """What a Sentinel says of the primary, and where that Sentinel is."""
+
+    primary: str
+    state: str
+    is_down: bool
+    sentinel: str
+
+
 @dataclass
 class _Said:
     """What the Sentinels of a URL said, one by one."""
 
     known: set[str] = field(default_factory=set)
-    down: list[str] = field(default_factory=list)
+    watched: list[_Watched] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
 
 
-def explain(address: Address, options: Mapping[str, Any]) -> MlqError:
-    """Ask each Sentinel of a URL about the primary that the transport options name."""
+def explain(address: Address, options: Mapping[str, Any], failed: str) -> MlqError:
+    """Ask each Sentinel of a URL about the primary that the transport options name. `failed` is what redis-py said."""
     name, said = str(options.get("master_name")), _Said()
     for url in address.url.split(";"):
         _ask(url, name, options.get("sentinel_kwargs") or {}, said)
     facts: Any = {"url": address.shown, "origin": address.origin}
-    if said.down:
-        reason = f"its Sentinels take primary {name!r} for down ({said.down[0]})"
-        hint = f"start it; `redis-cli -p {_PORT} SENTINEL CKQUORUM {name}` tells whether another can be elected"
-        return BrokerUnreachable(**facts, reason=reason, mend=hint)
+    if said.watched:
+        seen = next((watched for watched in said.watched if watched.is_down), said.watched[0])
+        return BrokerUnreachable(**facts, **_of_primary(seen, name, failed))
     if said.known:
         return UnknownPrimary(**facts, name=name, known=", ".join(sorted(said.known)))
     if said.refused:
@@ -50,27 +59,41 @@ def explain(address: Address, options: Mapping[str, Any]) -> MlqError:
     return BrokerUnreachable(**facts, reason=f"no Sentinel answers: {'; '.join(said.away)}", mend=hint)
 
 
-def _ask(url: str, name: str, credentials: Mapping[str, Any], said: _Said) -> None:
+def _of_primary(seen: _Watched, name: str, failed: str) -> dict[str, str]:
+    """Give reason and hint. Until `down-after-milliseconds` have passed, Sentinel takes a dead primary for up."""
+    host, _, port = seen.sentinel.rpartition(":")
+    quorum = f"`redis-cli -h {host} -p {port} SENTINEL CKQUORUM {name}` tells whether another can be elected"
+    if seen.is_down:
+        reason = f"its Sentinels take primary {name!r} for down ({seen.primary}, {seen.state})"
+        return {"reason": reason, "mend": f"start it; {quorum}"}
+    said = failed.partition(" : ")[0]  # the rest describes redis-py's clients
+    reason = f"{said}; its Sentinels take primary {name!r} for up ({seen.primary}, {seen.state})"
+    return {"reason": reason, "mend": f"start it, or let this host reach {seen.primary} if it runs; {quorum}"}
+
+
+def _ask(url: str, name: str, given: Mapping[str, Any], said: _Said) -> None:
     from redis import Redis
     from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
     place = urlsplit(url)
     at = f"{place.hostname}:{place.port or _PORT}"
-    given = {"socket_timeout": _PATIENCE_S, "socket_connect_timeout": _PATIENCE_S, **credentials}
+    limits = {"socket_timeout": _PATIENCE_S, "socket_connect_timeout": _PATIENCE_S, "retry": None}
     try:
-        with Redis(host=place.hostname or "localhost", port=place.port or _PORT, **given) as sentinel:
+        with Redis(host=place.hostname or "localhost", port=place.port or _PORT, **{**given, **limits}) as sentinel:
             primaries: Any = sentinel.sentinel_masters()
             said.known |= set(primaries)
             if name in primaries:
-                said.down.append(f"{_state(primaries[name])}; {_quorum(sentinel, name)}")
+                said.watched.append(_watched(sentinel, name, primaries[name], at))
     except (AuthenticationError, ResponseError) as exc:
         said.refused.append(f"{at}: {exc}".rstrip())
     except (RedisError, OSError) as exc:
         said.away.append(f"{at}: {exc}".rstrip("."))
 
 
-def _state(primary: Mapping[str, Any]) -> str:
-    return f"{primary.get('ip')}:{primary.get('port')}, {str(primary.get('flags')).replace('_', '-')}"
+def _watched(sentinel: Redis, name: str, primary: Mapping[str, Any], at: str) -> _Watched:
+    flags = str(primary.get("flags")).replace("_", "-")
+    place = f"{primary.get('ip')}:{primary.get('port')}"
+    return _Watched(place, f"{flags}; {_quorum(sentinel, name)}", "down" in flags, at)
 
 
 def _quorum(sentinel: Redis, name: str) -> str:

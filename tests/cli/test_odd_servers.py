@@ -87,8 +87,8 @@ ODD = {
         (),
         "redis://u:p@{at}/0",
         4,
-        "keys",
-        "docs/brokers.md has all rights",
+        " key",  # one of the keys, or a key
+        "ACL SETUSER NAME '~*'",
         lambda redis: _acl(redis, "u", "on", ">p", "~other:*", "&*", "+@all"),
         commands=(["submit", "row.json"], ["queues"], ["worker"], ["job"], ["dead"]),
     ),

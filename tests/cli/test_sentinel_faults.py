@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,11 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def watching(stack: ExitStack, directory: Path, primary: int, *lines: str) -> int:
+def watching(stack: ExitStack, directory: Path, primary: int, *lines: str, down_after_ms: int = 200) -> int:
     """Run a Sentinel that watches a primary, and needs another Sentinel to do anything about it."""
     home = directory / "sentinel"
     home.mkdir()
-    watched = (f"monitor mymaster 127.0.0.1 {primary} 2", "down-after-milliseconds mymaster 200")
+    watched = (f"monitor mymaster 127.0.0.1 {primary} 2", f"down-after-milliseconds mymaster {down_after_ms}")
     configuration = home / "sentinel.conf"
     configuration.write_text("\n".join([*(f"sentinel {line}" for line in watched), *lines]) + "\n")
     return stack.enter_context(serving(home, str(configuration), "--sentinel"))
@@ -76,14 +78,64 @@ def test_a_primary_that_is_down_with_too_few_sentinels_to_elect_another(
     mlq: Mlq, stack: ExitStack, state: Path, place: Path
 ) -> None:
     """Exit 4, with Sentinel's own word on the quorum."""
-    with serving(state) as primary:
-        at = watching(stack, state, primary)
-        until(lambda: "down" not in flags(at), "Sentinel has seen the primary")
+    at, primary = with_a_dead_primary(stack, state, down_after_ms=200)
     until(lambda: "down" in flags(at), "Sentinel takes the primary for down")
     happened, hint = refused(mlq, place, f"sentinel://127.0.0.1:{at}", "mymaster", 4)
     assert f"take primary 'mymaster' for down (127.0.0.1:{primary}, " in happened
     assert "NOQUORUM" in happened
-    assert "SENTINEL CKQUORUM mymaster" in hint
+    assert f"redis-cli -h 127.0.0.1 -p {at} SENTINEL CKQUORUM mymaster" in hint
+
+
+def test_a_primary_that_is_down_while_sentinel_still_takes_it_for_up(
+    mlq: Mlq, stack: ExitStack, state: Path, place: Path
+) -> None:
+    """Exit 4, with the address that Sentinel names: it may also be one that this host does not reach."""
+    at, primary = with_a_dead_primary(stack, state, down_after_ms=600_000)
+    happened, hint = refused(mlq, place, f"sentinel://127.0.0.1:{at}", "mymaster", 4)
+    assert "refused" in happened
+    assert f"take primary 'mymaster' for up (127.0.0.1:{primary}, " in happened
+    assert hint.startswith(f"hint: start it, or let this host reach 127.0.0.1:{primary} if it runs")
+
+
+def with_a_dead_primary(stack: ExitStack, directory: Path, down_after_ms: int) -> tuple[int, int]:
+    """Run a Sentinel whose primary has died; give the ports of both, of which no other server can take the second."""
+    with serving(directory) as primary:
+        at = watching(stack, directory, primary, down_after_ms=down_after_ms)
+        until(lambda: "disconnected" not in flags(at), "Sentinel has seen the primary")
+    kept = stack.enter_context(socket.socket())
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", primary))
+    return at, primary
+
+
+def test_a_sentinel_that_is_away_is_asked_no_more_often_than_the_next(mlq: Mlq, stack: ExitStack, state: Path) -> None:
+    """Of several hosts one may be down. redis-py would try that one four times, with pauses, before the next one."""
+    at = watching(stack, state, stack.enter_context(serving(state)))
+    asked = Counting(stack)
+    url = f"sentinel://127.0.0.1:{asked.port};sentinel://127.0.0.1:{at}"
+    ended = mlq("queues", MLQ_BROKER_URL=url, MLQ_BROKER_TRANSPORT_OPTIONS='{"master_name": "mymaster"}')
+    assert ended.returncode == 0, ended.stderr
+    with Redis(port=at, socket_timeout=5) as sentinel:
+        assert 1 <= asked.times <= sentinel.info("stats")["total_connections_received"]
+
+
+class Counting:
+    """A server that ends each connection, and counts them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.times = 0
+        self._listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.port: int = self._listening.getsockname()[1]
+        thread = threading.Thread(target=self._count, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(self._listening.shutdown, socket.SHUT_RDWR)
+
+    def _count(self) -> None:
+        with suppress(OSError):  # the test has ended
+            while True:
+                self._listening.accept()[0].close()
+                self.times += 1
 
 
 def flags(port: int) -> str:

@@ -33,6 +33,8 @@ RESULTS = Address("redis://127.0.0.1:1/0", "mlq.toml", "MLQ_RESULT_BACKEND")
         (ReadOnlyError("You can't write against a read only replica."), BrokerRefused, "its primary"),
         (ResponseError("unknown command 'XREAD', with args beginning with:"), BrokerRefused, "renamed or disabled"),
         (RedisConnectionError("max number of clients reached"), BrokerRefused, "maxclients"),
+        (ResponseError("No permissions to access a key"), BrokerRefused, "gives its user the keys"),
+        (ResponseError("No permissions to access a channel"), BrokerRefused, "gives its user the channels"),
         (ResponseError("something new"), BrokerRefused, "see its log"),
         (BusyLoadingError("Redis is loading the dataset in memory"), BrokerUnreachable, "wait, and try again"),
         (OSError(28, "No space left on device"), None, ""),

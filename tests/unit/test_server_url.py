@@ -35,6 +35,19 @@ def test_a_url_has_one_form_without_its_options(url: str, bare: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "first"),
+    [
+        ("redis://user:p%40ss@host:1/7?socket_timeout=3", "redis://user:p%40ss@host:1/0"),
+        ("redis+socket://:pw@/run/x.sock?virtual_host=2", "redis+socket://:pw@/run/x.sock"),
+        ("redis://a:1/2;redis://b:1/2", "redis://a:1/0;redis://b:1/0"),
+    ],
+)
+def test_database_0_is_named_for_each_address(url: str, first: str) -> None:
+    """Of the same servers, with the same user."""
+    assert server_url.in_database_0(url) == first
+
+
+@pytest.mark.parametrize(
     ("query", "options"),
     [
         ("health_check_interval=5", {"health_check_interval": 5}),
