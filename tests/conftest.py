@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 from celery import Celery
 from redis import Redis
@@ -131,6 +132,18 @@ class Running:
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def is_alive(process: psutil.Process | int) -> bool:
+    """Tell whether a process runs. After its end an orphan stays a zombie until its new parent collects it.
+
+    That parent may be any process above the tests, PID 1 of a container for one: some collect late, or never.
+    """
+    try:
+        known = psutil.Process(process) if isinstance(process, int) else process
+        return known.is_running() and known.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass

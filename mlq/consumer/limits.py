@@ -102,13 +102,11 @@ class Limits:
             faulthandler.dump_traceback_later(limit.hard + patience_s, exit=True, file=_STDERR)
         self._soft_s = limit.soft
         self._hard_s = None if self._answer is None else limit.hard
-        self._arm(0.0)
+        signal.setitimer(signal.ITIMER_REAL, self._next_s() or 0)  # refuses a negative number, as faulthandler does
 
-    def _arm(self, spent_s: float) -> None:
-        """Set the timer to the next of the limits that are signals."""
-        at = [limit for limit in (self._soft_s, self._hard_s) if limit is not None]
-        if at:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, min(at) - spent_s))
+    def _next_s(self) -> float | None:
+        """Give the lower of the limits that are signals, or None."""
+        return min((limit for limit in (self._soft_s, self._hard_s) if limit is not None), default=None)
 
     def _end(self) -> None:
         # First the flag: a signal that is pending already must not hit what comes after the span.
@@ -128,7 +126,8 @@ class Limits:
             os._exit(1)  # as faulthandler does
         if soft_s is not None:
             self._soft_s = None
-            self._arm(soft_s)
+            if (next_s := self._next_s()) is not None:
+                signal.setitimer(signal.ITIMER_REAL, max(0.001, next_s - soft_s))  # 0 would disarm it
             raise SoftTimeLimitExceeded(soft_s)
 
 

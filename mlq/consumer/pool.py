@@ -10,7 +10,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.solo import TaskPool
-from celery.exceptions import Reject, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Reject, WorkerTerminate
 
 from mlq.model.failure import contained
 
@@ -29,7 +29,7 @@ class SoloPool(TaskPool):
 
     Stock solo has no `terminate_job`: on a cold shutdown (SIGQUIT, a second Ctrl-C) NotImplementedError is raised
     inside the running task, stored as its failure and acknowledged, so the work is lost. And what a task's hooks raise
-    that is no Exception (`on_success` calling sys.exit) ends a stock worker, each time that the message is delivered.
+    that is no Exception (sys.exit, WorkerShutdown) ends a stock worker, each time that the message is delivered.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,10 +60,10 @@ def _apply(
         if error_callback is None:
             raise
         error_callback(ExceptionInfo((Reject, exc, exc.__traceback__)))
-    except (Exception, WorkerShutdown, WorkerTerminate):
+    except Exception:
         raise
     except BaseException as exc:
-        failed = contained(exc)
+        failed = contained(exc)  # raises LetGo again, which alone is an order to end
         if error_callback is None:
             raise failed from exc
         error_callback(ExceptionInfo((type(failed), failed, exc.__traceback__)))

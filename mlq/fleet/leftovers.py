@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,15 +23,30 @@ from mlq.fleet import guard
 from mlq.fleet.guard import GIVE_UP_S, GRACE_S, Process
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_GET_CHILD_SUBREAPER: Final = 37
 
 _WAITED_FOR_S: Final = 1.0
 """A zombie that is older belongs to no thread that waits for it: such a thread collects it at once."""
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own (Linux; elsewhere a no-op)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+@contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Be the parent of every descendant that loses its own, until the block ends (Linux; elsewhere a no-op).
+
+    Only a running fleet collects such children. If the setting outlived it, a process that goes on afterwards would
+    keep every later orphan that ends as a zombie.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = ctypes.c_int()
+    libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
 class Guard:

@@ -47,7 +47,7 @@ from mlq.fleet.events import (
 )
 from mlq.fleet.inspection import Worker
 from mlq.fleet.installation import Installation
-from mlq.fleet.leftovers import Adopted, Guard, Leftovers, adopt_orphans
+from mlq.fleet.leftovers import Adopted, Guard, Leftovers, adopting_orphans
 from mlq.fleet.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned, exit_text
 from mlq.fleet.oom import OomWatch
 from mlq.fleet.spec import WorkerSpec
@@ -112,9 +112,13 @@ class Fleet:
 
         Raises WorkersFailed or WorkersMisconfigured when every slot was given up.
         """
-        adopt_orphans()
         self._guard.start()
-        with closing(self._guard), signals.watched(_STOP_SIGNALS) as stops, self._selector:
+        with (
+            adopting_orphans(),
+            closing(self._guard),
+            signals.watched(_STOP_SIGNALS) as stops,
+            self._selector,
+        ):
             self._watch(stops.fileno(), lambda: self._stop_asked(stops))
             self._watch(self._wakeup.fd, self._answer)
             self._step(Began())

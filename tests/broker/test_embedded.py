@@ -11,12 +11,12 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from redis import Redis, RedisError
 
 from mlq.broker import embedded
 from mlq.errors import NoServerProgram, ServerDidNotStart
+from tests.conftest import is_alive
 
 pytestmark = pytest.mark.server
 
@@ -125,7 +125,7 @@ def test_the_next_owner_waits_for_the_server_of_one_that_was_killed(state: Path)
     threading.Timer(0.3, os.kill, (found.pid, signal.SIGCONT)).start()
     with embedded.running(state) as url, connect(url) as client:
         assert client.lpush("batch", "message") == 1
-        assert not psutil.pid_exists(found.pid)
+        assert not is_alive(found.pid)
 
 
 def fake_server(directory: Path, version: str) -> Path:

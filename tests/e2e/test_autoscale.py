@@ -18,6 +18,7 @@ from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded, heartbeats
+from tests.conftest import is_alive
 
 Scale = Callable[..., Any]
 
@@ -52,7 +53,7 @@ def counting(house: Any) -> Iterator[list[int]]:
     def count() -> None:
         with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
             while not ended.wait(0.02):
-                counts.append(sum(h.pid is not None and lives(h.pid) for h in heartbeats.read(redis)))
+                counts.append(sum(h.pid is not None and is_alive(h.pid) for h in heartbeats.read(redis)))
 
     thread = threading.Thread(target=count)
     thread.start()
@@ -61,14 +62,6 @@ def counting(house: Any) -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
-
-
-def lives(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended may be left unread by a parent that was killed."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def workers(house: Any) -> list[str]:
@@ -165,7 +158,7 @@ def test_workers_that_are_kept_go_on_and_the_next_autoscaler_takes_them_over(
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["pid"] in before
     second = scale(*argv, "--min", "0")
     second.wait_for("2 workers")
-    house.until(lambda: not any(map(psutil.pid_exists, before)), "they were drained", within_s=90)
+    house.until(lambda: not any(map(is_alive, before)), "they were drained", within_s=90)
     assert second.end() == 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import is_alive
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_the_command_returns_once_the_workers_are_ready(house: Any, detached: An
     assert not {w["state"] for w in workers} & {"failed", "lost"}
     supervisor = workers[0]["supervisor"]
     assert house.run("worker", "stop", "--all").returncode == 0
-    house.until(lambda: not Path(f"/proc/{supervisor}").exists(), "the supervisor has ended")
+    house.until(lambda: not is_alive(supervisor), "the supervisor has ended")
     assert house.run("worker").returncode == 4, "and with it the embedded broker"
 
 

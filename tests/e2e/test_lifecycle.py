@@ -20,7 +20,7 @@ from mlq.fleet.child import Child
 from mlq.fleet.gpus import Gpu
 from mlq.fleet.spec import WorkerSpec
 from mlq.notices import Notices
-from tests.conftest import MLQ, House, Start
+from tests.conftest import MLQ, House, Start, is_alive
 
 SLOW_TO_END = """
 import atexit, time
@@ -157,7 +157,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start:
     assert server is not None
     left = [*workers.pids().values(), server.pid]
     workers.process.kill()
-    house.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), f"{left} are gone")
+    house.until(lambda: not any(map(is_alive, left)), f"{left} have ended")
     assert embedded.find(house.state) is None
 
 

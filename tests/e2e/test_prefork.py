@@ -13,6 +13,8 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 from redis import Redis
 
+from tests.conftest import is_alive
+
 TASKS = '''
 import time
 from pathlib import Path
@@ -113,7 +115,7 @@ def test_nothing_of_a_pool_outlives_its_supervisor(house: Any, broker: str, star
     house.until(lambda: len(main.children()) == 2, "both processes are there")
     processes = [main, *main.children()]
     workers.process.kill()
-    house.until(lambda: not any(p.is_running() for p in processes), "none is left")
+    house.until(lambda: not any(map(is_alive, processes)), "none is left")
 
 
 def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, client: Celery, start: Any) -> None:

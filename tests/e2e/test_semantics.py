@@ -20,16 +20,17 @@ ANSWERED: dict[str, Any] = {"reply": True, "limit": 1, "timeout": 20}
 SETEX = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
 
 ESCAPING = """
-from celery import shared_task
+from celery import Task, shared_task
 
-class Escape(BaseException):
-    pass
+class Greedy(Task):
+    def before_start(self, *args):
+        raise MemoryError
 
-@shared_task(name="own.escapes")
+@shared_task(name="own.escapes", base=Greedy)
 def escapes():
-    raise Escape
+    pass
 """
-"""What is no Exception passes through Celery's tracer, and ends its worker."""
+"""Celery's tracer lets a MemoryError of a task's hook pass, and its worker ends."""
 
 
 def told(world: World, client: Celery, word: str, *arguments: Any) -> dict[str, str]:
@@ -351,7 +352,7 @@ def test_what_celery_cannot_decode_is_a_dead_letter_and_its_client_is_told(world
 
 
 def test_a_worker_that_python_ends_is_blamed_on_what_it_held(world: World, client: Celery) -> None:
-    """An exception that escapes Celery would meet the next worker, and the next: after three it is a dead letter."""
+    """A message whose task's exception ends the worker would end every next one: after three it is a dead letter."""
     world.house.write("escaping.py", ESCAPING)
     world.start(imports="own_tasks,escaping")
     with pytest.raises(WorkerLostError):

@@ -93,10 +93,18 @@ NAMES = {
 TASKS = """
 import sys
 from celery import Task, shared_task
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+KINDS = {"exit": SystemExit, "shutdown": WorkerShutdown, "terminate": WorkerTerminate, "interrupt": KeyboardInterrupt}
 
 class Strict(Task):
-    def on_success(self, *args):
-        sys.exit(4)
+    def before_start(self, task_id, args, kwargs):
+        if args[0] == "before_start":
+            raise KINDS[args[1]](0)
+
+    def on_success(self, returned, *args):
+        if returned[0] == "on_success":
+            raise KINDS[returned[1]](0)
 
 class Broken(Exception):
     def __reduce__(self):
@@ -111,8 +119,8 @@ def broken():
     raise Broken("in two")
 
 @shared_task(name="own.hook", base=Strict)
-def hooked():
-    return 1
+def hooked(*words):
+    return words
 
 @shared_task(name="own.fine")
 def fine(value):
@@ -182,7 +190,9 @@ def test_a_users_own_task_that_exits_fails_and_its_worker_goes_on(
     assert [_raised(task) for task in exits] == ["SystemExit"] * 3
     assert _raised(client.send_task("own.broken", queue="default")) == "Broken"
     if "--cpus" in pool:  # Celery's own pool loses the process there, and says so in the log alone
-        assert _raised(client.send_task("own.hook", queue="default")) == "SystemExit"
+        for hook in ("before_start", "on_success"):
+            for kind in ("exit", "shutdown", "terminate", "interrupt"):
+                assert _raised(client.send_task("own.hook", [hook, kind], queue="default")) == NAMES[kind]
     assert client.send_task("own.fine", [7], queue="default").get(timeout=60) == 7
     assert house.json("dead")["entries"] == []
     assert sum(" starting on " in line for line in workers.lines) == 1

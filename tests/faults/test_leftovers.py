@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.conftest import MLQ, House, Start
+from mlq.fleet.leftovers import adopting_orphans
+from tests.conftest import MLQ, House, Start, is_alive
 
 STARTS = '''
 import os, subprocess, sys
@@ -98,15 +99,8 @@ def started(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]
             process.kill()
 
 
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _none_lives(processes: dict[int, psutil.Process]) -> bool:
-    return not any(map(_lives, processes.values()))
+    return not any(map(is_alive, processes.values()))
 
 
 Look = Callable[..., dict[int, psutil.Process]]
@@ -178,7 +172,7 @@ def test_a_dead_workers_sibling_keeps_what_it_has_started(house: House, start: S
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
     workers.wait_for("ready after", times=3)
     assert _none_lives(gone)
-    assert all(map(_lives, kept.values()))
+    assert all(map(is_alive, kept.values()))
 
 
 @pytest.mark.timeout(120)
@@ -194,7 +188,7 @@ def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start,
         return [c.pid for c in supervisor.children() if c.status() == psutil.STATUS_ZOMBIE]
 
     sleeping = [c for c in supervisor.children() if c.name() == "sleep"]
-    house.until(lambda: not any(map(_lives, sleeping)), "they have ended")
+    house.until(lambda: not any(map(is_alive, sleeping)), "they have ended")
     house.until(lambda: not zombies(), "they are collected")
 
 
@@ -223,3 +217,26 @@ def test_as_pid_1_the_supervisor_collects_what_it_is_handed(house: House, starte
     finally:
         container.kill()
         container.wait()
+
+
+def _parent_of_an_orphan() -> int:
+    """Start a process whose parent ends, and give the pid of its next parent."""
+    script = "sleep 60 >/dev/null 2>&1 & echo $!"
+    pid = int(subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout)
+    parent = psutil.Process(pid).ppid()
+    os.kill(pid, signal.SIGKILL)
+    if parent == os.getpid():
+        os.waitpid(pid, 0)
+    return parent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is adopted")
+def test_orphans_are_adopted_while_a_fleet_runs_and_not_afterwards() -> None:
+    """A process that goes on after its fleet collects none of them: each would stay a zombie."""
+    elsewhere = _parent_of_an_orphan()
+    with adopting_orphans():
+        assert _parent_of_an_orphan() == os.getpid()
+        with adopting_orphans():
+            assert _parent_of_an_orphan() == os.getpid()
+        assert _parent_of_an_orphan() == os.getpid(), "the block around it goes on"
+    assert _parent_of_an_orphan() == elsewhere != os.getpid()

@@ -121,9 +121,23 @@ def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:
     assert recycling.reason(9) == "101 bytes in memory, of 100"
 
 
-@pytest.mark.parametrize("limit", [Limit(soft=-1.0, hard=60.0), Limit(hard=-1.0), Limit(soft=1e300, hard=60.0)])
-def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: Limits, limit: Limit) -> None:
+UNSETTABLE = [
+    Limit(soft=-1.0, hard=60.0),
+    Limit(soft=-0.5),
+    Limit(soft=float("nan"), hard=60.0),
+    Limit(hard=-1.0),
+    Limit(hard=-0.5),
+    Limit(soft=30.0, hard=float("nan")),
+    Limit(hard=1e300),
+]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("limit", [*UNSETTABLE, Limit(soft=1e300)], ids=str)
+def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: Limits, limit: Limit, answers: bool) -> None:  # noqa: FBT001 (a parameter of the test)
     """Left armed, it would end the process in the middle of a later task; left open, no other would be timed."""
+    if answers:
+        limits.answer_first(lambda _: None)
     with pytest.raises((ValueError, OverflowError, OSError)), limits.over(limit):
         raise AssertionError("it began")
     assert limits._report.deadline is None
