@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from redis import Redis, ResponseError
-from redis.client import Pipeline
+from redis.client import Pipeline, PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -55,6 +55,10 @@ class PatientRedis(Redis):
     def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Pipeline:  # noqa: FBT002 (redis-py's signature)
         """Make a pipeline whose transactions wait as single commands do."""
         return _PatientPipeline(self, transaction, shard_hint)
+
+    def pubsub(self, **options: Any) -> PubSub:
+        """Make subscriptions that can be canceled while the server is away."""
+        return _Subscriptions(self.connection_pool, **options)
 
     def _insist(self, send: Callable[[], T], force: Callable[[], T], commands: Sequence[forced.Command]) -> T:
         pause, give_up_at = _FIRST_PAUSE_S, time.monotonic() + _GIVE_UP_S
@@ -123,3 +127,21 @@ class _PatientPipeline(Pipeline):
             return send(raise_on_error)
 
         return self._owner._insist(again, lambda: self._owner._forced(stack), [args for args, _ in stack])  # noqa: SLF001
+
+
+class _Subscriptions(PubSub):
+    """What a PatientRedis is subscribed to.
+
+    Celery cancels the subscription of a result that is collected, in whichever thread that happens, and reconnects for
+    it: that thread would wait for as long as the server is away. But the end of a connection ends its subscriptions.
+    """
+
+    def unsubscribe(self, *channels: Any) -> None:
+        """Cancel subscriptions, and wait for nothing."""
+        stock: Any = super()
+        try:
+            stock.unsubscribe(*channels)
+        except (RedisConnectionError, RedisTimeoutError):
+            encoder: Any = self.encoder
+            for channel in channels:
+                self.channels.pop(encoder.encode(channel), None)  # else the next connection subscribes again
