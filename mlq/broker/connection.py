@@ -167,7 +167,7 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
     """
     from mlq.broker.channels import PatientConnection
 
-    options = _impatient(transport_options(settings, address.url))
+    options = _impatient(transport_options(settings, address.url), address)
     arguments = {"transport_options": options, **_tls(address.url), "connect_timeout": _CONNECT_TIMEOUT_S}
     connection = PatientConnection(bare(address.url), **arguments)
     with explained(address, options), connection, _with_cluster_named(address, arguments):
@@ -272,12 +272,18 @@ def _with_cluster_named(address: Address, arguments: Mapping[str, Any]) -> Itera
         raise
 
 
-def _impatient(options: dict[str, Any]) -> dict[str, Any]:
-    """Shorten the time for an answer: a person waits for it."""
+def _impatient(options: dict[str, Any], address: Address) -> dict[str, Any]:
+    """Shorten the time for an answer: a person waits for it. Sentinels, asked one after the other, share it."""
     timeout = options.get("socket_timeout")
     if not isinstance(timeout, (int, float)):  # none, or nonsense, of which kombu is to say so
         return options
-    return {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
+    shortened = {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
+    asked = options.get("sentinel_kwargs")
+    if not _is_watched(address.url) or not isinstance(asked, Mapping):
+        return shortened
+    share = min(timeout, _ANSWER_TIMEOUT_S / len(address.url.split(";")))
+    limits = {"socket_timeout": share, "socket_connect_timeout": share}
+    return {**shortened, "sentinel_kwargs": {**asked, **limits}}
 
 
 def _tls(url: str) -> dict[str, Any]:
