@@ -139,7 +139,7 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import acknowledging, backend
+    from mlq.consumer import acknowledging, backend, signal_wakeup
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
 
@@ -163,6 +163,7 @@ def _serve(
             engine.mark_tasks(limits)
         else:
             acknowledging.begin(app, limits)
+            signal_wakeup.install(app)
         return model, _consume(app, settings, identity, engine)
 
 

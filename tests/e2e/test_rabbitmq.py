@@ -173,6 +173,21 @@ def test_a_drained_worker_finishes_what_it_runs_and_leaves_the_rest(
     house.until(lambda: rabbit.depth("realtime") == 5, "what was not begun waits")
 
 
+def test_an_idle_worker_ends_as_soon_as_it_is_told_to(start: Start, rabbit: RabbitServer) -> None:
+    """No timer of kombu's loop has to come first, also after the connection was made anew.
+
+    Timers wake an idle worker every 10 s: one that waits for them misses the deadline.
+    """
+    for is_restarted in (False, True):
+        workers = start("--cpus", "1")
+        if is_restarted:
+            rabbit.stop()
+            rabbit.start()
+            workers.wait_for("Connected to", times=2)
+        workers.process.send_signal(signal.SIGTERM)
+        assert workers.process.wait(6) == 0
+
+
 def test_an_interrupted_job_goes_on_and_a_cancelled_one_sends_no_more(
     house: House, start: Start, rabbit: RabbitServer
 ) -> None:
