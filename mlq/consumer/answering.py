@@ -74,7 +74,7 @@ class Answering(threading.Thread):
         self._refused_since: float | None = None
         self._is_unusable = False
         self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
-        self._unrecorded: deque[Sequence[Completion]] = deque()
+        self._unrecorded: deque[tuple[int, Sequence[Completion]]] = deque()
         self._bytes = 0
         self._room = threading.Condition()
 
@@ -94,13 +94,13 @@ class Answering(threading.Thread):
         with self._room:
             self._room.wait_for(lambda: not self._bytes or self._bytes + size <= MOST_BYTES)
             self._bytes += size
-        self._unrecorded.append(completions)
+        self._unrecorded.append((size, completions))
         self._waiting.put(completions)
 
     @property
     def unrecorded(self) -> frozenset[str]:
         """Ids of the claims whose end was handed in and is not recorded yet: nobody may run them again."""
-        return frozenset(completion.claim.id for batch in list(self._unrecorded) for completion in batch)
+        return frozenset(completion.claim.id for _, batch in list(self._unrecorded) for completion in batch)
 
     def record_first(self, completion: Completion) -> bool:
         """Record before anything else is done, however long that takes; False if the claim was gone by then."""
@@ -123,9 +123,9 @@ class Answering(threading.Thread):
             if isinstance(batch, _End):
                 return
             self._insist(batch)
-            self._unrecorded.popleft()
+            size, _ = self._unrecorded.popleft()
             with self._room:
-                self._bytes -= sum(c.size for c in batch)
+                self._bytes -= size  # as counted when it was handed in
                 self._room.notify()
             del batch  # it may be large, and the next one may be long in coming
             self._waiting.task_done()
