@@ -175,8 +175,10 @@ def memory_evicts(setup: Setup) -> Outcome:
             return Outcome(f"does not start: exit {done.returncode}", done.returncode != 0 and "evict" in done.stderr)
         for _ in range(50):
             at.world.send()
+        # The server tells ages apart by the second: only then is the queue older than what fills the memory.
+        until(lambda: int(at.world.redis.object("IDLETIME", "default")) >= 2, "the queue has aged")  # noqa: PLR2004 (s)
         at.world.redis.config_set("maxmemory", _FULL)
-        for n in range(2000):  # results, say
+        for n in range(8000):  # results, say: eviction samples five keys, so each is looked at often
             at.world.redis.set(f"result-{n}", b"x" * 16384)
         lost = 50 - int(str(at.world.redis.llen("default")))
         return Outcome(f"{lost} of 50 waiting messages evicted", not lost)
