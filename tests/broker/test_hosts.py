@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from benchmarks.autoscale import hosts, workloads
 
 
+@pytest.mark.timeout(400)  # half a minute of computing, on a machine with nothing else to do
 def test_hosts_agree_on_devices_and_places_while_two_queues_step_up_at_once(redis: Redis, tmp_path: Path) -> None:
     """The gate of benchmarks/AUTOSCALE.md in half the time; uncoordinated, each host would start what all need."""
     traces = {"realtime": workloads.steps(1, 600, 1500), "batch": workloads.steps(2, 600, 1500)}

@@ -8,7 +8,8 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,23 @@ def look(mlq: Mlq, server: embedded.Server) -> Look:
     return once
 
 
+@pytest.fixture
+def idle(redis: Redis) -> Iterator[None]:
+    """Keep one idle worker alive: on a loaded machine a command starts more slowly than a heartbeat lasts."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(1):
+            heartbeats.beat(redis, [IDLE])
+
+    heartbeats.beat(redis, [IDLE])
+    beating = threading.Thread(target=beat)
+    beating.start()
+    yield
+    ended.set()
+    beating.join()
+
+
 def decided(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Read what was decided."""
     assert ended.returncode == 0, ended.stderr
@@ -52,18 +70,18 @@ def decided(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_a_look_tells_the_figures_to_people_too(look: Look, redis: Redis) -> None:
+@pytest.mark.usefixtures("idle")
+def test_a_look_tells_the_figures_to_people_too(look: Look) -> None:
     """Not under --json alone; the plain rule asks for none of them."""
-    heartbeats.beat(redis, [IDLE])
     said, figures = look().stdout.splitlines()
     assert said.endswith("hold, how fast work arrives is not known yet")
     assert all(f in figures for f in ("arrivals -,", "can do -", "a start takes 1 s", "base -", "need 1", "keep 1"))
     assert "base -" in look("--threshold", "5").stdout
 
 
+@pytest.mark.usefixtures("idle")
 def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, redis: Redis) -> None:
     """What an autoscaler has started it may drain, and what it has booked starts, though nobody has heard of it yet."""
-    heartbeats.beat(redis, [IDLE])
     rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
     alone = decided(look(*rule))
     assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"

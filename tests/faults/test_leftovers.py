@@ -99,6 +99,21 @@ def started(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]
             process.kill()
 
 
+def is_zombie(process: psutil.Process) -> bool:
+    """Tell whether a process has ended and was not collected; one that is gone was."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_named(process: psutil.Process, name: str) -> bool:
+    try:
+        return bool(process.name() == name)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _none_lives(processes: dict[int, psutil.Process]) -> bool:
     return not any(map(is_alive, processes.values()))
 
@@ -185,9 +200,9 @@ def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start,
     supervisor = psutil.Process(workers.process.pid)
 
     def zombies() -> list[int]:
-        return [c.pid for c in supervisor.children() if c.status() == psutil.STATUS_ZOMBIE]
+        return [c.pid for c in supervisor.children() if is_zombie(c)]
 
-    sleeping = [c for c in supervisor.children() if c.name() == "sleep"]
+    sleeping = [c for c in supervisor.children() if _is_named(c, "sleep")]
     house.until(lambda: not any(map(is_alive, sleeping)), "they have ended")
     house.until(lambda: not zombies(), "they are collected")
 
@@ -211,7 +226,7 @@ def test_as_pid_1_the_supervisor_collects_what_it_is_handed(house: House, starte
         assert done.returncode == 0, done.stderr
         (supervisor,) = psutil.Process(container.pid).children()
         house.until(
-            lambda: not any(c.status() == psutil.STATUS_ZOMBIE for c in supervisor.children(recursive=True)),
+            lambda: not any(map(is_zombie, supervisor.children(recursive=True))),
             "no zombie is left",
         )
     finally:
