@@ -30,6 +30,21 @@ DEADLINE_S: Final = 60.0
 _RESULT: Final = b"celery-task-meta-"
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
+_OTHERS: Final = ("_kombu.", "mlq:bell:", "celery-task-meta-", "unacked_mutex")
+_COUNT_ALL: Final = f"""
+local counted = {{ ['unacked'] = 'HLEN', ['{keys.CRASHES}'] = 'HLEN',
+  ['{keys.DELAYS}'] = 'ZCARD', ['{keys.DEAD}'] = 'ZCARD', ['unacked_index'] = 'ZCARD' }}
+local found = {{}}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local how = redis.call('TYPE', key).ok == 'list' and 'LLEN' or key:find('^mlq:claims:') and 'HLEN' or counted[key]
+  if how then
+    found[#found + 1] = key
+    found[#found + 1] = redis.call(how, key)
+  end
+end
+return found
+"""
+
 MODEL: Final = '''
 """A model without torch. A row names itself, and may ask to take a while, to wait for a file, or for trouble."""
 import ctypes, os, time
@@ -223,19 +238,9 @@ class World:
 
     def left(self) -> dict[str, int]:
         """Count what is still in a queue, a claim, the delay list, a stock worker's hands or the dead letters."""
-        found: dict[str, int] = {}
-        for key in sorted(self.redis.scan_iter(count=500)):
-            name = key.decode()
-            if name.startswith(("_kombu.", "mlq:bell:", "celery-task-meta-", "unacked_mutex")):
-                continue
-            kind = self.redis.type(key)
-            if kind == b"list":
-                found[name] = int(self.redis.llen(key))
-            elif name.startswith("mlq:claims:") or name in {"unacked", keys.CRASHES}:
-                found[name] = int(self.redis.hlen(key))
-            elif name in {keys.DELAYS, keys.DEAD, "unacked_index"}:
-                found[name] = int(self.redis.zcard(key))
-        return found
+        found: Any = self.redis.eval(_COUNT_ALL, 0)  # at one moment: a message may move from a claim to a queue
+        counts = {name.decode(): int(count) for name, count in zip(found[::2], found[1::2], strict=True)}
+        return {name: counts[name] for name in sorted(counts) if not name.startswith(_OTHERS)}
 
     def leases(self) -> dict[str, float]:
         """Read every worker's deadline, in milliseconds of the server's clock."""
