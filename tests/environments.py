@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 import zipfile
 from dataclasses import dataclass
@@ -78,14 +77,14 @@ def base_version(directory: Path) -> Path:
     """Build the wheel of the version that BASE names; skip the test where its commit is not there."""
     commit = BASE.read_text().strip()
     git = shutil.which("git") or pytest.skip("git is not installed")
-    found = subprocess.run([git, "archive", commit], cwd=ROOT, capture_output=True, check=False)
+    found = subprocess.run([git, "archive", "--format=zip", commit], cwd=ROOT, capture_output=True, check=False)
     if found.returncode:
         why = found.stderr.decode(errors="replace").strip()
         mend = f"a shallow clone has no history: `git fetch --depth 1 origin {commit}` gets the commit"
         pytest.skip(f"the commit in tests/upgrade/BASE is not in this repository ({why}); {mend}")
     tree = directory / "tree"
-    with tarfile.open(fileobj=BytesIO(found.stdout)) as archive:
-        archive.extractall(tree, filter="data")
+    with zipfile.ZipFile(BytesIO(found.stdout)) as archive:  # tarfile wants a filter, which 3.11.2 lacks
+        archive.extractall(tree)
     try:
         return _wheel(tree, directory)
     finally:
