@@ -30,14 +30,13 @@ DEADLINE_S: Final = 60.0
 _RESULT: Final = b"celery-task-meta-"
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
-_OTHERS: Final = ("_kombu.", "mlq:bell:", "celery-task-meta-", "unacked_mutex")
 _COUNT_ALL: Final = f"""
 local counted = {{ ['unacked'] = 'HLEN', ['{keys.CRASHES}'] = 'HLEN',
   ['{keys.DELAYS}'] = 'ZCARD', ['{keys.DEAD}'] = 'ZCARD', ['unacked_index'] = 'ZCARD' }}
 local found = {{}}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local how = redis.call('TYPE', key).ok == 'list' and 'LLEN' or key:find('^mlq:claims:') and 'HLEN' or counted[key]
-  if how then
+  if how and not key:find('^mlq:bell:') then
     found[#found + 1] = key
     found[#found + 1] = redis.call(how, key)
   end
@@ -239,8 +238,7 @@ class World:
     def left(self) -> dict[str, int]:
         """Count what is still in a queue, a claim, the delay list, a stock worker's hands or the dead letters."""
         found: Any = self.redis.eval(_COUNT_ALL, 0)  # at one moment: a message may move from a claim to a queue
-        counts = {name.decode(): int(count) for name, count in zip(found[::2], found[1::2], strict=True)}
-        return {name: counts[name] for name in sorted(counts) if not name.startswith(_OTHERS)}
+        return {name.decode(): int(count) for name, count in sorted(zip(found[::2], found[1::2], strict=True))}
 
     def leases(self) -> dict[str, float]:
         """Read every worker's deadline, in milliseconds of the server's clock."""

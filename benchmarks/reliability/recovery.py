@@ -50,7 +50,7 @@ class Recovery:
             ("kill -9 of a worker: its task runs elsewhere, others idle", self.elsewhere, f"p99 ≤ {SOON_S} s", soon),
             (ends, self.ended, "stated", True),
             ("the same: its slot runs tasks again", self.serving, f"p50 ≤ {start_s:.2f} + {AGAIN_S} s", again),
-            ("a worker by itself: from its start to its first task", self.start, "", True),
+            ("a single worker: from its start to its first task", self.start, "", True),
             ("kill -9 of a supervisor: its tasks run on the other host", self.host, f"≤ {HOST_S} s", self.host_holds),
         ]
 

@@ -7,16 +7,12 @@ import pytest
 from benchmarks import faultkit
 from benchmarks.faultkit import World, until
 from mlq.broker import embedded
+from tests.faults import ran_log
 
 OWN = """
 import gc, os, threading, time
 from celery import chord, group, shared_task
 from celery.result import allow_join_result
-
-def ran(name):
-    file = os.open("ran.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(file, f"{name}\\n".encode())
-    os.close(file)
 
 @shared_task(name="own.part")
 def part(name):
@@ -49,28 +45,24 @@ def sends(kind, where):
 """
 
 
-def ran(world: World) -> list[str]:
-    """Say what ran."""
-    log = world.directory / "ran.log"
-    return log.read_text().splitlines() if log.exists() else []
-
-
 @pytest.mark.parametrize("where", ["in its thread", "in another"])
 @pytest.mark.parametrize("kind", ["group", "chord", "group of chains", "tasks"])
 def test_a_result_is_dropped_without_its_server(world: World, faulty: embedded.Server, kind: str, where: str) -> None:
     """Celery reconnects to cancel its subscription: any thread, that which renews leases too, waited ten minutes."""
-    (world.directory / "own.py").write_text(OWN)
+    (world.directory / "own.py").write_text(ran_log.WRITER + OWN)
     world.start("a", MLQ_WORKER_IMPORTS="own").wait_ready()
     world.producer.send_task("own.sends", [kind, where])
-    until(lambda: "sent" in ran(world), "other work is sent", why_not=world.whereabouts)
+    until(lambda: "sent" in ran_log.read(world), "other work is sent", why_not=world.whereabouts)
     faulty.stop()
     (world.directory / "gate").touch()
-    until(lambda: "went on" in ran(world), "it goes on without the server", 30, lambda: str(ran(world)))
+    until(
+        lambda: "went on" in ran_log.read(world), "it goes on without the server", 30, lambda: str(ran_log.read(world))
+    )
     again = faultkit.serve(world.directory)
     try:
         until(lambda: not world.left(), "all is done", why_not=world.whereabouts)
-        assert sorted(set(ran(world))) == sorted(ran(world)), "each ran once"
-        assert "b" in ran(world)
+        assert sorted(set(ran_log.read(world))) == sorted(ran_log.read(world)), "each ran once"
+        assert "b" in ran_log.read(world)
         assert not world.redis.pubsub_channels("celery-task-meta-*"), "nothing subscribes again"
     finally:
         world.close()

@@ -15,6 +15,7 @@ from celery import Celery, chain, chord, group
 
 from benchmarks.faultkit import World, until
 from benchmarks.stock_client import stock_client, wait_for_no_result
+from tests.faults import ran_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py warns
 
@@ -24,11 +25,6 @@ EACH = 4
 OWN = """
 import os, time
 from celery import shared_task
-
-def ran(name):
-    file = os.open("ran.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(file, f"{name}\\n".encode())
-    os.close(file)
 
 @shared_task(name="own.part")
 def part(name, *before):
@@ -160,8 +156,7 @@ def both_say(world: World, text: str) -> None:
 
 def ran(world: World) -> Counter[str]:
     """Count what ran."""
-    log = world.directory / "ran.log"
-    return Counter(log.read_text().split()) if log.exists() else Counter()
+    return Counter(ran_log.read(world))
 
 
 def told(world: World) -> str:
@@ -180,7 +175,7 @@ def client(world: World) -> Iterator[Celery]:
 
 def begin(world: World, client: Celery, kinds: Iterable[str], **environment: str) -> int:
     """Start two workers, send of each kind, and wait until both have tasks that wait for the gate; count the runs."""
-    (world.directory / "own.py").write_text(OWN)
+    (world.directory / "own.py").write_text(ran_log.WRITER + OWN)
     for name in ("a", "b"):
         world.start(name, MLQ_WORKER_IMPORTS="own", **environment).wait_ready()
 
