@@ -13,7 +13,7 @@ from mlq import tasks, wire
 from mlq.broker import rabbitmq
 from mlq.broker.connection import Address, bare, broker_address, tls_options, transport_options
 from mlq.config import Settings, load
-from mlq.consumer import reconnecting
+from mlq.consumer import compression, reconnecting
 from mlq.errors import WorkerNeedsModel
 
 _OFF = "none"
@@ -25,6 +25,7 @@ def create_app(settings: Settings) -> Celery:
     Raises NoBroker where neither a broker is configured nor an embedded one runs.
     """
     broker = broker_address(settings)
+    compression.install()  # of whatever this process reads: replies to `celery inspect` may hold anything, too
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
     reconnecting.install(app)

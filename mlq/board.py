@@ -50,7 +50,7 @@ class Report:
     reports fit the time that a batch takes. `leased` tells that its lease is there to be renewed, `looked_at` when it
     last asked for work (seconds, monotonic). While a hard time limit of `limit_s` runs, `deadline` is when it ends
     (monotonic), and `under` names the claims. `version` is the version of mlq whose code the worker runs, None for a
-    version that does not say so.
+    version that does not say so. `rate_limits` are those in force, by task, as they were given.
     """
 
     state: str = "starting"
@@ -71,6 +71,9 @@ class Report:
     limit_s: float = 0.0
     under: list[str] = field(default_factory=list)
     version: str | None = None
+    rate_limits: dict[str, str] = field(default_factory=dict)
+    #: Whether that limit came with the message.
+    limit_by_message: bool = False
     #: The exit code with which the worker is about to end; None while it serves.
     exit_code: int | None = None
     #: When it will have ended at the latest (seconds, monotonic).

@@ -21,7 +21,7 @@ from mlq.errors import (
     UnknownSetting,
 )
 from mlq.masking import without_passwords
-from mlq.wire import BARE_QUEUE
+from mlq.wire import BARE_QUEUE, Controls
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -88,6 +88,12 @@ class WorkerSettings:
     max_memory: int | None = _setting(
         parsing.size, None, "resident memory above which a worker is replaced: bytes, or 4GiB; unset: never"
     )
+    min_time_limit: float = _setting(
+        parsing.seconds, 1.0, "seconds that a limit which comes with a message has at least"
+    )
+    message_time_limits: Literal["heed", "ignore"] = _setting(
+        parsing.one_of("heed", "ignore"), "heed", "heed: a message may bring time limits of its own; ignore: it may not"
+    )
     drain_timeout: float | None = _setting(
         parsing.patience, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
     )
@@ -136,6 +142,11 @@ class Settings:
     )
     aliases: Mapping[str, str] | None = _setting(
         parsing.aliases, None, 'foreign task names that the model answers too: {"their.predict" = "mlq.predict"}'
+    )
+    controls: Controls = _setting(
+        parsing.one_of("inspect", "all", "none"),
+        "inspect",
+        "which of Celery's control messages are obeyed: inspect: questions, revokes and rate limits; all; none",
     )
     state_dir: Path | None = _setting(
         parsing.path, None, "sockets, logs, the embedded broker's data; unset: under $XDG_STATE_HOME"

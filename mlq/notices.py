@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from mlq.page import Page
+from mlq.wire import is_task_id
 
 VARIABLE: Final = "MLQ_NOTICES_FD"
 """Names the page's descriptor in the worker's environment."""
@@ -18,7 +19,10 @@ MOST_REVOKED: Final = 10_000
 """As many as Celery's own workers remember."""
 
 _MOST_TICKETS: Final = 100
+_LONGEST_TICKET: Final = 255
 _SIZE: Final = 2 * 2**20
+_REVOKED_BYTES: Final = _SIZE - 2**18
+"""Of the ids on the page, as they are written there; tickets and punctuation have the rest."""
 
 
 class Notices:
@@ -26,7 +30,8 @@ class Notices:
 
     def __init__(self) -> None:
         self.page = Page.create("mlq-notices", _SIZE)
-        self._revoked: dict[str, None] = {}
+        self._revoked: dict[str, int] = {}  # and the bytes that each takes on the page
+        self._revoked_bytes = 0
         self._tickets: deque[str] = deque(maxlen=_MOST_TICKETS)
         self._write()
 
@@ -36,15 +41,21 @@ class Notices:
         return self._revoked.keys()
 
     def revoke(self, task_ids: Iterable[str]) -> None:
-        """Add tasks that are not to be run."""
-        self._revoked.update(dict.fromkeys(task_ids))
-        for old in list(self._revoked)[: max(0, len(self._revoked) - MOST_REVOKED)]:
-            del self._revoked[old]
+        """Add tasks that are not to be run; the earliest are forgotten where there are too many, or too long ones.
+
+        An id that no task can have is left out.
+        """
+        for task_id in filter(is_task_id, task_ids):
+            size = len(orjson.dumps(task_id)) + 1
+            self._revoked_bytes += size - self._revoked.pop(task_id, 0)
+            self._revoked[task_id] = size
+            while len(self._revoked) > MOST_REVOKED or self._revoked_bytes > _REVOKED_BYTES:
+                self._revoked_bytes -= self._revoked.pop(next(iter(self._revoked)))
         self._write()
 
     def answered(self, ticket: str) -> None:
         """Add a control message that the worker must not answer once more."""
-        self._tickets.append(ticket)
+        self._tickets.append(ticket[:_LONGEST_TICKET])
         self._write()
 
     def _write(self) -> None:
@@ -75,7 +86,7 @@ class NoticeReader:
     def is_answered(self, ticket: str | None) -> bool:
         """Whether the supervisor has answered a control message."""
         self._look()
-        return ticket in self._tickets
+        return ticket is not None and ticket[:_LONGEST_TICKET] in self._tickets
 
     def _look(self) -> None:
         if not self._page.has_changed():

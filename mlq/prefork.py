@@ -114,6 +114,11 @@ class Telling:
         hub.add_reader(self._counts.fd, self._counted)
         hub.call_repeatedly(_REPORT_EVERY_S, self._tell)
 
+    def limited(self, rate_limits: dict[str, str]) -> None:
+        """Tell which tasks have a rate limit."""
+        self._report.rate_limits = rate_limits
+        self._tell()
+
     def _shutting_down(self, **_: Any) -> None:
         self._draining = True
         self._tell()
@@ -174,7 +179,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     """
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import bodies
+    from mlq.consumer import bodies, controls
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
@@ -195,7 +200,9 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     prepare_tasks(settings, app, checks=checks_tasks)
     bodies.contain(app)
     _load_after_fork(app, settings, counts)
-    Telling(Board.inherited(), fingerprint, counts).connect(app)
+    telling = Telling(Board.inherited(), fingerprint, counts)
+    telling.connect(app)
+    controls.begin(app, settings.controls, telling.limited, keeps_queues=False)
     return _consume(app, settings, identity)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+Controls = Literal["inspect", "all", "none"]
+"""Which of Celery's control messages are obeyed, see mlq/broker/control_policy.py."""
 
 PREDICT: Final = "mlq.predict"
 """One row in, its answer out."""
@@ -34,6 +37,20 @@ null: one result, whatever it is."""
 
 BARE_QUEUE: Final = "celery"
 """Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
+
+LONGEST_ID_BYTES: Final = 512
+"""Of a task id as UTF-8. What is in it does not matter: it is escaped wherever it is shown, and the one Redis key
+that is made of it, celery-task-meta-<id>, may hold any bytes."""
+
+
+def is_task_id(value: Any) -> bool:
+    """Tell whether a task of this id could be run: a text of 1 to 512 bytes."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID_BYTES:
+        return False
+    try:
+        return value.isascii() or len(value.encode()) <= LONGEST_ID_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def row_error(error: Exception, *, retryable: bool, attempts: int) -> dict[str, Any]:

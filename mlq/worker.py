@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlq.broker.orders import Order
     from mlq.consumer.activity import Activity
     from mlq.consumer.engine import Engine
-    from mlq.consumer.limits import Limit
+    from mlq.consumer.limits import Limit, OfMessages
     from mlq.model.model import Model
 
 DEVICE_LOST: Final = 70
@@ -139,12 +139,12 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import acknowledging, backend, signal_wakeup
+    from mlq.consumer import acknowledging, backend, controls, signal_wakeup
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
 
     demand_results(settings, create_app)
-    limits = Limits(_limit(settings), activity.report, activity.say)
+    limits = Limits(_limit(settings), activity.report, activity.say, of_messages(settings))
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
     activity.loaded(model.fingerprint, model.max_batch_size)
@@ -159,6 +159,7 @@ def _serve(
             engine.begin(app, serving.outcomes, renews=Board.inherited() is None, rollout=rollout)
         # After the engine counted our own receivers of signals: what these connect are their author's wishes.
         prepare_tasks(settings, app, checks=checks_tasks)
+        controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
         if engine is not None:
             engine.mark_tasks(limits)
         else:
@@ -188,6 +189,14 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
         check_heads(settings, app.tasks)
 
 
+def of_messages(settings: Settings) -> OfMessages:
+    """Say what becomes of time limits that come with messages."""
+    from mlq.consumer.limits import OfMessages
+
+    worker = settings.worker
+    return OfMessages(least=worker.min_time_limit, heeded=worker.message_time_limits == "heed")
+
+
 def _limit(settings: Settings) -> Limit:
     from mlq.consumer.limits import Limit
 
@@ -207,7 +216,6 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
     from mlq.broker.claims import Claims
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.broker.leases import Leases
-    from mlq.consumer import controls
     from mlq.consumer.engine import Engine
 
     address = broker_address(settings)
@@ -225,7 +233,6 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
         leases = Leases(redis, round(1000 * settings.lease))
         engine = Engine(redis, claims, leases, model, names, settings.worker, activity)
         engine.install(answers_too=_answers_at(settings, address))
-        controls.refuse()
         try:
             yield engine
         finally:

@@ -1,4 +1,4 @@
-"""Channels: kombu's Redis channels, with queues declared, bound and measured outside of MULTI.
+"""Channels: kombu's Redis channels, with queues declared, bound and measured outside of MULTI, and broadcasts bounded.
 
 Redis 7 refuses every command inside MULTI while its memory is full, reads included; kombu declares queues there. A
 worker that connected at such a moment could never take a message, so nothing would make room again. Each of these
@@ -13,8 +13,10 @@ from functools import cache
 from typing import Any, cast
 
 from kombu import Connection
+from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
+from mlq.broker.control_messages import LARGEST_BYTES, Refused, complaints
 from mlq.broker.script import is_full
 
 log = logging.getLogger("mlq.channels")
@@ -24,6 +26,20 @@ class WithoutMulti:
     """Mixed into kombu's Redis channels."""
 
     _cannot_bind = False
+
+    def _handle_message(self, client: Any, response: Any) -> Any:
+        """Take what was published to a channel of the server's, and pass nothing on that is not to be decoded.
+
+        kombu decodes whatever comes, and lets some of what it cannot decode end the process: what is nested too deeply,
+        or stands for a type of Python's and is none.
+        """
+        payload = super()._handle_message(client, response)  # type: ignore[misc]
+        try:
+            _check_broadcast(payload["data"])
+        except Refused as exc:
+            complaints.add(exc)
+            payload["data"] = b""  # kombu passes over what is empty
+        return payload
 
     def _size(self, queue: str) -> int:
         return sum(self._ask_lists("llen", queue))
@@ -76,6 +92,20 @@ class WithoutMulti:
             self._cannot_bind = True
         else:
             self._cannot_bind = False
+
+
+def _check_broadcast(data: Any) -> None:
+    """Look at a broadcast message as kombu will, but survive it. Raises Refused."""
+    if not isinstance(data, (bytes, str)):  # the number of a subscription's answer
+        return
+    if len(data) > LARGEST_BYTES:
+        raise Refused(f"it has {len(data):,} bytes, the limit is {LARGEST_BYTES:,}")
+    try:
+        said = loads(data) if data else {}
+    except Exception as exc:  # noqa: BLE001 (kombu makes objects of Python's of what it says, which may raise anything)
+        raise Refused(f"it is not JSON: {type(exc).__name__}") from None
+    if not isinstance(said, dict):
+        raise Refused("it is not a JSON object")
 
 
 class PatientConnection(Connection):

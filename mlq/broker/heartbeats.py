@@ -33,10 +33,11 @@ class Heartbeat:
     readers add lost. `since` is when the state began, `started_at` when the process did (seconds since 1970, by the
     worker's clock); `rss_bytes` is its resident memory. `supervisor` is the pid of who takes orders for it, None for a
     worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
-    to start; `busy_s`, `done`, `forwards` and `max_batch_size` are board.Report's. `lease_s` is what readers add: the
-    seconds left. `version` is the version of mlq that the worker runs, `supervisor_version` its supervisor's; None for
-    a version that does not say so. `clock_skew_s` is how far the worker's host is ahead of the server's clock, on which
-    readers put `since` and `started_at`; `read_at`, which they add, is when they read, by the same clock.
+    to start; `busy_s`, `done`, `forwards`, `max_batch_size` and `rate_limits` are board.Report's. `lease_s` is what
+    readers add: the seconds left. `version` is the version of mlq that the worker runs, `supervisor_version` its
+    supervisor's; None for a version that does not say so. `clock_skew_s` is how far the worker's host is ahead of the
+    server's clock, on which readers put `since` and `started_at`; `read_at`, which they add, is when they read, by the
+    same clock.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Heartbeat:
     version: str | None = None
     supervisor_version: str | None = None
     clock_skew_s: float | None = None
+    rate_limits: dict[str, str] = field(default_factory=dict)
     read_at: float = 0.0
 
     def encode(self) -> bytes:
@@ -93,6 +95,7 @@ class Heartbeat:
             done=report.done,
             forwards=report.forwards,
             version=report.version,
+            rate_limits=report.rate_limits,
         )
 
 

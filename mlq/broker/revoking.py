@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from mlq import keys
 from mlq.broker import forced
 from mlq.notices import MOST_REVOKED
+from mlq.wire import is_task_id
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,5 +35,6 @@ def add(redis: Redis, task_ids: Collection[str]) -> None:
 
 
 def read(redis: Redis) -> list[str]:
-    """Read them all, the earliest first."""
-    return [i.decode() for i in cast("list[bytes]", redis.zrange(keys.REVOKED, 0, -1))]
+    """Read the latest of them, the earliest first. Other processes wrote them: what is no task's id is left out."""
+    found = cast("list[bytes]", redis.zrange(keys.REVOKED, -MOST_REVOKED, -1))
+    return [task_id for i in found if is_task_id(task_id := i.decode(errors="replace"))]

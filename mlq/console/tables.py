@@ -42,6 +42,7 @@ def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) 
                 "workers": len(serving(workers, d.name)),
                 "paused": d.paused,
                 "by_priority": d.by_priority,
+                "rate_limits": _rate_limits(serving(workers, d.name)),
             }
             for d in depths
         ],
@@ -54,7 +55,30 @@ def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> 
     for d in depths:
         name = f"{d.name} (paused)" if d.paused else d.name
         row(drawn, name, d.ready, d.in_flight, d.delayed, _age(d.oldest_age_s), len(serving(workers, d.name)))
+    there = {w.id: w for d in depths for w in serving(workers, d.name)}
+    _caption(drawn, _of_rate_limits(list(there.values())))
     return drawn
+
+
+def _rate_limits(workers: Sequence[Heartbeat]) -> dict[str, str]:
+    """Give the rate limits of tasks; where workers differ, one of them."""
+    return {task: limit for worker in workers for task, limit in worker.rate_limits.items()}
+
+
+def _of_rate_limits(workers: Sequence[Heartbeat]) -> list[str]:
+    """Say which tasks wait although workers are idle, a line for each limit."""
+    keepers: dict[tuple[str, str], list[str]] = {}
+    for worker in workers:
+        for limit in worker.rate_limits.items():
+            keepers.setdefault(limit, []).append(f"{worker.name}@{worker.host}")
+    return [f"{task} has a rate limit of {limit} on {', '.join(names)}" for (task, limit), names in keepers.items()]
+
+
+def _caption(drawn: Table, lines: Sequence[str]) -> None:
+    """Write lines below a table; without any there is no caption."""
+    if lines:
+        drawn.caption = "\n".join(map(printable, lines))
+        drawn.caption_justify = "left"
 
 
 def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
@@ -87,9 +111,8 @@ def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> 
         did = w.rows_done, f"{w.rss_bytes / 2**20:.0f} MiB", _age(at - w.started_at), w.restarts
         row(drawn, w.name, w.host, w.gpu or w.device, *serves, *does, *did, _lease(w.lease_s))
     wrong = {w.host: said for w in workers if (said := describe_skew(w.clock_skew_s or 0.0))}
-    if wrong:
-        drawn.caption = "\n".join(printable(f"the clock of {host} is {said}") for host, said in wrong.items())
-        drawn.caption_justify = "left"
+    skewed = [f"the clock of {host} is {said}" for host, said in wrong.items()]
+    _caption(drawn, [*skewed, *_of_rate_limits(workers)])
     return drawn
 
 

@@ -72,6 +72,11 @@ class Activity:
             self.report.looked_at = now
             self._changed(self.report)
 
+    def limited(self, rate_limits: dict[str, str]) -> None:
+        """Tell which tasks have a rate limit: they may wait while this worker is idle."""
+        self.report.rate_limits = rate_limits
+        self._changed(self.report)
+
     def count_task(self, name: str, queue: str) -> None:
         """Add a task that was answered."""
         self.report.tasks_done += 1

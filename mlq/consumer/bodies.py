@@ -92,7 +92,7 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
 
     @functools.wraps(run)
     def body(*args: Any, **kwargs: Any) -> Any:
-        limit = effective(task.request.timelimit, task, limits.worker)
+        limit = effective(task.request.timelimit, task, limits.worker, limits.of_messages)
         claim = ledger.claim_of(task.request.id or "") if ledger is not None else None
         try:
             with limits.over(limit, [claim.id] if claim else []):

@@ -49,13 +49,21 @@ def decompress(data: bytes, method: str) -> bytes:
 
 
 def install() -> None:
-    """Bound what kombu decompresses in this process, too: it reads messages that the engine does not."""
+    """Bound what kombu decompresses in this process, too: it reads messages that the engine does not.
+
+    A method that has no bound here (brotli, where it is installed) is read by neither.
+    """
     from kombu import compression
 
     stock: Any = compression
-    for method in _METHODS:
+    for method in stock.encoders():
         encoder, _ = stock.get_encoder(method)
-        stock.register(encoder, partial(decompress, method=method), method)
+        bounded = partial(decompress, method=method) if method in _METHODS else partial(_refuse, method=method)
+        stock.register(encoder, bounded, method)
+
+
+def _refuse(data: bytes, method: str) -> bytes:
+    raise ValueError(f"{len(data):,} bytes are compressed ({method}), which is not read here")
 
 
 def _zstd() -> Any:

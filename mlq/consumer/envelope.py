@@ -13,13 +13,10 @@ from mlq.broker import filing
 from mlq.broker.claim import Claim
 from mlq.broker.filing import Place
 from mlq.consumer import compression
+from mlq.wire import LONGEST_ID_BYTES
 
 LARGEST_BYTES: Final = 32 * 2**20
 """The body of a larger message is not read: decoding it would stop the worker for seconds."""
-
-LONGEST_ID_BYTES: Final = 512
-"""Of a task id as UTF-8. What is in it does not matter: it is escaped wherever it is shown, and the one Redis key
-that is made of it, celery-task-meta-<id>, may hold any bytes."""
 
 _LARGEST_REST_BYTES: Final = 2**20
 """A message without its body that is larger is not read, either."""

@@ -49,11 +49,12 @@ class News(NamedTuple):
     fingerprint: str | None
     tasks_done: int
     rows_done: int
+    rate_limits: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, heartbeat: Heartbeat) -> News:
         told = heartbeat.tasks_done, heartbeat.rows_done
-        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint, *told)
+        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint, *told, tuple(heartbeat.rate_limits.items()))
 
 
 class HeartbeatThread(threading.Thread):
@@ -180,5 +181,7 @@ def pause(before: News | None, news: News, idle_s: float) -> float:
     if before is None or news == before:
         return INTERVAL_S
     if not {before.state, news.state} <= _BY_TURNS or idle_s >= LOOK_EVERY_S:
+        return 0.0
+    if before.rate_limits != news.rate_limits:
         return 0.0
     return CHANGING_S if before[:3] != news[:3] else INTERVAL_S

@@ -29,24 +29,43 @@ _ANSWER_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Limit:
-    """Seconds, or None for none. At `soft` the running code gets SoftTimeLimitExceeded, at `hard` the process ends."""
+    """Seconds, or None for none. At `soft` the running code gets SoftTimeLimitExceeded, at `hard` the process ends.
+
+    With `by_message` the hard one came with a message.
+    """
 
     soft: float | None = None
     hard: float | None = None
+    by_message: bool = False
 
     def __bool__(self) -> bool:
         return self.soft is not None or self.hard is not None
 
 
-def effective(message: Any, task: Any, worker: Limit) -> Limit:
-    """Choose, each for itself: the message's own limit before its task's before the worker's.
+@dataclass(frozen=True)
+class OfMessages:
+    """What becomes of limits that come with messages: each has `least` seconds; unless `heeded` none holds."""
 
-    `message` is the header `timelimit` of Celery's protocol 2, [hard, soft]; 0 or null stand for none there.
-    """
-    hard, soft = message if isinstance(message, (list, tuple)) and len(message) == 2 else (None, None)  # noqa: PLR2004
+    least: float = 1.0
+    heeded: bool = True
+
+    def of(self, header: Any) -> tuple[float | None, float | None]:
+        """Give the hard and the soft limit of the header `timelimit`; None for each that is not to hold.
+
+        The header is that of Celery's protocol 2, [hard, soft]; 0 or null stand for none there.
+        """
+        pair = header if self.heeded and isinstance(header, (list, tuple)) and len(header) == 2 else ()  # noqa: PLR2004
+        hard, soft = (max(self.least, float(s)) if s else None for s in pair or (None, None))
+        return hard, soft
+
+
+def effective(message: Any, task: Any, worker: Limit, of_messages: OfMessages = OfMessages()) -> Limit:
+    """Choose, each for itself: the limit of the message (its header) before its task's before the worker's."""
+    hard, soft = of_messages.of(message)
     return Limit(
         soft=soft or getattr(task, "soft_time_limit", None) or worker.soft,
         hard=hard or getattr(task, "time_limit", None) or worker.hard,
+        by_message=hard is not None,
     )
 
 
@@ -58,8 +77,11 @@ class Limits:
     is for are on the board, where the supervisor finds them.
     """
 
-    def __init__(self, worker: Limit, report: Report, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, worker: Limit, report: Report, changed: Callable[[], None], of_messages: OfMessages = OfMessages()
+    ) -> None:
         self.worker = worker
+        self.of_messages = of_messages
         self._report = report
         self._changed = changed
         self._timing = False
@@ -97,6 +119,7 @@ class Limits:
         if limit.hard is not None:
             self._report.deadline = time.monotonic() + limit.hard
             self._report.limit_s, self._report.under = limit.hard, list(claims)
+            self._report.limit_by_message = limit.by_message
             self._changed()
             patience_s = 0.0 if self._answer is None else _ANSWER_S
             faulthandler.dump_traceback_later(limit.hard + patience_s, exit=True, file=_STDERR)

@@ -29,6 +29,7 @@ class Died:
         announced: The worker itself said that it would end with this code; else the code means nothing but a crash.
         at_work: It was ready and ran a task, which is blamed for this death.
         answered: It had answered a task before.
+        by_message: A time limit that came with its message ended it.
     """
 
     slot: str
@@ -38,6 +39,7 @@ class Died:
     announced: bool = True
     at_work: bool = False
     answered: bool = False
+    by_message: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,18 +29,6 @@ def is_deaf(report: Report | None, now: float) -> bool:
     return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
 
 
-def is_addressed(hostname: str, body: Mapping[str, Any]) -> bool:
-    """Tell whether a control message is for this worker, by the rules of kombu's mailbox."""
-    destination, pattern, matcher = body.get("destination"), body.get("pattern"), body.get("matcher")
-    if destination:
-        return hostname in destination
-    if pattern and matcher:
-        from kombu.matcher import match
-
-        return bool(match(hostname, pattern, matcher))  # type: ignore[arg-type]  # text, whatever its stub says
-    return True
-
-
 def answer(worker: Worker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
     """Answer as Celery's worker does; None for what only the worker itself can answer, when it hears again."""
     match method:
@@ -57,7 +44,7 @@ def answer(worker: Worker, method: str, revoked: list[str]) -> Any | None:  # no
             return [_queue(name) for name in worker.queues]
         case "stats":
             return _stats(worker)
-        case "revoke":
+        case "revoke" | "terminate":
             return {"ok": "tasks flagged as revoked"}
     return None
 

@@ -17,10 +17,13 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mlq.broker import orders
+from mlq.broker import control_messages, orders
+from mlq.broker.control_messages import is_addressed
+from mlq.broker.control_policy import obeys, refusal
 from mlq.errors import MlqError
-from mlq.fleet.inspection import MINE_AFTER_S, Worker, answer, is_addressed, is_deaf
+from mlq.fleet.inspection import MINE_AFTER_S, Worker, answer, is_deaf
 from mlq.notices import Notices
+from mlq.wire import Controls
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -28,8 +31,13 @@ if TYPE_CHECKING:
 _EVENT_EVERY_S: Final = 10.0
 """Between two of Celery's heartbeat events for a worker that cannot send them."""
 
+_MOST_OPEN: Final = 1000
+"""Questions that are looked at once more; of a flood the earlier ones are not."""
+
 _WAIT_S: Final = 1.0
 _AGAIN_S: Final = 2.0
+
+_REVOKES: Final = frozenset({"revoke", "terminate"})
 
 log = logging.getLogger("mlq.mailbox")
 
@@ -69,6 +77,8 @@ class MailboxThread(threading.Thread):
         terminate: Terminate,
         remembered: Remembered,
         beat: Callable[[], None],
+        *,
+        controls: Controls = "inspect",
     ) -> None:
         super().__init__(name="mlq-mailbox", daemon=True)
         self._open_broker = open_broker
@@ -77,8 +87,9 @@ class MailboxThread(threading.Thread):
         self._terminate = terminate
         self._remembered = remembered
         self._beat = beat
+        self._controls = controls
         self._ended = threading.Event()
-        self._open: deque[_Question] = deque()
+        self._open: deque[_Question] = deque(maxlen=_MOST_OPEN)
         self._event_at = 0.0
 
     def end(self) -> None:
@@ -108,6 +119,7 @@ class MailboxThread(threading.Thread):
         # A queue of its own: on RabbitMQ two consumers of a worker's would share its messages.
         queue = Queue(name, Exchange("celery.pidbox", type="fanout", durable=False), auto_delete=True, durable=False)
         channel: Any = connection.channel()
+        control_messages.screen(channel)
 
         def reply(data: Any, exchange: str, routing_key: str, ticket: str | None) -> None:
             mailbox._publish_reply(  # noqa: SLF001 (what kombu's own Node calls)
@@ -116,17 +128,16 @@ class MailboxThread(threading.Thread):
 
         def heard(body: Any, message: Any) -> None:
             del message
-            if not isinstance(body, dict):
-                return
             try:
                 self._hear(body, reply)
             except (RedisError, OSError):
                 raise  # the connection's
             except Exception as exc:  # noqa: BLE001 (anybody may send anything, and the next one must be heard)
-                log.warning("a control message that makes no sense: %s", type(exc).__name__)
+                control_messages.complaints.add(f"it makes no sense: {type(exc).__name__}")
 
         def unreadable(message: Any, exc: Exception) -> None:
-            log.debug("a control message that cannot be read, in %s: %s", message.content_type, exc)
+            del message
+            control_messages.complaints.add(exc)
 
         with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True, on_decode_error=unreadable):
             is_new = True
@@ -140,12 +151,16 @@ class MailboxThread(threading.Thread):
                 self._send_events(connection, channel)
 
     def _hear(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
-        method, arguments = str(body.get("method")), body.get("arguments") or {}
-        if method == "revoke":
-            self._revoke(arguments)
-        if method == orders.ANNOUNCEMENT and any(is_addressed(w.hostname, body) for w in self._workers()):
-            self._beat()
-        question = _Question(body, method, reply, time.time())
+        method, arguments = body["method"], body["arguments"]
+        if method == orders.ANNOUNCEMENT:  # mlq's own orders are heard under every setting
+            if any(is_addressed(w.hostname, body) for w in self._workers()):
+                self._beat()
+            return
+        if self._controls == "none":
+            return
+        if method in _REVOKES and obeys(self._controls, method):
+            self._revoke(arguments, terminates=method == "terminate" or bool(arguments.get("terminate")))
+        question = _Question({**body, "arguments": {}}, method, reply, time.time())
         self._ask(question)
         self._open.append(question)
 
@@ -167,28 +182,28 @@ class MailboxThread(threading.Thread):
 
     def _answer(self, worker: Worker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         to, ticket = body.get("reply_to"), body.get("ticket")
-        said = answer(worker, method, list(self._notices.revoked))
+        is_obeyed = obeys(self._controls, method)
+        said = answer(worker, method, list(self._notices.revoked)) if is_obeyed else refusal(self._controls)
         if not to or said is None:
             return
         if ticket:
             self._notices.answered(str(ticket))  # before the reply: the worker may wake up between the two
         reply({worker.hostname: said}, to["exchange"], to["routing_key"], ticket)
 
-    def _revoke(self, arguments: Mapping[str, Any]) -> None:
-        """Let nobody start these tasks; with `terminate` end the processes that run them.
+    def _revoke(self, arguments: Mapping[str, Any], *, terminates: bool) -> None:
+        """Let nobody start these tasks; with `terminates` end the processes that run them.
 
         With SIGKILL, whatever signal was asked for: a solo worker takes the others for itself. The message goes back to
-        the head of its queue, where the next worker finds that it was revoked, and says so to its client.
+        the head of its queue, where the next worker finds that it was revoked, and says so to its client. The notice
+        comes first, since that worker reads it; then the end of the process, which no trouble with the store prevents.
         """
-        given = arguments.get("task_id") or []
-        ids = [str(i) for i in (given if isinstance(given, (list, tuple)) else [given])]
+        ids = control_messages.task_ids(arguments.get("task_id"))
         self._notices.revoke(ids)
-        self._remembered.add(ids)
-        if not arguments.get("terminate"):
-            return
-        for worker in self._workers():
-            if any(task.id in ids for task in worker.report.running):
+        named = frozenset(ids)
+        for worker in self._workers() if terminates else ():
+            if any(task.id in named for task in worker.report.running):
                 self._terminate(worker.wid)
+        self._remembered.add(ids)
 
     def _send_events(self, connection: Connection, channel: Any) -> None:
         """Send what the busy ones cannot: monitors count a worker as offline after a few that are missing."""

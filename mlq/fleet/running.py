@@ -334,8 +334,11 @@ class Fleet:
         if self._faults is not None and child.spec.gpu is not None and code:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         asked = self._supervisor.is_draining(child.spec.name)
-        self._recover(self._death(child, report, code, asked=asked))
-        self._left[child] = (Leftovers(child.pid, child.owner), self._died(child, report, code))
+        death = self._death(child, report, code, asked=asked)
+        self._recover(death)
+        by_message = death.overrun is not None and report is not None and report.limit_by_message
+        died = replace(self._died(child, report, code), by_message=by_message)
+        self._left[child] = (Leftovers(child.pid, child.owner), died)
         self._end_leftovers()
 
     def _ended(self, child: Child, report: Report | None) -> int:

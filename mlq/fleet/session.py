@@ -134,6 +134,8 @@ class _Remembered:
             revoking.add(store, task_ids)
 
     def read(self) -> Sequence[str]:
+        if self._settings.controls == "none":
+            return ()
         with suppress(MlqError), state_store(self._settings) as store:
             return revoking.read(store)
         return ()
@@ -144,7 +146,13 @@ def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[
     remembered = _Remembered(settings)
     fleet.notices.revoke(remembered.read())
     return MailboxThread(
-        partial(connected, settings, broker), fleet.addressed, fleet.notices, fleet.terminate, remembered, beat
+        partial(connected, settings, broker),
+        fleet.addressed,
+        fleet.notices,
+        fleet.terminate,
+        remembered,
+        beat,
+        controls=settings.controls,
     )
 
 

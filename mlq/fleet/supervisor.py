@@ -59,6 +59,9 @@ BROKER_AWAY: Final = 4
 SYSTEM_REFUSES: Final = 71
 """Stands for the exit code of a worker for which there was no process, memory or descriptor (sysexits' EX_OSERR)."""
 
+UNASKED: Final = 0
+"""The exit code of a worker that ended as if told to. If its supervisor did not tell it, some other process did."""
+
 _NO_FAULT: Final = frozenset({BROKER_AWAY, SYSTEM_REFUSES})
 """No fault of the worker's own: it is tried for as long as it takes, and what it does later is judged by itself."""
 
@@ -80,6 +83,7 @@ class _Slot:
     deaths: int = 0
     deaths_at_work: int = 0
     waits: int = 0
+    unasked: int = 0
     code: int = 0
     is_misconfigured: bool = False
     starts: int = 0
@@ -196,11 +200,7 @@ class Supervisor:
         if slot.phase is _Phase.ABANDONED:  # at last; its device stays unused until an operator has looked
             slot.phase = _Phase.FAILED
             return []
-        is_waiting = death.mid_upgrade or (death.announced and code in _NO_FAULT)
-        if is_waiting:
-            slot.waits += 1
-        else:
-            self._count(slot, death, at)
+        pauses = self._count(slot, death, at)
         slot.ready_at, slot.code = None, code
         slot.is_misconfigured = death.announced and code == MISCONFIGURED and not death.mid_upgrade
         slot.let_go_at = slot.kill_at = None
@@ -216,21 +216,37 @@ class Supervisor:
         if death.cordoned or slot.is_misconfigured or is_loop:
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, 1 if slot.is_misconfigured else deaths)]
-        pause = _pause(slot.waits if is_waiting else deaths)
+        pause = _pause(pauses)
         if death.at_work:  # the message that did it is a dead letter soon, and others wait
             pause = min(pause, LONGEST_PAUSE_AT_WORK_S)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
     @staticmethod
-    def _count(slot: _Slot, death: Died, at: float) -> None:
-        """Count a death in a row; one that was healthy before, or answered anything, starts the count anew."""
-        if death.answered or (slot.ready_at is not None and at - slot.ready_at >= STABLE_S):
+    def _count(slot: _Slot, death: Died, at: float) -> int:
+        """Count a death in a row, or an end that is none; give the number with which the next pause grows.
+
+        A worker that was healthy before, or answered anything, starts the count of deaths anew. An end that some other
+        process asked for, by a control message or a signal, and a death by a limit that came with a message say nothing
+        of the worker: any number of them gives no slot up. The former are counted by themselves, so that they cannot
+        make it start without a pause; a start after the latter costs its sender a message each time.
+        """
+        was_stable = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
+        if death.mid_upgrade or (death.announced and death.code in _NO_FAULT):
+            slot.waits += 1
+            return slot.waits
+        if death.announced and death.code == UNASKED:
+            slot.unasked = 1 if was_stable else slot.unasked + 1
+            return slot.unasked
+        if death.answered or was_stable:
             slot.deaths = slot.deaths_at_work = 0
+        if death.by_message:
+            return 0
         if death.at_work:
             slot.deaths_at_work += 1
         else:
             slot.deaths += 1
+        return slot.deaths + slot.deaths_at_work
 
     @staticmethod
     def _replace(slot: _Slot) -> list[Action]:

@@ -28,8 +28,10 @@ WORKER = Limit(soft=30.0, hard=40.0)
         (None, {}, Limit(30.0, 40.0)),
         ([None, None], {}, Limit(30.0, 40.0)),
         ([None, None], {"soft_time_limit": 3, "time_limit": 4}, Limit(3, 4)),
-        ([2, 1], {"soft_time_limit": 3, "time_limit": 4}, Limit(1, 2)),
-        ([2, None], {"soft_time_limit": 3}, Limit(3, 2)),
+        ([2, 1], {"soft_time_limit": 3, "time_limit": 4}, Limit(1, 2, by_message=True)),
+        ([2, None], {"soft_time_limit": 3}, Limit(3, 2, by_message=True)),
+        ([1e-6, 1e-9], {}, Limit(1, 1, by_message=True)),
+        ([None, 1e-9], {"time_limit": 4}, Limit(1, 4)),
         ("soon", {}, Limit(30.0, 40.0)),
     ],
 )

@@ -24,7 +24,14 @@ from mlq.fleet.events import (
     StopAsked,
     Tick,
 )
-from mlq.fleet.supervisor import LETTING_GO_S, MAX_DEATHS, STABLE_S, Supervisor
+from mlq.fleet.supervisor import (
+    LETTING_GO_S,
+    LONGEST_PAUSE_S,
+    MAX_DEATHS,
+    MAX_DEATHS_AT_WORK,
+    STABLE_S,
+    Supervisor,
+)
 
 
 @pytest.fixture
@@ -211,3 +218,36 @@ def test_a_worker_that_dies_in_the_middle_of_an_upgrade_is_tried_for_as_long_as_
 def test_a_sick_device_gets_no_worker_in_the_middle_of_an_upgrade_either(fleet: Supervisor) -> None:
     """What the driver says of a device is not the upgrade's fault."""
     assert fleet.step(Died("gpu0", 70, cordoned=True, mid_upgrade=True), at=1.0) == [GiveUp("gpu0", 70, 0)]
+
+
+def test_an_end_that_some_other_process_asked_for_gives_no_slot_up(fleet: Supervisor) -> None:
+    """Clients can ask for it as often as they like; each time the slot waits longer, though it was ready."""
+    at, pauses = 0.0, []
+    for _ in range(3 * MAX_DEATHS):
+        fleet.step(Ready("gpu0"), at)
+        (postponed, *_) = fleet.step(Died("gpu0", 0), at + 1)
+        assert isinstance(postponed, Postponed)
+        pauses.append(postponed.pause_s)
+        at += 1 + postponed.pause_s
+        fleet.step(Tick(), at)
+    assert pauses[:5] == [0.0, 1.0, 2.0, 4.0, 8.0]
+    assert pauses[-1] == LONGEST_PAUSE_S
+    fleet.step(Ready("gpu0"), at)
+    assert fleet.step(Died("gpu0", 0), at + STABLE_S) == [Postponed("gpu0", 0, 0.0), Start("gpu0")]
+
+
+def test_an_exit_code_of_0_that_no_worker_announced_is_a_crash(fleet: Supervisor) -> None:
+    """A model that calls os._exit(0) again and again is a crash loop."""
+    at = 0.0
+    for _ in range(MAX_DEATHS):
+        fleet.step(Died("gpu0", 0, announced=False), at)
+        at += 100.0
+        fleet.step(Tick(), at)
+    assert fleet.step(Died("gpu0", 0, announced=False), at) == [GiveUp("gpu0", 0, MAX_DEATHS + 1)]
+
+
+def test_limits_of_messages_give_no_slot_up(fleet: Supervisor) -> None:
+    """Each costs its sender a message, which is a dead letter; the worker is back at once."""
+    for at in range(10 * MAX_DEATHS_AT_WORK):
+        died = Died("gpu0", 1, announced=False, at_work=True, by_message=True)
+        assert fleet.step(died, float(at)) == [Postponed("gpu0", 1, 0.0), Start("gpu0")]

@@ -1,0 +1,229 @@
+"""Celery's control mailbox: a client that may publish there neither ends workers, nor fills them, nor deafens them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+from celery import Celery
+from redis import Redis
+
+from tests.conftest import House, Running, Start
+from tests.security.mailbox import Stranger, answers, command, frame
+
+POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
+
+REPLIES = {"exchange": "reply.celery.pidbox", "routing_key": "nobody"}
+
+
+@pytest.fixture
+def inside(broker: str) -> Iterator[Redis]:
+    """Look into the embedded broker."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
+        yield redis
+
+
+@dataclass
+class Fleet:
+    """A supervisor with one worker, that a stranger attacks."""
+
+    house: House
+    client: Celery
+    stranger: Stranger
+    running: Running
+
+    def pids(self) -> tuple[int, list[int]]:
+        """Name the supervisor and its workers."""
+        return self.running.process.pid, [w["pid"] for w in self.house.json("worker")["workers"]]
+
+    def bytes(self) -> int:
+        """Measure the memory of the supervisor and all that it has started."""
+        top = psutil.Process(self.running.process.pid)
+        return sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
+
+    def answers(self, row: Any = 1) -> bool:
+        """Whether a row is answered."""
+        return bool(self.client.send_task("mlq.predict", [row], queue="realtime").get(timeout=60)["row"] == row)
+
+    def hears(self) -> bool:
+        """Whether the worker answers a control message; its mailbox opens a moment after it has taken work."""
+        return answers(self.client, "ping") == [{"ok": "pong"}]
+
+
+@pytest.fixture(params=POOLS)
+def begin(
+    request: pytest.FixtureRequest, house: House, start: Start, client: Celery, broker: str
+) -> Callable[..., Fleet]:
+    """Start a fleet on the engine, and on Celery's own pool."""
+
+    def start_fleet(**environment: str) -> Fleet:
+        fleet = Fleet(house, client, Stranger(broker), start(*POOLS[request.param], **environment))
+        if environment.get("MLQ_CONTROLS") != "none":
+            house.until(fleet.hears, "the mailbox is open")
+        return fleet
+
+    return start_fleet
+
+
+def test_no_client_shuts_a_fleet_down_or_resizes_it(begin: Callable[..., Fleet]) -> None:
+    """Each command that ends or resizes a worker is refused, in words, and the worker is the same afterwards."""
+    fleet = begin()
+    before = fleet.pids()
+    refused = ("shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "time_limit", "election", "report")
+    for method in refused:
+        (said,) = answers(fleet.client, method)
+        assert "controls" in said["error"], (method, said)
+    fleet.stranger.tell(*[command("shutdown")] * 12)
+    assert fleet.answers()
+    assert fleet.hears()
+    assert fleet.pids() == before
+
+
+def hostile() -> list[bytes]:
+    """Make frames that no client of Celery's sends."""
+    ask = command("ping")
+    typed = {"__type__": "uuid", "__value__": {"hex": 5}}
+    uncountable = {"__type__": "decimal", "__value__": "no number"}
+    return [
+        *(b"{}", b"[]", b"7", b'"text"', b"null", b"", b"\xff\xfe", b"[" * 500_000, b'{"body":' * 100_000),
+        frame(ask, properties={}),
+        frame(ask, properties=[1]),
+        frame(ask, headers=[1]),
+        frame(ask, headers={"clock": "x"}),
+        frame(ask, headers={"clock": 10**4298}),
+        frame(ask, headers={"compression": ["gzip"]}),
+        frame(ask, headers={"compression": "gzip"}),
+        frame(ask, body=5),
+        frame(ask, body={"a": 1}),
+        frame(ask, body=typed),
+        frame(ask, body=uncountable),
+        frame(ask, **{"content-type": "application/x-python-serialize"}),
+        frame(ask, **{"content-encoding": ["utf-8"]}),
+        frame(b"["),
+        frame(b"[" * 300_000),
+        frame([1, 2]),
+        frame(command(5)),
+        frame(command("ping", [1])),
+        frame(command("no_such_command")),
+        frame(command("revoke", {"state": 1})),
+        frame(command("revoke", {"task_id": {"a": 1}, "terminate": {"b": 2}, "signal": "STOP"})),
+        frame(command("rate_limit", {"task_name": ["x"], "rate_limit": "1/h"})),
+        frame(command("rate_limit", {"task_name": "mlq.predict", "rate_limit": "nan/s"})),
+        frame(command("rate_limit", {"task_name": "mlq.predict", "rate_limit": "-1/s"})),
+        frame(command("rate_limit", {"task_name": "mlq.predict", "rate_limit": 10**400})),
+        frame(command("ping", destination=7)),
+        frame(command("ping", pattern="(.?){64}" * 8 + "x", matcher="pcre")),
+        frame(command("ping", pattern="*a" * 120, matcher="glob")),
+        frame(command("ping", reply_to=5, ticket={"a": 1})),
+        frame(command("ping", reply_to={"exchange": "", "routing_key": "mlq:paused"}, ticket="t")),
+        frame(command("active", reply_to={"exchange": "mlq:cancelled", "routing_key": "x"}, ticket="t")),
+        frame(command("ping", reply_to=REPLIES, ticket="t" * 500_000)),
+        frame(command("registered", {"taskinfoitems": ["name"] * 100_000})),
+        frame(command("hello", {"from_node": "a@b", "revoked": [1, None, ["x"]]})),
+        frame(command("hello", {"from_node": "a@b", "revoked": 5})),
+        frame(command("revoke_by_stamped_headers", {"headers": ["a", "b=c=d", 5]})),
+        frame(command("revoke_by_stamped_headers", {"headers": {"a": [1, {"b": 2}]}})),
+    ]
+
+
+def test_no_frame_ends_a_worker_or_moves_its_clock(begin: Callable[..., Fleet], inside: Redis) -> None:
+    """Whatever is published, the next question is answered, by the same process, and nothing is written anywhere."""
+    fleet = begin()
+    before = fleet.pids()
+    for each in hostile():
+        fleet.stranger.publish(each)
+    assert fleet.answers()
+    fleet.house.until(fleet.hears, "it answers a question")
+    assert fleet.pids() == before
+    assert (inside.exists("mlq:paused"), inside.exists("mlq:cancelled")) == (0, 0)
+    (clock,) = answers(fleet.client, "clock")
+    assert clock["clock"] < 10**6
+
+
+def test_a_busy_worker_s_supervisor_survives_the_same(begin: Callable[..., Fleet], inside: Redis) -> None:
+    """It hears what its busy worker does not, and so it is attacked with all of it, too."""
+    fleet = begin()
+    before = fleet.pids()
+    gate = fleet.house.directory / "gate"
+    task = fleet.client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    fleet.house.until(lambda: fleet.house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    for each in hostile():
+        fleet.stranger.publish(each)
+    fleet.house.until(fleet.hears, "its supervisor answers for it")
+    gate.touch()
+    assert task.get(timeout=60)["row"] == {"wait_for": str(gate)}
+    assert fleet.pids() == before
+    assert not inside.exists("mlq:paused")
+
+
+def test_nothing_that_is_published_is_decompressed_or_read_beyond_a_mebibyte(begin: Callable[..., Fleet]) -> None:
+    """A few kilobytes would grow to gigabytes, in every process that listens at once."""
+    fleet = begin()
+    before, pids = fleet.bytes(), fleet.pids()
+    fleet.stranger.compressed(command("ping"), zeros=300_000_000)
+    fleet.stranger.tell(command("ping", {"padding": "0" * 3_000_000}))
+    fleet.stranger.publish(frame(command("revoke", {"task_id": [f"{n:036}" for n in range(10**5)]})))
+    assert fleet.answers()
+    fleet.house.until(fleet.hears, "it answers a question")
+    assert fleet.bytes() - before < 50 * 2**20
+    assert fleet.pids() == pids
+
+
+def test_an_operator_sees_a_rate_limit_and_a_client_lifts_it(begin: Callable[..., Fleet]) -> None:
+    """A worker that is idle while its queue waits needs an explanation."""
+    fleet = begin()
+    (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
+    assert "ok" in said
+    house = fleet.house
+    limits = {"mlq.predict": "1/h"}
+    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == limits, "`mlq worker` shows it")
+    served = {q["name"]: q["rate_limits"] for q in house.json("queues")["queues"]}
+    assert served["realtime"] == limits
+    for command_line in (("worker",), ("queues",)):
+        assert "mlq.predict has a rate limit of 1/h" in house.run(*command_line).stdout
+    for bad in ("nan/s", "-1/s", 10**400, "1/fortnight", ["1/h"], True, "1" * 10_000):
+        (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
+        assert "error" in said, bad
+    answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": 0})
+    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "it is lifted")
+    assert fleet.answers()
+
+
+def test_where_all_is_obeyed_a_shutdown_replaces_the_worker_and_gives_none_up(begin: Callable[..., Fleet]) -> None:
+    """An end that the supervisor did not ask for is no death: six of them in a row once ended a fleet for good."""
+    fleet = begin(MLQ_CONTROLS="all")
+    for ended in (1, 2):
+        fleet.stranger.tell(command("shutdown"))
+        fleet.running.wait_for("ended with exit code 0", times=ended)
+        fleet.running.wait_for("ready after", times=ended + 1)
+        fleet.house.until(fleet.hears, "its successor's mailbox is open")
+    assert fleet.answers()
+
+
+def test_with_none_orders_of_an_operator_are_still_carried_out(begin: Callable[..., Fleet]) -> None:
+    """The mailbox is closed to all but the news that an order waits."""
+    fleet = begin(MLQ_CONTROLS="none")
+    assert fleet.answers()
+    _, (first,) = fleet.pids()
+    assert answers(fleet.client, "ping") == []
+    fleet.stranger.tell(command("revoke", {"task_id": "a"}), command("shutdown"))
+    assert fleet.house.run("worker", "restart", "--all").returncode == 0
+    _, (second,) = fleet.pids()
+    assert second != first
+    assert fleet.answers()
+    drained = fleet.house.run("worker", "drain", "--all")
+    assert (drained.returncode, fleet.running.wait()) == (0, 0)
+
+
+def test_every_command_of_celery_s_has_its_place() -> None:
+    """A command that a new version adds must be decided upon."""
+    from celery.worker.control import Panel
+
+    from mlq.broker.control_policy import OF_CELERY
+
+    assert set(Panel.data) <= OF_CELERY
+    assert json.dumps(sorted(OF_CELERY))

@@ -1,0 +1,102 @@
+"""The control mailbox on RabbitMQ, where Celery's own transport hands messages over."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import amqp
+import psutil
+import pytest
+from celery import Celery
+from kombu import Connection
+
+from benchmarks.stock_client import stock_client
+from tests import rabbitmq
+from tests.conftest import House, Start
+from tests.rabbitmq import RabbitServer
+from tests.security.mailbox import Stranger, answers, command
+
+pytestmark = [
+    pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitServer]:
+    """One server for all tests of this file."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def client(house: House, node: RabbitServer, broker: str) -> Iterator[Celery]:
+    """Let mlq use RabbitMQ, and make a stock client of it."""
+    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    with stock_client(node.url(), broker) as app:
+        yield app
+
+
+def publish(url: str, *messages: amqp.Message) -> None:
+    """Publish AMQP messages to the mailbox as they are."""
+    with Connection(url) as connection:
+        channel: Any = connection.channel()
+        for message in messages:
+            channel.basic_publish(message, exchange="celery.pidbox")
+
+
+def message(body: Any, headers: dict[str, Any] | None = None, content_type: str = "application/json") -> amqp.Message:
+    """Write an AMQP message."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return amqp.Message(content, content_type=content_type, content_encoding="utf-8", application_headers=headers or {})
+
+
+@pytest.mark.parametrize(
+    "pool", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")], ids=["solo", "prefork"]
+)
+def test_no_control_message_ends_or_fills_a_worker(
+    house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
+) -> None:
+    """Neither a command nor what is none; the next question is answered by the same process."""
+    running = start(*pool)
+
+    def hears() -> bool:
+        return answers(client, "ping") == [{"ok": "pong"}]
+
+    house.until(hears, "the mailbox is open")
+    top = psutil.Process(running.process.pid)
+    before = sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
+    (first,) = house.json("worker")["workers"]
+    bomb = zlib.compress(b'{"method": "ping", "padding": "' + b"0" * 300_000_000 + b'"}', 9)
+    publish(
+        node.url(),
+        *[message(command("shutdown"))] * 8,
+        message(bomb, {"compression": "application/x-gzip"}),
+        message(command("ping", {"padding": "0" * 3_000_000})),
+        message(b"[" * 500_000),
+        message(b""),
+        message([1]),
+        message(command(5)),
+        message(command("ping"), {"clock": "x"}),
+        message(command("ping"), content_type="application/x-python-serialize"),
+        message(command("ping", pattern="(.?){64}" * 8 + "x", matcher="pcre")),
+        message(command("ping", reply_to={"exchange": "", "routing_key": "realtime"}, ticket="t")),
+        message(command("revoke", {"task_id": "a" * 900_000})),
+    )
+    Stranger(node.url()).tell(command("rate_limit", {"task_name": "mlq.predict", "rate_limit": "nan/s"}))
+    assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
+    house.until(hears, "it answers a question")
+    (worker,) = house.json("worker")["workers"]
+    assert (worker["pid"], worker["restarts"]) == (first["pid"], 0)
+    assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 50 * 2**20
+    assert client.send_task("mlq.predict", [8], queue="realtime").get(timeout=60)["row"] == 8
