@@ -12,7 +12,7 @@ from celery.exceptions import Reject
 from mlq.consumer.strategy import Outcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
-from mlq.packing import unpack
+from mlq.packing import rows_in
 from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES
 
 if TYPE_CHECKING:
@@ -110,13 +110,9 @@ class BatchPredict(ModelTask):
     max_retries = RETRIES[BATCH_PREDICT]
 
     def run(self, rows: Any) -> list[Any]:
-        """Answer each row, in order."""
-        found = rows if isinstance(rows, list) else unpack(rows)
-        if found is None:
-            message = f"{BATCH_PREDICT} takes a list of rows, not {type(rows).__name__}"
-            raise TypeError(message)
+        """Answer each row, in order. Raises TypeError or ValueError for what is no list of rows, see packing.rows_in."""
         attempts = self.request.retries + 1
-        return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(found)]
+        return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(rows_in(rows))]
 
 
 def register(app: Celery, aliases: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ _LARGEST_REST_BYTES: Final = 2**20
 _JSON: Final = "application/json"
 _LIMITS: Final = 2
 _LONGEST_LIMIT_S: Final = 1e9
+_MOST_RETRIES: Final = 2**31
 _PARTS: Final = 3
 """A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
 
@@ -216,8 +217,9 @@ def _task(headers: dict[str, Any]) -> str:
 def _numbers(headers: dict[str, Any]) -> None:
     """Check the headers with which Celery, or we, calculate."""
     retries, limits = headers.get("retries"), headers.get("timelimit")
-    if not isinstance(retries, int | None):
-        raise _Refused(f"retries is {_kind(retries)}, not a whole number")
+    if retries is not None and not (type(retries) is int and 0 <= retries <= _MOST_RETRIES):
+        # A negative number would grant a task that many retries more than it has.
+        raise _Refused(f"retries is {_shown(retries)}, not a whole number from 0 to {_MOST_RETRIES:,}")
     if limits is not None and not (
         isinstance(limits, list)
         and len(limits) == _LIMITS

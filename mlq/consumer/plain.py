@@ -12,7 +12,7 @@ import orjson
 from mlq.consumer.envelope import Message
 from mlq.consumer.strategy import Outcome
 from mlq.model.failure import RowFailure
-from mlq.packing import unpack
+from mlq.packing import rows_in
 from mlq.wire import PREDICT
 
 _FOLLOWED: Final = ("callbacks", "errbacks", "chain", "chord")
@@ -52,8 +52,10 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
         return None
     if task == PREDICT:
         return Rows(message, [found], single=True)
-    rows = found if isinstance(found, list) else unpack(found)
-    return None if rows is None else Rows(message, rows, single=False)
+    try:
+        return Rows(message, rows_in(found), single=False)
+    except (TypeError, ValueError):  # the task refuses the argument again, and its client reads why
+        return None
 
 
 def split(

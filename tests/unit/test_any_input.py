@@ -25,7 +25,7 @@ from mlq.jobs.sources import documents, handles, opening
 from mlq.jobs.sources.format import Format
 from mlq.jobs.sources.opening import Reading
 from mlq.jobs.sources.stream import Stream
-from mlq.packing import pack, unpack
+from mlq.packing import pack, rows_in
 
 LOOSE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -161,7 +161,7 @@ def test_any_name_is_found_or_refused_in_words(name: str) -> None:
 def test_packing_changes_no_number(rows: list[list[Any]]) -> None:
     """Numpy makes fractions of whole numbers that fit neither of its kinds together: those are not packed."""
     packed = pack(rows)
-    assert same(rows, rows if packed is rows else unpack(packed).tolist())
+    assert same(rows, rows if packed is rows else rows_in(packed).tolist())
 
 
 def test_a_whole_number_of_any_size_is_in_the_message_as_it_is() -> None:

@@ -1,0 +1,136 @@
+"""Rows of a message: no number that a client writes sizes what a worker allocates, and every client gets an answer."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+from celery import Celery
+
+from benchmarks.stock_client import stock_client
+from mlq.packing import MOST_ROWS, rows_in
+from tests import rabbitmq
+from tests.conftest import House, Start
+from tests.rabbitmq import RabbitServer
+
+EIGHT: Final = base64.b64encode(bytes(8)).decode()
+NAN: Final = float("nan")
+
+WITHOUT_END: Final = {"dtype": "int64", "shape": [10**15, 0], "data": ""}
+"""805 bytes as a message. numpy makes an array of it, and a worker took its rows until it had no memory left."""
+
+BLOCKS: Final[list[Any]] = [
+    WITHOUT_END,
+    *({"dtype": "int64", "shape": shape, "data": EIGHT} for shape in ([], "", {}, [-1], [-1, -1], [1, 0], None, 1)),
+    *({"dtype": "int64", "shape": [n], "data": EIGHT} for n in (1.0, True, "1", NAN, float("inf"), 10**400, None, [1])),
+    {"dtype": "int64", "shape": [0, 10**15], "data": ""},
+    {"dtype": "int64", "shape": [0, 0], "data": ""},
+    {"dtype": "int64", "shape": [2**62, 4], "data": ""},  # the product is 0 as a number of 64 bits
+    {"dtype": "int64", "shape": [1] * 100, "data": EIGHT},
+    {"dtype": "int64", "shape": [2], "data": EIGHT},
+    {"dtype": "int64", "shape": [1], "data": EIGHT + EIGHT},
+    {"dtype": "int64", "shape": [1], "data": EIGHT[:-2]},  # torn
+    {"dtype": "int64", "shape": [1], "data": EIGHT[:-4] + "!!!="},
+    {"dtype": "int64", "shape": [1], "data": "é" * 12},
+    {"dtype": "int64", "shape": [1], "data": 12},
+    *({"dtype": kind, "shape": [1], "data": EIGHT} for kind in ("int8", "object", "O", "V1000000000", "", None, [])),
+    {},
+    [],
+    "rows",
+    None,
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(block)[:60])
+def test_packed_rows_that_contradict_themselves_are_refused_before_anything_is_allocated(block: Any) -> None:
+    """The text names the number, so the client's author finds it."""
+    rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT}})  # numpy is imported now
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"mlq\.rows: "):
+            rows_in({"mlq.rows": block})
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_other_writers_of_the_format_may_send_is_read() -> None:
+    """No rows at all, and fields that a later version adds."""
+    assert len(rows_in({"mlq.rows": {"dtype": "float64", "shape": [0, 3], "data": ""}})) == 0
+    assert rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT, "order": "C"}}).tolist() == [0]
+
+
+@pytest.mark.parametrize("rows", [[[]] * (MOST_ROWS + 1), {"mlq.rows": {"dtype": "int64", "shape": [MOST_ROWS + 1]}}])
+def test_the_rows_of_one_message_are_counted(rows: Any) -> None:
+    """Each gets an answer: 30 MB of empty rows would become gigabytes."""
+    if isinstance(rows, dict):
+        rows["mlq.rows"]["data"] = base64.b64encode(bytes(8 * (MOST_ROWS + 1))).decode()
+    with pytest.raises(ValueError, match="at most 65,536 rows in one message, not 65,537"):
+        rows_in(rows)
+
+
+def attack(client: Celery, workers: Any, name: str) -> None:
+    """Send what has no end, and more rows than are allowed; the same process answers both, and then a good message."""
+    before = psutil.Process(workers.pids()[name])
+    sent = [
+        client.send_task("mlq.batch_predict", [{"mlq.rows": WITHOUT_END}], queue="realtime"),
+        client.send_task("mlq.batch_predict", kwargs={"rows": {"mlq.rows": WITHOUT_END}}, queue="realtime"),
+        client.send_task("mlq.batch_predict", [[[]] * 200_000], queue="realtime"),
+    ]
+    for result, said in zip(sent, ("mlq.rows: shape", "mlq.rows: shape", "at most 65,536 rows"), strict=True):
+        with pytest.raises(ValueError, match=said):
+            result.get(timeout=60)
+    good = client.send_task("mlq.batch_predict", [[1, 2]], queue="realtime").get(timeout=60)
+    assert [answer["row"] for answer in good] == [1, 2]
+    assert before.is_running()
+    assert workers.pids()[name] == before.pid
+    assert before.memory_info().rss < 500 * 2**20
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_rows_without_end_are_answered_by_a_worker_that_lives(client: Celery, start: Start, pool: str) -> None:
+    """One message of 805 bytes ended every worker that took it, one after the other."""
+    if pool == "prefork":
+        attack(client, start("--pool", "prefork", "--concurrency", "1"), "pool0")
+    else:
+        attack(client, start("--cpus", "1"), "cpu0")
+
+
+@pytest.fixture
+def node() -> Iterator[RabbitServer]:
+    """A RabbitMQ server."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
+def test_rows_without_end_do_no_harm_on_rabbitmq(house: House, start: Start, broker: str, node: RabbitServer) -> None:
+    """There Celery's own transport takes the message."""
+    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    with stock_client(node.url(), broker) as client:
+        attack(client, start("--cpus", "1"), "cpu0")
+
+
+@pytest.mark.server
+def test_a_negative_number_of_retries_buys_no_more_of_them(client: Celery, start: Start) -> None:
+    """A task would be tried that many times more than it may be, five seconds apart."""
+    start("--cpus", "1")
+    for retries in (-(10**9), 2**40, True, 1.5):
+        sent = client.send_task("mlq.predict", [1], queue="realtime", retries=retries)
+        with pytest.raises(Exception, match="retries is"):
+            sent.get(timeout=60)
+    assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
