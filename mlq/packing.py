@@ -68,8 +68,9 @@ def rows_in(value: Any, task: str = BATCH_PREDICT) -> Sequence[Any]:
         TypeError: It is neither a list nor packed rows.
         ValueError: The packed rows contradict themselves, or there are more than MOST_ROWS.
     """
+    rows: Any
     if isinstance(value, list):
-        rows: Sequence[Any] = value
+        rows = value
     elif isinstance(value, dict) and value.keys() == {PACKED_ROWS}:
         rows = unpack(value[PACKED_ROWS])
     else:
@@ -78,7 +79,8 @@ def rows_in(value: Any, task: str = BATCH_PREDICT) -> Sequence[Any]:
     if len(rows) > MOST_ROWS:
         message = f"{task} takes at most {MOST_ROWS:,} rows in one message, not {len(rows):,}"
         raise ValueError(message)
-    return rows
+    found: Sequence[Any] = rows
+    return found
 
 
 def unpack(block: Any) -> np.ndarray[Any, Any]:
@@ -94,15 +96,17 @@ def unpack(block: Any) -> np.ndarray[Any, Any]:
     # The text is measured before it is decoded. Python's decoder skips characters that are not base64, so a text of
     # this length that yields this many bytes holds nothing else.
     if not isinstance(text, str) or len(text) != _length_as_base64(size):
-        has = f"{len(text):,} characters" if isinstance(text, str) else "no text"
-        raise _refused(f"shape {reprlib.repr(shape)} needs {_length_as_base64(size):,} characters of data, it has {has}")
+        found = f"{len(text):,} characters" if isinstance(text, str) else "no text"
+        needed = f"{_length_as_base64(size):,} characters of data"
+        raise _refused(f"shape {reprlib.repr(shape)} needs {needed}, the message has {found}")
     try:
         data = binascii.a2b_base64(text)
     except ValueError as exc:  # binascii.Error is one; text that is not ASCII is another
         raise _refused(f"data is not base64: {exc}") from None
     if len(data) != size:
         raise _refused("data holds characters that are not base64")
-    return np.frombuffer(data, dtype).reshape(shape)
+    array: np.ndarray[Any, Any] = np.frombuffer(data, dtype).reshape(shape)
+    return array
 
 
 def _size(shape: Any) -> int:
@@ -111,7 +115,7 @@ def _size(shape: Any) -> int:
     A shape of which one number is 0 needs no bytes at all, whatever its other numbers are: [10**15, 0] would be rows
     without end. Therefore only the number of rows may be 0.
     """
-    if not isinstance(shape, list) or not 1 <= len(shape) <= _MOST_DIMENSIONS:
+    if not isinstance(shape, (list, tuple)) or not 1 <= len(shape) <= _MOST_DIMENSIONS:
         raise _refused(f"shape is {reprlib.repr(shape)}, not a list of 1 to {_MOST_DIMENSIONS} whole numbers")
     for place, number in enumerate(shape):
         if type(number) is not int or not (0 if place == 0 else 1) <= number <= _MOST_ITEMS:

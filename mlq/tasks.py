@@ -110,7 +110,7 @@ class BatchPredict(ModelTask):
     max_retries = RETRIES[BATCH_PREDICT]
 
     def run(self, rows: Any) -> list[Any]:
-        """Answer each row, in order. Raises TypeError or ValueError for what is no list of rows, see packing.rows_in."""
+        """Answer each row, in order. Raises TypeError and ValueError as packing.rows_in does."""
         attempts = self.request.retries + 1
         return [a.as_element(attempts) if isinstance(a, RowFailure) else a for a in self.answer(rows_in(rows))]
 

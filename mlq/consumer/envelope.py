@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from mlq import exact_json
+from mlq import exact_json, nesting
 from mlq.broker import filing
 from mlq.broker.claim import Claim
 from mlq.broker.filing import Place
@@ -69,6 +69,10 @@ class Message:
         return _moment(eta) if eta else None
 
 
+_HOLDERS: Final = frozenset({dict, list})
+_TOO_DEEP: Final = f"nested deeper than {nesting.MOST_LEVELS} levels"
+
+
 class _Refused(Exception):
     """Internal: the sentence for a Malformed, and the word for it."""
 
@@ -88,6 +92,7 @@ def decode(claim: Claim) -> Message | Malformed:
         headers = _headers(payload)
         task_id = _task_id(headers)
         _properties(payload)
+        _depth(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
@@ -243,8 +248,25 @@ def _properties(payload: dict[str, Any]) -> None:
         raise _Refused(f"the content encoding is {_kind(payload['content-encoding'])}, not a text")
 
 
+def _depth(payload: dict[str, Any]) -> None:
+    """Check the nesting of all but the body, which is a text. Headers of Celery's hold a short list at most."""
+    for part in (payload["headers"], payload["properties"]):
+        for value in part.values():
+            if value.__class__ in _HOLDERS and value and _is_too_deep(value):
+                raise _Refused(f"the headers or properties are {_TOO_DEEP}")
+
+
+def _is_too_deep(value: Any) -> bool:
+    try:
+        return nesting.is_deeper(exact_json.dumps(value))
+    except (TypeError, ValueError, RecursionError):  # deeper than Python's own writer goes
+        return True
+
+
 def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     content = _content(payload)
+    if nesting.is_deeper(content):
+        raise _Refused(f"the body is {_TOO_DEEP}")
     try:
         parts = exact_json.loads(content)
     except (ValueError, RecursionError) as exc:

@@ -11,6 +11,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.worker.consumer.consumer import Consumer
 
+from mlq.consumer import unreadable
 from mlq.wire import JOB_HEADER
 
 log = logging.getLogger("mlq.refusal")
@@ -29,14 +30,17 @@ def install() -> None:
 
     def answer_undecodable(consumer: Any, message: Any, exc: Exception) -> None:
         # The error quotes what it could not read, so it is neither logged nor stored.
-        log.error("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
-        _answer(consumer, message, f"malformed: the message cannot be decoded: {type(exc).__name__}")
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        why = headers.get(unreadable.REASON_HEADER) or type(exc).__name__
+        log.error("a message cannot be decoded, and is discarded: %s", why)
+        _answer(consumer, message, f"malformed: the message cannot be decoded: {why}")
         message.ack()
 
     def answer_invalid(consumer: Any, body: Any, message: Any, exc: Exception) -> None:
         _answer(consumer, message, f"malformed: {exc}")
         reject(consumer, body, message, exc)
 
+    unreadable.install()
     stock.on_decode_error = answer_undecodable
     stock.on_invalid_task = answer_invalid
 

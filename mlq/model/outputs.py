@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlq.model.failure import ModelError, NotFinite, contained
+from mlq.nesting import MOST_LEVELS_OF_AN_ANSWER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +121,8 @@ def _json_or_error(value: Any) -> Any:
         return error
 
 
-def _json(value: Any) -> Any:
+def _json(value: Any, levels: int = MOST_LEVELS_OF_AN_ANSWER) -> Any:
+    """Copy a value with types that JSON has; at most `levels` lists and objects within each other."""
     if type(value) in _PLAIN:
         return value
     if is_array(value):  # numpy's scalars too: json knows none of them
@@ -129,10 +131,12 @@ def _json(value: Any) -> Any:
         if not math.isfinite(value):
             raise NotFinite
         return value
+    if not levels and isinstance(value, (list, tuple, dict)):
+        raise ModelError(f"the model answered with more than {MOST_LEVELS_OF_AN_ANSWER} levels of lists and objects")
     if isinstance(value, (list, tuple)):
-        return [_json(v) for v in value]
+        return [_json(v, levels - 1) for v in value]
     if isinstance(value, dict) and all(isinstance(key, (str, int)) for key in value):
-        return {str(key): _json(v) for key, v in value.items()}
+        return {str(key): _json(v, levels - 1) for key, v in value.items()}
     if type(value) in _PLAIN:
         return value
     raise ModelError(f"the model answered with type {kind(value)}, which JSON cannot carry")

@@ -25,10 +25,13 @@ NAN: Final = float("nan")
 WITHOUT_END: Final = {"dtype": "int64", "shape": [10**15, 0], "data": ""}
 """805 bytes as a message. numpy makes an array of it, and a worker took its rows until it had no memory left."""
 
+NUMBERS: Final[list[Any]] = [1.0, True, "1", NAN, float("inf"), 10**400, None, [1]]
+SHAPES: Final[list[Any]] = [[], "", {}, [-1], [-1, -1], [1, 0], None, 1, *([number] for number in NUMBERS)]
+DTYPES: Final[list[Any]] = ["int8", "object", "O", "V1000000000", "", None, []]
+
 BLOCKS: Final[list[Any]] = [
     WITHOUT_END,
-    *({"dtype": "int64", "shape": shape, "data": EIGHT} for shape in ([], "", {}, [-1], [-1, -1], [1, 0], None, 1)),
-    *({"dtype": "int64", "shape": [n], "data": EIGHT} for n in (1.0, True, "1", NAN, float("inf"), 10**400, None, [1])),
+    *({"dtype": "int64", "shape": shape, "data": EIGHT} for shape in SHAPES),
     {"dtype": "int64", "shape": [0, 10**15], "data": ""},
     {"dtype": "int64", "shape": [0, 0], "data": ""},
     {"dtype": "int64", "shape": [2**62, 4], "data": ""},  # the product is 0 as a number of 64 bits
@@ -39,7 +42,7 @@ BLOCKS: Final[list[Any]] = [
     {"dtype": "int64", "shape": [1], "data": EIGHT[:-4] + "!!!="},
     {"dtype": "int64", "shape": [1], "data": "é" * 12},
     {"dtype": "int64", "shape": [1], "data": 12},
-    *({"dtype": kind, "shape": [1], "data": EIGHT} for kind in ("int8", "object", "O", "V1000000000", "", None, [])),
+    *({"dtype": dtype, "shape": [1], "data": EIGHT} for dtype in DTYPES),
     {},
     [],
     "rows",
@@ -63,7 +66,7 @@ def test_packed_rows_that_contradict_themselves_are_refused_before_anything_is_a
 def test_what_other_writers_of_the_format_may_send_is_read() -> None:
     """No rows at all, and fields that a later version adds."""
     assert len(rows_in({"mlq.rows": {"dtype": "float64", "shape": [0, 3], "data": ""}})) == 0
-    assert rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT, "order": "C"}}).tolist() == [0]
+    assert list(rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT, "order": "C"}})) == [0]
 
 
 @pytest.mark.parametrize("rows", [[[]] * (MOST_ROWS + 1), {"mlq.rows": {"dtype": "int64", "shape": [MOST_ROWS + 1]}}])
@@ -129,7 +132,8 @@ def test_rows_without_end_do_no_harm_on_rabbitmq(house: House, start: Start, bro
 def test_a_negative_number_of_retries_buys_no_more_of_them(client: Celery, start: Start) -> None:
     """A task would be tried that many times more than it may be, five seconds apart."""
     start("--cpus", "1")
-    for retries in (-(10**9), 2**40, True, 1.5):
+    numbers: list[Any] = [-(10**9), 2**40, True, 1.5]
+    for retries in numbers:
         sent = client.send_task("mlq.predict", [1], queue="realtime", retries=retries)
         with pytest.raises(Exception, match="retries is"):
             sent.get(timeout=60)

@@ -161,7 +161,8 @@ def test_any_name_is_found_or_refused_in_words(name: str) -> None:
 def test_packing_changes_no_number(rows: list[list[Any]]) -> None:
     """Numpy makes fractions of whole numbers that fit neither of its kinds together: those are not packed."""
     packed = pack(rows)
-    assert same(rows, rows if packed is rows else rows_in(packed).tolist())
+    unpacked: Any = rows_in(packed)
+    assert same(rows, rows if packed is rows else unpacked.tolist())
 
 
 def test_a_whole_number_of_any_size_is_in_the_message_as_it_is() -> None:

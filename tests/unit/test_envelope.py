@@ -135,7 +135,7 @@ MALFORMED: Final[dict[str, tuple[bytes, str]]] = {
     "bad eta": (changed("headers.eta", "tomorrow"), "eta"),
     "eta a number": (changed("headers.eta", 5), "eta"),
     "eta beyond the calendar": (changed("headers.eta", "9999-99-99T00:00:00"), "eta"),
-    "nested body": (changed("body", encoded(b"[[" + nested(100_000) + b"],{},{}]")), "not JSON"),
+    "nested body": (changed("body", encoded(b"[[" + nested(100_000) + b"],{},{}]")), "nested deeper"),
     "retries a text": (changed("headers.retries", "x"), "retries"),
     "timelimit a number": (changed("headers.timelimit", 5), "timelimit"),
     "timelimit below nothing": (changed("headers.timelimit", [60, -1]), "timelimit"),

@@ -195,7 +195,8 @@ def test_rows_that_packing_would_change_or_swell_are_left_as_they_are(rows: list
 @pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], [[0.0, 1.5]], [[[1], [2]]], [1, 2, 3]])
 def test_packed_rows_come_back_as_they_were(rows: list[Any]) -> None:
     """Kind and value."""
-    assert rows_in(pack(rows)).tolist() == rows
+    unpacked: Any = rows_in(pack(rows))
+    assert unpacked.tolist() == rows
 
 
 class FullThenStopped:
