@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mlq import wire
+from mlq import nesting, wire
 from mlq.broker.filing import Place
 from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
@@ -63,9 +63,18 @@ def call_of(job: Job, chunk: Chunk, priority: int | None) -> Call:
     return Call(name, given["task"], args, queue, "(a row of a job)", 1, place, kwargs, own)
 
 
+def body_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Write the body of a message. Raises TypeError for arguments that JSON cannot hold, or that workers refuse."""
+    body = strict_json.dumps([args, kwargs, _FOLLOWS])
+    if nesting.is_deeper(body):
+        message = f"nested deeper than {nesting.MOST_LEVELS} levels"
+        raise TypeError(message)
+    return body
+
+
 def raw(call: Call, *, answered: bool) -> bytes:
-    """Write a message. Raises TypeError for arguments that JSON cannot hold."""
-    body = strict_json.dumps([call.args, call.kwargs, _FOLLOWS]).decode()
+    """Write a message. Raises TypeError as body_of does."""
+    body = body_of(call.args, call.kwargs).decode()
     # The headers come first: the script that claims looks for some of them.
     return strict_json.dumps(
         {

@@ -10,11 +10,10 @@ from typing import Final, TypeAlias
 from redis.exceptions import ResponseError
 
 from mlq.broker.script import is_full
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk, placed, refuse
 from mlq.jobs.feeding import Feeder
 from mlq.jobs.insisting import Insisting
-from mlq.jobs.message import call_of
+from mlq.jobs.message import body_of, call_of
 from mlq.jobs.posting import Early, Parcel, Post, parcel_of
 from mlq.jobs.pressure import Pressure
 from mlq.jobs.record import Job
@@ -122,7 +121,7 @@ class Sender:
         found = []
         for place, given in placed(chunk):
             try:
-                strict_json.dumps([[[given]]])  # as deep as the message holds it: the depth is limited, too
+                body_of([[given]], {})  # as deep as the message holds it: the depth is limited, too
             except TypeError as exc:
                 found.append((place, RowError("TypeError", str(exc))))
         return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable, too_large
 from mlq.jobs.sources.handles import shown
@@ -27,25 +28,51 @@ def is_glob(pattern: str) -> bool:
     return glob.has_magic(pattern) and not os.path.exists(pattern)  # noqa: PTH110 (see found)
 
 
-def values(paths: list[Path], *, inline: bool) -> Iterator[Any]:
+def root_of(pattern: str) -> Path:
+    """Return the directory that a name of files stands for: itself, or of a glob the part before its first pattern."""
+    if not is_glob(pattern):
+        path = Path(pattern)
+        return path if path.is_dir() else path.parent
+    parts = Path(pattern).parts
+    plain = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:plain])
+
+
+def values(paths: list[Path], root: Path, *, inline: bool) -> Iterator[Any]:
     """Give a row a file: its absolute path, or {"name", "base64"}. The id is the path as it was named.
 
-    A name that is not UTF-8 cannot travel in JSON: its row is an error.
+    A name that is not UTF-8 cannot travel in JSON: its row is an error. With `inline`, so is a link that leads out of
+    `root`: whoever may write into that directory could otherwise have any file of the caller's sent.
     """
+    inside = os.path.realpath(root)
     for path in paths:
         name, absolute = str(path), str(path.resolve())
         if shown(absolute) != absolute or shown(name) != name:
             yield Unreadable(RowError("UnicodeError", f"the file name is not UTF-8: {shown(name)}"))
             continue
-        given = _inline(path) if inline else absolute
+        given = _inline(path, inside) if inline else absolute
         yield given if isinstance(given, Unreadable) else {"id": name, "input": given}
 
 
-def _inline(path: Path) -> Any:
+def _inline(path: Path, root: str) -> Any:
     try:
-        size = path.stat().st_size
-        if size > LARGEST_BYTES * _AS_BASE64:
-            return too_large(str(path), size)
-        return {"name": path.name, "base64": base64.b64encode(path.read_bytes()).decode("ascii")}
+        # Without waiting: a named pipe that took the place of the file since it was listed would block the open.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 (a descriptor)
+            return _content(path, file, root)
     except OSError as exc:
         return Unreadable(RowError(type(exc).__name__, f"{path}: {exc.strerror}"))
+
+
+def _content(path: Path, file: BinaryIO, root: str) -> Any:
+    """Read an open file. What was opened is judged, not what the path named before or after."""
+    opened = os.path.realpath(f"/proc/self/fd/{file.fileno()}")
+    if os.path.commonpath([root, opened]) != root:
+        return Unreadable(RowError("LinkOutside", f"{path}: a link to {shown(opened)}, which is not under {shown(root)}"))
+    about = os.fstat(file.fileno())
+    if not stat.S_ISREG(about.st_mode):
+        return Unreadable(RowError("NotAFile", f"{path}: not a regular file"))
+    most = int(LARGEST_BYTES * _AS_BASE64)
+    content = file.read(most + 1) if about.st_size <= most else b""
+    if about.st_size > most or len(content) > most:  # it may have grown meanwhile
+        return too_large(str(path), max(about.st_size, len(content)))
+    return {"name": path.name, "base64": base64.b64encode(content).decode("ascii")}

@@ -65,7 +65,7 @@ class Input:
         Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
         """
         if self.format is Format.FILES:
-            yield Values(files.values(files.found(self.name), inline=self.reading.inline))
+            yield Values(files.values(files.found(self.name), files.root_of(self.name), inline=self.reading.inline))
         elif self.format is Format.PARQUET:
             yield Values(parquet.values(Path(self.name), self.shown))
         else:

@@ -13,6 +13,9 @@ from mlq.jobs.sources.columns import Unfit, decode
 
 _ROWS: Final = 1024
 
+_EXHAUSTED: Final = (RecursionError, MemoryError)
+"""Raised for a schema that is nested hundreds of levels deep, and for pages that claim to be larger than memory."""
+
 
 def values(path: Path, shown: str) -> Iterator[Any]:
     """Return the rows; one with a value that JSON cannot hold is an Unreadable.
@@ -25,7 +28,7 @@ def values(path: Path, shown: str) -> Iterator[Any]:
     except ImportError:
         raise MissingExtra(what="reading Parquet", extra="parquet") from None
     # pyarrow raises its own exceptions, and Python's where an array is made into Python's objects.
-    foreign = (ArrowException, OSError, ValueError, TypeError, OverflowError, NotImplementedError, KeyError)
+    foreign = (ArrowException, OSError, ValueError, TypeError, OverflowError, NotImplementedError, KeyError, *_EXHAUSTED)
     try:
         file = ParquetFile(path)
     except foreign as exc:

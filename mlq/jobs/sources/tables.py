@@ -31,7 +31,7 @@ class Table:
     """
 
     def __init__(self, stream: Stream, delimiter: str | None, shown: str) -> None:
-        csv.field_size_limit(LARGEST_BYTES)
+        csv.field_size_limit(2 * LARGEST_BYTES)  # never reached: see _Feed, which knows more to say
         self._lines = _Lines(stream, shown)
         first = self._first_line()
         said = delimiters.declared(first)
@@ -39,11 +39,12 @@ class Table:
             delimiter = delimiters.demand_same(shown, said, delimiter)
             first = self._first_line()
         self.delimiter = delimiter or delimiters.guess([first, *self._lines.sample[self.line :]], shown)
+        self._feed = _Feed(self._lines, first)
         # strict: else a quote that is not closed would take in all that follows, and be no error.
-        self._reader = csv.reader(self._with(first), delimiter=self.delimiter, strict=True)
+        self._reader = csv.reader(self._feed, delimiter=self.delimiter, strict=True)
         header = next(iter(self), [])
         if isinstance(header, csv.Error):
-            raise NotReadable(path=shown, kind="a table", reason=f"line {self.line}: {header}")
+            raise NotReadable(path=shown, kind="a table", reason=self.explain(header))
         twice = [name for name, times in Counter(header).items() if times > 1]
         if twice:
             what = f"are named {twice[0]!r}" if twice[0] else "have no name"
@@ -58,6 +59,7 @@ class Table:
     def __iter__(self) -> Iterator[list[str] | csv.Error]:
         """Return the next records, without blank lines. The reader goes on behind a record that breaks."""
         while True:
+            self._feed.begin_record()
             try:
                 record = next(self._reader)
             except StopIteration:
@@ -68,14 +70,18 @@ class Table:
                 if record:
                     yield record
 
+    def explain(self, error: csv.Error) -> str:
+        """Say what is wrong with the last record, and where: in a record of several lines, where its quote opened."""
+        opened = self._feed.quote_line
+        if opened is None or opened == self.line:
+            return f"line {self.line}: {error}"
+        if isinstance(error, _TooLong):
+            return f"line {opened}: {error}; lines {opened} to {self.line} are one row that cannot be read"
+        return f"line {opened}: the quote that opens here has no proper end (line {self.line}: {error})"
+
     def _first_line(self) -> str:
         """Return the next line that is not blank, and "" at the end."""
         return next((line for line in self._lines if line.strip("\r\n")), "")
-
-    def _with(self, first: str) -> Iterator[str]:
-        if first:
-            yield first
-        yield from self._lines
 
 
 def values(stream: Stream, delimiter: str | None, shown: str) -> Iterator[Any]:
@@ -87,7 +93,7 @@ def values(stream: Stream, delimiter: str | None, shown: str) -> Iterator[Any]:
     fields = len(table.header)
     for record in table:
         if isinstance(record, csv.Error):
-            yield Unreadable(RowError("BadRecord", f"line {table.line}: {record}"))
+            yield Unreadable(RowError("BadRecord", table.explain(record)))
         elif len(record) != fields:
             about = f"line {table.line}: {len(record)} fields, the header has {fields}"
             yield Unreadable(RowError("FieldCount", about))
@@ -105,6 +111,47 @@ def copied(stream: Stream, delimiter: str | None, shown: str, wanted: Iterator[i
             next_wanted = next(wanted, None)
             if isinstance(record, list):
                 yield _written(record, table.delimiter)
+
+
+class _TooLong(csv.Error):
+    """A record goes on for more than any row may have."""
+
+
+class _Feed:
+    """Hands lines to the csv module, and bounds what it may make one record of.
+
+    The module bounds a field. It does not bound a record, and behind a quote that is not closed a record may go on to
+    the end of the file: where each line is `","`, every field stays short. `quote_line` is the line on which a quote
+    opened that was not closed on the same line, None while the record has one line.
+
+    A class and not a generator, since a generator that raises has ended, and the reader goes on behind a broken record.
+    """
+
+    def __init__(self, lines: _Lines, first: str) -> None:
+        self._lines = lines
+        self._rest = iter(lines)
+        self._first = first
+        self._size = 0
+        self._is_open = False
+        self.quote_line: int | None = None
+
+    def begin_record(self) -> None:
+        """Expect the first line of the next record."""
+        self._size, self._is_open, self.quote_line = 0, False, None
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        line, self._first = self._first or next(self._rest), ""
+        if self._size > LARGEST_BYTES:
+            raise _TooLong(f"the quote that opens here is not closed within {LARGEST_BYTES:,} characters")
+        self._size += len(line)
+        if line.count('"') % 2:
+            self._is_open = not self._is_open
+            if self._is_open:
+                self.quote_line = self._lines.number
+        return line
 
 
 class _Lines:
