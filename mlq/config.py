@@ -5,15 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mlq import parsing
+from mlq import config_files, parsing
 from mlq.errors import (
-    BadConfigFile,
     InvalidSetting,
     NoStateDirectory,
     PasswordInArguments,
@@ -22,11 +20,6 @@ from mlq.errors import (
 )
 from mlq.masking import without_passwords
 from mlq.wire import BARE_QUEUE, Controls
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT: Final = "default"
 ORIGINS: Final = "MLQ_ORIGINS"
@@ -231,13 +224,16 @@ def load(
     """Read every source and let the nearest to the user win.
 
     `flags` maps a dotted key to (value, name of the flag); None as a value means: not given.
+    A worker takes all from its supervisor, which has read the files: --config, or the files of another moment, must not
+    make it another worker than its operator started.
 
-    Raises BadConfigFile, UnknownSetting, InvalidSetting, PasswordInArguments.
+    Raises BadConfigFile, UntrustedConfig, UnknownSetting, InvalidSetting, PasswordInArguments.
     """
     environ = os.environ if environ is None else environ
     found: dict[str, tuple[Any, str]] = {s.dotted: (s.default, DEFAULT) for s in SETTINGS}
-    for path in _files(environ, config, cwd or _working_directory()):
-        found |= _from_file(path)
+    if config is not None or ORIGINS not in environ:
+        for path, table in config_files.read_all(environ, config, cwd or _working_directory()):
+            found |= _from_file(path, table)
     found |= _from_environment(environ)
     found |= _from_flags(flags or {})
     return _build(found)
@@ -310,24 +306,6 @@ def _written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _files(environ: Mapping[str, str], config: Path | None, cwd: Path | None) -> list[Path]:
-    """Name the configuration files that count, the weakest first."""
-    if config is not None:
-        return [config]
-    nearest = None
-    if cwd is not None:
-        nearest = next((f for d in (cwd, *cwd.parents) for f in _in_directory(d)), None)
-    return [f for f in (_of_user(environ), nearest) if f is not None and _is_file(f)]
-
-
-def _of_user(environ: Mapping[str, str]) -> Path | None:
-    """Find the user's own file; a user id that has no home has none."""
-    try:
-        return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mlq" / "config.toml"
-    except RuntimeError:
-        return None
-
-
 def _working_directory() -> Path | None:
     """Give the working directory; None where it was removed under us."""
     try:
@@ -336,55 +314,7 @@ def _working_directory() -> Path | None:
         return None
 
 
-def _is_file(path: Path) -> bool:
-    """Tell whether a file is there; one in a directory that this user may not search is not."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _in_directory(directory: Path) -> Iterator[Path]:
-    own, project = directory / "mlq.toml", directory / "pyproject.toml"
-    if _is_file(own):
-        yield own
-    elif _is_file(project) and _of_project(_toml(project)) is not None:
-        yield project
-
-
-def _of_project(table: Mapping[str, Any]) -> Any:
-    """Pick what a pyproject.toml says of mlq; None where it says nothing."""
-    tool = table.get("tool")
-    return tool.get("mlq") if isinstance(tool, dict) else None
-
-
-_LARGEST_FILE: Final = 2**20
-"""Bytes. What is larger is no configuration, and TOML is read as a whole."""
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
-            raise BadConfigFile(path=path, reason=f"it has more than {_LARGEST_FILE:,} bytes")
-        return tomllib.loads(content.decode())
-    except UnicodeDecodeError as exc:
-        raise BadConfigFile(
-            path=path, reason=f"it is not UTF-8: byte {exc.object[exc.start]:#x} at {exc.start}"
-        ) from None
-    except RecursionError:
-        raise BadConfigFile(path=path, reason="it is nested too deeply") from None
-    except (OSError, ValueError) as exc:  # ValueError: what is no TOML, and numbers of more digits than Python reads
-        raise BadConfigFile(path=path, reason=getattr(exc, "strerror", None) or exc) from None
-
-
-def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
-    table = _toml(path)
-    if path.name == "pyproject.toml":
-        table = _of_project(table) or {}
-        if not isinstance(table, dict):
-            raise BadConfigFile(path=path, reason="[tool.mlq] is no table")
+def _from_file(path: Path, table: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     found = {}
     for key, value in _flatten(table):
         setting = _BY_KEY.get(key)

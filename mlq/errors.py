@@ -177,6 +177,13 @@ class BadConfigFile(MlqError):
     hint = "correct the file, or name another with --config FILE"
 
 
+class UntrustedConfig(MlqError):
+    """the configuration {path} is not used, because another user may have written it: {reason}"""
+
+    exit_code = 3
+    hint = "{mend}; or run mlq as its owner, or name a file of your own with --config FILE"
+
+
 class NoStateDirectory(MlqError):
     """no place for mlq's state (sockets, logs, the embedded broker): user id {uid} has no home directory"""
 
