@@ -302,7 +302,7 @@ class TasksNotImportable(MlqError):
     """the module {module} (worker.imports from {origin}) cannot be imported: {reason}"""
 
     exit_code = 3
-    hint = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
+    hint = "{mend}"
 
 
 class UnknownTasks(MlqError):

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import __version__, board, leaving, status, tether
+from mlq import __version__, board, launching, leaving, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
@@ -208,7 +208,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
 
 def _try_model() -> int:
     """Load the model in a process that ends: its threads and its memory must not be there when the pool forks."""
-    command = [sys.executable, "-m", "mlq.prefork", "--name", "trial", "--try-model"]
+    command = [*launching.python("mlq.prefork"), "--name", "trial", "--try-model"]
     environment = {k: v for k, v in os.environ.items() if k != board.VARIABLE}  # the trial has no supervisor
     trial = tether.command(command, signal.SIGKILL)
     return subprocess.run(trial, stdin=subprocess.DEVNULL, env=environment, check=False).returncode

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Final
 
 from mlq.config import Settings
 from mlq.errors import TasksNotImportable
-from mlq.model.reference import search_first
+from mlq.model.places import search_first
+
+_MEND: Final = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
 
 
 def import_tasks(settings: Settings, directory: Path) -> None:
@@ -15,10 +18,12 @@ def import_tasks(settings: Settings, directory: Path) -> None:
 
     Raises TasksNotImportable: a module's own code runs here, and may raise anything.
     """
-    search_first(directory)
-    for module in settings.worker.imports or ():
+    if not settings.worker.imports:
+        return
+    refused = search_first(directory)
+    for module in settings.worker.imports:
         try:
             importlib.import_module(module)
         except Exception as exc:
             origin, reason = settings.origin("worker.imports"), f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise TasksNotImportable(module=module, origin=origin, reason=reason) from exc
+            raise TasksNotImportable(module=module, origin=origin, reason=reason, mend=refused or _MEND) from exc

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mlq import launching
 from mlq.fleet.news import BecameReady, GaveUp, News, Planned
 
 VARIABLE: Final = "MLQ_DETACHED_FD"
@@ -66,7 +66,7 @@ class Detached:
             self._log = log.open("rb")
             self._log.seek(0, os.SEEK_END)  # now: what comes from here on is this supervisor's
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlq", *argv],
+                [*launching.python("mlq"), *argv],
                 env={**environment, VARIABLE: str(writing)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

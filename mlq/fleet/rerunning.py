@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import Final
 
+from mlq import launching
 from mlq.config import Settings
 from mlq.errors import RerunFailed, UsageError
 from mlq.fleet import cpus, gpus, nvml
@@ -27,7 +27,7 @@ def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
     if len(chosen) > 1:
         raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", mend="name one: `mlq dead rerun ID --gpu 0`")
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
-    command = [sys.executable, "-m", "mlq.rerun"]
+    command = launching.python("mlq.rerun")
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode
     if code == 0 or code in _COULD_NOT_BE_TRIED:
         return code

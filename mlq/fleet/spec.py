@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mlq import launching
 from mlq.config import Settings, to_environment
 from mlq.fleet.gpus import Gpu
 from mlq.fleet.pools import Pool
@@ -55,7 +55,7 @@ class WorkerSpec:
         checks = ["--check-tasks"] if self.checks_tasks else []
         module = "mlq.worker" if self.pool is None else "mlq.prefork"
         pool = [] if self.pool is None else ["--least", str(self.pool.least), "--most", str(self.pool.most)]
-        return [sys.executable, "-m", module, "--name", self.name, *gpu, *pool, *verbose, *rollout, *checks]
+        return [*launching.python(module), "--name", self.name, *gpu, *pool, *verbose, *rollout, *checks]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Write the environment: the device mask is there before Python starts, so before torch can look."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from mlq.model.failure import NotServable, contained
 from mlq.model.outputs import is_array, per_row
-from mlq.model.reference import ModelRef, search_first
+from mlq.model.places import search_first
+from mlq.model.reference import ModelRef
 
 
 class ClassModel:
@@ -59,6 +60,7 @@ def _import(reference: ModelRef) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     """Run a file under a name of its own, so that a model.py does not displace any other module `model`."""
     path = path.resolve()
+    search_first(Path.cwd())
     search_first(path.parent)
     name = f"mlq_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlq.errors import InvalidModel
+from mlq.model import places
 from mlq.model.classes import load_class
 from mlq.model.diagnosis import diagnose
 from mlq.model.exported import HOW_TO_EXPORT, load_exported
@@ -23,6 +24,7 @@ def load(reference: str, *, origin: str, device: str, output: Output, max_batch_
     """
     ref = ModelRef.parse(reference)
     try:
+        places.demand_own(ref.source())
         fingerprint = ref.fingerprint()
         predictor = _open(ref, device, max_batch_size)
         model = Model(predictor, name=ref.name, fingerprint=fingerprint, device=device, output=output)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlq.model.failure import NotServable
 from mlq.model.fingerprint import fingerprint
+from mlq.model.places import search_first
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,8 @@ class ModelRef:
         return path
 
 
-def search_first(directory: Path) -> None:
-    """Let Python import from a directory, as it does from the directory of a script that it runs."""
-    if str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
-
-
 def _module_file(module: str) -> Path:
-    search_first(Path.cwd())
+    refused = search_first(Path.cwd())
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
@@ -65,6 +59,6 @@ def _module_file(module: str) -> Path:
     if spec is None or not spec.has_location or spec.origin is None:
         raise NotServable(
             f"Python finds no module {module!r} from {Path.cwd()}",
-            mend="start the worker where it can be imported, or name the file: serve.py:Model",
+            mend=refused or "start the worker where it can be imported, or name the file: serve.py:Model",
         )
     return Path(spec.origin)
