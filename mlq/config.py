@@ -17,8 +17,10 @@ from mlq.errors import (
     PasswordInArguments,
     StateDirectoryUnusable,
     UnknownSetting,
+    UntrustedState,
 )
 from mlq.masking import without_passwords
+from mlq.trust import doubt
 from mlq.wire import BARE_QUEUE, Controls
 
 DEFAULT: Final = "default"
@@ -360,11 +362,20 @@ def shown(setting: Setting, value: Any) -> Any:
 def state_directory(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:
     """Find where this user's sockets, logs and embedded broker live; the callers make what they need.
 
-    Raises NoStateDirectory for a user without a home.
+    Raises NoStateDirectory for a user without a home, UntrustedState where another user could change what is there:
+    among it is which program to start as the broker.
     """
-    if settings.state_dir is not None:
-        return settings.state_dir
-    environ = os.environ if environ is None else environ
+    state = settings.state_dir or _default_state(os.environ if environ is None else environ)
+    try:
+        why = doubt(state, state.stat())
+    except (OSError, ValueError):  # it is not there, or can never be: to whoever uses it
+        return state
+    if why is not None:
+        raise UntrustedState(path=state, reason=why.what, remedy=why.remedy)
+    return state
+
+
+def _default_state(environ: Mapping[str, str]) -> Path:
     try:
         return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "mlq"
     except RuntimeError:
@@ -374,7 +385,7 @@ def state_directory(settings: Settings, environ: Mapping[str, str] | None = None
 def make_state_directory(settings: Settings) -> Path:
     """Make the directory of `state_directory`, for this user alone, and see that it can be written to.
 
-    Raises NoStateDirectory, StateDirectoryUnusable.
+    Raises NoStateDirectory, UntrustedState, StateDirectoryUnusable.
     """
     state = state_directory(settings)
     try:
@@ -383,4 +394,4 @@ def make_state_directory(settings: Settings) -> Path:
         raise StateDirectoryUnusable(path=state, reason=getattr(exc, "strerror", None) or exc) from None
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         raise StateDirectoryUnusable(path=state, reason="this user may not write there")
-    return state
+    return state_directory(settings)  # which another user may have made first, in a directory like /tmp

@@ -75,7 +75,7 @@ def _read_named(path: Path) -> Found:
         with path.open("rb") as file:
             why = doubt(path, os.fstat(file.fileno()))
             if why is not None:
-                raise UntrustedConfig(path=path, reason=why.what, mend=why.mend)
+                raise UntrustedConfig(path=path, reason=why.what, remedy=why.remedy)
             table = _parse(path, file.read(_LARGEST_FILE + 1))
     except (OSError, ValueError) as exc:
         raise BadConfigFile(path=path, reason=getattr(exc, "strerror", None) or exc) from None
@@ -160,7 +160,7 @@ def _read_in(place: _Place, name: str) -> Found | None:
     if name == "pyproject.toml":
         return _project_file(path, content, why)
     if why is not None:
-        raise UntrustedConfig(path=path, reason=why.what, mend=why.mend)
+        raise UntrustedConfig(path=path, reason=why.what, remedy=why.remedy)
     return path, _parse(path, content)
 
 
@@ -181,7 +181,7 @@ def _project_file(path: Path, content: bytes, why: Doubt | None) -> Found | None
     if table is None:
         return None
     if why is not None:
-        raise UntrustedConfig(path=path, reason=why.what, mend=why.mend)
+        raise UntrustedConfig(path=path, reason=why.what, remedy=why.remedy)
     return path, table
 
 

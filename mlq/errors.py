@@ -181,7 +181,7 @@ class UntrustedConfig(MlqError):
     """the configuration {path} is not used, because another user may have written it: {reason}"""
 
     exit_code = 3
-    hint = "{mend}; or run mlq as its owner, or name a file of your own with --config FILE"
+    hint = "{remedy}; or run mlq as its owner, or name a file of your own with --config FILE"
 
 
 class NoStateDirectory(MlqError):
@@ -195,7 +195,14 @@ class StateDirectoryUnusable(MlqError):
     """mlq's state (sockets, logs, the embedded broker) cannot be kept in {path}: {reason}"""
 
     exit_code = 3
-    hint = "set MLQ_STATE_DIR to a directory that this user may write to"
+    hint = "set MLQ_STATE_DIR to a directory that is this user's own"
+
+
+class UntrustedState(MlqError):
+    """mlq's state (sockets, logs, the embedded broker) in {path} may be another user's: {reason}"""
+
+    exit_code = 3
+    hint = "{remedy}; or set MLQ_STATE_DIR to a directory of this user's own"
 
 
 class NoStateStore(MlqError):

@@ -24,7 +24,7 @@ class Doubt:
     """Why a file or directory may be another user's work, in words, and the command that ends the doubt."""
 
     what: str
-    mend: str
+    remedy: str
 
 
 def is_strange(owner: int) -> bool:

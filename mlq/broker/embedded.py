@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import threading
@@ -24,10 +23,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Final
 
 from mlq import tether
-from mlq.errors import NoServerProgram, ServerDidNotStart, StateDirectoryUnusable
+from mlq.errors import MlqError, NoServerProgram, ServerDidNotStart, StateDirectoryUnusable
+from mlq.private_files import open_private, open_state, private_directory, read_private, write_private
 
 _LONGEST_SOCKET_PATH: Final = 100
 """Bytes. The kernel's limit is 108 with the final zero; Redis binds a temporary name a little longer."""
@@ -56,10 +56,10 @@ def find(state: Path) -> Running | None:
     Raises StateDirectoryUnusable where this user may not look.
     """
     try:
-        with (state / "broker.lock").open() as lock:
+        with open_private(state / "broker.lock", "r") as lock:
             if _take(lock, fcntl.LOCK_SH):
                 return None
-            told = json.loads((state / "broker.json").read_text())
+            told = json.loads(read_private(state / "broker.json"))
             return Running(told["url"], told["pid"])  # another version may say more
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
@@ -74,7 +74,7 @@ def running(state: Path) -> Iterator[str]:
     Raises NoServerProgram, ServerDidNotStart.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state / "broker.lock").open("w") as lock:
+    with open_state(state / "broker.lock", "w") as lock:
         deadline = time.monotonic() + _START_DEADLINE_S
         # Whoever fails to get the lock waits until the owner has written broker.json. A reader in `find`
         # holds the lock for an instant, too, and an owner may be on its way out: so ask again, not once.
@@ -93,7 +93,7 @@ def running(state: Path) -> Iterator[str]:
         server = Server(chosen, state)
         try:
             server.start()
-            _program_note(state).write_text(chosen)
+            write_private(_program_note(state), chosen)
             yield server.url
         finally:
             server.stop()
@@ -123,7 +123,11 @@ def _program_for(state: Path) -> str:
     seem empty. Raises NoServerProgram, ServerDidNotStart.
     """
     note = _program_note(state)
-    former = note.read_text() if note.exists() else ""
+    try:
+        with open_state(note, "r") as file:
+            former = str(file.read())
+    except FileNotFoundError:
+        former = ""
     if os.access(former, os.X_OK):
         return former
     found = program()
@@ -150,7 +154,7 @@ class Server:
         self._program = program
         self._appendfsync = appendfsync
         self._state = state
-        self._data = _private(state / "broker")
+        self._data = private_directory(state / "broker")
         self._socket = _socket_path(state)
         self._log = state / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -190,7 +194,7 @@ class Server:
             process.wait()
 
     def _spawn(self) -> None:
-        with self._log.open("ab") as log_file:
+        with open_state(self._log, "ab") as log_file:
             self._process = subprocess.Popen(
                 tether.command([self._program, *self._options()], signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
@@ -198,10 +202,11 @@ class Server:
                 stderr=log_file,
                 start_new_session=True,  # Ctrl-C drains workers first, and they need the broker
                 cwd=self._data,
+                umask=0o077,
             )
         self._wait_until_it_answers(self._process)
         record = json.dumps({"url": self.url, "pid": self._process.pid})
-        _write_whole(self._state / "broker.json", record)
+        write_private(self._state / "broker.json", record)
 
     def _options(self) -> list[str]:
         options = {
@@ -262,7 +267,7 @@ class Server:
     def _spawn_or_log(self) -> None:
         try:
             self._spawn()
-        except (ServerDidNotStart, OSError) as exc:  # no memory or disk just now: tried again, ever more seldom
+        except (MlqError, OSError) as exc:  # no memory or disk just now: tried again, ever more seldom
             log.error("%s", exc)  # noqa: TRY400 (the message says it all)
 
 
@@ -274,7 +279,7 @@ def _outlive_former(state: Path) -> None:
     import psutil
 
     try:
-        former = psutil.Process(json.loads((state / "broker.json").read_text())["pid"])
+        former = psutil.Process(json.loads(read_private(state / "broker.json"))["pid"])
         if not any(str(_socket_path(state)) in word for word in former.cmdline()):
             return  # the pid is somebody else's by now
         try:
@@ -286,7 +291,7 @@ def _outlive_former(state: Path) -> None:
         return
 
 
-def _take(lock: TextIO, how: int) -> bool:
+def _take(lock: IO[str], how: int) -> bool:
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -296,25 +301,8 @@ def _take(lock: TextIO, how: int) -> bool:
 
 def _socket_path(state: Path) -> Path:
     """Name the socket: in the state directory, or under /tmp where that path is too long for the kernel."""
-    inside = _private(state / "broker") / "broker.sock"
+    inside = private_directory(state / "broker") / "broker.sock"
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
         return inside
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
-    return _private(Path(tempfile.gettempdir()) / f"mlq-{os.getuid()}-{digest}") / "broker.sock"
-
-
-def _private(directory: Path) -> Path:
-    """Make a directory that is ours alone, and refuse one that somebody else put there first."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise ServerDidNotStart(program="", reason=f"{directory} belongs to somebody else", log=directory)
-    directory.chmod(0o700)
-    return directory
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Write so that a reader sees the old file or the new one, never half of one."""
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(content)
-    beside.replace(path)
+    return private_directory(Path(tempfile.gettempdir()) / f"mlq-{os.getuid()}-{digest}") / "broker.sock"

@@ -17,7 +17,7 @@ from mlq.broker import queue_names
 from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
-from mlq.config import state_directory
+from mlq.config import make_state_directory
 from mlq.console.bottomline import BottomLine
 from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
@@ -142,7 +142,7 @@ def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, on
 
 def _split(call: Invocation) -> Behind:
     """Go on in a process that may outlive this command, which then says so."""
-    log = state_directory(call.settings) / "supervisor.log"
+    log = make_state_directory(call.settings) / "supervisor.log"
 
     def say(workers: int, pid: int) -> None:
         number = f"{workers} worker{'s' if workers > 1 else ''}"

@@ -74,11 +74,14 @@ class Child:
     """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
 
     To make one raises OSError where the system gives no process, memory or descriptor. `supervisor` is the mark of
-    everything that the supervisor's workers start, `owner` of what this one starts. `ended_with` is its exit code
+    everything that the supervisor's workers start, `owner` of what this one starts. `umask` is the user's, for what
+    their model writes. `ended_with` is its exit code
     (minus the signal) once it has ended.
     """
 
-    def __init__(self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices, supervisor: str) -> None:
+    def __init__(
+        self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices, supervisor: str, umask: int = -1
+    ) -> None:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.owner = f"{supervisor}/{self.wid}"
@@ -106,6 +109,7 @@ class Child:
                 stderr=log_write,
                 pass_fds=[status_write, self.board.page.fd, notices.page.fd],
                 start_new_session=True,
+                umask=umask,
             )
         except OSError:
             os.close(log_read)

@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from mlq import launching
 from mlq.fleet.news import BecameReady, GaveUp, News, Planned
+from mlq.private_files import open_state
 
 VARIABLE: Final = "MLQ_DETACHED_FD"
 """Names, in the supervisor's environment, the pipe on which it says how its workers started."""
@@ -60,10 +61,9 @@ class Detached:
     """In the command: the supervisor that it started, in a session of its own, its words in a log file."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd, writing = os.pipe()
-        with log.open("ab") as out:
-            self._log = log.open("rb")
+        with open_state(log, "ab") as out:
+            self._log: IO[bytes] = open_state(log, "rb")
             self._log.seek(0, os.SEEK_END)  # now: what comes from here on is this supervisor's
             self._process = subprocess.Popen(
                 [*launching.python("mlq"), *argv],

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from mlq import tether
+from mlq.private_files import open_private
 
 _KEEP: Final = signal.SIGUSR1
 """SIGHUP, which would say the same, ends a fleet whose terminal has gone."""
@@ -50,7 +51,7 @@ class Behind:
             os.write(fd, b"%d" % workers)
         sys.stdout.flush()
         sys.stderr.flush()
-        with self._log.open("ab") as log:
+        with open_private(self._log, "ab") as log:
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)
         os.close(fd)
@@ -70,7 +71,6 @@ def split(log: Path, said: Callable[[int, int], None]) -> Behind:
         _wait(pid, reading, said)
     os.close(reading)
     os.setsid()
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     behind = Behind(writing, log)
     tether.tie(front, _KEEP)
     return behind

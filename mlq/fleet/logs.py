@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
+from mlq.errors import StateDirectoryUnusable
 from mlq.fleet.news import News, in_words
+from mlq.private_files import open_private, private_directory
 
 LARGEST_BYTES: Final = 10 * 2**20
 """A file that has grown so large becomes NAME.log.1, in place of the one before it."""
@@ -35,7 +37,7 @@ class LogFiles:
     A disk that is full loses lines, and `lost` is called once, with the reason; work goes on.
     """
 
-    def __init__(self, state: Path, lost: Callable[[OSError], None], largest: int = LARGEST_BYTES) -> None:
+    def __init__(self, state: Path, lost: Callable[[Exception], None], largest: int = LARGEST_BYTES) -> None:
         self._state = state
         self._lost = lost
         self._largest = largest
@@ -50,14 +52,14 @@ class LogFiles:
         try:
             self._append(file_of(self._state, slot), f"{stamp} {text}\n".encode())
             self._failed = False
-        except OSError as exc:
+        except (OSError, StateDirectoryUnusable) as exc:
             if not self._failed:
                 self._lost(exc)
             self._failed = True
 
     def _append(self, path: Path, line: bytes) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("ab") as file:  # opened for each line: nothing is lost with us, and whoever moves it may
+        private_directory(path.parent)
+        with open_private(path, "ab") as file:  # opened for each line: nothing is lost with us, and it may be moved
             if file.tell() + len(line) > self._largest:
                 path.replace(path.with_suffix(".log.1"))
                 self._append(path, line)
@@ -78,7 +80,7 @@ def last_lines(path: Path, number: int) -> list[str]:
 
 
 def _tail(path: Path, number: int) -> list[str]:
-    with path.open("rb") as file:
+    with open_private(path, "rb") as file:
         end = file.seek(0, 2)
         kept = b""
         while end and kept.count(b"\n") <= number:
@@ -93,13 +95,13 @@ def follow(path: Path, wait: Callable[[float], None] = time.sleep) -> Generator[
     """Yield what is appended from now on, through replacements of the file, until it is closed."""
     from_end = True
     while True:
-        with path.open("rb") as file:
+        with open_private(path, "rb") as file:
             file.seek(0, os.SEEK_END if from_end else os.SEEK_SET)
             yield from _until_replaced(file, path, wait)
         from_end = False
 
 
-def _until_replaced(file: BinaryIO, path: Path, wait: Callable[[float], None]) -> Iterator[str]:
+def _until_replaced(file: IO[bytes], path: Path, wait: Callable[[float], None]) -> Iterator[str]:
     rest = b""
     while True:
         # Asked before reading: what was appended up to the replacement is read in any case.
@@ -112,7 +114,7 @@ def _until_replaced(file: BinaryIO, path: Path, wait: Callable[[float], None]) -
             wait(_LOOK_EVERY_S)
 
 
-def _is_another(path: Path, file: BinaryIO) -> bool:
+def _is_another(path: Path, file: IO[bytes]) -> bool:
     """Tell whether there is a new file of that name; between the old one and the new there is none for a moment."""
     try:
         return path.stat().st_ino != os.fstat(file.fileno()).st_ino

@@ -85,12 +85,14 @@ class Fleet:
         *,
         open_ended: bool = False,
         faults: FaultWatch | None = None,
+        umask: int = -1,
     ) -> None:
         self._specs = {s.name: s for s in specs}
         self.notices = Notices()
         self._tell = tell
         self._recover = recover
         self._faults = faults
+        self._umask = umask
         self._oom = OomWatch()
         self._installation = Installation()
         self._told_of_upgrade = False
@@ -261,7 +263,7 @@ class Fleet:
         checks = spec.checks_tasks and slot not in self._children
         spec = replace(spec, rollout=spec.rollout or slot in self._rollouts, checks_tasks=checks)
         try:
-            child = Child(spec, os.environ, self.notices, self._guard.owner)
+            child = Child(spec, os.environ, self.notices, self._guard.owner, self._umask)
         except OSError as exc:
             where = f": {exc.filename}" if exc.filename else ""
             self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,7 @@ from mlq.fleet.recovery import Recovery
 from mlq.fleet.running import Fleet
 from mlq.fleet.slots import Slots
 from mlq.fleet.spec import WorkerSpec
+from mlq.private_files import private_umask
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -45,6 +47,11 @@ Beside = Callable[[Fleet, Slots, Address], AbstractContextManager[None]]
 
 _AGAIN_S: Final = 1.0
 """Between two tries to reach the broker."""
+
+_ROOT: Final = (
+    "root runs the model and every task, with all rights on this host; better is a user of their own: "
+    "User= in systemd, --user for a container, or sudo -u"
+)
 
 _LAST_WORDS_S: Final = 5.0
 """How long the end waits for the last workers' claims to be given back; then their leases run out."""
@@ -78,15 +85,17 @@ def run(
         talk(news)
         files(news)
 
-    with closing(Slots(state)) as slots:
+    with private_umask() as umask, closing(Slots(state)) as slots:
         specs = plan(slots)
+        if os.geteuid() == 0:
+            talk(Warned(_ROOT))
         with _broker(settings, talk, wait_broker_s) as broker:
             talk(BrokerFound(broker.shown, broker.origin))
             talk(Planned([s.name for s in specs]))
             for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
                 talk(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
-                _fleet(settings, broker, specs, tell_both, open_ended=beside is not None) as fleet,
+                _fleet(settings, broker, specs, tell_both, open_ended=beside is not None, umask=umask) as fleet,
                 beside(fleet, slots, broker) if beside is not None else nullcontext(),
             ):
                 return fleet.run()
@@ -100,11 +109,13 @@ def _fleet(
     tell: Callable[[News], None],
     *,
     open_ended: bool,
+    umask: int,
 ) -> Iterator[Fleet]:
     """Make a fleet, and the threads that speak for it with broker and store."""
     recovery = _recovery(settings, broker)
     faults = FaultWatch(nvml.library)
-    fleet = Fleet(specs, tell, recovery.died, settings.worker.drain_timeout, open_ended=open_ended, faults=faults)
+    drain_s = settings.worker.drain_timeout
+    fleet = Fleet(specs, tell, recovery.died, drain_s, open_ended=open_ended, faults=faults, umask=umask)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
     mailbox = _mailbox(settings, broker, fleet, heart.hurry)
     try:

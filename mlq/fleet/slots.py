@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from mlq.errors import MlqError, SlotTaken
 from mlq.fleet import bookings
 from mlq.fleet.locking import locked
+from mlq.private_files import open_state, private_directory, read_private
 
 if TYPE_CHECKING:
     from mlq.fleet.gpus import Gpu
@@ -25,8 +26,7 @@ class Slots:
 
     def __init__(self, state: Path, shared: Path | None = None) -> None:
         self._shared = shared
-        self._directory = state / "slots"
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = private_directory(state / "slots")
         self._held: dict[str, IO[str]] = {}
         self._booked: dict[str, IO[str]] = {}
         self._device_of: dict[str, str] = {}
@@ -52,7 +52,7 @@ class Slots:
         try:
             for name in names:
                 if not self._lock(name):
-                    raise SlotTaken(name=name, pid=self._path(name).read_text().strip() or "?")
+                    raise SlotTaken(name=name, pid=read_private(self._path(name)).strip() or "?")
                 taken.append(name)
             if gpu is not None:
                 self._book(gpu, names)
@@ -73,7 +73,7 @@ class Slots:
         self._device_of.update(dict.fromkeys(names, gpu.uuid))
 
     def _lock(self, name: str) -> bool:
-        file = self._path(name).open("a+")
+        file = open_state(self._path(name), "a+")
         if not locked(file):
             file.close()
             return False

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from mlq.jobs.errors import NotResumable
+from mlq.private_files import open_private
 
 MISSING: Final = 0
 OK: Final = 1
@@ -87,7 +88,7 @@ def put_in_order(path: Path, rows: int) -> None:
             at += len(line)
         beside = path.with_name(path.name + ".ordered")
         try:
-            with beside.open("wb") as target:
+            with open_private(beside, "wb", keep_mode=True) as target:
                 target.writelines(_picked(stream, places))
             beside.replace(path)
         except OSError:

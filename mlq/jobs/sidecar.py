@@ -13,6 +13,7 @@ import orjson
 from mlq.board import known
 from mlq.jobs.errors import NotResumable, OtherInput
 from mlq.jobs.output import not_opened
+from mlq.private_files import open_private
 
 SCHEMA: Final = "mlq.sidecar/1"
 
@@ -43,7 +44,8 @@ def write(output: Path, sidecar: Sidecar) -> None:
     path = path_of(output)
     beside = path.with_name(path.name + ".new")
     try:
-        beside.write_bytes(orjson.dumps({"schema": SCHEMA, **asdict(sidecar)}, option=orjson.OPT_APPEND_NEWLINE))
+        with open_private(beside, "wb", keep_mode=True) as file:
+            file.write(orjson.dumps({"schema": SCHEMA, **asdict(sidecar)}, option=orjson.OPT_APPEND_NEWLINE))
         beside.replace(path)
     except OSError as exc:
         with contextlib.suppress(OSError):
@@ -54,9 +56,13 @@ def write(output: Path, sidecar: Sidecar) -> None:
 def read(output: Path) -> Sidecar | None:
     """Read it; None where there is none. Raises NotResumable for one that is not ours."""
     try:
-        return known(Sidecar, orjson.loads(path_of(output).read_bytes()))
+        with open_private(path_of(output), "rb", keep_mode=True) as file:
+            return known(Sidecar, orjson.loads(file.read()))
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        reason = f"{os.fspath(path_of(output))} cannot be used: {exc.strerror}"
+        raise NotResumable(path=output, reason=reason) from None
     except (orjson.JSONDecodeError, TypeError, AttributeError):
         reason = f"{os.fspath(path_of(output))} is not what mlq writes"
         raise NotResumable(path=output, reason=reason) from None

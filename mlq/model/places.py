@@ -44,9 +44,9 @@ def search_first(directory: Path) -> str | None:
             _import_ours()
             sys.path.insert(0, str(directory))
             return None
-        mend = f"{why.mend}, or name the directory in PYTHONPATH"
-        log.warning("no modules are looked for in %s: %s; %s", directory, why.what, mend)
-        _refused[directory] = f"modules in {directory} are not looked for ({why.what}): {mend}"
+        remedy = f"{why.remedy}, or name the directory in PYTHONPATH"
+        log.warning("no modules are looked for in %s: %s; %s", directory, why.what, remedy)
+        _refused[directory] = f"modules in {directory} are not looked for ({why.what}): {remedy}"
     return _refused[directory]
 
 

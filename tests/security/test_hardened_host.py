@@ -1,0 +1,100 @@
+"""mlq where a service is locked up: an ordinary user, a read-only root file system, one directory to write to."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.conftest import MLQ, House, Running
+
+pytestmark = pytest.mark.server
+
+NOBODY: Final = 65534
+
+LOCKED_UP: Final = """
+set -e
+mount --make-rprivate /
+mount --bind {state} {state}
+mount -o remount,bind,ro /
+exec setpriv --no-new-privs --reuid {user} --regid {user} --clear-groups \
+    --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search --bounding-set=-all,+dac_read_search \
+    -- "$@"
+"""
+"""What systemd does for ProtectSystem=strict, ReadWritePaths=, User=, NoNewPrivileges= and CapabilityBoundingSet=.
+
+The capability to read lets that user run an interpreter that is installed below /root.
+"""
+
+_TRY_TO_MOUNT: Final = ["/bin/sh", "-c", "unshare -m mount --make-rprivate /"]
+
+
+@pytest.fixture
+def locked_up(house: House, tmp_path: Path) -> Iterator[House]:
+    """A house whose `mlq` runs locked up, where root runs the tests; else one that can write to one directory."""
+    state = house.directory.parent / "var"
+    state.mkdir(mode=0o700)
+    house.directory.chmod(0o755)
+    house.directory.parent.chmod(0o755)
+    inherited = {k: v for k, v in house.environment.items() if not k.startswith(("XDG_", "HOME", "MODEL_LOG"))}
+    house.environment = {**inherited, "HOME": "/nonexistent", "MLQ_STATE_DIR": str(state)}
+    if os.geteuid() == 0:
+        os.chown(state, NOBODY, NOBODY)
+        if shutil.which("setpriv") is None or subprocess.run(_TRY_TO_MOUNT, check=False).returncode:
+            pytest.skip("needs unshare and setpriv, and the right to mount")
+        script = tmp_path / "locked_up.sh"
+        script.write_text(LOCKED_UP.format(state=shlex.quote(str(state)), user=NOBODY))
+        house.mlq = str(tmp_path / "mlq")
+        Path(house.mlq).write_text(f'#!/bin/sh\nexec unshare -m /bin/sh {script} {MLQ} "$@"\n')
+        Path(house.mlq).chmod(0o755)
+    else:
+        house.directory.chmod(0o555)
+    yield house
+    house.directory.chmod(0o755)
+
+
+@pytest.fixture
+def worker(locked_up: House) -> Iterator[Running]:
+    """A worker there, with a broker of its own."""
+    running = locked_up.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    try:
+        running.wait_for("ready after")
+        yield running
+    finally:
+        running.process.terminate()
+        running.wait()
+
+
+def test_a_worker_needs_one_directory_and_no_right(locked_up: House, worker: Running) -> None:
+    """Broker, slots, logs and answers: all in MLQ_STATE_DIR."""
+    state = Path(locked_up.environment["MLQ_STATE_DIR"])
+    rows = locked_up.directory.parent / "rows.json"
+    rows.write_text("[1, 2, 3]")
+    done = locked_up.run("submit", str(rows), "--wait", "-o", str(state / "out.jsonl"))
+    assert done.returncode == 0, done.stderr
+    assert len((state / "out.jsonl").read_text().splitlines()) == 3
+    (row,) = locked_up.json("worker")["workers"]
+    serving = psutil.Process(row["pid"])
+    status = Path(f"/proc/{row['pid']}/status").read_text()
+    assert serving.uids().effective == (NOBODY if os.geteuid() == 0 else os.geteuid())
+    if os.geteuid() == 0:
+        assert "NoNewPrivs:\t1" in status
+    assert not any("Traceback" in line or "root runs" in line for line in worker.lines)
+    assert "ready" in locked_up.run("worker", "logs", "cpu0").stdout
+
+
+def test_where_nothing_can_be_written_mlq_says_so(locked_up: House) -> None:
+    """Without the directory, in two lines."""
+    del locked_up.environment["MLQ_STATE_DIR"]
+    refused = locked_up.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    assert refused.returncode == 3
+    happened, hint = refused.stderr.splitlines()
+    assert happened.startswith("mlq: ")
+    assert "MLQ_STATE_DIR" in hint

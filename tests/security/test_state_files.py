@@ -1,0 +1,217 @@
+"""The state directory: another user's is not trusted, and what mlq keeps in one of ours is ours alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from mlq.errors import StateDirectoryUnusable
+from mlq.jobs import sidecar
+from mlq.jobs.errors import NotResumable
+from mlq.private_files import open_private, private_directory, write_private
+from tests.conftest import House, Start
+
+MALLORY = 12345
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+
+WRITING = """
+class Model:
+    def setup(self, device):
+        open("written", "w").close()
+    def predict(self, rows):
+        return rows
+"""
+
+
+def modes(directory: Path) -> dict[str, int]:
+    """Give the mode of everything below a directory that others could use."""
+    found = {}
+    for path in directory.rglob("*"):
+        facts = path.lstat()
+        if not stat.S_ISLNK(facts.st_mode) and facts.st_mode & 0o077:
+            found[str(path)] = stat.S_IMODE(facts.st_mode)
+    return found
+
+
+@pytest.fixture
+def forged(house: House) -> Path:
+    """A state directory that says which broker runs, and which program to start as one."""
+    state = house.state
+    (state / "broker").mkdir(parents=True)
+    (state / "broker.json").write_text(json.dumps({"url": "redis://127.0.0.1:1/0", "pid": 1}))
+    program = house.write("program", f"#!/bin/sh\ntouch {house.directory}/ran\n")
+    program.chmod(0o755)
+    (state / "broker" / "program").write_text(str(program))
+    (state / "broker.lock").touch()
+    return state
+
+
+@as_root
+@pytest.mark.parametrize("command", [["queues"], ["worker", "logs"], ["worker", "start", "--cpus", "1"], ["up"]])
+def test_another_users_state_directory_is_not_trusted(house: House, forged: Path, command: list[str]) -> None:
+    """It says where the broker is, which gets the payloads, and which program is started as one."""
+    for path in (forged, *forged.rglob("*")):
+        os.chown(path, MALLORY, MALLORY)
+    done = house.run(*command)
+    assert done.returncode == 3
+    happened, hint = done.stderr.splitlines()[-2:]
+    assert f"{forged} belongs to uid {MALLORY}" in happened
+    assert "MLQ_STATE_DIR" in hint
+    assert not (house.directory / "ran").exists()
+
+
+@pytest.mark.parametrize("command", [["queues"], ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"]])
+def test_a_state_directory_that_others_may_write_is_not_trusted(house: House, forged: Path, command: list[str]) -> None:
+    """MLQ_STATE_DIR=/tmp, for one."""
+    forged.chmod(0o1777)
+    done = house.run(*command)
+    assert done.returncode == 3
+    assert f"`chmod o-w {forged}`" in done.stderr
+    assert stat.S_IMODE(forged.stat().st_mode) == 0o1777  # not ours to change: it may be /tmp
+    assert not (house.directory / "ran").exists()
+
+
+@as_root
+def test_a_note_of_another_user_names_no_program(house: House, forged: Path) -> None:
+    """The directory may have been theirs, or everybody's, before."""
+    os.chown(forged / "broker" / "program", MALLORY, MALLORY)
+    done = house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    assert done.returncode == 3
+    assert f"program: it belongs to uid {MALLORY}" in done.stderr
+    assert not (house.directory / "ran").exists()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "detached"])
+def test_what_is_kept_is_its_users_alone_and_what_a_model_writes_has_the_users_umask(
+    house: House, detach: list[str]
+) -> None:
+    """Logs tell of work, and the append-only file has every payload; a model's files are none of mlq's business."""
+    house.write("writing.py", WRITING)
+    before = os.umask(0o022)
+    try:
+        running = house.command("worker", "start", "--cpus", "1", "--model", "writing.py:Model", *detach)
+    finally:
+        os.umask(before)
+    running.wait_for("ready after")
+    try:
+        assert house.run("submit", str(house.write("rows.json", [1, 2])), "--wait", "-o", "out.jsonl").returncode == 0
+        (worker,) = house.json("worker")["workers"]
+        assert modes(house.state) == {}
+        assert stat.S_IMODE((house.directory / "written").stat().st_mode) == 0o644
+        assert umask(worker["supervisor"]) == 0o077
+        assert umask(worker["pid"]) == 0o022
+    finally:
+        house.run("worker", "stop", "--all", "--drain-timeout", "0")
+        running.wait()
+
+
+def umask(pid: int) -> int:
+    """Read the umask of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("Umask:")]
+    return int(line.split()[1], 8)
+
+
+def test_an_output_has_the_mode_that_its_user_wants(house: House, client: Celery, start: Start) -> None:
+    """It was asked for with -o, and others may be meant to read it."""
+    del client
+    start("--cpus", "1")
+    rows = house.write("rows.json", [1])
+    script = f"umask 027; exec {house.mlq} submit {rows} --wait -o out.jsonl"
+    subprocess.run(["/bin/sh", "-c", script], cwd=house.directory, env=house.environment, check=True, timeout=60)
+    assert stat.S_IMODE((house.directory / "out.jsonl").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is told")
+def test_root_is_told_once_and_not_by_each_command(house: House, broker: str, start: Start) -> None:
+    """One line at a fleet's start, with what to do instead."""
+    del broker
+    workers = start("--cpus", "2", ready=2)
+    workers.wait_for("root runs the model and every task")
+    assert sum("User= in systemd" in line for line in workers.lines) == 1
+    assert "root runs" not in house.run("queues").stderr
+
+
+def test_a_file_of_an_older_version_becomes_private_when_it_is_used(tmp_path: Path) -> None:
+    """Those made it with the user's umask."""
+    log = tmp_path / "cpu0.log"
+    log.write_text("before\n")
+    log.chmod(0o644)
+    with open_private(log, "ab") as file:
+        file.write(b"after\n")
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert log.read_text() == "before\nafter\n"
+    (tmp_path / "logs").mkdir(mode=0o755)
+    private_directory(tmp_path / "logs")
+    assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", ["w", "ab", "a+", "r"])
+def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, mode: str) -> None:
+    """Who makes one under a name that can be guessed would choose the file that is overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "broker.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="it is a link"):
+        open_private(tmp_path / "broker.lock", mode)
+    write_private(tmp_path / "broker.json", "new")
+    (tmp_path / f"broker.{os.getpid()}").symlink_to(victim)
+    with pytest.raises(OSError, match="it is a link"):
+        write_private(tmp_path / "broker.json", "newer")
+    (tmp_path / "logs").symlink_to(tmp_path)
+    with pytest.raises(StateDirectoryUnusable, match="link"):
+        private_directory(tmp_path / "logs")
+    assert victim.read_text() == "precious"
+
+
+@as_root
+@pytest.mark.parametrize("mode", ["w", "ab", "r"])
+def test_another_users_file_is_neither_read_nor_cut(tmp_path: Path, mode: str) -> None:
+    """It is looked at before anything is done to it."""
+    theirs = tmp_path / "cpu0.log"
+    theirs.write_text("theirs")
+    os.chown(theirs, MALLORY, MALLORY)
+    with pytest.raises(PermissionError, match=f"it belongs to uid {MALLORY}"):
+        open_private(theirs, mode)
+    assert theirs.read_text() == "theirs"
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o644
+
+
+def test_a_pipe_in_place_of_a_file_stops_no_command(tmp_path: Path) -> None:
+    """To open one waits for a process at its other end."""
+    os.mkfifo(tmp_path / "cpu0.log")
+    for mode in ("r", "w"):
+        with pytest.raises(OSError, match=r"no file|No such device"):
+            open_private(tmp_path / "cpu0.log", mode)
+
+
+def test_a_note_beside_an_output_follows_no_link(tmp_path: Path) -> None:
+    """An output in /tmp: the names of what lies beside it can be guessed."""
+    note = sidecar.Sidecar(job="j", input="i", fingerprint="f", rows=1, options={})
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    output = tmp_path / "out.jsonl"
+    (tmp_path / "out.jsonl.mlq.new").symlink_to(victim)
+    with pytest.raises(Exception, match="link"):
+        sidecar.write(output, note)
+    assert victim.read_text() == "precious"
+    sidecar.write(output, note)  # the link was removed with the attempt
+    assert sidecar.read(output) == note
+
+
+@as_root
+def test_another_users_note_continues_no_job(tmp_path: Path) -> None:
+    """It would name the job whose answers are written here."""
+    note = sidecar.Sidecar(job="j", input="i", fingerprint="f", rows=1, options={})
+    sidecar.write(tmp_path / "out.jsonl", note)
+    os.chown(tmp_path / "out.jsonl.mlq", MALLORY, MALLORY)
+    with pytest.raises(NotResumable, match=f"uid {MALLORY}"):
+        sidecar.read(tmp_path / "out.jsonl")
