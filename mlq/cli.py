@@ -19,6 +19,7 @@ from typer.main import get_command
 from mlq import __version__
 from mlq.console import standard_streams
 from mlq.errors import IncompleteInstallation, InternalError, MlqError, StdoutFailed, UsageError
+from mlq.masking import guard_stderr
 
 COMMANDS: Final = {
     "up": "Run an embedded broker and a worker for each device here.",
@@ -102,6 +103,7 @@ def _mlq(
 def main() -> None:
     """Run one command and exit with its code (docs/exit-codes.md lists them)."""
     standard_streams.occupy_closed()
+    guard_stderr()
     trouble = None
     try:
         code = run(sys.argv[1:])

@@ -19,7 +19,7 @@ from mlq.errors import (
     UnknownSetting,
     UntrustedState,
 )
-from mlq.masking import without_passwords
+from mlq.masking import remember, without_passwords
 from mlq.trust import doubt
 from mlq.wire import BARE_QUEUE, Controls
 
@@ -149,6 +149,10 @@ class Settings:
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        told = {s.dotted: shown(s, self.get(s.dotted)) for s in SETTINGS if self.origin(s.dotted) != DEFAULT}
+        return f"Settings({told})"
+
     @property
     def urgent_queue(self) -> str:
         """Where single rows go: the first queue."""
@@ -248,6 +252,8 @@ def _build(found: Mapping[str, tuple[Any, str]]) -> Settings:
 
 
 def _parse(setting: Setting, value: Any, origin: str) -> Any:
+    if setting.secret:
+        remember(value)
     try:
         return setting.parse(value)
     except (TypeError, ValueError) as exc:

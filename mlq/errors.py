@@ -9,6 +9,7 @@ import inspect
 from typing import Any, ClassVar
 
 from mlq import DISTRIBUTION
+from mlq.masking import masked
 
 
 class MlqError(Exception):
@@ -23,13 +24,13 @@ class MlqError(Exception):
 
     @property
     def message(self) -> str:
-        """The first of the two lines that a user sees."""
-        return inspect.cleandoc(type(self).__doc__ or "").format(**self.facts)
+        """The first of the two lines that a user sees, without passwords: it may quote a URL, or another error."""
+        return masked(inspect.cleandoc(type(self).__doc__ or "").format(**self.facts))
 
     @property
     def advice(self) -> str:
         """The second line: the command or setting that mends it."""
-        return self.hint.format(**self.facts)
+        return masked(self.hint.format(**self.facts))
 
 
 # 1: it failed

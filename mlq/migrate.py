@@ -12,6 +12,7 @@ from mlq.broker import heartbeats, schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
 from mlq.config import Settings, load
 from mlq.errors import MlqError
+from mlq.masking import guard_stderr
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mlq.migrate", description=__doc__)
     parser.add_argument("--to", type=int, default=keys.SCHEMA_VERSION, help="version of the keys (default: the newest)")
     to: int = parser.parse_args(argv).to
+    guard_stderr()
     try:
         _migrate(load(), to)
     except MlqError as exc:

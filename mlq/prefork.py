@@ -25,6 +25,7 @@ from mlq import __version__, board, launching, leaving, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
+from mlq.masking import guard_stderr
 from mlq.worker import close_model, load_model, log_to_stderr, prepare_tasks
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Unloaded:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; give the process's exit code."""
     arguments = _arguments(argv)
+    guard_stderr()
     log_to_stderr(verbose=arguments.verbose)
     try:
         settings = load()

@@ -16,12 +16,14 @@ from mlq.broker.claim import Claim
 from mlq.config import Settings, load
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.errors import MlqError
+from mlq.masking import guard_stderr, masked
 from mlq.model.failure import contained
 from mlq.wire import BATCH_PREDICT, PREDICT
 
 
 def main() -> int:
     """Run the message; 0 when it ran through, 1 when it failed, as MlqError says when it could not be tried."""
+    guard_stderr()
     faulthandler.enable()
     message = decode(Claim("rerun", "", 0, sys.stdin.buffer.read()))
     if isinstance(message, Malformed):
@@ -36,7 +38,7 @@ def main() -> int:
 
         failure = contained(raised)
         traceback.print_exc()
-        return _tell({"status": "FAILURE", "error": {"type": type(failure).__name__, "message": str(failure)}})
+        return _tell({"status": "FAILURE", "error": {"type": type(failure).__name__, "message": masked(str(failure))}})
     return _tell({"status": "SUCCESS", "result": answer})
 
 

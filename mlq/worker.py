@@ -25,6 +25,7 @@ from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
 from mlq.escaping import OneLineFormatter
+from mlq.masking import guard_stderr
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before torch is imported anywhere: CUDA reads the mask once.
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
+    guard_stderr()
     log_to_stderr(verbose=arguments.verbose)
     # Until Celery takes Ctrl-C over, it ends the process; a KeyboardInterrupt is then always the model's own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -257,7 +259,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     from celery.app import trace
     from celery.worker.consumer import consumer
 
-    from mlq.consumer import compression, refusal
+    from mlq.consumer import compression, inspection_replies, refusal
     from mlq.consumer.unknown_tasks import OnceAMinute
 
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
@@ -269,6 +271,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
     refusal.install()
     compression.install()
+    inspection_replies.mask()
     logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)

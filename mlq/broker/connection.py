@@ -20,7 +20,7 @@ from mlq.errors import (
     NoStateStore,
     UnreadableResults,
 )
-from mlq.masking import masked
+from mlq.masking import masked, without_passwords
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -54,6 +54,9 @@ class Address:
     def shown(self) -> str:
         """The URL without its password."""
         return masked(self.url)
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r}, {self.origin!r})"
 
 
 def broker_address(settings: Settings) -> Address:
@@ -135,7 +138,7 @@ def _with_sentinels(options: dict[str, Any]) -> dict[str, Any]:
 
 def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
     key = "broker_transport_options"
-    value = masked(str(settings.broker_transport_options))
+    value = without_passwords(settings.broker_transport_options)
     return InvalidSetting(key=key, value=value, origin=settings.origin(key), reason=reason)
 
 
@@ -179,8 +182,7 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
             # What was configured goes to kombu and redis-py as it is, and they check little of it.
             if settings.broker_transport_options is None:
                 raise
-            said = masked(f"{type(exc).__name__}: {exc}")
-            raise _invalid_options(settings, f"kombu cannot connect with it: {said}") from exc
+            raise _invalid_options(settings, f"kombu cannot connect with it: {type(exc).__name__}: {exc}") from exc
         if is_redis(address.url):
             _demand_no_cluster(redis_client(connection), address)
             if not any_schema:

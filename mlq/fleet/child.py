@@ -18,6 +18,7 @@ from mlq import notices as mlq_notices
 from mlq.board import Board
 from mlq.fleet import guard
 from mlq.fleet.spec import WorkerSpec
+from mlq.masking import masked
 from mlq.notices import Notices
 
 LAST_LINES: Final = 20
@@ -67,7 +68,7 @@ class Lines:
 
     @staticmethod
     def _text(lines: list[bytes]) -> list[str]:
-        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+        return [masked(line.decode(errors="replace").rstrip("\r")) for line in lines]
 
 
 class Child:

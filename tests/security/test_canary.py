@@ -1,0 +1,260 @@
+"""One canary password in every setting that may hold one: no failure writes it anywhere, in any encoding."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+from redis import Redis
+
+from benchmarks.stock_client import stock_client
+from tests.conftest import MLQ, House, Running
+from tests.servers import serving
+
+pytestmark = pytest.mark.server
+
+WORD = "c4n4ry"
+CANARY = f"#{WORD}/7%"
+AS = quote(CANARY, safe="")
+"""As it stands in a URL."""
+
+_RAW = CANARY.encode()
+FORMS = (
+    WORD.encode(),
+    _RAW.hex().encode(),
+    *(base64.b64encode(b"x" * shift + _RAW)[4:-4] for shift in (1, 2, 3)),  # whatever stands before it
+    CANARY.encode("utf-16-le"),
+)
+
+Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
+
+START = ("worker", "start", "--model", "serve.py:Model")
+WORKER = (*START, "--cpus", "1")
+PREFORK = (*START, "--pool", "prefork", "--concurrency", "1")
+COMMANDS = (
+    ("queues", "--json"),
+    ("submit", "row.json"),
+    WORKER,
+    ("autoscale", "--queue", "realtime", "--once", "--model", "serve.py:Model", "--cpus", "1"),
+)
+
+
+def found(place: Path, *texts: str) -> list[str]:
+    """Name where the canary is: in these texts, and in each file below a directory."""
+    held = {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    held |= {str(file): file.read_bytes() for file in place.rglob("*") if file.is_file() and not file.is_symlink()}
+    return [where for where, content in held.items() for form in FORMS if form in content]
+
+
+FAILURES = {
+    "refused": {"MLQ_BROKER_URL": f"redis://user:{AS}@127.0.0.1:1/0"},
+    "no-such-host": {"MLQ_BROKER_URL": f"rediss://:{AS}@no-such-host.invalid/0"},
+    "not-escaped": {"MLQ_BROKER_URL": f"redis://:{CANARY}@127.0.0.1:1/0"},
+    "host-forgotten": {"MLQ_BROKER_URL": f"redis://user:{WORD}/0"},
+    "in-the-query": {"MLQ_BROKER_URL": f"redis://127.0.0.1:1/0?password={AS}"},
+    "fail-over": {"MLQ_BROKER_URL": f"redis://127.0.0.1:1/0;redis://:{AS}@127.0.0.1:2/0"},
+    "another-scheme": {"CELERY_BROKER_URL": f"sqs://key:{AS}@"},
+    "rabbitmq": {"MLQ_BROKER_URL": f"amqp://user:{AS}@127.0.0.1:1//", "MLQ_STATE_URL": f"redis://:{AS}@127.0.0.1:1/0"},
+    "sentinel": {
+        "MLQ_BROKER_URL": f"sentinel://:{AS}@127.0.0.1:1;sentinel://:{AS}@127.0.0.1:2",
+        "MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({"master_name": "m", "sentinel_kwargs": {"password": CANARY}}),
+    },
+    "sentinel-without-a-name": {
+        "MLQ_BROKER_URL": f"sentinel://:{AS}@127.0.0.1:1",
+        "MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({"sentinel_kwargs": {"password": CANARY}}),
+    },
+    "options-that-kombu-does-not-take": {
+        "MLQ_BROKER_URL": f"redis://:{AS}@127.0.0.1:1/0",
+        "MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({"socket_timeout": {"password": CANARY}}),
+    },
+    "options-that-are-no-table": {"MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({"password": CANARY})[:-1]},
+    "options-that-rename-keys": {
+        "MLQ_BROKER_URL": f"redis://:{AS}@127.0.0.1:1/0",
+        "MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({"sep": ":", "password": CANARY}),
+    },
+    "a-url-in-another-setting": {"MLQ_RESULT_EXPIRES": f"redis://:{AS}@127.0.0.1/0"},
+}
+"""What is wrong, without any server."""
+
+
+def files(place: Path) -> None:
+    """Write a row and a model."""
+    (place / "row.json").write_text("[1]")
+    (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
+
+
+@pytest.fixture
+def run(house: House) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """Run commands, two at a time."""
+    files(house.directory)
+
+    def one(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MLQ, *command],
+            env={**house.environment, **environment},
+            cwd=house.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def run(commands: list[tuple[str, ...]], **environment: str) -> list[subprocess.CompletedProcess[str]]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda command: one(command, environment), commands))
+
+    return run
+
+
+Run = Callable[..., "list[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_no_failure_of_a_command_shows_it(house: House, run: Run, name: str) -> None:
+    """With --debug there are tracebacks, with -v the settings; each command fails in its own place."""
+    ended = run([(*command, "--debug", "-v") for command in COMMANDS], **FAILURES[name])
+    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert all("mlq: " in e.stderr and "fault of mlq" not in e.stderr for e in ended), ended
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "db+postgresql://user:{}@127.0.0.1:1/db",
+        "mongodb://user:{}@127.0.0.1:1/db",
+        "azureblockblob://DefaultEndpointsProtocol=https;AccountName=x;AccountKey={};EndpointSuffix=y",
+        "no-such-thing://user:{}@127.0.0.1:1/db",
+    ],
+)
+def test_no_result_backend_shows_it(house: House, run: Run, broker: str, backend: str) -> None:
+    """Backends of Celery's own raise what their drivers raise, in the worker: its supervisor passes that on."""
+    url = backend.format(AS)
+    ended = run([(*WORKER, "--debug"), ("config", "-v"), ("result", "x", "--debug")], MLQ_RESULT_BACKEND=url)
+    assert broker
+    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert [e.returncode for e in ended] != [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        (("--requirepass", "right"), "redis://:{}@127.0.0.1:{}/0"),
+        (("--requirepass", "right"), "redis://user:{}@127.0.0.1:{}/0"),
+        (("--requirepass", CANARY, "--cluster-enabled", "yes"), "redis://:{}@127.0.0.1:{}/0"),
+        (("--requirepass", CANARY, "--maxmemory-policy", "allkeys-lru"), "redis://:{}@127.0.0.1:{}/0"),
+        (("--requirepass", CANARY, "--rename-command", "EVAL", ""), "redis://:{}@127.0.0.1:{}/0"),
+        (("--requirepass", CANARY), "redis://:{}@127.0.0.1:{}/99"),
+        (("--requirepass", CANARY), "rediss://:{}@127.0.0.1:{}/0"),
+        (("--requirepass", CANARY), "amqp://user:{}@127.0.0.1:{}//"),
+    ],
+    ids=["wrong", "wrong-user", "cluster", "evicts", "renamed", "no-database", "no-tls", "no-amqp"],
+)
+def test_no_server_that_refuses_it_shows_it(
+    house: House, run: Run, options: tuple[str, ...], url: str, tmp_path: Path
+) -> None:
+    """The words of the server and of the client libraries reach the user."""
+    with serving(tmp_path, *options) as port:
+        broker = url.format(AS, port)
+        ended = run([(*command, "--debug") for command in COMMANDS], MLQ_BROKER_URL=broker)
+    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert any(e.returncode for e in ended)
+    assert all("fault of mlq" not in e.stderr for e in ended), ended
+
+
+@pytest.fixture
+def guarded(house: House, tmp_path: Path) -> Iterator[int]:
+    """Run a server that wants the canary."""
+    files(house.directory)
+    with serving(tmp_path, "--requirepass", CANARY) as port:
+        house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
+        # Unused on Redis, and told by `celery inspect stats` all the same.
+        house.environment["MLQ_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"sentinel_kwargs": {"password": CANARY}})
+        yield port
+
+
+INSPECTED = ("stats", "conf", "report")
+
+TASKS = """
+import os, sys
+from celery import shared_task
+
+@shared_task
+def leak():
+    print(os.environ["MLQ_BROKER_URL"])
+    sys.stderr.write(os.environ["MLQ_BROKER_URL"] + "\\n")
+    os.system("echo $MLQ_BROKER_URL; env >&2")
+    raise ValueError("done")
+"""
+
+
+@pytest.mark.parametrize("command", [WORKER, PREFORK], ids=["engine", "prefork"])
+def test_no_worker_shows_it_while_its_password_is_changed(house: House, guarded: int, command: tuple[str, ...]) -> None:
+    """Supervisor, workers, their logs and state files, what Redis is told of them, and every command line."""
+    house.write("own.py", TASKS)
+    house.environment["MLQ_WORKER_IMPORTS"] = "own"
+    workers = Running([*command, "-v"], house.environment, house.directory)
+    try:
+        workers.wait_for("ready after")
+        house.write("tasks.json", [{"task": "own.leak", "args": []}])
+        sent = house.run("submit", "tasks.json", "--tasks", "--wait")
+        with stock_client(house.environment["MLQ_BROKER_URL"]) as client:
+            replies = [client.control.broadcast(name, reply=True, timeout=10, limit=1) for name in INSPECTED]
+        lines = [" ".join(p.cmdline()) for p in psutil.Process(workers.process.pid).children(recursive=True)]
+        assert lines
+        with Redis(port=guarded, password=CANARY) as redis:
+            held = [repr(redis.dump(key)) for key in redis.scan_iter()]
+            redis.config_set("requirepass", "another")
+            redis.client_kill_filter(_type="normal", skipme=True)
+        workers.wait_for("invalid username-password pair")
+        refused = house.run("queues", "--debug")
+        with Redis(port=guarded, password="another") as redis:  # noqa: S106 (of the test)
+            redis.config_set("requirepass", CANARY)
+    finally:
+        workers.end()
+    assert all(replies), replies
+    said = [*workers.lines, *map(str, replies), *lines, *held, sent.stdout, sent.stderr, refused.stdout, refused.stderr]
+    assert sum("redis://:***@127.0.0.1" in line for line in workers.lines) >= 4, workers.lines
+    assert found(house.directory.parent, *said) == []
+
+
+def test_a_supervisor_that_loses_its_server_does_not_show_it(house: House, tmp_path: Path) -> None:
+    """A detached one: all that it says is in its log."""
+    files(house.directory)
+    with serving(tmp_path, "--requirepass", CANARY) as port:
+        house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
+        begun = house.run(*WORKER, "--detach", "-v", "--debug")
+        assert begun.returncode == 0, begun.stderr
+        shown = house.run("worker", "logs")
+        supervisors = [p for p in psutil.process_iter(["cmdline"]) if _is_ours(p, house)]
+        assert len(supervisors) == 1
+        lines = [" ".join(p.cmdline()) for p in (supervisors[0], *supervisors[0].children(recursive=True))]
+    house.until(lambda: "lost" in _logged(house) or "no heartbeat" in _logged(house), "it says that its server is away")
+    supervisors[0].terminate()
+    supervisors[0].wait(60)
+    assert found(house.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []
+
+
+def _logged(house: House) -> str:
+    return "".join(file.read_text() for file in (house.state / "logs").glob("*"))
+
+
+def _is_ours(process: psutil.Process, house: House) -> bool:
+    try:
+        is_command = "start" in (process.info["cmdline"] or ()) and "mlq" in process.info["cmdline"]
+        return is_command and process.cwd() == str(house.directory)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def test_the_canary_is_found_where_it_is(tmp_path: Path) -> None:
+    """The search itself works: in a text, in a file, in base64 and in hex."""
+    (tmp_path / "file").write_bytes(base64.b64encode(b"user:" + _RAW + b"@host"))
+    assert found(tmp_path, AS, _RAW.hex()) == ["text 0", "text 1", str(tmp_path / "file")]
