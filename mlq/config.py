@@ -60,7 +60,7 @@ class WorkerSettings:
         parsing.one_of("raw", "classify"), "raw", "raw: the model's numbers; classify: class and confidence"
     )
     queues: tuple[str, ...] | None = _setting(
-        parsing.names, None, "queues that a worker serves, most urgent first; unset: all of them"
+        parsing.queue_names, None, "queues that a worker serves, most urgent first; unset: all of them"
     )
     shares: Mapping[str, float] | None = _setting(
         parsing.shares, None, 'device time that a queue gets at least: {"batch" = 0.1}; unset: strictly in order'
@@ -108,7 +108,7 @@ class Settings:
         parsing.redis_url, None, "where workers and jobs are recorded; unset: at the broker", secret=True
     )
     queues: tuple[str, ...] = _setting(
-        parsing.names, ("realtime", "default", "batch"), "queue names, most urgent first"
+        parsing.queue_names, ("realtime", "default", "batch"), "queue names, most urgent first"
     )
     queue: Mapping[str, Mapping[str, Any]] | None = _setting(
         parsing.queue_options,

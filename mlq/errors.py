@@ -354,6 +354,12 @@ class BrokerRefused(MlqError):
     hint = "{mend}"
 
 
+class KeyOfAnotherType(BrokerRefused):
+    """the key {key!r} on {url} is a {kind}, where mlq keeps a {expected}"""
+
+    hint = "{mend}"
+
+
 class MissingRights(BrokerRefused):
     """the broker at {url} (from {origin}) refuses what workers need: {missing}"""
 
@@ -401,6 +407,13 @@ class UnknownQueue(MlqError):
 
     exit_code = 5
     hint = "{meant} `mlq queues` lists the known ones, --create-queue sends to a new one; nothing was sent"
+
+
+class ReservedQueue(MlqError):
+    """{name!r}{where} can name no queue: {reason}"""
+
+    exit_code = 5
+    hint = "name another queue; `mlq queues` lists the known ones; nothing was sent"
 
 
 class QueueNotServed(MlqError):

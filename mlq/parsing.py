@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from mlq import server_url
+from mlq import reserved, server_url
 from mlq.wire import BATCH_PREDICT, PREDICT
 
 
@@ -71,6 +71,15 @@ def names(value: Any) -> tuple[str, ...]:
     if len(set(found)) != len(found):
         raise ValueError("a name stands there twice")
     return tuple(found)
+
+
+def queue_names(value: Any) -> tuple[str, ...]:
+    """Accept a list of queues: names as above, none of which is a key of mlq's, of kombu's or of Celery's."""
+    found = names(value)
+    misfit = next(filter(reserved.is_reserved, found), None)
+    if misfit is not None:
+        raise ValueError(f"{misfit!r} can name no queue: {reserved.why_not_a_queue(misfit)}")
+    return found
 
 
 _LONGEST_S: Final = 1e9

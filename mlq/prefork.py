@@ -181,7 +181,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     """
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import bodies, controls
+    from mlq.consumer import bodies, controls, publishing, transport
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
@@ -197,6 +197,8 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
             check_others(settings, identity.id, fingerprint)
     counts = Counts()
     install_filing()
+    transport.install_checks()
+    publishing.install()
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)

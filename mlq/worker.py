@@ -141,7 +141,7 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import acknowledging, backend, controls, signal_wakeup
+    from mlq.consumer import acknowledging, backend, controls, publishing, signal_wakeup
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
 
@@ -152,6 +152,7 @@ def _serve(
     activity.loaded(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
     backend.install_filing()
+    publishing.install()
     with _engine(settings, identity, model, activity) as engine:
         app = create_app(settings)
         serving = tasks.serve(app, model, activity)

@@ -1,4 +1,4 @@
-"""Channels: kombu's Redis channels, with queues declared, bound and measured outside of MULTI, and broadcasts bounded.
+"""Channels: kombu's Redis channels, which write to queues only, bound broadcasts, and look at queues outside of MULTI.
 
 Redis 7 refuses every command inside MULTI while its memory is full, reads included; kombu declares queues there. A
 worker that connected at such a moment could never take a message, so nothing would make room again. Each of these
@@ -13,16 +13,69 @@ from functools import cache
 from typing import Any, cast
 
 from kombu import Connection
+from kombu.exceptions import EncodeError
 from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
+from mlq import reserved
 from mlq.broker.control_messages import LARGEST_BYTES, Refused, complaints
 from mlq.broker.script import is_full
 
 log = logging.getLogger("mlq.channels")
 
 
-class WithoutMulti:
+class NotAQueue(EncodeError):
+    """What is raised where a message was to be sent to a name that is no queue's.
+
+    It is an EncodeError since Celery's tracer fails a task for one: where its links cannot be published for another
+    reason, Celery 5.6 acknowledges the task and tells its client nothing.
+    """
+
+    __module__ = "celery.exceptions"
+
+
+class QueuesOnly:
+    """Mixed into kombu's Redis channels. Nothing goes to a key that holds no queue, whoever names it.
+
+    A name comes from the options of a link, from the exchange's table of bindings, which clients may write, from the
+    address for the reply to a control message, or from a message that stock Celery left in `unacked`.
+    """
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
+        """Publish. Raises NotAQueue."""
+        demand_queue(queue)
+        return super()._put(queue, message, **kwargs)  # type: ignore[misc]
+
+    def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
+        """Bind. Raises NotAQueue: the table of bindings would be left behind."""
+        demand_queue(queue)
+        super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+
+    def _do_restore_message(self, payload: Any, exchange: str, routing_key: str, *args: Any, **kwargs: Any) -> None:
+        """Put a message back that a stock worker left, unless it says that it came from no queue.
+
+        The sender wrote that, so nothing tells where it came from. It is dropped: if this raised, the others that were
+        left behind it would never be restored.
+        """
+        channel: Any = self
+        try:
+            misplaced = next(filter(reserved.is_reserved, channel._lookup(exchange, routing_key)), None)  # noqa: SLF001 (as kombu looks it up)
+        except ResponseError as exc:  # the table of bindings is a key of another type
+            misplaced = f"{exchange} ({exc})"
+        if misplaced is not None:
+            log.error("a message that a stock worker left says that it came from %r, and is dropped", misplaced)
+            return
+        super()._do_restore_message(payload, exchange, routing_key, *args, **kwargs)  # type: ignore[misc]
+
+
+def demand_queue(name: str) -> None:
+    """Make sure that a name may be a queue's. Raises NotAQueue."""
+    if reserved.is_reserved(name):
+        message = f"nothing may be sent to {name!r}: {reserved.why_not_a_queue(name)}"
+        raise NotAQueue(message)
+
+
+class WithoutMulti(QueuesOnly):
     """Mixed into kombu's Redis channels."""
 
     _cannot_bind = False
@@ -72,7 +125,7 @@ class WithoutMulti:
         mark of a control queue, under which a monitor counts who listens; it still receives what is sent.
         """
         try:
-            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+            super()._queue_bind(exchange, routing_key, pattern, queue)
         except ResponseError as exc:
             if not is_full(exc):
                 raise

@@ -12,10 +12,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from mlq import keys
-from mlq.broker import answer, chord_parts
+from mlq.broker import answer, chord_parts, key_types
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone, parse
 from mlq.broker.completion import BodyDue, BodyUndue, ChordPart, Completed, Completion, Consequences
+from mlq.broker.key_types import Misplaced
 from mlq.broker.priorities import PriorityOrder, queue_keys
 from mlq.broker.script import Call, Script, Word
 
@@ -55,9 +56,13 @@ class Room:
 
 @dataclass(frozen=True)
 class Taken:
-    """Messages for this worker, in the order in which they are to be served."""
+    """Messages for this worker, in the order in which they are to be served.
+
+    `misplaced` are keys of another type than they ought to be, without which the claim did what it could.
+    """
 
     claims: tuple[Claim, ...]
+    misplaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Nothing:
     """
 
     watch: bool
+    misplaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,12 +139,20 @@ class Claims:
         that holds a suspect must not claim at all until that is answered.
         """
         queues = self.queues if order is None else order
-        verdict, *claims = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
+        verdict, *rest = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
         if verdict == b"FENCED":
             return Fenced()
         if verdict == b"TAKEN":
-            return Taken(tuple(map(parse, claims[0])))
-        return Nothing(watch=verdict == b"WATCH")
+            return Taken(tuple(map(parse, rest[0])), tuple(key.decode() for key in rest[1:]))
+        return Nothing(verdict == b"WATCH", tuple(key.decode() for key in rest))
+
+    def describe_key(self, key: str) -> Misplaced | None:
+        """Look whether a key is of another type than it ought to be."""
+        return key_types.describe(self._redis, key)
+
+    def explain(self, exc: Exception) -> str:
+        """Write an error for a log, with the key that it means if that is of another type."""
+        return key_types.explain(self._redis, exc, tuple(self.watched))
 
     def find_unsendable(self, holding: Collection[str]) -> Unsendable | None:
         """Describe the oldest message that is filed under this worker and never arrived."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlq import server_url
-from mlq.broker import embedded, rabbitmq, refusals, schema, sentinels
+from mlq.broker import embedded, key_types, rabbitmq, refusals, schema, sentinels
 from mlq.config import Settings, state_directory
 from mlq.errors import (
     ClusterBroker,
     InvalidSetting,
+    KeyOfAnotherType,
     MlqError,
     NeedsRedis,
     NoBroker,
@@ -241,10 +242,28 @@ def explained(address: Address, options: Mapping[str, Any] | None = None) -> Ite
     except Exception as exc:
         if _is_watched(address.url) and options and refusals.has_no_primary(exc):
             raise sentinels.explain(address, options, refusals.reason_of(exc)) from exc
-        found = rabbitmq.refusal(exc, address) or refusals.explain(exc, address)
+        found = _misplaced(address, exc, options) or rabbitmq.refusal(exc, address) or refusals.explain(exc, address)
         if found is None:
             raise
         raise found from exc
+
+
+def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | None) -> MlqError | None:
+    """Name the key of another type that a command met; the server does not say which it was."""
+    from mlq.broker.channels import PatientConnection
+
+    if not is_redis(address.url) or not key_types.is_wrong_type(exc):
+        return None
+    arguments = {"transport_options": options or {}, **_tls(address.url), "connect_timeout": _CONNECT_TIMEOUT_S}
+    try:
+        with PatientConnection(bare(address.url), **arguments) as connection:
+            found = key_types.find(redis_client(connection))
+    except Exception:  # noqa: BLE001 (whatever fails meanwhile: then the server's own words have to do)
+        return None
+    if not found:
+        return None
+    key = found[0]
+    return KeyOfAnotherType(key=key.key, kind=key.kind, expected=key.expected, url=address.shown, mend=key.repair)
 
 
 def _demand_no_cluster(redis: Redis, address: Address) -> None:

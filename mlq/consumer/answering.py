@@ -28,8 +28,8 @@ _GIVE_UP_S: Final = 600.0
 _UNUSABLE_S: Final = 10.0
 """How long answers may be refused for a reason that no waiting changes: an operator may be about to correct it."""
 
-_LASTING: Final = "WRONGTYPE"
-"""Begins what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
+_LASTING: Final = ("WRONGTYPE", "RESERVED")
+"""Begin what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
 
 _BEHIND: Final = 4
 MOST_BYTES: Final = 64 * 2**20

@@ -35,7 +35,10 @@ log = logging.getLogger("mlq.doorbell")
 
 
 class Doorbell:
-    """Waits for work on connections of its own. `keys` are what `Claims.watched` names, `bell` is its bell."""
+    """Waits for work on connections of its own. `watched` are what `Claims.watched` names, `bell` is its bell.
+
+    `misplaced` are keys of another type: what is there is no work, and nobody waits for it.
+    """
 
     def __init__(self, redis: Redis, watched: Sequence[str], bell: str) -> None:
         self._redis = redis
@@ -44,6 +47,7 @@ class Doorbell:
         self._lists = [key for key in watched if key != keys.PAUSED]
         self._queues = sorted(set(map(queue_of, self._lists)))
         self._bell = bell
+        self.misplaced: Collection[str] = ()
         self._tracking: Any = None  # redis-py's Connection, most of which is not typed
         self._refused = False
 
@@ -69,7 +73,8 @@ class Doorbell:
         """Wait at the bell. To look at the lists now and then costs the server a tenth of asking for work."""
         for _ in range(_LOOKS_AT_THE_BELL):
             wait_s = min(seconds, self._longest_s)
-            if self._redis.brpop([self._bell], timeout=wait_s) or self._redis.exists(*self._lists):
+            lists = self._open(())
+            if self._redis.brpop([self._bell], timeout=wait_s) or (lists and self._redis.exists(*lists)):
                 return
             seconds -= wait_s
             if seconds <= 0:
@@ -87,7 +92,7 @@ class Doorbell:
             connection = self._tracking or self._connect()
             # What waits in a paused queue is no work: to look again at once would be to look for ever. The lists come
             # last: a push that is read before a reply is taken for older than it.
-            if not self._ask(connection, "EXISTS", *self._lists, keys.PAUSED) or not self._has_work(connection):
+            if not self._ask(connection, "EXISTS", *self._watched) or not self._has_work(connection):
                 self._listen(connection, seconds)
         except ResponseError as exc:
             log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)
@@ -98,12 +103,18 @@ class Doorbell:
             raise
 
     def _has_work(self, connection: Any) -> bool:
-        paused = {q for q in self._queues if self._ask(connection, "SISMEMBER", keys.PAUSED, q)}
+        can_pause = keys.PAUSED not in self.misplaced
+        paused = {q for q in self._queues if can_pause and self._ask(connection, "SISMEMBER", keys.PAUSED, q)}
         lists = self._open(paused)
         return bool(lists and self._ask(connection, "EXISTS", *lists))
 
     def _open(self, paused: Collection[str]) -> list[str]:
-        return [key for key in self._lists if queue_of(key) not in paused]
+        return [key for key in self._lists if queue_of(key) not in paused and key not in self.misplaced]
+
+    @property
+    def _watched(self) -> list[str]:
+        """The keys to be told of: also those that are of another type, since a repair changes them."""
+        return [*self._lists, keys.PAUSED]
 
     def _connect(self) -> Any:
         """Open a connection that speaks RESP3, the protocol in which Redis can push."""
@@ -133,7 +144,9 @@ class Doorbell:
     def _poll(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            paused = {name.decode() for name in cast("set[bytes]", self._redis.smembers(keys.PAUSED))}
+            can_pause = keys.PAUSED not in self.misplaced
+            found = cast("set[bytes]", self._redis.smembers(keys.PAUSED)) if can_pause else ()
+            paused = {name.decode() for name in found}
             lists = self._open(paused)
             if lists and self._redis.exists(*lists):
                 return

@@ -21,6 +21,7 @@ from mlq.broker.reply_size import ReplySize
 from mlq.consumer.doorbell import Doorbell
 from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.consumer.ledger import Ledger
+from mlq.consumer.misplaced_keys import MisplacedKeys
 from mlq.consumer.setting_aside import SettingAside
 from mlq.wire import ROWS_HEADER
 
@@ -72,6 +73,7 @@ class Intake(threading.Thread):
         self._aside = aside
         self._room = room
         self._size = ReplySize(room.rows)
+        self._misplaced = MisplacedKeys(claims.describe_key)
         self._order = order
         self._wake = wake
         # Serializes claims: what one call has taken must be in the ledger before the next says what is held, or
@@ -149,7 +151,7 @@ class Intake(threading.Thread):
                 return
             # Redis is away, or starts: what is claimed stays claimed, and nothing is lost by waiting.
             if not self._away:
-                log.warning("cannot take work, trying again until it can: %s", exc)
+                log.warning("cannot take work, trying again until it can: %s", self._claims.explain(exc))
             self._away = True
             self._doorbell.close()
             time.sleep(_AWAY_PAUSE_S)
@@ -226,7 +228,10 @@ class Intake(threading.Thread):
             got = self._ask(room or self._room, order)
             if isinstance(got, Taken):
                 self._ledger.take(got.claims)
-            return got
+        if isinstance(got, Taken | Nothing):
+            self._misplaced.note(got.misplaced)
+            self._doorbell.misplaced = self._misplaced.names
+        return got
 
     def _ask(self, room: Room, order: Sequence[str]) -> Taken | Nothing | Fenced:
         """Claim, or raise; of what the server cannot send less is asked for, and one message too large is buried."""

@@ -9,10 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker import key_types
 from mlq.broker.connection import with_timeout
 from mlq.broker.leases import Leases, Silence
 from mlq.consumer.sweeper import Sweeper
@@ -58,6 +60,7 @@ class LeaseThread(threading.Thread):
         self._every_s = leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE
         self._silence = Silence(1.5 * self._every_s)
         self._sweeper = Sweeper(redis, leases)
+        self._explain = partial(key_types.explain, redis)
         self._clock = clock
         self._pause_s = 0.0  # the first look opens the connection, before the first lease depends on it
         self._ended = threading.Event()
@@ -73,7 +76,8 @@ class LeaseThread(threading.Thread):
                 self._look()
             except (RedisError, OSError) as exc:
                 if not self._away:
-                    self._sweeper.write(logging.WARNING, f"leases cannot be renewed, trying until they can: {exc}")
+                    why = self._explain(exc)
+                    self._sweeper.write(logging.WARNING, f"leases cannot be renewed, trying until they can: {why}")
                 self._away = True
                 self._pause_s = self._again_s
                 self._again_s = min(2 * self._again_s, self._every_s)

@@ -8,9 +8,12 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
 
 from mlq import exact_json
+from mlq.broker import key_types
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Side
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 MakeAnswer = Callable[[str, dict[str, Any], Place | None], Answer | None]
 """Makes what is kept of a task (its id, Celery's fields, the job that it is of); None where nothing is kept here."""
+
+_REPAIRED_IN_S: Final = 10.0
+"""After so long the delay list is looked at again, where its key is of another type."""
 
 log = logging.getLogger("mlq.dead")
 
@@ -124,7 +130,14 @@ class SettingAside:
         """
         if self._clock() < self._look_at:
             return
-        next_in_ms = self._delays.move_due().next_in_ms
+        try:
+            next_in_ms = self._delays.move_due().next_in_ms
+        except ResponseError as exc:
+            if not key_types.is_wrong_type(exc):
+                raise
+            log.error("delayed messages have to wait: %s", key_types.explain(self._redis, exc))  # noqa: TRY400 (no fault of ours)
+            self._look_at = self._clock() + _REPAIRED_IN_S
+            return
         self._look_at = self._clock() + (math.inf if next_in_ms is None else next_in_ms / 1000)
 
     def next_due_s(self) -> float:

@@ -6,10 +6,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker import key_types
 from mlq.broker.delays import Delays
 from mlq.broker.leases import Leases
 
@@ -34,6 +36,7 @@ class Sweeper(threading.Thread):
         super().__init__(name="mlq-sweeper", daemon=True)
         self._leases = leases
         self._delays = Delays(redis)
+        self._explain = partial(key_types.explain, redis)
         self._changed = threading.Condition()
         self._expired: dict[str, int] = {}
         self._is_due = False
@@ -76,7 +79,7 @@ class Sweeper(threading.Thread):
             except (RedisError, OSError) as exc:
                 self._forget()
                 if not self._away:
-                    log.warning("delayed messages and lost leases have to wait: %s", exc)
+                    log.warning("delayed messages and lost leases have to wait: %s", self._explain(exc))
                 self._away = True
             except ValueError:  # as in the lease thread: the connection was closed under the last request
                 if not self._ended:

@@ -10,7 +10,8 @@ from kombu.transport import redis
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
-from mlq.broker.channels import WithoutMulti
+from mlq import reserved
+from mlq.broker.channels import QueuesOnly, WithoutMulti, demand_queue
 from mlq.broker.completion import Successor
 from mlq.consumer.patient_client import PatientRedis
 
@@ -85,6 +86,7 @@ class _Claiming(WithoutMulti):
         What a task's body publishes while memory is full goes beyond the limit, as answers do: the body may wait for
         it, and an exception would fail the task for the weather. A reply to a control message does, too.
         """
+        demand_queue(queue)
         channel: Any = self
         priority = channel._get_message_priority(message, reverse=False)  # noqa: SLF001 (kombu's own key scheme)
         key = channel._q_for_pri(queue, priority)  # noqa: SLF001
@@ -92,13 +94,35 @@ class _Claiming(WithoutMulti):
         if self.keeper.keep_successor(Successor(key, raw)):
             return None
         try:
-            return super()._put(queue, message, **kwargs)  # type: ignore[misc]
+            return super()._put(queue, message, **kwargs)
         except OutOfMemoryError:
             with channel.conn_or_acquire() as client:
                 return PatientRedis(connection_pool=client.connection_pool).lpush(key, raw)
 
 
-class _Attaching:
+class _Delivering:
+    """Mixed into kombu's Redis transports."""
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        """Deliver a message as one that came from its queue, where it says that it came from what is none.
+
+        A retry goes to where the message came from, and so does what kombu restores; the message's sender has written
+        that down.
+        """
+        said = message.get("properties", {}).get("delivery_info") if isinstance(message, dict) else None
+        if isinstance(said, dict) and not _is_of_a_queue(said):
+            said |= {"exchange": "", "routing_key": queue}
+        super()._deliver(message, queue)  # type: ignore[misc]
+
+
+def _is_of_a_queue(said: dict[str, Any]) -> bool:
+    exchange, key = said.get("exchange") or "", said.get("routing_key") or ""
+    if not isinstance(exchange, str) or not isinstance(key, str):
+        return False
+    return reserved.why_not_an_exchange(exchange) is None and reserved.why_not_a_queue(key) is None
+
+
+class _Attaching(_Delivering):
     """Mixed into kombu's Redis transports."""
 
     keeper: ClassVar[Keeper]
@@ -125,12 +149,30 @@ def install(keeper: Keeper) -> None:
     A class path in `broker_transport` would not do: redis+socket:// ignores it, rediss:// becomes plaintext, and a
     list of URLs reverts to stock on fail-over.
     """
-    plain = _made("Claiming", redis.Transport, redis.Channel, keeper)
-    sentinel = _made("ClaimingSentinel", redis.SentinelTransport, redis.SentinelChannel, keeper)
+    _replace(
+        _made("Claiming", redis.Transport, redis.Channel, keeper),
+        _made("ClaimingSentinel", redis.SentinelTransport, redis.SentinelChannel, keeper),
+    )
+
+
+def install_checks() -> None:
+    """Let kombu's Redis transports in this process write to queues only, and else be as they are."""
+    _replace(
+        _checked(redis.Transport, redis.Channel),
+        _checked(redis.SentinelTransport, redis.SentinelChannel),
+    )
+
+
+def _replace(plain: Any, sentinel: Any) -> None:
     # kombu calls what is not a text, and takes what it gives.
     aliases: Any = kombu_transport
     aliases.TRANSPORT_ALIASES.update({"redis": lambda: plain, "rediss": lambda: plain, "sentinel": lambda: sentinel})
     aliases._transport_cache.clear()  # noqa: SLF001 (where names were resolved before us)
+
+
+def _checked(transport: type, channel: type) -> Any:
+    checking = type(channel.__name__, (QueuesOnly, channel), {})
+    return type(transport.__name__, (_Delivering, transport), {"Channel": checking})
 
 
 def _made(name: str, transport: type, channel: type, keeper: Keeper) -> Any:

@@ -114,7 +114,7 @@ class MailboxThread(threading.Thread):
         from kombu.pidbox import Mailbox
         from redis.exceptions import RedisError
 
-        mailbox = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
+        mailbox: Any = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
         name = f"{socket.gethostname()}.{threading.get_native_id()}.mlq.pidbox"
         # A queue of its own: on RabbitMQ two consumers of a worker's would share its messages.
         queue = Queue(name, Exchange("celery.pidbox", type="fanout", durable=False), auto_delete=True, durable=False)
@@ -122,6 +122,9 @@ class MailboxThread(threading.Thread):
         control_messages.screen(channel)
 
         def reply(data: Any, exchange: str, routing_key: str, ticket: str | None) -> None:
+            if exchange != mailbox.reply_exchange.name:  # it came with the message, which may name anything
+                log.warning("a control message gets no reply: its address is none of a monitor's")
+                return
             mailbox._publish_reply(  # noqa: SLF001 (what kombu's own Node calls)
                 data, exchange, routing_key, ticket or "", channel=channel, serializer="json"
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mlq import reserved
 from mlq.broker import queue_names
-from mlq.errors import UnknownQueue
+from mlq.errors import ReservedQueue, UnknownQueue
 from mlq.jobs.connecting import Desk
 from mlq.jobs.row import RowError
 from mlq.jobs.sources.opening import Input
@@ -30,7 +31,9 @@ class QueueCheck:
         self._noted: set[str] = set()
 
     def demand(self, name: str, where: str = "") -> None:
-        """Take a name, or raise UnknownQueue."""
+        """Take a name, or raise UnknownQueue, ReservedQueue."""
+        if reserved.is_reserved(name):
+            raise ReservedQueue(name=name, where=where, reason=reserved.why_not_a_queue(name))
         if not self._admit(name):
             raise UnknownQueue(name=name, where=where, meant=queue_names.hint(name, self._names))
 
@@ -38,11 +41,13 @@ class QueueCheck:
         """Take a name, or give the error of its row: on a pipe earlier rows are sent already."""
         if self._admit(name):
             return None
+        if reserved.is_reserved(name):
+            return RowError("UnknownQueue", f"{name!r} can name no queue: {reserved.why_not_a_queue(name)}")
         meant = queue_names.hint(name, self._names).rstrip(";")
         return RowError("UnknownQueue", f"no queue {name!r}: neither the configuration nor a worker knows it; {meant}")
 
     def _admit(self, name: str) -> bool:
-        if name not in self._known and not self._create:
+        if reserved.is_reserved(name) or (name not in self._known and not self._create):
             return False
         if name not in self._noted:
             queue_names.note(self._store, [name])
@@ -53,7 +58,7 @@ class QueueCheck:
 def check(plan: Plan, desk: Desk) -> None:
     """Check the queue of a job, and of a file of tasks those of its rows, before anything is sent.
 
-    Raises UnknownQueue.
+    Raises UnknownQueue, ReservedQueue.
     """
     plan.queues = QueueCheck(desk, create=plan.request.create_queue)
     plan.queues.demand(plan.job.queue)

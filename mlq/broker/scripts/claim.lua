@@ -1,7 +1,9 @@
 -- Take messages for a worker, queue by queue, and file each under it in the same call.
 -- KEYS: leases claims serial crashes paused watches bell, then as many keys for each queue, most urgent first
 -- ARGV: wid call rows bytes watch_ms (0: not idle), how many queues, tasks; queues, tasks, ids that it holds
--- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}.
+-- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}; behind that the keys that
+-- are of another type than they ought to be, if any are. Without them it does what it can: nothing is paused, nothing
+-- is suspected, every idle worker watches, and the other queues are served. Without leases, claims and serial it fails.
 -- with: clock record crash weigh watch lost take
 
 local leases, claims, serial, crashes, paused, watches, bell = unpack(KEYS, 1, 7)
@@ -30,7 +32,11 @@ if #lost > 0 then
   return { 'TAKEN', lost }
 end
 
-local names = redis.call('SMEMBERS', paused)
+local misplaced = {}
+local names = redis.pcall('SMEMBERS', paused)
+if names.err then
+  names, misplaced[1] = {}, paused
+end
 local stopped, keys_a_queue, open = set_of(names, 1, #names), (#KEYS - 7) / ARGV[6], {}
 for i = 8, #KEYS do
   if not stopped[ARGV[7 + math.ceil((i - 7) / keys_a_queue)]] then
@@ -54,13 +60,14 @@ if lists > 0 then
     return call .. '-' .. last
   end
   local room = { rows = rows, bytes = bytes, alone = tasks_end == #ARGV }
-  taken, full = take(open, lists, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end))
+  taken, full = take(open, lists, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end), misplaced)
 end
 
 if #taken > 0 and leave_watch(watches, bell, wid) or full and lists_with_work() > 0 then
   ring(bell)
 end
 if #taken > 0 then
-  return { 'TAKEN', taken }
+  return { 'TAKEN', taken, unpack(misplaced) }
 end
-return { watch_ms ~= '0' and take_watch(watches, bell, wid, watch_ms) and 'WATCH' or 'WAIT' }
+local watching = watch_ms ~= '0' and take_watch(watches, bell, wid, watch_ms, misplaced)
+return { watching and 'WATCH' or 'WAIT', unpack(misplaced) }

@@ -5,7 +5,7 @@
 -- if the n-th part has a body and is not the last. Unless it replies 1 nothing has happened, and what is stored stays.
 -- The HEXISTS is the fence. The HDEL comes last, because scripts are not rolled back: whatever stops this one
 -- half-way leaves the message with its claim, to be run twice rather than lost.
--- with: filing answer chord
+-- with: queue filing answer chord
 
 local claims, crashes, id, digest = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local additions_at = 6 + 6 * ARGV[3]
@@ -17,9 +17,9 @@ if redis.call('HEXISTS', claims, id) == 0 then
   return 0
 end
 for i = successors_at, #ARGV, 2 do
-  local kind = redis.call('TYPE', ARGV[i]).ok
-  if kind ~= 'none' and kind ~= 'list' then
-    return redis.error_reply('WRONGTYPE a successor goes to ' .. ARGV[i] .. ', which is a ' .. kind)
+  local refusal = refuse_key(ARGV[i])
+  if refusal then
+    return refusal
   end
 end
 local here, parts = ARGV[6], {}
@@ -39,7 +39,7 @@ for i = successors_at, #ARGV, 2 do
   redis.call('LPUSH', ARGV[i], ARGV[i + 1])
 end
 if digest ~= '' then
-  redis.call('HDEL', crashes, digest)
+  redis.pcall('HDEL', crashes, digest) -- of another type: nothing is suspected any more, and nothing to be forgotten
 end
 redis.call('HDEL', claims, id)
 return 1

@@ -1,11 +1,16 @@
 -- Put a dead letter back on its queue, behind what waits, as the message that it was.
 -- KEYS: dead letter   ARGV: id, this database, the result's (of the same server), key of its result or ''
 -- Its stored failure goes: whoever asks must not be told that it failed. Replies 1, or 0 if the letter is gone.
+-- with: queue
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
 local raw, queue_key = unpack(redis.call('HMGET', KEYS[2], 'raw', 'queue_key'))
 if not raw then
   return 0
+end
+local refusal = refuse_key(queue_key)
+if refusal then
+  return refusal
 end
 redis.call('LPUSH', queue_key, raw)
 if ARGV[4] ~= '' then

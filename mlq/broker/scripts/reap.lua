@@ -28,6 +28,12 @@ end
 redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
 local are_many = redis.call('HLEN', claims) > tonumber(most)
 
+-- Where the key is of another type no crash is counted, and all is given back: see claim.lua.
+local function count_crash(raw)
+  local count = redis.pcall('HINCRBY', crashes, redis.sha1hex(raw), 1)
+  return type(count) == 'number' and count or 0
+end
+
 -- Blame a message only if the worker died with it alone in its hands. Of several each is a suspect, without
 -- blame: from now on it is claimed alone, and the next crash names the culprit.
 local function blame(ids)
@@ -35,8 +41,8 @@ local function blame(ids)
     local record = redis.call('HGET', claims, id)
     local _, _, raw = unframe(record)
     if #ids > 1 then
-      redis.call('HSETNX', crashes, redis.sha1hex(raw), 0)
-    elseif redis.call('HINCRBY', crashes, redis.sha1hex(raw), 1) >= tonumber(limit) then
+      redis.pcall('HSETNX', crashes, redis.sha1hex(raw), 0)
+    elseif count_crash(raw) >= tonumber(limit) then
       file_letter(dead, letters .. id, crashes, id, record, pairs_at)
       redis.call('SADD', unanswered, id) -- by the caller, in a moment, or by whoever recovers next
       redis.call('HDEL', claims, id)
@@ -66,7 +72,7 @@ if are_many then
 end
 local given = give_back(claims, redis.call('HKEYS', claims), side)
 
-local bells = redis.call('HKEYS', watches)
+local bells = redis.pcall('HKEYS', watches)
 for _, bell in ipairs(bells) do
   if leave_watch(watches, bell, wid) then
     ring(bell)

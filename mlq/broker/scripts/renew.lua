@@ -17,5 +17,6 @@ for i = 2, #ARGV do
 end
 local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, 100)
 local _, soonest = unpack(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1))
-local due = redis.call('ZCOUNT', KEYS[2], '-inf', now)
+local due = redis.pcall('ZCOUNT', KEYS[2], '-inf', now)
+due = type(due) == 'number' and due or 0 -- a key of another type: leases are renewed all the same
 return { fenced, expired, due, soonest and math.ceil(soonest - now) or -1 }

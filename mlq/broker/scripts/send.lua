@@ -3,6 +3,7 @@
 -- Replies SENT, AGAIN (it was: whoever lost a reply asks again), EARLY (the one before it was not), or TAKEN:
 -- another process submits this job now. A number never stands for two chunks.
 -- No write that changes nothing comes first: a full server refuses this script, and so nothing new is taken in.
+-- with: queue
 
 local job, chunks, queue = unpack(KEYS)
 local sender, chunk, record, rows, unsent, seconds, message = unpack(ARGV)
@@ -14,6 +15,10 @@ end
 local next = tonumber(known[2] or 0)
 if next ~= tonumber(chunk) then
   return next > tonumber(chunk) and 'AGAIN' or 'EARLY'
+end
+local refusal = message ~= '' and refuse_key(queue)
+if refusal then
+  return refusal
 end
 redis.call('HSET', chunks, chunk, record)
 if message ~= '' then

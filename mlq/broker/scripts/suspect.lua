@@ -1,4 +1,4 @@
--- Make claims suspects, without blame: from now on each is claimed alone.   KEYS: claims crashes   ARGV: claim ids
+-- Make claims suspects, without blame: from now on each is claimed alone, unless the key is of another type.   KEYS: claims crashes   ARGV: claim ids
 -- with: record
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
@@ -6,7 +6,7 @@ for _, id in ipairs(ARGV) do
   local record = redis.call('HGET', KEYS[1], id)
   if record then
     local _, _, raw = unframe(record)
-    redis.call('HSETNX', KEYS[2], redis.sha1hex(raw), 0)
+    redis.pcall('HSETNX', KEYS[2], redis.sha1hex(raw), 0)
   end
 end
 return 1

@@ -2,12 +2,13 @@
 -- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
 -- the caller has written to `claims` already.
 -- `lists`: how many of the keys hold anything. Behind the last of them nothing is looked at.
+-- Keys that hold no list are added to `misplaced`.
 -- Replies the claims, and whether it stopped before the keys were empty. However large a batch may be, one call takes
 -- no more than MOST messages: the server does nothing else meanwhile, not even renew a lease.
 local MOST = 4096
 
-local function take(keys, lists, claims, crashes, new_id, room, together)
-  local taken, now, crashes_of = {}, now_ms(), crash_counter(crashes)
+local function take(keys, lists, claims, crashes, new_id, room, together, misplaced)
+  local taken, now, crashes_of = {}, now_ms(), crash_counter(crashes, misplaced)
 
   local function fits(rows, suspect, size)
     if #taken == 0 then
@@ -17,7 +18,11 @@ local function take(keys, lists, claims, crashes, new_id, room, together)
   end
 
   for _, key in ipairs(keys) do
-    local raw = redis.call('RPOP', key)
+    local raw = redis.pcall('RPOP', key)
+    if type(raw) == 'table' then -- the key is no list: the other queues are served
+      misplaced[#misplaced + 1] = key
+      raw = false
+    end
     local frame = raw and frame_of(now, key)
     lists = raw and lists - 1 or lists
     while raw do

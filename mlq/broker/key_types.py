@@ -1,0 +1,143 @@
+"""Key types: which of mlq's keys are of another type than mlq writes, and how each is repaired.
+
+Such a key was written by another program, or by hand. Redis answers WRONGTYPE then, and not which key it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from mlq import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_CODE: Final = "WRONGTYPE"
+
+_TYPES: Final = {
+    keys.SCHEMA: "string",
+    keys.QUEUES: "zset",
+    keys.WORKERS: "set",
+    keys.ORDERS: "hash",
+    keys.JOBS: "zset",
+    keys.CANCELLED: "zset",
+    keys.LEASES: "zset",
+    keys.REVOKED: "zset",
+    keys.CLAIM_SERIAL: "string",
+    keys.CRASHES: "hash",
+    keys.PAUSED: "set",
+    keys.WATCHES: "hash",
+    keys.DELAYS: "zset",
+    keys.DELAYED: "hash",
+    keys.DEAD: "zset",
+    keys.UNANSWERED: "set",
+}
+
+_FAMILIES: Final = (
+    (keys.heartbeat(""), "string"),
+    ("mlq:last-lines:", "string"),
+    (keys.claims(""), "hash"),
+    (keys.models(""), "hash"),
+    (keys.autoscale_leader(""), "string"),
+    (keys.autoscale_want(""), "string"),
+    (keys.autoscale_members(""), "zset"),
+    (keys.bell(()), "list"),
+    (keys.dead_letter(""), "hash"),
+)
+"""What keys begin with of which there are many."""
+
+_OF_A_JOB: Final = {"chunks": "hash", "ends": "stream", "ends:done": "string", "ends:tally": "hash"}
+
+_LOSES: Final = {
+    keys.PAUSED: "then `mlq queues pause` those that are to be paused",
+    keys.CRASHES: "then crashes are counted from 0",
+    keys.WATCHES: "it is written anew",
+    keys.LEASES: "then restart the workers",
+    keys.CLAIM_SERIAL: "it is written anew",
+}
+
+_AT_ONCE: Final = 500
+_MOST: Final = 20_000
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """A key that is of another type than mlq writes there."""
+
+    key: str
+    kind: str
+    expected: str
+
+    @property
+    def sentence(self) -> str:
+        """Say what is wrong."""
+        return f"the key {self.key!r} is a {self.kind}, where mlq keeps a {self.expected}"
+
+    @property
+    def repair(self) -> str:
+        """Say what mends it."""
+        after = _LOSES.get(self.key)
+        return f"`redis-cli DEL {self.key}` repairs it" + (f"; {after}" if after else "")
+
+
+def is_wrong_type(exc: BaseException) -> bool:
+    """Tell the error of a command, or of a script, on a key of another type."""
+    return _CODE in str(exc)
+
+
+def expected_type(key: str) -> str | None:
+    """Name the type that a key of mlq's has; a list for any other, which can only be a queue's."""
+    if key in _TYPES:
+        return _TYPES[key]
+    if key.startswith(keys.job("")):
+        rest = key.removeprefix(keys.job("")).partition(":")[2]
+        return "string" if rest.startswith("sender:") else _OF_A_JOB.get(rest, None if rest else "hash")
+    family = next((kind for begin, kind in _FAMILIES if key.startswith(begin)), None)
+    return family if family is not None or key.startswith(keys.PREFIX) else "list"
+
+
+def describe(redis: Redis, key: str) -> Misplaced | None:
+    """Look at one key; None if it is as it ought to be, or is gone."""
+    kind, expected = cast("bytes", redis.type(key)).decode(), expected_type(key)
+    return None if expected is None or kind in {expected, "none"} else Misplaced(key, kind, expected)
+
+
+def find(redis: Redis, queue_keys: tuple[str, ...] = ()) -> list[Misplaced]:
+    """Look for keys of another type: those of which there is one, these of queues, then some of all others of mlq's."""
+    first = [*_TYPES, *queue_keys]
+    found = list(_among(redis, first))
+    looked, cursor = 0, 0
+    while not found and looked < _MOST:
+        cursor, page = cast("tuple[int, list[bytes]]", redis.scan(cursor, match=f"{keys.PREFIX}*", count=_AT_ONCE))
+        found += _among(redis, [key.decode(errors="replace") for key in page])
+        looked += _AT_ONCE
+        if not cursor:
+            break
+    return found
+
+
+def explain(redis: Redis, exc: BaseException, queue_keys: tuple[str, ...] = ()) -> str:
+    """Write an error for a log: where it is about a key of another type, with the key and what repairs it."""
+    from redis.exceptions import RedisError
+
+    if not is_wrong_type(exc):
+        return str(exc)
+    try:
+        found = find(redis, queue_keys)
+    except (RedisError, OSError):
+        return str(exc)
+    return "; ".join(f"{m.sentence}; {m.repair}" for m in found[:_SHOWN]) or str(exc)
+
+
+def _among(redis: Redis, names: list[str]) -> Iterator[Misplaced]:
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.type(name)
+        kinds = cast("list[bytes]", pipe.execute())
+    for name, kind in zip(names, (k.decode() for k in kinds), strict=True):
+        expected = expected_type(name)
+        if expected is not None and kind not in {expected, "none"}:
+            yield Misplaced(name, kind, expected)

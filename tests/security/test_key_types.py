@@ -1,0 +1,81 @@
+"""A key of another type than mlq writes stops no worker, and every command names it and its repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys, reserved
+
+pytestmark = pytest.mark.server
+
+GET_S = 60
+
+
+@pytest.fixture
+def redis(broker: str) -> Iterator[Redis]:
+    """Look into the broker."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
+        yield client
+
+
+def put(redis: Redis, key: str) -> None:
+    """Leave a key of another type, as a script of an operator's might."""
+    redis.delete(key)
+    if key == keys.PAUSED:
+        redis.lpush(key, "what was pushed there")
+    else:
+        redis.set(key, "what was set there")
+
+
+@pytest.mark.parametrize("key", [keys.PAUSED, keys.CRASHES, keys.WATCHES, keys.DELAYS, "realtime"])
+def test_workers_go_on_without_a_key_and_say_what_repairs_it(
+    client: Celery, redis: Redis, start: Any, key: str
+) -> None:
+    """Before, each claim of each host failed, and workers looked idle until somebody found the key."""
+    workers = start("--cpus", "1")
+    put(redis, key)
+    assert client.send_task("mlq.predict", [1], queue="default").get(timeout=GET_S)["row"] == 1
+    if key in {keys.PAUSED, "realtime"}:
+        workers.wait_for(f"redis-cli DEL {key}")
+        redis.delete(key)
+        workers.wait_for("is repaired")
+    assert client.send_task("mlq.predict", [2], queue="realtime").get(timeout=GET_S)["row"] == 2
+
+
+def test_a_start_that_finds_such_a_key_says_so_and_serves_once_it_is_repaired(
+    house: Any, client: Celery, redis: Redis
+) -> None:
+    """The leases are what no worker can do without."""
+    redis.set(keys.LEASES, "what was set there")
+    workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    try:
+        workers.wait_for(f"the key '{keys.LEASES}'")
+        workers.wait_for(f"redis-cli DEL {keys.LEASES}")
+        redis.delete(keys.LEASES)
+        assert client.send_task("mlq.predict", [1], queue="default").get(timeout=GET_S)["row"] == 1
+    finally:
+        workers.end()
+
+
+@pytest.mark.parametrize("command", [("queues",), ("queues", "pause", "batch"), ("queues", "resume", "batch")])
+def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redis, command: tuple[str, ...]) -> None:
+    """Redis says WRONGTYPE, and not of which key."""
+    put(redis, keys.PAUSED)
+    done = house.run(*command)
+    assert done.returncode == 4
+    assert "the key 'mlq:paused' on " in done.stderr
+    assert "is a list, where mlq keeps a set" in done.stderr
+    assert "redis-cli DEL mlq:paused" in done.stderr
+
+
+def test_both_lists_of_reserved_names_are_the_same() -> None:
+    """Python refuses with words, and the scripts whatever Python lets pass."""
+    assert reserved.PREFIXES[0] == keys.PREFIX
+    script = Path(reserved.__file__).parent / "broker" / "scripts" / "parts" / "queue.lua"
+    assert "{ " + ", ".join(f"'{p}'" for p in reserved.PREFIXES) + " }" in script.read_text()
