@@ -32,7 +32,7 @@ LONG = b"x" * 4000
 
 @pytest.mark.parametrize("line", [b"3," + LONG + b"\n", b'",' + LONG + b',"\n'], ids=["one field", "many short fields"])
 def test_a_quote_that_is_not_closed_ends_with_its_row(line: bytes) -> None:
-    """A record took in all that followed. It ends at the size of the largest row, and the line of the quote is named."""
+    """A record took in all that followed. It ends at the size of the largest row, and its line is named."""
     rows = tables.values(endless(b'a,b\n1,2\n3,"4\n', line), ",", "x.csv")
     assert next(rows) == {"a": 1, "b": 2}
     broken = next(rows)
@@ -123,4 +123,6 @@ def test_a_row_that_workers_refuse_is_an_error_of_its_own(house: House, start: S
     assert done.returncode == 6, done.stderr
     lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "error", "ok", "ok"]
-    assert "nested deeper than 200 levels" in lines[1]["error"]["message"] or "Recursion" in lines[1]["error"]["message"]
+    assert (
+        "nested deeper than 200 levels" in lines[1]["error"]["message"] or "Recursion" in lines[1]["error"]["message"]
+    )

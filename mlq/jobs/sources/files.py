@@ -67,7 +67,9 @@ def _content(path: Path, file: BinaryIO, root: str) -> Any:
     """Read an open file. What was opened is judged, not what the path named before or after."""
     opened = os.path.realpath(f"/proc/self/fd/{file.fileno()}")
     if os.path.commonpath([root, opened]) != root:
-        return Unreadable(RowError("LinkOutside", f"{path}: a link to {shown(opened)}, which is not under {shown(root)}"))
+        return Unreadable(
+            RowError("LinkOutside", f"{path}: a link to {shown(opened)}, which is not under {shown(root)}")
+        )
     about = os.fstat(file.fileno())
     if not stat.S_ISREG(about.st_mode):
         return Unreadable(RowError("NotAFile", f"{path}: not a regular file"))

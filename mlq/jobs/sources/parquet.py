@@ -28,7 +28,16 @@ def values(path: Path, shown: str) -> Iterator[Any]:
     except ImportError:
         raise MissingExtra(what="reading Parquet", extra="parquet") from None
     # pyarrow raises its own exceptions, and Python's where an array is made into Python's objects.
-    foreign = (ArrowException, OSError, ValueError, TypeError, OverflowError, NotImplementedError, KeyError, *_EXHAUSTED)
+    foreign = (
+        ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        NotImplementedError,
+        KeyError,
+        *_EXHAUSTED,
+    )
     try:
         file = ParquetFile(path)
     except foreign as exc:
