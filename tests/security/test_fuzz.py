@@ -1,0 +1,285 @@
+"""20,000 messages of any content to one worker and its supervisor: each ends, and neither process does.
+
+Hypothesis makes them, from raw bytes to messages of Celery that differ from a sound one in a few places, and control
+messages beside them. A message has ended when its task has a result, when the model ran its row, when it is a dead
+letter, or when it waits for its time.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+from celery import Celery
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from mlq import keys
+from mlq.broker.dead_letters import DeadLetters
+from mlq.consumer.envelope import names_of
+
+MESSAGES: Final = 20_000
+AT_ONCE: Final = 20
+MORE_MEMORY: Final = 50 * 2**20
+GET_S: Final = 60
+QUEUE: Final = "celery"
+COMMANDS: Final = (["queues"], ["worker"], ["dead"])
+
+_TEXT: Final = st.text(max_size=20)
+_NUMBER: Final = st.one_of(
+    st.integers(-2, 3), st.sampled_from([2**31, 2**63, -(2**64), 10**40, 1e-6, 1e308, -0.5]), st.floats()
+)
+_LEAF: Final = st.one_of(st.none(), st.booleans(), _NUMBER, _TEXT)
+_ANY: Final = st.one_of(
+    st.recursive(
+        _LEAF,
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXT, inner, max_size=3)),
+        max_leaves=6,
+    ),
+    st.sampled_from(["x" * 100_000, "\x1b[2J", "a\nb", "\udcff", "mlq:paused", "2200-01-01T00:00:00", [0] * 5000]),
+)
+"""A value of any type and size."""
+
+_HEADERS: Final = (
+    *("id", "task", "lang", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id", "parent_id"),
+    *("argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps"),
+    *("compression", "mlq_job", "mlq_urgent", "shadow", "meth", "redelivered", "reply_to", "exception", "method"),
+)
+_PROPERTIES: Final = (
+    "correlation_id",
+    "reply_to",
+    "delivery_mode",
+    "delivery_info",
+    "priority",
+    "body_encoding",
+    "delivery_tag",
+)
+_EMBEDDED: Final = ("callbacks", "errbacks", "chain", "chord")
+_PATHS: Final = (
+    *(("headers", name) for name in _HEADERS),
+    *(("properties", name) for name in _PROPERTIES),
+    *((name,) for name in ("body", "headers", "properties", "content-type", "content-encoding", "extra")),
+    *(("parts", name) for name in ("args", "kwargs", "embed", "count")),
+    *(("embed", name) for name in _EMBEDDED),
+)
+"""Where a message differs from a sound one: in its envelope, or in the parts of its body."""
+
+_CONTROLS: Final = (
+    *("ping", "stats", "report", "conf", "active", "scheduled", "reserved", "revoked", "registered", "active_queues"),
+    *("revoke", "terminate", "rate_limit", "time_limit", "shutdown", "pool_grow", "pool_shrink", "pool_restart"),
+    *(
+        "autoscale",
+        "add_consumer",
+        "cancel_consumer",
+        "revoke_by_stamped_headers",
+        "election",
+        "hello",
+        "clock",
+        "objgraph",
+    ),
+    *("memdump", "memsample", "enable_events", "disable_events", "heartbeat", "query_task", "dump_conf"),
+)
+
+
+def sound(n: int) -> dict[str, Any]:
+    """Make a message as a stock client sends it; its row is its number."""
+    return {
+        "headers": {"id": f"fuzz-{n}", "task": "mlq.predict", "lang": "py", "retries": 0, "timelimit": [None, None]},
+        "properties": {
+            "correlation_id": f"fuzz-{n}",
+            "delivery_mode": 2,
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_info": {"exchange": "", "routing_key": QUEUE},
+            "delivery_tag": f"tag-{n}",
+        },
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "parts": {"args": [{"n": n}], "kwargs": {}, "embed": dict.fromkeys(_EMBEDDED)},
+    }
+
+
+def written(message: Mapping[str, Any]) -> bytes:
+    """Write a message as kombu does; one whose `body` was changed has that body."""
+    rest = dict(message)
+    parts = rest.pop("parts")
+    content = list(parts.values()) if isinstance(parts, dict) else parts
+    rest.setdefault("body", base64.b64encode(json.dumps(content).encode()).decode())
+    return json.dumps(rest).encode()
+
+
+def changed(message: dict[str, Any], changes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """Put values into some places of a message."""
+    message = copy.deepcopy(message)
+    for path, value in changes.items():
+        place: Any = message
+        for name in ("parts", *path[:-1]) if path[0] == "embed" else path[:-1]:
+            place = place.get(name) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[path[-1]] = value
+    return message
+
+
+@dataclass(frozen=True, repr=False)
+class Sent:
+    """A message for the queue, with the number of its row, or a control message."""
+
+    raw: bytes
+    n: int = 0
+    control: bool = False
+
+
+_numbers: Final = iter(range(1, 10 * MESSAGES))
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Sent:
+    """Make a message of the queue, or one of the control mailbox."""
+    n = next(_numbers)
+    kind = draw(st.sampled_from(["changed"] * 7 + ["bytes", "control", "control"]))
+    if kind == "bytes":
+        return Sent(draw(st.binary(min_size=1, max_size=64)) + f" {n}".encode(), n)
+    values = st.dictionaries(st.sampled_from(_PATHS), _ANY, min_size=1, max_size=3)
+    if kind == "changed":
+        return Sent(written(changed(sound(n), draw(values))), n)
+    arguments = draw(
+        st.dictionaries(st.sampled_from(["task_id", "task_name", "rate_limit", "n", "soft", "hard"]), _ANY, max_size=3)
+    )
+    body = {
+        "method": draw(st.sampled_from(_CONTROLS) | _TEXT),
+        "arguments": arguments,
+        "destination": None,
+        **draw(
+            st.dictionaries(
+                st.sampled_from(["arguments", "destination", "pattern", "matcher", "reply_to", "ticket"]),
+                _ANY,
+                max_size=1,
+            )
+        ),
+    }
+    control = {**sound(n), "parts": None, "body": base64.b64encode(json.dumps(body).encode()).decode()}
+    control["headers"] = {"clock": n, "expires": None}
+    return Sent(written(changed(control, draw(values | st.just({})))), control=True)
+
+
+@dataclass
+class Fuzzed:
+    """A worker and its supervisor under fire, and what became of each message."""
+
+    redis: Redis
+    processes: list[psutil.Process]
+    log: Path
+    until: Callable[..., None]
+    lost: list[bytes] = field(default_factory=list)
+    ran: set[int] = field(default_factory=set)
+    read: int = 0
+
+    def send(self, batch: list[Sent]) -> None:
+        """Send messages at once, wait until the worker has none of them, and look for the end of each."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for sent in batch:
+                if sent.control:
+                    pipe.publish("/0.celery.pidbox", sent.raw)
+                else:
+                    pipe.lpush(QUEUE, sent.raw)
+            pipe.execute()
+        self.until(lambda: not self._waiting(), "every message of the batch has left the queue and the worker")
+        self._read_log()
+        dead = self._dead()
+        delayed = b"".join(self.redis.zrange(keys.DELAYS, 0, -1))
+        for sent in batch:
+            if not sent.control and not (
+                sent.n in self.ran or sent.raw in dead or sent.raw in delayed or self._answered(sent.raw)
+            ):
+                self.lost.append(sent.raw)
+
+    def memory(self) -> int:
+        """Bytes that both processes hold."""
+        return sum(process.memory_info().rss for process in self.processes)
+
+    def _waiting(self) -> int:
+        claimed = sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter("mlq:claims:*"))
+        return claimed + sum(int(self.redis.llen(key)) for key in self.redis.scan_iter(f"{QUEUE}*", _type="list"))
+
+    def _answered(self, raw: bytes) -> bool:
+        task_id = names_of(raw)[1]
+        return task_id is not None and bool(self.redis.exists(b"celery-task-meta-" + task_id.encode()))
+
+    def _dead(self) -> set[bytes]:
+        """Take the dead letters out: there would be thousands at the end."""
+        letters = DeadLetters(self.redis)
+        found = {}
+        for name in list(letters.ids()):
+            letter = letters.read(name)
+            if letter is not None:
+                found[name] = letter.raw
+            letters.drop(name)
+        return set(found.values())
+
+    def _read_log(self) -> None:
+        with self.log.open("rb") as file:
+            file.seek(self.read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.read += len(whole)
+        self.ran |= {int(n) for n in re.findall(rb"^start \{'n': (\d+)\} ", whole, re.MULTILINE)}
+
+
+@pytest.fixture
+def fuzzed(house: Any, start: Any, broker: str) -> Iterator[Fuzzed]:
+    """Start one worker under a supervisor."""
+    workers = start("--cpus", "1")
+    house.write("model.log", "")
+    (pid,) = workers.pids().values()
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as redis:
+        yield Fuzzed(
+            redis,
+            [psutil.Process(workers.process.pid), psutil.Process(pid)],
+            house.directory / "model.log",
+            house.until,
+        )
+
+
+@pytest.mark.timeout(600)
+def test_no_message_ends_a_worker_or_its_supervisor(house: Any, client: Celery, fuzzed: Fuzzed) -> None:
+    """Same processes, flat memory, every message accounted for, commands that work, the next good message answered."""
+    count, begin = 0, 0
+
+    def look() -> None:
+        assert not fuzzed.lost, f"{len(fuzzed.lost)} messages have no end, the first is {fuzzed.lost[0][:2000]!r}"
+        for command in COMMANDS:
+            done = house.run(*command)
+            assert done.returncode == 0, done.stderr
+        assert client.send_task("mlq.predict", [count]).get(timeout=GET_S)["row"] == count
+        assert all(process.is_running() for process in fuzzed.processes)
+
+    # What a message leaves behind depends on those before it, so there is nothing to replay and to shrink.
+    @settings(
+        max_examples=MESSAGES // AT_ONCE,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(messages(), min_size=AT_ONCE, max_size=AT_ONCE))
+    def fire(batch: list[Sent]) -> None:
+        nonlocal count, begin
+        fuzzed.send(batch)
+        count += len(batch)
+        if count % (MESSAGES // 10) == 0:
+            look()
+            begin = begin or fuzzed.memory()  # with everything imported
+
+    fire()
+    look()
+    assert count >= MESSAGES
+    assert abs(fuzzed.memory() - begin) < MORE_MEMORY
