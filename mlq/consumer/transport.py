@@ -109,7 +109,8 @@ class _Delivering:
         A retry goes to where the message came from, and so does what kombu restores; the message's sender has written
         that down.
         """
-        said = message.get("properties", {}).get("delivery_info") if isinstance(message, dict) else None
+        properties = message.get("properties") if isinstance(message, dict) else None
+        said = properties.get("delivery_info") if isinstance(properties, dict) else None
         if isinstance(said, dict) and not _is_of_a_queue(said):
             said |= {"exchange": "", "routing_key": queue}
         super()._deliver(message, queue)  # type: ignore[misc]

@@ -11,9 +11,8 @@ import base64
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -27,7 +26,7 @@ from mlq import keys
 from mlq.broker.dead_letters import DeadLetters
 from mlq.consumer.envelope import names_of
 
-MESSAGES: Final = 20_000
+MESSAGES: Final = 2_000
 AT_ONCE: Final = 20
 MORE_MEMORY: Final = 50 * 2**20
 GET_S: Final = 60
@@ -173,13 +172,15 @@ def messages(draw: st.DrawFn) -> Sent:
 
 @dataclass
 class Fuzzed:
-    """A worker and its supervisor under fire, and what became of each message."""
+    """A worker and its supervisor under fire, what became of each message, and what is wrong."""
 
     redis: Redis
+    house: Any
+    workers: Any
+    client: Celery
     processes: list[psutil.Process]
-    log: Path
-    until: Callable[..., None]
-    lost: list[bytes] = field(default_factory=list)
+    count: int = 0
+    wrong: list[str] = field(default_factory=list)
     ran: set[int] = field(default_factory=set)
     read: int = 0
 
@@ -192,41 +193,57 @@ class Fuzzed:
                 else:
                     pipe.lpush(QUEUE, sent.raw)
             pipe.execute()
-        self.until(lambda: not self._waiting(), "every message of the batch has left the queue and the worker")
+        self.count += len(batch)
+        try:
+            self.house.until(lambda: not self._waiting(), "the worker has ended every message")
+        except AssertionError:
+            self.wrong += [f"waits without end: {raw[:2000]!r}" for raw in self._waiting()]
         self._read_log()
-        dead = self._dead()
+        dead = self._take_dead_letters()
         delayed = b"".join(self.redis.zrange(keys.DELAYS, 0, -1))
         for sent in batch:
             if not sent.control and not (
-                sent.n in self.ran or sent.raw in dead or sent.raw in delayed or self._answered(sent.raw)
+                sent.n in self.ran or sent.raw in dead or sent.raw in delayed or self._is_answered(sent.raw)
             ):
-                self.lost.append(sent.raw)
+                self.wrong.append(f"has no end: {sent.raw[:2000]!r}")
+
+    def look(self) -> None:
+        """See that both processes are the same as ever, that commands work, and that a good message is answered."""
+        for command in COMMANDS:
+            done = self.house.run(*command)
+            if done.returncode != 0:
+                self.wrong.append(f"{command} ends with {done.returncode}: {done.stderr}")
+        answer = self.client.send_task("mlq.predict", [self.count]).get(timeout=GET_S)
+        if answer["row"] != self.count:
+            self.wrong.append(f"the good message {self.count} is answered with {answer}")
+        if not all(process.is_running() for process in self.processes):
+            self.wrong.append("a process has ended:\n" + "\n".join(line for line in self.workers.lines if "WARNING dead" not in line)[:6000])
 
     def memory(self) -> int:
         """Bytes that both processes hold."""
         return sum(process.memory_info().rss for process in self.processes)
 
-    def _waiting(self) -> int:
-        claimed = sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter("mlq:claims:*"))
-        return claimed + sum(int(self.redis.llen(key)) for key in self.redis.scan_iter(f"{QUEUE}*", _type="list"))
+    def _waiting(self) -> list[bytes]:
+        """Give what is in the worker's hands, or in a queue that it serves."""
+        claimed = [raw for key in self.redis.scan_iter("mlq:claims:*") for raw in self.redis.hvals(key)]
+        lists = self.redis.scan_iter(f"{QUEUE}*", _type="list")
+        return claimed + [raw for key in lists for raw in self.redis.lrange(key, 0, -1)]
 
-    def _answered(self, raw: bytes) -> bool:
+    def _is_answered(self, raw: bytes) -> bool:
         task_id = names_of(raw)[1]
         return task_id is not None and bool(self.redis.exists(b"celery-task-meta-" + task_id.encode()))
 
-    def _dead(self) -> set[bytes]:
-        """Take the dead letters out: there would be thousands at the end."""
+    def _take_dead_letters(self) -> set[bytes]:
+        """Read the dead letters, and drop them: there would be thousands at the end."""
         letters = DeadLetters(self.redis)
-        found = {}
-        for name in list(letters.ids()):
-            letter = letters.read(name)
-            if letter is not None:
-                found[name] = letter.raw
-            letters.drop(name)
-        return set(found.values())
+        found = [letters.read(name) for name in letters.ids()]
+        for letter in filter(None, found):
+            letters.drop(letter.id)
+        return {letter.raw for letter in found if letter is not None}
 
     def _read_log(self) -> None:
-        with self.log.open("rb") as file:
+        """Read which rows the model began."""
+        with (self.house.directory / "model.log").open("rb") as file:
             file.seek(self.read)
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
@@ -235,32 +252,19 @@ class Fuzzed:
 
 
 @pytest.fixture
-def fuzzed(house: Any, start: Any, broker: str) -> Iterator[Fuzzed]:
+def fuzzed(house: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzzed]:
     """Start one worker under a supervisor."""
     workers = start("--cpus", "1")
     house.write("model.log", "")
-    (pid,) = workers.pids().values()
+    processes = [psutil.Process(pid) for pid in (workers.process.pid, *workers.pids().values())]
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as redis:
-        yield Fuzzed(
-            redis,
-            [psutil.Process(workers.process.pid), psutil.Process(pid)],
-            house.directory / "model.log",
-            house.until,
-        )
+        yield Fuzzed(redis, house, workers, client, processes)
 
 
-@pytest.mark.timeout(600)
-def test_no_message_ends_a_worker_or_its_supervisor(house: Any, client: Celery, fuzzed: Fuzzed) -> None:
+@pytest.mark.timeout(900)
+def test_no_message_ends_a_worker_or_its_supervisor(fuzzed: Fuzzed) -> None:
     """Same processes, flat memory, every message accounted for, commands that work, the next good message answered."""
-    count, begin = 0, 0
-
-    def look() -> None:
-        assert not fuzzed.lost, f"{len(fuzzed.lost)} messages have no end, the first is {fuzzed.lost[0][:2000]!r}"
-        for command in COMMANDS:
-            done = house.run(*command)
-            assert done.returncode == 0, done.stderr
-        assert client.send_task("mlq.predict", [count]).get(timeout=GET_S)["row"] == count
-        assert all(process.is_running() for process in fuzzed.processes)
+    before = 0
 
     # What a message leaves behind depends on those before it, so there is nothing to replay and to shrink.
     @settings(
@@ -272,14 +276,15 @@ def test_no_message_ends_a_worker_or_its_supervisor(house: Any, client: Celery, 
     )
     @given(st.lists(messages(), min_size=AT_ONCE, max_size=AT_ONCE))
     def fire(batch: list[Sent]) -> None:
-        nonlocal count, begin
+        nonlocal before
+        if fuzzed.wrong:
+            return
         fuzzed.send(batch)
-        count += len(batch)
-        if count % (MESSAGES // 10) == 0:
-            look()
-            begin = begin or fuzzed.memory()  # with everything imported
+        if fuzzed.count % (MESSAGES // 10) == 0:
+            fuzzed.look()
+            before = before or (0 if fuzzed.wrong else fuzzed.memory())  # with everything imported
 
     fire()
-    look()
-    assert count >= MESSAGES
-    assert abs(fuzzed.memory() - begin) < MORE_MEMORY
+    assert not fuzzed.wrong, f"after {fuzzed.count} messages: " + "\n".join(fuzzed.wrong)
+    assert fuzzed.count >= MESSAGES
+    assert abs(fuzzed.memory() - before) < MORE_MEMORY
