@@ -26,7 +26,7 @@ from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
 from mlq.masking import guard_stderr
-from mlq.worker import close_model, load_model, log_to_stderr, prepare_tasks
+from mlq.worker import close_model, load_model, log_to_stderr, of_messages, prepare_tasks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -181,7 +181,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     """
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import bodies, controls, publishing, transport
+    from mlq.consumer import bodies, controls, publishing, strangers, transport
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
@@ -203,6 +203,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)
     bodies.contain(app)
+    strangers.screen(app, of_messages(settings))
     _load_after_fork(app, settings, counts)
     telling = Telling(Board.inherited(), fingerprint, counts)
     telling.connect(app)

@@ -141,7 +141,7 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import acknowledging, backend, controls, publishing, signal_wakeup
+    from mlq.consumer import acknowledging, backend, controls, publishing, signal_wakeup, strangers
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
 
@@ -166,6 +166,7 @@ def _serve(
         if engine is not None:
             engine.mark_tasks(limits)
         else:
+            strangers.screen(app, limits.of_messages)
             acknowledging.begin(app, limits)
             signal_wakeup.install(app)
         return model, _consume(app, settings, identity, engine)

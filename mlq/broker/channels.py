@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import cache
+from queue import Empty
 from typing import Any, cast
 
 from kombu import Connection
@@ -93,6 +94,17 @@ class WithoutMulti(QueuesOnly):
             complaints.add(exc)
             payload["data"] = b""  # kombu passes over what is empty
         return payload
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take a message where Celery's own transport does; one that kombu cannot even hand over is gone, and said so.
+
+        Stock lets it end the worker. A list, or text that is no JSON, names no client that could be told.
+        """
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
+            log.warning("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
+            raise Empty from None
 
     def _size(self, queue: str) -> int:
         return sum(self._ask_lists("llen", queue))

@@ -101,9 +101,11 @@ def _waits_since(raw: bytes) -> float | None:
         stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):  # other clients may write anything
         return None
-    if not isinstance(stamp, (int, float)) or not math.isfinite(stamp):
+    try:
+        since = float(stamp) if isinstance(stamp, (int, float)) else math.nan
+    except OverflowError:  # a whole number of any length
         return None
-    return max(float(stamp), _timestamp(eta) if isinstance(eta, str) else 0.0)
+    return max(since, _timestamp(eta) if isinstance(eta, str) else 0.0) if math.isfinite(since) else None
 
 
 def _timestamp(iso: str) -> float:

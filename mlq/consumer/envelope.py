@@ -13,7 +13,7 @@ from mlq.broker import filing
 from mlq.broker.claim import Claim
 from mlq.broker.filing import Place
 from mlq.consumer import compression
-from mlq.wire import LONGEST_ID_BYTES
+from mlq.wire import LONGEST_ID_BYTES, ROWS_HEADER
 
 LARGEST_BYTES: Final = 32 * 2**20
 """The body of a larger message is not read: decoding it would stop the worker for seconds."""
@@ -24,7 +24,14 @@ _LARGEST_REST_BYTES: Final = 2**20
 _JSON: Final = "application/json"
 _LIMITS: Final = 2
 _LONGEST_LIMIT_S: Final = 1e9
-_MOST_RETRIES: Final = 2**31
+_MOST_RETRIES: Final = 10**6
+"""Of 2 to the power of more retries, which Celery calculates for a pause that grows, the worker would not return."""
+
+_MOST_ROWS: Final = 10**9
+_LARGEST_INDEX: Final = 2**53
+"""A member of a group has its place in a sorted set, by a number of 53 bits."""
+
+_LARGEST_PRIORITY: Final = 255
 _PARTS: Final = 3
 """A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
 
@@ -221,16 +228,45 @@ def _task(headers: dict[str, Any]) -> str:
 
 def _numbers(headers: dict[str, Any]) -> None:
     """Check the headers with which Celery, or we, calculate."""
-    retries, limits = headers.get("retries"), headers.get("timelimit")
-    if retries is not None and not (type(retries) is int and 0 <= retries <= _MOST_RETRIES):
-        # A negative number would grant a task that many retries more than it has.
-        raise _Refused(f"retries is {_shown(retries)}, not a whole number from 0 to {_MOST_RETRIES:,}")
+    _whole("retries", headers.get("retries"), _MOST_RETRIES)
+    _whole(ROWS_HEADER, headers.get(ROWS_HEADER), _MOST_ROWS)
+    _whole("group_index", headers.get("group_index"), _LARGEST_INDEX)
+    _whole("replaced_task_nesting", headers.get("replaced_task_nesting"), _MOST_RETRIES)
+    if headers.get("expires"):
+        _moment(headers["expires"], "expires")
+    limits = headers.get("timelimit")
     if limits is not None and not (
         isinstance(limits, list)
         and len(limits) == _LIMITS
         and all(n is None or (isinstance(n, int | float) and 0 <= n <= _LONGEST_LIMIT_S) for n in limits)
     ):
         raise _Refused(f"timelimit is {_shown(limits)}, not a pair of seconds")
+
+
+def _whole(name: str, value: Any, most: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int):
+        raise _Refused(f"{name} is {_kind(value)}, not a whole number")
+    if not 0 <= value <= most:
+        raise _Refused(f"{name} is {_shown(value)}, not a whole number from 0 to {most:,}")
+
+
+def why_refused(headers: dict[str, Any], properties: Any) -> str | None:
+    """Say why a message that Celery's own transport has decoded cannot be run; None if it may be tried."""
+    try:
+        _task_id(headers)
+        _numbers(headers)
+        if headers.get("eta"):
+            _moment(headers["eta"])
+        _priority(properties if isinstance(properties, dict) else {})
+    except _Refused as exc:
+        return str(exc)
+    return None
+
+
+def _priority(properties: dict[str, Any]) -> None:
+    _whole("priority", properties.get("priority"), _LARGEST_PRIORITY)
 
 
 def _properties(payload: dict[str, Any]) -> None:
@@ -242,6 +278,7 @@ def _properties(payload: dict[str, Any]) -> None:
         raise _Refused("properties have no delivery_info")
     if not isinstance(properties.get("delivery_tag"), str):
         raise _Refused("properties have no delivery_tag")
+    _priority(properties)
     if payload.get("content-type") != _JSON:
         raise _Refused(f"the content type is {_shown(payload.get('content-type'))}; only {_JSON} is accepted")
     if not isinstance(payload.get("content-encoding"), str | None):
@@ -310,12 +347,15 @@ def _decompressed(content: bytes, said: Any) -> bytes:
         raise _Refused(f"the body is compressed ({method}) and damaged: {exc}") from None
 
 
-def _moment(eta: Any) -> datetime:
+def _moment(said: Any, name: str = "eta") -> datetime:
+    """Read a time that a clock of this host can hold: not every time zone has the first and the last day there are."""
     try:
-        moment = datetime.fromisoformat(eta.replace("Z", "+00:00"))
-    except (AttributeError, TypeError, ValueError):
-        raise _Refused(f"eta {_shown(eta)} is not a time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        moment.astimezone(timezone.utc).timestamp()
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        raise _Refused(f"{name} {_shown(said)} is not a time") from None
+    return moment
 
 
 def _shown(value: Any) -> str:
