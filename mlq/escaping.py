@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from typing import Final
+
+_LONGEST_LINE: Final = 4000
+"""Of a log: a longer one is cut by who collects it, and a client could choose what its second piece begins with."""
 
 
 def escaped(text: str) -> str:
     r"""Replace control, format and surrogate characters and line separators by escapes: ESC becomes \x1b."""
     return text if text.isprintable() else "".join(c if _is_plain(c) else _escaped(c) for c in text)
+
+
+def line_of_log(text: str) -> str:
+    """Escape a line of a log, and cut one that is too long."""
+    cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}… ({len(text):,} characters)"
+    return escaped(cut)
 
 
 def _is_plain(character: str) -> bool:
@@ -28,9 +38,9 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name that logging calls)
         """Write the line."""
-        return escaped(super().formatMessage(record))
+        return line_of_log(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802 (the name that logging calls)
         """Write the traceback."""
         lines = super().formatException(ei).split("\n")  # type: ignore[arg-type]  # what logging passes is not exported
-        return "\n".join("  " + escaped(line) for line in lines)
+        return "\n".join("  " + line_of_log(line) for line in lines)

@@ -12,12 +12,11 @@ import json
 import logging
 import re
 import reprlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from mlq.escaping import escaped
+from mlq.broker.complaints import Complaints
 from mlq.wire import is_task_id
 
 LARGEST_BYTES: Final = 2**20
@@ -33,8 +32,6 @@ _LARGEST_CLOCK: Final = 2**53
 _REPLIES: Final = "reply.celery.pidbox"
 """The exchange of Celery's reply mailboxes. Workers reply to no other: with their rights, one could go anywhere."""
 
-_WARN_EVERY_S: Final = 60.0
-
 log = logging.getLogger("mlq.mailbox")
 
 
@@ -42,28 +39,7 @@ class Refused(ValueError):
     """A control message that is not read; the text says why, and quotes little."""
 
 
-class Complaints:
-    """Warns of what was refused, once in a minute, with the number of the others: anybody may send thousands."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._next_at = -float("inf")
-        self._silent = 0
-
-    def add(self, why: object) -> None:
-        """Warn, or count."""
-        now = self._clock()
-        if now < self._next_at:
-            self._silent += 1
-            return
-        others = f" (and {self._silent} others since the last such warning)" if self._silent else ""
-        self._next_at, self._silent = now + _WARN_EVERY_S, 0
-        log.warning(
-            "a control message is refused: %s%s", escaped(str(why)), others, extra={"action": "refused_control"}
-        )
-
-
-complaints: Final = Complaints()
+complaints: Final = Complaints(log, "a control message is refused", "refused_control")
 """Those of this process."""
 
 

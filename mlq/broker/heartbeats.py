@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -9,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq import keys
-from mlq.board import Report, known
+from mlq.board import Report
+from mlq.broker import records
+from mlq.broker.complaints import Complaints
 from mlq.broker.orders import Order, withdraw
+from mlq.broker.records import UnreadableRecord
 from mlq.broker.script import Call, Script
 
 if TYPE_CHECKING:
@@ -23,6 +28,10 @@ SILENT_S: Final = 6
 """Three beats missed."""
 
 _beat: Final = Script("beat")
+
+log = logging.getLogger("mlq.heartbeat")
+
+_unreadable: Final = Complaints(log, "a record cannot be read, and is left out", "unreadable_record")
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,8 @@ class Heartbeat:
 
     @classmethod
     def decode(cls, value: bytes) -> Heartbeat:
-        """Read the value of the key."""
-        told: dict[str, Any] = orjson.loads(value)
-        return known(cls, {**told, "queues": tuple(told["queues"])})
+        """Read the value of the key. Raises UnreadableRecord."""
+        return records.read(cls, value)
 
     def saying(self, report: Report) -> Heartbeat:
         """Add what the worker reports of itself."""
@@ -108,7 +116,17 @@ def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
         ([keys.heartbeat(h.id), keys.WORKERS, keys.ORDERS], [h.id, h.encode(), REMEMBERED_S]) for h in described
     ]
     orders = _beat.batch(client, calls)
-    return {h.id: Order.decode(order) for h, order in zip(described, orders, strict=True) if order is not None}
+    found = {h.id: _order_in(order, h.id) for h, order in zip(described, orders, strict=True) if order is not None}
+    return {wid: order for wid, order in found.items() if order is not None}
+
+
+def _order_in(value: bytes, worker_id: str) -> Order | None:
+    """Read an order; one that cannot be read is not carried out, and keeps no other from being."""
+    try:
+        return Order.decode(value)
+    except UnreadableRecord as exc:
+        _unreadable.add(f"the order to {worker_id}: {exc}")
+        return None
 
 
 def farewell(client: Redis, worker_id: str) -> None:
@@ -122,7 +140,7 @@ def farewell(client: Redis, worker_id: str) -> None:
 
 def read(client: Redis) -> list[Heartbeat]:
     """Read every worker's last word, by name; those silent for SILENT_S are `lost`."""
-    ids = sorted(i.decode() for i in cast("set[bytes]", client.smembers(keys.WORKERS)))
+    ids = sorted(i.decode(errors="replace") for i in cast("set[bytes]", client.smembers(keys.WORKERS)))
     if not ids:
         return []
     with client.pipeline(transaction=False) as pipe:
@@ -131,15 +149,28 @@ def read(client: Redis) -> list[Heartbeat]:
             pipe.pttl(keys.heartbeat(worker_id))
             pipe.zscore(keys.LEASES, worker_id)
         pipe.time()
-        *answers, (now_s, now_us) = pipe.execute()
+        *answers, (now_s, now_us) = pipe.execute(raise_on_error=False)
     found = dict(zip(ids, zip(answers[::3], answers[1::3], answers[2::3], strict=True), strict=True))
     gone = [i for i, (value, _, _) in found.items() if value is None]
     if gone:
         client.srem(keys.WORKERS, *gone)
         withdraw(client, gone)
     now = now_s + now_us / 1e6
-    alive = [_judged(Heartbeat.decode(v), ttl, until, now) for v, ttl, until in found.values() if v is not None]
-    return sorted(alive, key=lambda h: (h.host, h.name, h.started_at))
+    alive = [_judged_in(i, v, ttl, until, now) for i, (v, ttl, until) in found.items() if v is not None]
+    return sorted((h for h in alive if h is not None), key=lambda h: (h.host, h.name, h.started_at))
+
+
+def _judged_in(worker_id: str, value: Any, ttl_ms: Any, leased_until_ms: Any, now: float) -> Heartbeat | None:
+    """Read a worker's last word; None for one that cannot be read, which hides no other worker."""
+    try:
+        for answer in (value, ttl_ms, leased_until_ms):
+            if isinstance(answer, Exception):  # a key of another kind
+                raise UnreadableRecord(str(answer))  # noqa: TRY301 (one place says so)
+        until = leased_until_ms if leased_until_ms is None or math.isfinite(leased_until_ms) else None
+        return _judged(Heartbeat.decode(value), ttl_ms, until, now)
+    except UnreadableRecord as exc:
+        _unreadable.add(f"the heartbeat of {worker_id}: {exc}")
+        return None
 
 
 def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:

@@ -24,6 +24,10 @@ def write(redis: Redis, host: str, name: str, lines: Sequence[str]) -> None:
 
 
 def read(redis: Redis, host: str, name: str) -> list[str]:
-    """Read them; none for a worker that never wrote any."""
+    """Read them; none for a worker that never wrote any, and of another process's words what is text."""
     found = cast("bytes | None", redis.get(keys.last_lines(host, name)))
-    return cast("list[str]", orjson.loads(found)) if found else []
+    try:
+        lines = orjson.loads(found or b"[]")
+    except orjson.JSONDecodeError:
+        return []
+    return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []

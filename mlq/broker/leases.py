@@ -114,7 +114,8 @@ class Leases:
     def look(self, wids: Collection[str]) -> Look:
         """Renew, and look for others' leases that have run out and for delayed messages, in one request."""
         fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self.lease_ms, *wids])
-        expired = {wid.decode(): int(float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True)}
+        found = [(wid, float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True) if _is_text(wid)]
+        expired = {wid.decode(): int(at) for wid, at in found if math.isfinite(at)}  # others may write there, too
         next_s = next_ms / 1000 if next_ms >= 0 else math.inf
         return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due), next_s)
 
@@ -199,3 +200,12 @@ class Silence:
     def next_s(self, at: float) -> float:
         """Give the seconds until a lease that was seen expired may be confirmed."""
         return min((since + self._patience_s - at for since in self._since.values()), default=math.inf)
+
+
+def _is_text(wid: bytes) -> bool:
+    """Tell whether a member can be a worker's name."""
+    try:
+        wid.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import orjson
 
 from mlq import keys
-from mlq.board import known
+from mlq.broker import records
 from mlq.broker.script import Script
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ ANNOUNCEMENT: Final = "heartbeat"
 """The method of the control message that says that orders wait."""
 
 Word = Literal["drain", "stop", "restart"]
+
+_LONGEST_S: Final = 1e9
 
 _order: Final = Script("order")
 
@@ -41,8 +43,11 @@ class Order:
 
     @classmethod
     def decode(cls, value: bytes) -> Order:
-        """Read what is stored."""
-        return known(cls, orjson.loads(value))
+        """Read what is stored. Raises UnreadableRecord."""
+        order = records.read(cls, value)
+        if order.seconds is not None and not 0 <= order.seconds <= _LONGEST_S:
+            raise records.UnreadableRecord("its 'seconds' are no time to wait")
+        return order
 
 
 def give(redis: Redis, worker_id: str, order: Order) -> bool:

@@ -28,8 +28,8 @@ class FleetLog:
                 for line in news.last_lines:
                     self._terminal.warn(f"  {printable(line, limit=4000)}")
             case BrokerFound():
-                self._terminal.say(text)
+                self._terminal.say(printable(text, limit=4000))
             case _ if slot is None:
-                self._terminal.warn(text)
+                self._terminal.warn(printable(text, limit=4000))
             case _:
                 self._terminal.say(f"{slot:<{self._width}} | {printable(text, limit=4000)}")

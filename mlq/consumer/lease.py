@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
-
 from mlq.broker import key_types
 from mlq.broker.connection import with_timeout
 from mlq.broker.leases import Leases, Silence
@@ -74,16 +72,13 @@ class LeaseThread(threading.Thread):
             self._pause_s = self._every_s
             try:
                 self._look()
-            except (RedisError, OSError) as exc:
-                if not self._away:
+            except Exception as exc:  # noqa: BLE001 (a thread that ended would let every lease run out)
+                if not self._away and not self._ended.is_set():
                     why = self._explain(exc)
                     self._sweeper.write(logging.WARNING, f"leases cannot be renewed, trying until they can: {why}")
                 self._away = True
                 self._pause_s = self._again_s
                 self._again_s = min(2 * self._again_s, self._every_s)
-            except ValueError:  # redis-py's word for a connection that was closed under it, in the last renewal
-                if not self._ended.is_set():
-                    raise
             else:
                 self._away = False
                 self._again_s = _SHORTEST_S

@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
-
 from mlq.broker import key_types
 from mlq.broker.delays import Delays
 from mlq.broker.leases import Leases
+from mlq.escaping import line_of_log
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -72,18 +71,15 @@ class Sweeper(threading.Thread):
         """Do what was handed over, until `end`."""
         while self._wait():
             for level, line in self._taken_lines():
-                log.log(level, "%s", line)
+                log.log(level, "%s", line_of_log(line))
             try:
                 self._reap_one()
                 self._move_portion()
-            except (RedisError, OSError) as exc:
+            except Exception as exc:  # noqa: BLE001 (a thread that ended would leave everything that is due where it is)
                 self._forget()
-                if not self._away:
+                if not self._away and not self._ended:
                     log.warning("delayed messages and lost leases have to wait: %s", self._explain(exc))
                 self._away = True
-            except ValueError:  # as in the lease thread: the connection was closed under the last request
-                if not self._ended:
-                    raise
             else:
                 self._away = False
 

@@ -1,0 +1,123 @@
+"""What other processes have written: a value that is none ends no thread, no command, and hides nobody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+from mlq.broker import heartbeats
+from tests.conftest import House, Start
+from tests.security.mailbox import Stranger, command
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def inside(broker: str) -> Iterator[Redis]:
+    """Write into the embedded broker what another process might."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
+        yield redis
+
+
+BAD_ORDERS = [
+    b"",
+    b"\xff",
+    b"7",
+    b"[]",
+    b"[" * 2000,
+    b"{}",
+    b'{"word": "explode"}',
+    b'{"word": ["stop"]}',
+    b'{"word": "stop", "seconds": "soon"}',
+    b'{"word": "stop", "seconds": -1}',
+    b'{"word": "stop", "seconds": 1e300}',
+    b'{"word": "stop", "seconds": true}',
+]
+
+
+def test_an_order_that_is_none_is_passed_over_and_the_next_is_carried_out(
+    house: House, start: Start, client: Celery, inside: Redis
+) -> None:
+    """The thread that reads orders also beats: without it nobody sees the workers, or reaches them."""
+    workers = start("--cpus", "2", ready=2)
+    one, other = sorted(heartbeats.read(inside), key=lambda h: h.name)
+    for value in BAD_ORDERS:
+        inside.hset(keys.ORDERS, one.id, value)
+        assert heartbeats.beat(inside, [one]) == {}, value
+    workers.wait_for("the order to")
+    assert house.run("worker", "drain", other.name).returncode == 0
+    inside.hset(keys.ORDERS, one.id, b'{"word": "restart", "seconds": 0, "later": [1]}')
+    workers.wait_for("ready after", times=3)
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
+    assert sum("the order to" in line for line in workers.lines) == 1
+
+
+def test_a_heartbeat_that_is_none_hides_no_worker(house: House, start: Start, inside: Redis) -> None:
+    """Any process may have written it, and `mlq worker` is what one looks at then."""
+    start("--cpus", "1")
+    (true,) = heartbeats.read(inside)
+    told = json.loads(inside.get(keys.heartbeat(true.id)) or b"")
+    bad: list[Any] = [b"", b"\xff", b"7", b"[" * 2000, b"{}"]
+    fields: dict[str, Any] = {
+        "name": None,
+        "queues": 5,
+        "state": ["idle"],
+        "rss_bytes": "much",
+        "started_at": "1e400",
+        "rate_limits": [1],
+        "clock_skew_s": {"a": 1},
+        "done": {"a": "b"},
+    }
+    bad += [json.dumps({**told, name: value}).encode() for name, value in fields.items()]
+    bad.append(json.dumps({**told, "since": float("nan")}).encode())
+    bad.append(json.dumps({**told, "rows_done": 10**400}).encode())
+    for n, value in enumerate(bad):
+        inside.sadd(keys.WORKERS, f"stranger-{n}")
+        inside.set(keys.heartbeat(f"stranger-{n}"), value, ex=60)
+    inside.sadd(keys.WORKERS, b"\xff\xfe")
+    inside.sadd(keys.WORKERS, "a-list")
+    inside.lpush(keys.heartbeat("a-list"), "x")
+    for argv in (("worker",), ("queues",)):
+        done = house.run(*argv)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert [w["name"] for w in house.json("worker")["workers"]] == [true.name]
+
+
+def test_a_lease_that_is_none_lets_no_other_run_out(house: House, start: Start, client: Celery, inside: Redis) -> None:
+    """The thread that renews leases reads those of strangers, too."""
+    start("--cpus", "1")
+    (true,) = heartbeats.read(inside)
+    strangers: Any = {b"\xff\xfe": 1, b"endless": float("-inf")}
+    inside.zadd(keys.LEASES, strangers)
+    lease = inside.zscore(keys.LEASES, true.id)
+    house.until(lambda: float(inside.zscore(keys.LEASES, true.id) or 0) > float(lease or 0), "its lease is renewed")
+    assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
+    assert [(w["pid"], w["restarts"]) for w in house.json("worker")["workers"]] == [(true.pid, 0)]
+
+
+def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Start, client: Celery, broker: str) -> None:
+    """What a client chooses is escaped in the file, as it is on a terminal, and cut where it would begin a new line."""
+    workers = start("--cpus", "1")
+    forged = "2026-01-01T00:00:00Z ERROR forged"
+    evil = f"a\r\n{forged}\x1b[2J\u2028{forged}"
+    ids = [f"{n}\n{forged} {'x' * 400}" for n in range(200)]
+    Stranger(broker).tell(command("revoke", {"task_id": [evil, *ids]}), command(f"x\n{forged}"))
+    failing = client.send_task("mlq.predict", [{"fail": evil + "y" * 40_000 + forged}], queue="realtime")
+    with pytest.raises(Exception, match="forged"):
+        failing.get(timeout=60)
+    workers.wait_for("Traceback")
+    os.kill(workers.process.pid, signal.SIGTERM)
+    workers.process.wait(60)
+    lines = (house.state / "logs" / "cpu0.log").read_bytes().split(b"\n")
+    assert not any(b"\x1b" in line or b"\r" in line for line in lines)
+    told = [line.split(b" ", 1)[1] for line in lines if line]
+    assert not any(line.startswith(forged.encode()) for line in told)
+    assert max(map(len, told)) < 5000
