@@ -24,6 +24,10 @@ KEPT_S: Final = 7 * 24 * 3600
 MOST_CHUNKS: Final = 2**24
 """Each has its bit, and a message must not be able to ask for more than 2 MiB of them."""
 
+_LONGEST_S: Final = 1e9
+_LONGEST_MODEL: Final = 256
+"""Characters of a fingerprint."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PARTS: Final = 3
 _FAILED: Final = orjson.dumps({ROW_ERROR: 0})[:-2]
@@ -109,9 +113,36 @@ def answer_of(place: Place, end: End, db: int | None = None) -> Answer:
 
 
 def read(payload: bytes) -> End:
-    """Read what `answer_of` wrote."""
+    """Read what `answer_of` wrote, perhaps in another version; what is no end at all is the end of a chunk that failed.
+
+    Of fields that only guide the sender (`seconds`, `model`) a value that cannot be is left out.
+    """
     about, *results = payload.split(b"\n")
-    return End(results=results, **exact_json.loads_rounded(about))
+    try:
+        found = exact_json.loads_rounded(about)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("status"), str):
+        return unreadable("what the worker has stored is not an answer of mlq's")
+    failure, model, failed = found.get("failure"), found.get("model"), found.get("failed")
+    return End(
+        found["status"],
+        results,
+        failure if isinstance(failure, dict) else None,
+        _seconds(found.get("seconds")),
+        model if isinstance(model, str) and len(model) <= _LONGEST_MODEL else None,
+        failed if type(failed) is int else 0,
+    )
+
+
+def unreadable(why: str) -> End:
+    """Make the end of a task whose stored answer cannot be read."""
+    return End("FAILURE", failure={"exc_type": "BadAnswer", "exc_message": [why]})
+
+
+def _seconds(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= _LONGEST_S else None
 
 
 def is_failed(result: bytes) -> bool:

@@ -13,6 +13,8 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.row import RowError
 from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
 
+_MOST_ATTEMPTS: Final = 2**31
+
 PASSING: Final = frozenset({"ConnectionError", "ConnectionResetError", "TimeoutError", "OutOfMemoryError"})
 """Names of failures after which the same row may well succeed."""
 
@@ -55,9 +57,9 @@ def error_of(status: str, failure: Mapping[str, Any], *, single: bool) -> RowErr
     """Make a row's error of a task that failed as a whole."""
     if status == "REVOKED":
         return RowError("Cancelled", "the job was cancelled before this row was run", retryable=True)
-    kind = str(failure.get("exc_type") or status)
+    kind = _text(failure.get("exc_type") or status)
     said = failure.get("exc_message", "")
-    message = "; ".join(map(str, said)) if isinstance(said, (list, tuple)) else str(said)
+    message = "; ".join(map(_text, said)) if isinstance(said, (list, tuple)) else _text(said)
     passing = kind in PASSING
     tries = 1 + RETRIES[PREDICT if single else BATCH_PREDICT]
     return RowError(kind, message, retryable=passing, attempts=tries if passing else 1)
@@ -88,5 +90,24 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
 
 
 def _row_error(result: bytes) -> RowError:
-    said = exact_json.loads_rounded(result)[ROW_ERROR]
-    return RowError(said["type"], said["message"], said["retryable"], said["attempts"])
+    """Read the element that stands for a failed row; what is missing or of another type has a plain value."""
+    try:
+        said = exact_json.loads_rounded(result)[ROW_ERROR]
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        return RowError("BadAnswer", "what the worker answered to this row is neither an answer nor an error")
+    attempts = said.get("attempts")
+    if type(attempts) is not int or not 0 <= attempts < _MOST_ATTEMPTS:
+        attempts = 1
+    return RowError(_text(said.get("type")), _text(said.get("message")), said.get("retryable") is True, attempts)
+
+
+def _text(value: Any) -> str:
+    """Return a text; of what was stored in the place of one, its JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return exact_json.dumps(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return "?"

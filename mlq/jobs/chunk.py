@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from mlq import packing
 from mlq.jobs import strict_json
 from mlq.jobs.row import RowError, Unreadable
 from mlq.jobs.row_ids import MISSING, Naming, identify
@@ -54,12 +55,27 @@ class Chunk:
 
 
 def decode(number: int, record: bytes) -> Chunk:
-    """Read what `Chunk.encode` wrote."""
-    found = strict_json.loads(record)
-    rows = found["rows"]
-    indexes: Sequence[int] = range(rows[0], sum(rows)) if found["whole"] else rows
-    errors = {int(place): RowError(**error) for place, error in found["errors"].items()}
-    return Chunk(number, indexes, indexes if found["ids"] is None else found["ids"], errors)
+    """Read what `Chunk.encode` wrote. Raises ValueError for anything else.
+
+    The record is in Redis, and its numbers decide how many lines the collector writes: a chunk has no more rows than a
+    message may bring.
+    """
+    try:
+        found = strict_json.loads(record)
+        rows, ids = found["rows"], found["ids"]
+        indexes: Sequence[int] = range(rows[0], rows[0] + rows[1]) if found["whole"] else list(rows)
+        errors = {int(place): RowError(**error) for place, error in found["errors"].items()}
+        sizes = {len(indexes), len(indexes) if ids is None else len(ids)}
+    except (KeyError, TypeError, IndexError, OverflowError, AttributeError) as exc:
+        message = f"it is not the record of a chunk ({type(exc).__name__})"
+        raise ValueError(message) from None
+    if len(sizes) > 1 or not 1 <= len(indexes) <= packing.MOST_ROWS or not isinstance(ids, list | None):
+        message = "its rows and ids do not fit each other"
+        raise ValueError(message)
+    if not all(type(i) is int and i >= 0 for i in indexes) or not errors.keys() <= set(range(len(indexes))):
+        message = "its rows and errors do not fit each other"
+        raise ValueError(message)
+    return Chunk(number, indexes, indexes if ids is None else ids, errors)
 
 
 def chunk_of(number: int, indexes: Sequence[int], values: list[Any], naming: Naming | None = None) -> Chunk:

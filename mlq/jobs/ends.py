@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
@@ -16,12 +16,15 @@ from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.errors import JobTaken, UnsendableEnd
+from mlq.jobs.errors import BrokenRecord, JobTaken, UnsendableEnd
 from mlq.jobs.insisting import Insisting
 from mlq.jobs.window import Sent
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_NO_CHUNK: Final = -1
+"""The number of an entry that names no chunk. No chunk has it, so the entry is dropped like that of a stranger."""
 
 _AT_ONCE: Final = 16
 _BYTES_AT_ONCE: Final = 8 * 2**20
@@ -73,12 +76,10 @@ class Ends:
             return []
         entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
         self._last = entries[-1][0]
+        entries = [(entry, {b"end": b"", **fields}) for entry, fields in entries]
         largest = max(len(fields[b"end"]) for _, fields in entries)
         self._count = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
-        return [
-            (entry, int(fields[b"chunk"]), filing.read(fields[b"end"]), len(fields[b"end"]))
-            for entry, fields in entries
-        ]
+        return [(entry, _number(fields), filing.read(fields[b"end"]), len(fields[b"end"])) for entry, fields in entries]
 
     def _ask(self, stream: str, block_ms: int | None) -> Any:
         count = min(self._count, self._size.count)
@@ -107,5 +108,13 @@ class Ends:
     def uncollected(self) -> Iterator[Chunk]:
         """Give the chunks that were sent and are not in any output yet, in the order of sending."""
         found: Any = self._store.hgetall(keys.chunks(self._job_id))
-        for number in sorted(map(int, found)):
-            yield chunks.decode(number, found[str(number).encode()])
+        try:
+            numbers = sorted(map(int, found))
+            yield from (chunks.decode(number, found[str(number).encode()]) for number in numbers)
+        except (ValueError, KeyError) as exc:
+            raise BrokenRecord(job=self._job_id, reason=exc) from None
+
+
+def _number(fields: Mapping[bytes, bytes]) -> int:
+    said = fields.get(b"chunk", b"")
+    return int(said) if said.isdigit() and len(said) <= len(str(filing.MOST_CHUNKS)) else _NO_CHUNK

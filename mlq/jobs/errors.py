@@ -19,6 +19,12 @@ class UnsendableEnd(MlqError):
     hint = "`redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job}`"
 
 
+class BrokenRecord(MlqError):
+    """the record of job {job} cannot be read: {reason}"""
+
+    hint = "what wrote to its keys was not mlq; `mlq submit` the file again, with another --job-id"
+
+
 class OutputBusy(MlqError):
     """another process is writing {path}"""
 

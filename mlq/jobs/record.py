@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from mlq import keys
@@ -11,6 +11,7 @@ from mlq.broker import forced
 from mlq.broker.clock import server_time
 from mlq.broker.filing import KEPT_S, is_job_id
 from mlq.jobs import liveness
+from mlq.jobs.errors import BrokenRecord
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -102,7 +103,10 @@ def complete(store: Redis, job_id: str, rows: int) -> None:
 
 
 def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
-    """Read a job; None if there is none. The id may be any text: only that of a job leads to a key."""
+    """Read a job; None if there is none. The id may be any text: only that of a job leads to a key.
+
+    Raises BrokenRecord.
+    """
     if not is_job_id(job_id):
         return None
     with store.pipeline(transaction=False) as pipe:
@@ -116,7 +120,21 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         pipe.hgetall(f"{keys.ends(job_id)}:tally")
         pipe.ttl(keys.ends(job_id))
         tally, kept_s = pipe.execute()
-    known = {name.decode(): value.decode() for name, value in cast("Mapping[bytes, bytes]", fields).items()}
+    try:
+        found = _progress(job_id, fields, tally, uncollected, kept_s)
+    except (ValueError, KeyError, OverflowError) as exc:
+        raise BrokenRecord(job=job_id, reason=f"{type(exc).__name__}: {exc}") from None
+    all_sent = found.job.rows is not None and found.taken >= found.job.rows
+    sender, alive = (fields.get(name, b"").decode(errors="replace") or None for name in (b"sender", b"alive"))
+    gone = not all_sent and liveness.is_gone(store, job_id, sender, alive)
+    return replace(found, cancelled=cancelled_at is not None, abandoned=gone)
+
+
+def _progress(
+    job_id: str, fields: Mapping[bytes, bytes], tally: Mapping[bytes, bytes], uncollected: int, kept_s: int
+) -> Progress:
+    """Read the fields of a record. Raises ValueError, KeyError, OverflowError for what mlq did not write."""
+    known = {name.decode(): value.decode() for name, value in fields.items()}
     rows = known.get("rows")
     job = Job(
         id=job_id,
@@ -126,7 +144,6 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         rows=None if rows is None else int(rows),
         source=known["source"],
     )
-    all_sent = job.rows is not None and int(known["taken"]) >= job.rows
     return Progress(
         job=job,
         sent_at=float(known["sent_at"]),
@@ -135,10 +152,9 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         tasks=int(known.get("tasks", 0)),
         ok=int(tally.get(b"ok", 0)),
         failed=int(tally.get(b"failed", 0)) + int(known.get("unsent", 0)),
-        cancelled=cancelled_at is not None,
+        cancelled=False,
         uncollected=uncollected,
         kept_s=kept_s if kept_s > 0 else None,
-        abandoned=not all_sent and liveness.is_gone(store, job_id, known.get("sender"), known.get("alive")),
     )
 
 

@@ -57,10 +57,15 @@ def read(results: Redis, task_id: str) -> End | None:
     A stored exception stays text: to build it again would be to run what a message names.
     """
     stored: Any = results.get(_KEY % task_id)
-    meta = None if stored is None else exact_json.loads(stored)
-    if meta is None or meta["status"] not in _READY:
+    if stored is None:
         return None
-    return filing.end_of(filing.Place("task", 0, None), meta["status"], meta["result"])
+    try:
+        meta = exact_json.loads(stored)
+        if meta["status"] not in _READY:
+            return None
+        return filing.end_of(filing.Place("task", 0, None), meta["status"], meta["result"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return filing.unreadable("what is stored as the result of this task is not what Celery stores")
 
 
 def _line(task_id: str, end: End) -> Written:

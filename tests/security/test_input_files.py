@@ -32,7 +32,7 @@ LONG = b"x" * 4000
 
 @pytest.mark.parametrize("line", [b"3," + LONG + b"\n", b'",' + LONG + b',"\n'], ids=["one field", "many short fields"])
 def test_a_quote_that_is_not_closed_ends_with_its_row(line: bytes) -> None:
-    """A record took in all that followed. It ends at the size of the largest row, and its line is named."""
+    """A record took in all that followed. It ends at the size of the largest row, and the quote is named."""
     rows = tables.values(endless(b'a,b\n1,2\n3,"4\n', line), ",", "x.csv")
     assert next(rows) == {"a": 1, "b": 2}
     broken = next(rows)

@@ -1,0 +1,102 @@
+"""What a submitter reads from Redis: an answer, an error or a record that mlq did not write ends in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+from redis import Redis
+
+from mlq import keys
+from mlq.broker import filing
+from mlq.broker.filing import End
+from mlq.jobs import answering, chunk, single_task
+from mlq.jobs.chunk import Chunk
+from tests.conftest import House
+
+DEEP: Final = b"[" * 900 + b"]" * 900
+
+ENDS: Final = (
+    b"",
+    b"{",
+    b"7",
+    b"[]",
+    b"{}",
+    b'{"status": 5}',
+    b'{"status": "SUCCESS", "seconds": 1e400, "model": 5, "failed": "x", "failure": [], "tomorrow": 1}\n1',
+    b'{"status": "SUCCESS", "seconds": -1, "model": "' + b"m" * 10_000 + b'"}\n1',
+    b'{"status": "SUCCESS", "failed": 1}\n{"mlq.error":7}',
+    b'{"status": "SUCCESS", "failed": 1}\n{"mlq.error":{"type":[],"message":'
+    + DEEP
+    + b',"retryable":"x","attempts":1e9}}',
+    b'{"status": "SUCCESS", "failed": 1}\n{"mlq.error":' + b"[" * 5000,
+    b'{"status": "FAILURE", "failure": {"exc_type": {}, "exc_message": ' + DEEP + b"}}",
+    b'{"status": "FAILURE", "failure": {"exc_message": [1, [2]]}}',
+    b"[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("payload", ENDS, ids=lambda payload: payload[:50].decode())
+def test_an_end_that_is_none_becomes_an_error_of_its_rows(payload: bytes) -> None:
+    """One line for the row, and what the sender learns from it stays a number that can be."""
+    end = filing.read(payload)
+    assert isinstance(end, End)
+    assert end.seconds is None
+    assert end.model is None
+    written = answering.write(Chunk(0, range(1), ["me"]), end, single=False)
+    (line,) = written.lines.splitlines()
+    assert json.loads(line)["id"] == "me"
+
+
+RECORDS: Final[list[Any]] = [
+    7,
+    [],
+    {},
+    {"rows": [0, 10**15], "whole": True, "ids": None, "errors": {}},
+    {"rows": [0, -1], "whole": True, "ids": None, "errors": {}},
+    {"rows": [-5, 2], "whole": True, "ids": None, "errors": {}},
+    {"rows": [0, 1e9], "whole": True, "ids": None, "errors": {}},
+    {"rows": ["a"], "whole": False, "ids": None, "errors": {}},
+    {"rows": [0, 2], "whole": True, "ids": [1], "errors": {}},
+    {"rows": [0, 2], "whole": True, "ids": "ab", "errors": {}},
+    {"rows": [0, 1], "whole": True, "ids": None, "errors": {"5": {"type": "x", "message": "y"}}},
+    {"rows": [0, 1], "whole": True, "ids": None, "errors": {"0": {"nothing": 1}}},
+    {"rows": [0, 1], "whole": True, "ids": None, "errors": [1]},
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=str)
+def test_the_record_of_a_chunk_sizes_nothing_that_a_message_could_not_bring(record: Any) -> None:
+    """`mlq result` wrote a line for each of 10**15 rows."""
+    with pytest.raises(ValueError, match=r"it is not the record|do not fit"):
+        chunk.decode(0, json.dumps(record).encode())
+
+
+@pytest.mark.parametrize("stored", [b"7", b"{", b"{}", b"[" * 5000, b'{"status": "SUCCESS", "result": ' + DEEP * 2])
+def test_a_result_that_is_none_is_an_error(house: House, redis: Redis, stored: bytes) -> None:
+    """Celery's own backend would raise; here the line of the task says it."""
+    del house
+    redis.set("celery-task-meta-t", stored)
+    written = single_task.find(redis, "t")
+    assert written is not None
+    assert json.loads(written.lines)["error"]["type"] == "BadAnswer"
+
+
+def test_a_job_whose_record_cannot_be_read_hides_no_other(house: House, broker: str) -> None:
+    """The list names it; the commands about it end in two lines."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as inside:
+        house.write("rows.jsonl", "1\n2\n")
+        good = house.json("submit", "rows.jsonl")["job"]
+        inside.hset(keys.job("bad"), mapping={"kind": "rows", "queue": "q", "sent_at": "x\x1b[2J", "rows": "9" * 5000})
+        inside.zadd(keys.JOBS, {"bad": 1})
+        inside.hset(keys.chunks(good), "0", json.dumps({"rows": [0, 10**15], "whole": True, "ids": None, "errors": {}}))
+    listed = house.run("job", "--json")
+    assert [job["job"] for job in json.loads(listed.stdout)["jobs"]] == [good]
+    assert "the record of job bad cannot be read" in listed.stderr
+    for argv in (["job", "show", "bad"], ["result", "bad", "--wait"], ["result", good, "--wait", "-o", "out.jsonl"]):
+        done = house.run(*argv)
+        assert done.returncode == 1, argv
+        assert "cannot be read" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "\x1b" not in done.stderr
