@@ -15,10 +15,10 @@ def escaped(text: str) -> str:
     return text if text.isprintable() else "".join(c if _is_plain(c) else _escaped(c) for c in text)
 
 
-def line_of_log(text: str) -> str:
-    """Escape a line of a log, and cut one that is too long."""
+def escaped_line(text: str) -> str:
+    r"""Escape a line of a log, which people read with `cat` and `tail`: as `escaped`, but tabs stay. Cut a long one."""
     cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}… ({len(text):,} characters)"
-    return escaped(cut)
+    return "\t".join(map(escaped, cut.split("\t")))
 
 
 def _is_plain(character: str) -> bool:
@@ -38,9 +38,9 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name that logging calls)
         """Write the line."""
-        return line_of_log(super().formatMessage(record))
+        return escaped_line(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802 (the name that logging calls)
         """Write the traceback."""
         lines = super().formatException(ei).split("\n")  # type: ignore[arg-type]  # what logging passes is not exported
-        return "\n".join("  " + line_of_log(line) for line in lines)
+        return "\n".join("  " + escaped_line(line) for line in lines)

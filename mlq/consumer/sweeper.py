@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mlq.broker import key_types
 from mlq.broker.delays import Delays
 from mlq.broker.leases import Leases
-from mlq.escaping import line_of_log
+from mlq.escaping import escaped_line
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -71,7 +71,7 @@ class Sweeper(threading.Thread):
         """Do what was handed over, until `end`."""
         while self._wait():
             for level, line in self._taken_lines():
-                log.log(level, "%s", line_of_log(line))
+                log.log(level, "%s", escaped_line(line))
             try:
                 self._reap_one()
                 self._move_portion()

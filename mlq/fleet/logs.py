@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from mlq.errors import StateDirectoryUnusable
-from mlq.escaping import line_of_log
+from mlq.escaping import escaped_line
 from mlq.fleet.news import News, in_words
 from mlq.private_files import open_private, private_directory
 
@@ -51,7 +51,7 @@ class LogFiles:
             return
         stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
-            self._append(file_of(self._state, slot), f"{stamp} {line_of_log(text)}\n".encode())
+            self._append(file_of(self._state, slot), f"{stamp} {escaped_line(text)}\n".encode())
             self._failed = False
         except (OSError, StateDirectoryUnusable) as exc:
             if not self._failed:
