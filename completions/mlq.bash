@@ -384,6 +384,18 @@ _mlq_queues_purge() {
     esac
 }
 
+_mlq_events() {
+    case $previous in
+        --since | --broker) : ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --orders --since --follow -f --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+            esac
+            ;;
+    esac
+}
+
 _mlq_autoscale() {
     if ((COMP_CWORD == at + 1)); then
         _mlq_words run simulate
@@ -442,7 +454,7 @@ _mlq_first() {
         *)
             case $current in
                 -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
-                *) _mlq_words up worker submit result job dead queues autoscale config ;;
+                *) _mlq_words up worker submit result job dead queues events autoscale config ;;
             esac
             ;;
     esac
@@ -471,6 +483,7 @@ _mlq() {
         job) _mlq_job ;;
         dead) _mlq_dead ;;
         queues) _mlq_queues ;;
+        events) _mlq_events ;;
         autoscale) _mlq_autoscale ;;
         config) _mlq_config ;;
     esac

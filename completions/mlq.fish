@@ -49,6 +49,7 @@ complete -c mlq -n '__mlq_in' -a result -d 'Collect the answers of a job or a ta
 complete -c mlq -n '__mlq_in' -a job -d 'Show submitted files and their progress; cancel one'
 complete -c mlq -n '__mlq_in' -a dead -d 'List, show, retry or drop messages that nobody will run'
 complete -c mlq -n '__mlq_in' -a queues -d 'Show what waits, what runs, how old it is'
+complete -c mlq -n '__mlq_in' -a events -d 'Show who ordered what, and what became of it'
 complete -c mlq -n '__mlq_in' -a autoscale -d 'Start and stop workers so that work waits no longer than the target'
 complete -c mlq -n '__mlq_in' -a config -d 'Show every setting, its value and where it came from'
 complete -c mlq -n '__mlq_in' -l version -d 'Show the version'
@@ -410,6 +411,19 @@ complete -c mlq -n '__mlq_in queues purge' -l no-color -d 'No colours'
 complete -c mlq -n '__mlq_in queues purge' -l debug -d 'Show the traceback of an error'
 complete -c mlq -n '__mlq_in queues purge' -s h -l help -d 'Show this message and exit'
 complete -c mlq -n '__mlq_in queues purge' -a '(mlq values queues 2>/dev/null)'
+
+# mlq events
+complete -c mlq -n '__mlq_in events' -l orders -d 'Only orders of operators: the only events that there are today'
+complete -c mlq -n '__mlq_in events' -l since -x -d 'Only events since then: 2h, 3d, 2026-11-20T12:00Z'
+complete -c mlq -n '__mlq_in events' -s f -l follow -d 'Go on with what comes, until Ctrl-C'
+complete -c mlq -n '__mlq_in events' -l json -d 'Answer as JSON'
+complete -c mlq -n '__mlq_in events' -l broker -x -d 'Broker URL, without a password (those go into MLQ_BROKER_URL)'
+complete -c mlq -n '__mlq_in events' -l config -r -F -d 'Configuration file to read instead of mlq.toml'
+complete -c mlq -n '__mlq_in events' -s v -l verbose -d 'Say more'
+complete -c mlq -n '__mlq_in events' -s q -l quiet -d 'Say less: answers and errors only'
+complete -c mlq -n '__mlq_in events' -l no-color -d 'No colours'
+complete -c mlq -n '__mlq_in events' -l debug -d 'Show the traceback of an error'
+complete -c mlq -n '__mlq_in events' -s h -l help -d 'Show this message and exit'
 
 # mlq autoscale
 complete -c mlq -n '__mlq_after autoscale' -a run -d 'Look at a queue every two seconds; start workers on free devices, drain idle ones, until Ctrl-C'

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "job": "Show submitted files and their progress; cancel one.",
     "dead": "List, show, retry or drop messages that nobody will run.",
     "queues": "Show what waits, what runs, how old it is.",
+    "events": "Show who ordered what, and what became of it.",
     "autoscale": "Start and stop workers so that work waits no longer than the target.",
     "config": "Show every setting, its value and where it came from.",
 }

@@ -41,6 +41,11 @@ ORDERS: Final = "mlq:orders"
 """Hash, worker id to what an operator wants of it: permanent, an entry goes with its worker."""
 
 
+EVENTS: Final = "mlq:events"
+"""Stream, in the store of state, of orders and what became of them (see broker/event_log.py): permanent, trimmed with
+every entry to 20,000."""
+
+
 def last_lines(host: str, name: str) -> str:
     """JSON list, the end of a worker's log: expires `broker.last_lines.KEPT_S` after the last line."""
     return f"mlq:last-lines:{host}:{name}"

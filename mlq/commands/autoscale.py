@@ -17,7 +17,8 @@ from mlq.broker import queue_names
 from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
-from mlq.config import make_state_directory
+from mlq.commands.recording import recorded
+from mlq.config import make_state_directory, state_directory
 from mlq.console.bottomline import BottomLine
 from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog
@@ -196,13 +197,15 @@ def _scale(
             devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
             scaler = Scaler(_advised(call, policy, chosen), devices, workers, tell, chosen.most)
             loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
-            loop.start()
+            with recorded(call, "autoscale start", queue):
+                loop.start()
             if behind is not None:
                 behind.when_asked(lambda: loop.keep(partial(_let_go, bottom, behind)))
             try:
                 yield
             finally:
-                loop.end()
+                with recorded(call, "autoscale stop", queue):
+                    loop.end()
 
         def hear(news: News) -> None:
             if isinstance(news, Stopping):  # nothing is decided any more

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 import typer
@@ -19,6 +19,7 @@ from mlq.broker.connection import broker_address, connected, explained, redis_cl
 from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
 from mlq.commands import fleet, options
 from mlq.commands.invocation import Answering, Command, Invocation, begin, command, given, group, option
+from mlq.commands.recording import recorded
 from mlq.commands.waiting import opened
 from mlq.console import dead_tables
 from mlq.console.asking import agreed
@@ -44,6 +45,9 @@ app = group(
       mlq dead export -o dead.jsonl             everything, as JSON Lines
     """,
 )
+
+_RECORDED: Final = 10
+"""So many letters are named in the record of an order."""
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Dead letters, as `mlq dead` names them.", metavar="[ID]...")]
 Id = Annotated[str, typer.Argument(help="A dead letter, as `mlq dead` names it.", metavar="ID")]
@@ -168,7 +172,12 @@ def retry(
         found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
         if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
             return
-        done = found if dry_run else _retried(call, DeadLetters(redis), found, a_second)
+        if dry_run:
+            done = found
+        else:
+            with recorded(call, "dead retry", _named(found)) as record:
+                done = _retried(call, DeadLetters(redis), found, a_second)
+                record.detail = f"{len(done)} of {len(found)} queued again"
     _report(call, "would be queued again" if dry_run else "queued again", done)
 
 
@@ -194,8 +203,7 @@ def drop(
         found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
         if not dry_run and not (yes or agreed(call.terminal, f"drop {len(found)} dead letters for ever?")):
             return
-        letters = DeadLetters(redis)
-        done = [letter for letter in found if dry_run or letters.drop(letter.id)]
+        done = found if dry_run else _dropped(call, DeadLetters(redis), found)
     _report(call, "would be dropped" if dry_run else "dropped", done)
 
 
@@ -288,6 +296,19 @@ def _retried(
     except KeyboardInterrupt:  # what is done is done, and told
         call.terminal.warn(f"interrupted after {len(done)} of {len(found)}")
     return done
+
+
+def _dropped(call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter]) -> list[DeadLetter]:
+    with recorded(call, "dead drop", _named(found)) as record:
+        done = [letter for letter in found if letters.drop(letter.id)]
+        record.detail = f"{len(done)} of {len(found)} dropped"
+    return done
+
+
+def _named(letters: Sequence[DeadLetter]) -> str:
+    """Name letters in a record: how many, and the first of them."""
+    shown = " ".join(letter.id for letter in letters[:_RECORDED])
+    return f"{len(letters)}: {shown}{' …' if len(letters) > _RECORDED else ''}"
 
 
 def _result_key(call: Invocation, letter: DeadLetter) -> ResultKey | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
@@ -9,10 +10,14 @@ import typer
 
 from mlq.broker.clock import server_time
 from mlq.commands import waiting
-from mlq.commands.invocation import Answering, Command, begin, command, group
+from mlq.commands.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.commands.recording import recorded
 from mlq.console import tables
+from mlq.console.printable import printable
 from mlq.jobs import record
-from mlq.jobs.connecting import desk
+from mlq.jobs.connecting import Desk, desk
+from mlq.jobs.errors import BrokenRecord
+from mlq.jobs.record import Progress
 
 app = group(
     "ls",
@@ -41,9 +46,21 @@ def ls(ctx: typer.Context) -> None:
     call = begin(ctx)
     with desk(call.settings) as at:
         now = server_time(at.store)
-        found = [seen for i in record.recent(at.store) if (seen := record.read(at.store, at.answers or at.store, i))]
+        found = list(_readable(call, at))
     jobs = [waiting.progress_document(seen) for seen in found]
     call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs, now))
+
+
+def _readable(call: Invocation, at: Desk) -> Iterator[Progress]:
+    """Read the recent jobs. A record that cannot be read is reported, and hides no other job."""
+    for job_id in record.recent(at.store):
+        try:
+            seen = record.read(at.store, at.answers or at.store, job_id)
+        except BrokenRecord as exc:
+            call.terminal.warn(printable(f"warning: {exc.message}", limit=500))
+        else:
+            if seen is not None:
+                yield seen
 
 
 @command(app, cls=Answering)
@@ -77,5 +94,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the h
         if found.state == "done":
             call.terminal.line(f"job {id} is done: there is nothing to cancel")
             return
-        record.cancel(at.store, id)
+        with recorded(call, "job cancel", id, at.store) as order:
+            record.cancel(at.store, id)
+            order.detail = f"{found.done} of {found.rows} rows were done"
     call.terminal.line(f"job {id} is cancelled: {found.done} of {found.rows} rows were done")

@@ -15,6 +15,7 @@ from mlq.broker.connection import broker_address, connected, explained, state_ad
 from mlq.broker.orders import Order
 from mlq.commands import options
 from mlq.commands.invocation import Invocation
+from mlq.commands.recording import Record, recorded
 from mlq.errors import MlqError, OrderPending, UsageError, WorkersNotDone
 from mlq.fleet import operating
 from mlq.fleet.operating import Followed
@@ -74,9 +75,16 @@ def carry_out(call: Invocation, whom: Whom, order: Order, *, rolling: bool, pati
     with state_store(call.settings) as store, explained(state_address(call.settings)):
         workers = operating.pick(heartbeats.read(store), whom.names, whom.host)
         turns = [[w] for w in workers] if rolling else [workers]
-        done = _followed(call, store, turns, order, _Patience(patience))
-    if call.terminal.json:
-        call.terminal.emit(document(order, done))
+        with recorded(call, f"worker {order.word}", ", ".join(map(_name, workers)), store) as record:
+            done = _followed(call, store, turns, order, _Patience(patience), record)
+            if call.terminal.json:
+                call.terminal.emit(document(order, done))
+            _demand_done(order, done)
+            record.detail = ", ".join(f"{_name(f.worker)} {f.outcome}" for f in done)
+
+
+def _demand_done(order: Order, done: Sequence[Followed]) -> None:
+    """Raise WorkersNotDone that names the workers that did not do as ordered."""
     wanted = "ready" if order.word == "restart" else "stopped"
     failed = [_name(f.worker) for f in done if f.outcome != wanted]
     if failed:
@@ -84,13 +92,20 @@ def carry_out(call: Invocation, whom: Whom, order: Order, *, rolling: bool, pati
 
 
 def _followed(
-    call: Invocation, store: Redis, turns: Sequence[Sequence[Heartbeat]], order: Order, wait: Callable[[], None]
+    call: Invocation,
+    store: Redis,
+    turns: Sequence[Sequence[Heartbeat]],
+    order: Order,
+    wait: Callable[[], None],
+    record: Record,
 ) -> list[Followed]:
     done: list[Followed] = []
     number = sum(map(len, turns))
     try:
         for turn in turns:
             operating.give(store, turn, order)
+            # An embedded broker ends with its last worker, before the result can be recorded.
+            record.end("pending", f"given to {', '.join(map(_name, turn))}")
             _announce(call, turn)
             for followed in operating.follow(store, turn, order, wait):
                 done.append(followed)

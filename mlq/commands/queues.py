@@ -11,6 +11,7 @@ import typer
 from mlq.broker import observation
 from mlq.commands import options
 from mlq.commands.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.commands.recording import recorded
 from mlq.console import tables
 from mlq.console.asking import agreed
 from mlq.console.repeating import every
@@ -80,7 +81,8 @@ def pause(ctx: typer.Context, name: Name) -> None:
     Workers of mlq's heed it; stock Celery workers on the same queue do not.
     """
     call = begin(ctx)
-    observation.pause(call.settings, name)
+    with recorded(call, "queues pause", name):
+        observation.pause(call.settings, name)
     call.terminal.line(f"{name} is paused; `mlq queues resume {name}` goes on")
 
 
@@ -93,7 +95,9 @@ def resume(ctx: typer.Context, name: Name) -> None:
       mlq queues resume batch
     """
     call = begin(ctx)
-    was_paused = observation.resume(call.settings, name)
+    with recorded(call, "queues resume", name) as record:
+        was_paused = observation.resume(call.settings, name)
+        record.detail = "" if was_paused else "it was not paused"
     call.terminal.line(f"{name} goes on" if was_paused else f"{name} was not paused")
 
 
@@ -115,5 +119,7 @@ def purge(
     if yes or agreed(call.terminal, f"drop everything that waits in {name}?"):
         from mlq.jobs.purging import purge as drop
 
-        call.terminal.line(f"{drop(call.settings, name)} dropped from {name}")
+        with recorded(call, "queues purge", name) as record:
+            record.detail = f"{drop(call.settings, name)} dropped"
+        call.terminal.line(f"{record.detail} from {name}")
         observation.forget(call.settings, name)

@@ -11,12 +11,13 @@ import pytest
 from mlq import config
 from mlq.autoscale.policy import Decision
 from mlq.autoscale.simulation import Outcome
+from mlq.broker import event_log
 from mlq.broker.dead_letters import DeadLetter
 from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
 from mlq.commands import ordering, waiting
-from mlq.console import dead_tables, decisions, tables
+from mlq.console import dead_tables, decisions, event_lines, tables
 from mlq.fleet.operating import Followed
 
 ROOT: Final = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.job/1": waiting.task_document("t", ok=1, failed=0),
     "mlq.dead/1": dead_tables.whole(LETTER),
     "mlq.order/1": ordering.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
+    "mlq.event/1": event_lines.document(event_log.Order("1-0", 1, "queues pause", "batch", "me", "h", 1)),
     "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
     "mlq.decision/1": decisions.document("q", DECISION),
     "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),

@@ -1,0 +1,63 @@
+"""mlq events: what happened, and who ordered it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from mlq.broker import event_log
+from mlq.broker.clock import server_time
+from mlq.broker.connection import explained, state_address, state_store
+from mlq.commands.invocation import Answering, begin, command, single
+from mlq.console import event_lines
+from mlq.errors import UsageError
+from mlq.parsing import moment
+
+app = single()
+
+Orders = Annotated[
+    bool, typer.Option("--orders", help="Only orders of operators: the only events that there are today.")
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", help="Only events since then: 2h, 3d, 2026-11-20T12:00Z.", metavar="TIME"),
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
+
+
+@command(app, cls=Answering)
+def events(ctx: typer.Context, *, orders: Orders = False, since: Since = None, follow: Follow = False) -> None:
+    """Show who ordered what, when, from where, and what became of it; the oldest first.
+
+    \b
+    Examples:
+      mlq events
+      mlq events --orders --since 2h
+      mlq events --follow                              what comes from now on
+      mlq events --since 1d --json | jq -r 'select(.result == "failed")'
+
+    Recorded are stop, drain and restart of workers; pause, resume and purge of queues; retry and drop of dead letters;
+    cancel of jobs; and the start and the end of autoscalers. The last 10,000 orders are kept. An order that shows "no
+    end recorded" is being carried out, or its command was killed before it could say what became of it.
+    """
+    del orders  # an option for scripts, which must not get the other kinds of later versions
+    call = begin(ctx)
+    with state_store(call.settings) as store, explained(state_address(call.settings)):
+        try:
+            since_ms = None if since is None else int(1000 * moment(since, now=server_time(store)))
+        except (ValueError, OverflowError) as exc:
+            raise UsageError(what=f"--since {since!r}: {exc}", mend="such as `mlq events --since 2h`") from None
+        if follow:
+            with suppress(KeyboardInterrupt):  # which is how following ends as it should
+                for order in event_log.follow(store, since_ms):
+                    call.terminal.show_text(event_lines.document(order), event_lines.line(order))
+            return
+        found = event_log.read(store, since_ms or 0)
+    if call.terminal.json:
+        for order in found:
+            call.terminal.emit(event_lines.document(order))
+    else:
+        call.terminal.show({}, partial(event_lines.orders_table, found))

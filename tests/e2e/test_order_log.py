@@ -1,0 +1,179 @@
+"""Orders are recorded: who ordered what, when, from where, and what became of it. A record never stops an order."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import socket
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+from mlq.broker import event_log
+from tests.conftest import House, Start
+
+
+def events(house: House, *argv: str) -> list[dict[str, Any]]:
+    """Give what `mlq events --json` writes."""
+    done = house.run("events", "--json", *argv)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def summary(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Keep what does not differ from run to run."""
+    return [(event["order"], event["what"], event["result"]) for event in found]
+
+
+def test_orders_about_queues_are_recorded_with_their_results(house: House, client: Celery) -> None:
+    """Also one that failed: its record says why."""
+    client.send_task("mlq.predict", [1], queue="batch")
+    house.run("queues", "pause", "batch")
+    house.run("queues", "purge", "batch", "--yes")
+    assert house.run("queues", "pause", "nosuch").returncode == 5
+    found = events(house, "--orders")
+    assert summary(found) == [
+        ("queues pause", "batch", "done"),
+        ("queues purge", "batch", "done"),
+        ("queues pause", "nosuch", "failed"),
+    ]
+    assert found[1]["detail"] == "1 dropped"
+    assert "nosuch" in found[2]["detail"]
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert {(event["user"], event["host"]) for event in found} == {(me, socket.gethostname())}
+    shown = house.run("events", "--since", "1h").stdout
+    assert f"{me}@{socket.gethostname()} (pid {found[0]['pid']})" in shown
+
+
+def test_since_is_a_time(house: House, inside: Redis) -> None:
+    """A time that has not come yet has no events; a word is wrong usage."""
+    event_log.begin(inside, "queues purge", "batch", "me", "here", 1)
+    assert len(events(house, "--since", "1h")) == 1
+    assert events(house, "--since", "2999-01-01") == []
+    assert house.run("events", "--since", "yesterday").returncode == 2
+
+
+def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, inside: Redis) -> None:
+    """What was only looked at (--dry-run) is no order."""
+    workers = start("--cpus", "1")
+    house.write("rows.jsonl", '{"wait_for": "gate"}\n')
+    job = house.json("submit", "rows.jsonl")["job"]
+    house.run("job", "cancel", job)
+    inside.lpush("realtime", "{")
+    house.write("gate", "")
+    house.until(lambda: inside.zcard(keys.DEAD) == 1, "there is a dead letter")
+    house.run("dead", "drop", "--all", "--dry-run")
+    assert house.run("dead", "drop", "--all", "--yes").returncode == 0
+    assert house.run("worker", "drain", "cpu0").returncode == 0
+    workers.wait()
+    found = events(house)
+    letter = found[1]["what"]
+    assert letter.startswith("1: ")
+    assert summary(found) == [
+        ("job cancel", job, "done"),
+        ("dead drop", letter, "done"),
+        ("worker drain", f"cpu0@{socket.gethostname()}", "done"),
+    ]
+
+
+def test_an_order_whose_command_was_killed_is_told_apart(house: House, client: Celery, start: Start) -> None:
+    """The order stands, and the record says that it was given and not that it was done."""
+    start("--cpus", "1")
+    gate = house.directory / "gate"
+    running = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
+    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    command = house.command("worker", "drain", "cpu0")
+    house.until(lambda: [e["result"] for e in events(house)] == ["pending"], "the order is given")
+    command.end(signal.SIGKILL)
+    assert house.run("worker", "drain", "cpu0", "--timeout", "0.2").returncode == 7
+    assert [e["result"] for e in events(house)] == ["pending", "pending"]
+    gate.touch()
+    assert running.get(timeout=60)
+
+
+def test_an_order_without_an_end_is_shown_as_that(house: House, inside: Redis) -> None:
+    """Its command died between the record and what it recorded."""
+    event_log.begin(inside, "queues purge", "batch", "me", "here", 1)
+    assert [e["result"] for e in events(house)] == [None]
+    assert "no end recorded" in house.run("events").stdout
+
+
+def test_an_order_is_carried_out_whatever_its_record_meets(house: House, inside: Redis) -> None:
+    """A key of the wrong type: the order is done, and the missing record is said. Full memory: both are done."""
+    inside.lpush("batch", "x")
+    inside.set(keys.EVENTS, "not a stream")
+    done = house.run("queues", "pause", "batch")
+    assert (done.returncode, inside.smembers(keys.PAUSED)) == (0, {b"batch"})
+    assert "warning: the order is not recorded for `mlq events`: WRONGTYPE" in done.stderr
+    shown = house.run("events")
+    assert shown.returncode == 4
+    assert "Traceback" not in shown.stderr
+    inside.delete(keys.EVENTS)
+    inside.config_set("maxmemory", 1)
+    assert house.run("queues", "resume", "batch").returncode == 0
+    assert house.run("queues", "pause", "batch").returncode == 0
+    inside.config_set("maxmemory", 0)
+    assert summary(events(house)) == [("queues resume", "batch", "done"), ("queues pause", "batch", "done")]
+
+
+def test_what_is_no_entry_is_left_out_and_no_text_steers_a_terminal(house: House, inside: Redis) -> None:
+    """Whoever may write to the server may write to the stream; later versions add kinds."""
+    event_log.begin(inside, "queues pause", "b\x1b[2J\nforged\u202e", "me", "here", 1)
+    for fields in (
+        {"x": "y"},
+        {"kind": "order", "body": "{"},
+        {"kind": "order", "body": "7"},
+        {"kind": "order", "body": '{"order": 1, "what": [], "pid": "x"}'},
+        {"kind": "order-end", "body": '{"of": 5}'},
+        {"kind": "order-end", "body": '{"of": "1-1", "result": "done"}'},
+        {"kind": "tomorrow", "body": "{}"},
+        {"kind": b"\xff", "body": "[" * 100_000},
+    ):
+        inside.xadd(keys.EVENTS, fields)  # type: ignore[arg-type]  # dict is invariant
+    shown = house.run("events")
+    assert shown.returncode == 0, shown.stderr
+    assert "\x1b" not in shown.stdout
+    assert "\\x1b[2J\\nforged\\u202e" in shown.stdout
+    assert "\u202e" not in shown.stdout
+
+
+def test_the_log_is_capped(inside: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number, and each text by its length."""
+    monkeypatch.setattr(event_log, "MOST_ENTRIES", 200)
+    for _ in range(1000):
+        event_log.begin(inside, "queues pause", "b" * 100_000, "me", "here", 1)
+    assert 200 <= inside.xlen(keys.EVENTS) < 400
+    assert {len(order.what) for order in event_log.read(inside)} == {event_log.MOST_CHARACTERS}
+
+
+def test_events_can_be_followed_until_ctrl_c(house: House, inside: Redis) -> None:
+    """A line when an order is given, another with its result; Ctrl-C is the end as it should be."""
+    inside.lpush("batch", "x")
+    house.run("queues", "pause", "batch")
+    following = house.command("events", "--follow", "--since", "1h", "--json")
+    assert following.process.stdout is not None
+    first = [json.loads(following.process.stdout.readline()) for _ in range(2)]
+    assert [e["result"] for e in first] == [None, "done"]
+    assert len({e["id"] for e in first}) == 1
+    house.run("queues", "resume", "batch")
+    assert json.loads(following.process.stdout.readline())["order"] == "queues resume"
+    assert following.end(signal.SIGINT) == 0
+
+
+def test_the_start_and_the_end_of_an_autoscaler_are_recorded(house: House, inside: Redis) -> None:
+    """Not each of its decisions: those are in its own output."""
+    del inside
+    scaling = house.command(
+        "autoscale", "--queue", "realtime", "--cpus", "1", "--min", "0", "--model", "serve.py:Model"
+    )
+    house.until(lambda: [e["order"] for e in events(house)] == ["autoscale start"], "it is recorded")
+    scaling.end(signal.SIGTERM)
+    assert summary(events(house)) == [
+        ("autoscale start", "realtime", "done"),
+        ("autoscale stop", "realtime", "done"),
+    ]
