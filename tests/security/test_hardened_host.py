@@ -98,3 +98,16 @@ def test_where_nothing_can_be_written_mlq_says_so(locked_up: House) -> None:
     happened, hint = refused.stderr.splitlines()
     assert happened.startswith("mlq: ")
     assert "MLQ_STATE_DIR" in hint
+
+
+def test_systemd_knows_every_line_of_the_documented_unit(tmp_path: Path) -> None:
+    """A directive that is misspelt protects nothing, and systemd only logs it."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze, which needs no systemd to run")
+    page = (Path(__file__).parents[2] / "docs" / "hardening.md").read_text()
+    unit = page.partition("```ini\n")[2].partition("```")[0]
+    path = tmp_path / "mlq.service"
+    path.write_text(unit.replace("/opt/mlq/bin/mlq", MLQ).replace("User=mlq", f"User={os.geteuid()}"))
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)  # noqa: S607
+    assert [line for line in done.stderr.splitlines() if "mlq.service" in line] == []
+    assert unit.count("\n") > 30
