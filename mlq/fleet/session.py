@@ -87,8 +87,6 @@ def run(
 
     with private_umask() as umask, closing(Slots(state)) as slots:
         specs = plan(slots)
-        if os.geteuid() == 0:
-            talk(Warned(_ROOT))
         with _broker(settings, talk, wait_broker_s) as broker:
             talk(BrokerFound(broker.shown, broker.origin))
             talk(Planned([s.name for s in specs]))
@@ -98,6 +96,8 @@ def run(
                 _fleet(settings, broker, specs, tell_both, open_ended=beside is not None, umask=umask) as fleet,
                 beside(fleet, slots, broker) if beside is not None else nullcontext(),
             ):
+                if os.geteuid() == 0:  # said where workers are about to run, and by no other command
+                    talk(Warned(_ROOT))
                 return fleet.run()
 
 
