@@ -9,9 +9,18 @@ from typing import Any, Final
 
 from celery import Celery, signals
 
-from mlq import tasks, wire
+from mlq import tasks, tls, wire
 from mlq.broker import rabbitmq
-from mlq.broker.connection import Address, bare, broker_address, tls_options, transport_options
+from mlq.broker.connection import (
+    Address,
+    bare,
+    broker_address,
+    configured_address,
+    connectable,
+    credentials,
+    is_redis,
+    transport_options,
+)
 from mlq.config import Settings, load
 from mlq.consumer import compression, reconnecting
 from mlq.errors import WorkerNeedsModel
@@ -28,7 +37,7 @@ def create_app(settings: Settings) -> Celery:
     compression.install()  # of whatever this process reads: replies to `celery inspect` may hold anything, too
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
-    reconnecting.install(app)
+    reconnecting.install(app, credentials(broker))
     tasks.register(app, settings.aliases or {})
     signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid=wire.STAMP)
     return app
@@ -78,9 +87,9 @@ _SENTINELS: Final = ("master_name", "sentinel_kwargs", "min_other_sentinels")
 def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
     """Keep trying while the broker is away, and notice when it is frozen."""
     return {
-        "broker_url": bare(broker.url),
+        "broker_url": connectable(broker),
         "broker_transport_options": transport_options(settings, broker.url),
-        "broker_use_ssl": tls_options(broker.url),
+        "broker_use_ssl": tls.options(broker.url),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
@@ -89,14 +98,18 @@ def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
 
 def _results(settings: Settings, broker: Address) -> dict[str, Any]:
     """Keep answers, and never give one up because the store is away for a while."""
-    backend = settings.result_backend or broker.url
+    address = broker if settings.result_backend is None else configured_address(settings, "result_backend")
+    backend = address.url
     if backend == _OFF:
         return {"result_backend": None, "task_ignore_result": True}
     options = transport_options(settings, backend)
     return {
         "result_backend": bare(backend),
-        "result_backend_transport_options": {k: options[k] for k in _SENTINELS if k in options},
-        "redis_backend_use_ssl": tls_options(backend),
+        "result_backend_transport_options": {
+            **{k: options[k] for k in _SENTINELS if k in options},
+            **_credentials_of_results(address),
+        },
+        "redis_backend_use_ssl": tls.options(backend) if is_redis(backend) else None,
         "result_expires": settings.result_expires,
         "result_backend_always_retry": True,
         "redis_socket_timeout": options.get("socket_timeout", settings.socket_timeout),
@@ -105,6 +118,14 @@ def _results(settings: Settings, broker: Address) -> dict[str, Any]:
         "redis_backend_health_check_interval": options.get("health_check_interval", settings.socket_timeout),
         **{f"redis_{name}": options[name] for name in _SAME_IN_BACKENDS if name in options},
     }
+
+
+def _credentials_of_results(address: Address) -> dict[str, Any]:
+    """Let the result backends of workers read a password anew; clients of this app keep the one of their start."""
+    from mlq.broker.credentials import OPTION
+
+    found = credentials(address) if is_redis(address.url) else None
+    return {OPTION: found} if found is not None else {}
 
 
 _SAME_IN_BACKENDS: Final = ("max_connections", "retry_on_timeout", "client_name")

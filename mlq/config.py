@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import os
@@ -10,7 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mlq import config_files, parsing
+from mlq import config_files, parsing, url_sources
 from mlq.errors import (
     InvalidSetting,
     NoStateDirectory,
@@ -21,9 +22,10 @@ from mlq.errors import (
 )
 from mlq.masking import remember, without_passwords
 from mlq.trust import doubt
+from mlq.url_sources import URLS, Found, file_key
 from mlq.wire import BARE_QUEUE, Controls
 
-DEFAULT: Final = "default"
+DEFAULT: Final = url_sources.DEFAULT
 ORIGINS: Final = "MLQ_ORIGINS"
 """Set by a supervisor for its workers, see to_environment."""
 
@@ -101,11 +103,20 @@ class Settings:
     broker_url: str | None = _setting(
         parsing.broker_url, None, "where the queues are", also=("CELERY_BROKER_URL",), secret=True
     )
+    broker_url_file: Path | None = _setting(
+        parsing.path, None, "file that holds broker_url, for a URL with a password; read again for each connection"
+    )
     result_backend: str | None = _setting(
         parsing.result_backend, None, 'where answers are kept; unset: at the broker; "none": nowhere', secret=True
     )
+    result_backend_file: Path | None = _setting(
+        parsing.path, None, "file that holds result_backend, for a URL with a password; read again for each connection"
+    )
     state_url: str | None = _setting(
         parsing.redis_url, None, "where workers and jobs are recorded; unset: at the broker", secret=True
+    )
+    state_url_file: Path | None = _setting(
+        parsing.path, None, "file that holds state_url, for a URL with a password; read again for each connection"
     )
     queues: tuple[str, ...] = _setting(
         parsing.queue_names, ("realtime", "default", "batch"), "queue names, most urgent first"
@@ -148,6 +159,8 @@ class Settings:
     )
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
+    overridden: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """Of each URL, the places that name another one and do not count, the weakest first."""
 
     def __repr__(self) -> str:
         told = {s.dotted: shown(s, self.get(s.dotted)) for s in SETTINGS if self.origin(s.dotted) != DEFAULT}
@@ -188,6 +201,11 @@ class Settings:
         """Name the place that decided the value of a key, in words for an error."""
         return self.origins.get(dotted, DEFAULT)
 
+    def url_file(self, dotted: str) -> Path | None:
+        """Name the file that a URL was read from."""
+        found: Path | None = self.get(file_key(dotted))
+        return found
+
     def get(self, dotted: str) -> Any:
         """Look a value up by the key that a user would write."""
         value: Any = self
@@ -199,7 +217,7 @@ class Settings:
         """Override dotted keys by (value, origin); a value of None overrides nothing, and none is parsed."""
         given = {key: v for key, v in values.items() if v[0] is not None}
         known = {s.dotted: (self.get(s.dotted), self.origin(s.dotted)) for s in SETTINGS}
-        return _build({**known, **given})
+        return dataclasses.replace(_build({**known, **given}), overridden=self.overridden)
 
 
 def _declared(cls: type, prefix: str = "") -> Iterator[Setting]:
@@ -233,16 +251,25 @@ def load(
     A worker takes all from its supervisor, which has read the files: --config, or the files of another moment, must not
     make it another worker than its operator started.
 
-    Raises BadConfigFile, UntrustedConfig, UnknownSetting, InvalidSetting, PasswordInArguments.
+    Raises BadConfigFile, UntrustedConfig, UnknownSetting, InvalidSetting, UrlGivenTwice, UnusableUrlFile,
+    PasswordInArguments.
     """
     environ = os.environ if environ is None else environ
-    found: dict[str, tuple[Any, str]] = {s.dotted: (s.default, DEFAULT) for s in SETTINGS}
-    if config is not None or ORIGINS not in environ:
-        for path, table in config_files.read_all(environ, config, cwd or _working_directory()):
-            found |= _from_file(path, table)
-    found |= _from_environment(environ)
-    found |= _from_flags(flags or {})
-    return _build(found)
+    is_worker = config is None and ORIGINS in environ
+    files = [] if is_worker else config_files.read_all(environ, config, cwd or _working_directory())
+    found: Found = {s.dotted: (s.default, DEFAULT) for s in SETTINGS}
+    overridden: dict[str, tuple[str, ...]] = {}
+    layers = (
+        *(_from_file(path, table) for path, table in files),
+        url_sources.credentials(environ),
+        _from_environment(environ),
+        _from_flags(flags or {}),
+    )
+    for layer in layers:
+        url_sources.override(found, layer, overridden)
+        found |= layer
+    url_sources.read(found, {key: _BY_KEY[key].parse for key in URLS})
+    return dataclasses.replace(_build(found), overridden=overridden)
 
 
 def _build(found: Mapping[str, tuple[Any, str]]) -> Settings:
@@ -270,7 +297,7 @@ def _brief(value: Any) -> Any:
     return value
 
 
-def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> Found:
     given = {key: v for key, v in flags.items() if v[0] is not None}
     for key, (value, flag) in given.items():
         if _BY_KEY[key].secret and shown(_BY_KEY[key], value) != value:
@@ -278,11 +305,14 @@ def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, st
     return {key: (_parse(_BY_KEY[key], value, flag), flag) for key, (value, flag) in given.items()}
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+def _from_environment(environ: Mapping[str, str]) -> Found:
     origins = _told_origins(environ)
-    found = {}
+    found: Found = {}
     for setting in SETTINGS:
-        name = next((v for v in setting.variables if environ.get(v)), None)
+        names = setting.variables
+        if environ.get(f"{names[0]}_FILE") and setting.dotted in URLS:
+            names = names[:1]  # what other tools call it comes after both of ours
+        name = next((v for v in names if environ.get(v)), None)
         if name is not None:
             origin = origins.get(setting.dotted, name)
             found[setting.dotted] = (_parse(setting, environ[name], origin), origin)
@@ -301,10 +331,16 @@ def _told_origins(environ: Mapping[str, str]) -> Mapping[str, str]:
 def to_environment(settings: Settings) -> dict[str, str]:
     """Write settings as environment variables: how a supervisor hands them to its workers, never by argv.
 
-    The origins go along, so that a worker's error still names the flag or file that its operator used.
+    The origins go along, so that a worker's error still names the flag or file that its operator used. A URL that is
+    in a file stays there: a worker that starts later reads what is in the file by then.
     """
-    changed = [s for s in SETTINGS if settings.origin(s.dotted) != DEFAULT]
+    in_files = {key for key in URLS if settings.url_file(key) is not None}
+    changed = [s for s in SETTINGS if settings.origin(s.dotted) != DEFAULT and s.dotted not in in_files]
     values = {s.variables[0]: _written(settings.get(s.dotted)) for s in changed}
+    for key in URLS:  # a worker inherits the environment of its supervisor, which may name another source
+        url, file = (_BY_KEY[k].variables[0] for k in (key, file_key(key)))
+        if url in values or file in values:
+            values = {url: "", file: "", **values}
     return {**values, ORIGINS: json.dumps({s.dotted: settings.origin(s.dotted) for s in changed})}
 
 
@@ -322,12 +358,14 @@ def _working_directory() -> Path | None:
         return None
 
 
-def _from_file(path: Path, table: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+def _from_file(path: Path, table: Mapping[str, Any]) -> Found:
     found = {}
     for key, value in _flatten(table):
         setting = _BY_KEY.get(key)
         if setting is None:
             raise UnknownSetting(key=key, origin=path, nearest=_nearest(key))
+        if key in map(file_key, URLS) and isinstance(value, str) and not value.startswith("~"):
+            value = str(path.parent.absolute() / value)  # noqa: PLW2901 (as its author meant it: beside the file)
         found[key] = (_relative(path, _parse(setting, value, str(path)), key), str(path))
     return found
 

@@ -171,6 +171,20 @@ class UnknownSetting(MlqError):
     hint = "did you mean {nearest!r}? `mlq config` lists every setting"
 
 
+class UrlGivenTwice(MlqError):
+    """{key} is given twice, as a URL and as a file ({origins})"""
+
+    exit_code = 3
+    hint = "unset one of {key} and {file_key} there, so that it is clear which of them counts"
+
+
+class UnusableUrlFile(MlqError):
+    """{key} cannot be read from the file {path} (from {origin}): {reason}"""
+
+    exit_code = 3
+    hint = "{mend}"
+
+
 class BadConfigFile(MlqError):
     """cannot read the configuration {path}: {reason}"""
 

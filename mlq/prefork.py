@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import __version__, board, launching, leaving, status, tether
+from mlq import __version__, advisories, board, launching, leaving, status, tether
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import MlqError, NoModel
@@ -163,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_stderr(verbose=arguments.verbose)
     try:
         settings = load()
+        for warning in advisories.of_settings(settings):
+            log.warning("%s", warning)
         if arguments.try_model:
             close_model(load_model(settings, "cpu"))
             return 0

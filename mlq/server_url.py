@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 REDIS: Final = ("redis", "rediss", "redis+socket", "sentinel")
+SECURE: Final = ("rediss", "amqps")
 _FEWEST_CONNECTIONS: Final = 10
 """kombu's own limit. A worker holds about as many; with fewer it could wait for itself."""
 
@@ -55,6 +57,14 @@ def read(url: str) -> ServerUrl:
     return ServerUrl(";".join(a.url for a in addresses), first.database, first.options, first.tls)
 
 
+def without_credentials(url: str) -> str:
+    """Leave out users and passwords, where both are read from a file for each connection."""
+    return ";".join(_CREDENTIALS.sub("", address) for address in url.split(";"))
+
+
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
+
+
 def in_database_0(url: str) -> str:
     """Name database 0 of the same server, which every server has; like `read`, without options."""
     return ";".join(_without_options(_split(address), 0) for address in url.split(";"))
@@ -64,6 +74,8 @@ def _read_address(url: str) -> ServerUrl:
     parts = _split(url)
     _demand_host(parts)
     if parts.scheme not in REDIS:
+        if parts.scheme in SECURE:
+            return ServerUrl(url.partition("?")[0], tls=_consistent(_options(parts).tls))
         if parts.query:
             raise ValueError(f"a URL of {parts.scheme}:// takes no options here, and it has ?{_names(parts.query)}")
         return ServerUrl(url)
@@ -142,10 +154,11 @@ def _options(parts: SplitResult) -> ServerUrl:
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         into, known = (tls, _TLS) if name in _TLS else (options, _OPTIONS)
-        if name not in known:
-            raise ValueError(f"the option ?{name[:50]} is not known here; those that are: {', '.join(_KNOWN)}")
-        if name in _TLS and parts.scheme != "rediss":
-            raise ValueError(f"the option ?{name} is for rediss:// only")
+        if name not in _KNOWN_OF.get(parts.scheme, {*_KNOWN, *_SAME}):
+            known_names = ", ".join(_KNOWN_OF.get(parts.scheme, _KNOWN))
+            raise ValueError(f"the option ?{name[:50]} is not known here; those that are: {known_names}")
+        if name in _TLS and parts.scheme not in SECURE:
+            raise ValueError(f"the option ?{name} is for rediss:// and amqps:// only")
         stored = _SAME.get(name, name)
         if stored in into:
             raise ValueError(f"the option ?{name} stands there twice")
@@ -240,3 +253,5 @@ _SAME: Final = {"virtual_host": "db"}
 """Names that kombu and redis-py have for the same."""
 
 _KNOWN: Final = sorted({*_OPTIONS, *_TLS} - _SAME.keys())
+_KNOWN_OF: Final = {"amqps": sorted(_TLS.keys() - {"ssl_ca_path"})}
+"""py-amqp has none of the other options, and takes authorities from a file only."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq import __version__, leaving, status, wire
+from mlq import __version__, advisories, leaving, status, wire
 from mlq.board import Board, Report
 from mlq.config import Settings, load
 from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
@@ -87,7 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
         identity = Identity(arguments.name, host, arguments.gpu, wid, time.time())
-        return serve(load(), identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
+        settings = load()
+        for warning in advisories.of_settings(settings):
+            log.warning("%s", warning)
+        return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code

@@ -11,16 +11,19 @@ import logging
 import time
 from functools import cache
 from queue import Empty
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from kombu import Connection
 from kombu.exceptions import EncodeError
 from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
-from mlq import reserved
+from mlq import reserved, tls
 from mlq.broker.control_messages import LARGEST_BYTES, Refused, complaints
 from mlq.broker.script import is_full
+
+if TYPE_CHECKING:
+    from mlq.broker.credentials import FileCredentials
 
 log = logging.getLogger("mlq.channels")
 
@@ -174,7 +177,29 @@ def _check_broadcast(data: Any) -> None:
 
 
 class PatientConnection(Connection):
-    """kombu's connection, whose channels do without MULTI. In no way but this one does it differ from stock."""
+    """kombu's connection, whose channels do without MULTI, with TLS as each address asks for it.
+
+    With `credentials` it reads user and password anew each time that it connects.
+    """
+
+    credentials: ClassVar[FileCredentials | None] = None
+
+    @classmethod
+    def reading(cls, credentials: FileCredentials | None) -> type[PatientConnection]:
+        """Give the class of connections with these credentials: kombu makes further ones of the same class."""
+        return cls if credentials is None else type(cls.__name__, (cls,), {"credentials": credentials})
+
+    def _init_params(self, **params: Any) -> None:  # type: ignore[override]  # kombu names all of them
+        """Take the parameters of one address, the first or the next one that is tried."""
+        stock: Any = super()
+        stock._init_params(  # noqa: SLF001 (where kombu makes of a list of URLs what it connects to)
+            **{**params, "ssl": tls.of_address(params["transport"], params["hostname"], params["ssl"])}
+        )
+
+    def _establish_connection(self) -> Any:
+        stock: Any = super()
+        connect = stock._establish_connection  # noqa: SLF001 (called for each attempt to connect)
+        return connect() if self.credentials is None else self.credentials.connect(self, connect)
 
     def get_transport_cls(self) -> Any:
         """Give the transport, with our channel where it is Redis's."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mlq import server_url
+from mlq import server_url, tls
 from mlq.broker import embedded, key_types, rabbitmq, refusals, schema, sentinels
 from mlq.config import Settings, state_directory
 from mlq.errors import (
@@ -24,8 +24,12 @@ from mlq.errors import (
 from mlq.masking import masked, without_passwords
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kombu import Connection
     from redis import Redis
+
+    from mlq.broker.credentials import FileCredentials
 
 _KEY_NAMES: Final = {"global_keyprefix", "priority_steps", "sep"}
 """Transport options that change the names of the lists: a worker would see an empty queue."""
@@ -36,20 +40,19 @@ _ANSWER_TIMEOUT_S: Final = 4.0
 
 _TIME_LIMITS: Final = {"socket_timeout", "socket_connect_timeout", "socket_keepalive"}
 
-_RESULTS: Final = "MLQ_RESULT_BACKEND"
-
 
 @dataclass(frozen=True)
 class Address:
     """A broker or store: where it is, and which setting says so.
 
-    `origin` is where that setting was found, `setting` the variable that a hint tells to change.
+    `origin` is where that setting was found, `setting` what a hint tells to change, `file` where the URL was read.
     """
 
     url: str
     origin: str
     setting: str = "MLQ_BROKER_URL"
     is_embedded: bool = False
+    file: Path | None = None
 
     @property
     def shown(self) -> str:
@@ -66,11 +69,27 @@ def broker_address(settings: Settings) -> Address:
     Raises NoBroker.
     """
     if settings.broker_url is not None:
-        return Address(settings.broker_url, settings.origin("broker_url"))
+        return configured_address(settings, "broker_url")
     running = embedded.find(state_directory(settings))
     if running is None:
         raise NoBroker
     return Address(running.url, f"the embedded broker, pid {running.pid}", is_embedded=True)
+
+
+def configured_address(settings: Settings, key: str) -> Address:
+    """Give the server that a setting names."""
+    url, file = str(settings.get(key)), settings.url_file(key)
+    setting = f"MLQ_{key.upper()}" if file is None else f"the URL in {file}"
+    return Address(url, settings.origin(key), setting, file=file)
+
+
+def credentials(address: Address) -> FileCredentials | None:
+    """Give what reads user and password of a server anew; None for a URL that is in no file of its own."""
+    if address.file is None:
+        return None
+    from mlq.broker.credentials import FileCredentials
+
+    return FileCredentials(address.file, address.url)
 
 
 def state_address(settings: Settings) -> Address:
@@ -79,12 +98,12 @@ def state_address(settings: Settings) -> Address:
     Raises NoBroker, NoStateStore.
     """
     if settings.state_url is not None:
-        return Address(settings.state_url, settings.origin("state_url"), "MLQ_STATE_URL")
+        return configured_address(settings, "state_url")
     broker = broker_address(settings)
     if is_redis(broker.url):
         return broker
     if settings.result_backend is not None and is_redis(settings.result_backend):
-        return Address(settings.result_backend, settings.origin("result_backend"), _RESULTS)
+        return configured_address(settings, "result_backend")
     raise NoStateStore(url=broker.shown)
 
 
@@ -93,7 +112,7 @@ def result_address(settings: Settings) -> Address:
     if settings.result_backend is None:
         found = broker_address(settings)
     else:
-        found = Address(settings.result_backend, settings.origin("result_backend"), _RESULTS)
+        found = configured_address(settings, "result_backend")
     if found.url == "none":
         raise NoResults(origin=found.origin)
     if not is_redis(found.url):
@@ -143,24 +162,18 @@ def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
     return InvalidSetting(key=key, value=value, origin=settings.origin(key), reason=reason)
 
 
-def tls_options(url: str) -> dict[str, Any] | None:
-    """Demand a certificate with the right name on rediss://, unless the URL itself asks for less.
-
-    kombu would accept any certificate, silently.
-    """
-    if not url.startswith("rediss://"):
-        return None
-    import ssl
-
-    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **server_url.read(url).tls}
-
-
 def bare(url: str) -> str:
-    """Give a URL as kombu and Celery take it: its options go beside it (`transport_options`, `tls_options`).
+    """Give a URL as kombu and Celery take it: its options go beside it (`transport_options`, `tls.options`).
 
     Two URLs of one database are the same then, whatever their options are.
     """
-    return server_url.read(url).url if is_redis(url) else url
+    return server_url.read(url).url if is_redis(url) or url.startswith("amqps") else url
+
+
+def connectable(address: Address) -> str:
+    """Give the URL with which to connect: without user and password where those are read from a file."""
+    url = bare(address.url)
+    return url if address.file is None else server_url.without_credentials(url)
 
 
 @contextmanager
@@ -173,7 +186,7 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
 
     options = _impatient(transport_options(settings, address.url), address)
     arguments = {"transport_options": options, **_tls(address.url), "connect_timeout": _CONNECT_TIMEOUT_S}
-    connection = PatientConnection(bare(address.url), **arguments)
+    connection = PatientConnection.reading(credentials(address))(connectable(address), **arguments)
     with explained(address, options), connection, _with_cluster_named(address, arguments):
         try:
             # Each address once: connect() would wait 2 s and try again. Of Sentinels, one attempt asks all.
@@ -288,7 +301,8 @@ def _with_cluster_named(address: Address, arguments: Mapping[str, Any]) -> Itera
         yield
     except Exception as exc:
         if refusals.names_no_database(exc) and is_redis(address.url):
-            with PatientConnection(server_url.in_database_0(address.url), **arguments) as connection:
+            of_file = PatientConnection.reading(credentials(address))
+            with of_file(server_url.in_database_0(connectable(address)), **arguments) as connection:
                 _demand_no_cluster(redis_client(connection), address)
         raise
 
@@ -308,7 +322,7 @@ def _impatient(options: dict[str, Any], address: Address) -> dict[str, Any]:
 
 
 def _tls(url: str) -> dict[str, Any]:
-    options = tls_options(url)
+    options = tls.options(url)
     return {"ssl": options} if options else {}
 
 

@@ -59,7 +59,10 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def _user(redis: Redis) -> str:
-    return str(redis.connection_pool.connection_kwargs.get("username") or "default")
+    given = redis.connection_pool.connection_kwargs
+    provider = given.get("credential_provider")  # where the URL is in a file
+    user = provider.user if provider is not None else given.get("username")
+    return str(user or "default")
 
 
 def _refused_commands(redis: Redis) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from mlq.broker.connection import broker_address, demand_redis
 from mlq.commands import fleet, options, replaying, tuning
 from mlq.commands.invocation import Invocation, command, group, option
 from mlq.commands.recording import recorded
-from mlq.config import make_state_directory, state_directory
+from mlq.config import make_state_directory
 from mlq.console.bottomline import BottomLine
 from mlq.console.decisions import DecisionLog, at_length, document
 from mlq.console.fleetlog import FleetLog

@@ -10,7 +10,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from mlq import config
+from mlq import advisories, config
 from mlq.console.terminal import Terminal
 
 _GIVEN: Final = "mlq.given"
@@ -36,6 +36,8 @@ def begin(ctx: typer.Context, **flags: Any) -> Invocation:
     named = {key.replace("__", "."): (value, _flag(key)) for key, value in flags.items()}
     named["broker_url"] = (given.get("broker"), "--broker")
     call = Invocation(config.load(flags=named, config=path), _terminal(given))
+    for warning in advisories.of_settings(call.settings):
+        call.terminal.warn(f"warning: {warning}")
     for key, origin in call.settings.origins.items():
         if origin != config.DEFAULT:
             call.terminal.detail(f"{key} is set by {origin}")

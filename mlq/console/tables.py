@@ -118,7 +118,10 @@ def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> 
 
 def settings_document(settings: Settings) -> dict[str, Any]:
     """mlq.config/1: every setting, its value (passwords masked) and where it came from."""
-    rows = [{"key": k, "value": v, "origin": o} for k, v, o in _settings_rows(settings)]
+    rows: list[dict[str, Any]] = [{"key": k, "value": v, "origin": o} for k, v, o in _settings_rows(settings)]
+    for row in rows:
+        if row["key"] in settings.overridden:
+            row["overrides"] = list(settings.overridden[row["key"]])
     return {"schema": "mlq.config/1", "settings": rows}
 
 
@@ -127,7 +130,8 @@ def settings_table(settings: Settings) -> Table:
     drawn = table("SETTING", VALUE=False, FROM=False)
     for key, value, origin in _settings_rows(settings):
         text = ", ".join(value) if isinstance(value, (list, tuple)) else value
-        row(drawn, key, text, origin)
+        weaker = settings.overridden.get(key)
+        row(drawn, key, text, f"{origin} (before {', '.join(weaker)})" if weaker else origin)
     return drawn
 
 

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from mlq.broker import filing
 from mlq.broker.answer import Answer
 from mlq.broker.completion import Completion
+from mlq.broker.credentials import OPTION, RedisCredentials
 from mlq.consumer.chords import Chords
 from mlq.consumer.patient_client import PatientRedis
 from mlq.wire import JOB_HEADER
@@ -45,6 +46,15 @@ class FilingBackend(RedisBackend):
     """
 
     ledger: ClassVar[Ledger | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stock: Any = self
+        found = stock._transport_options.get(OPTION)  # noqa: SLF001 (Celery's own way to its options)
+        if found is not None:  # the URL is in a file: the pool asks for the password whenever it connects
+            given = {k: v for k, v in stock.connparams.items() if k not in {"username", "password"}}
+            provider = RedisCredentials(found, given.get("host"), given.get("port"))
+            stock.connparams = {**given, "credential_provider": provider}
 
     def _get_client(self) -> type[PatientRedis]:
         """Name the class of the client, also of what Sentinel finds."""

@@ -9,6 +9,8 @@ from mlq.broker.channels import PatientConnection
 if TYPE_CHECKING:
     from celery import Celery
 
+    from mlq.broker.credentials import FileCredentials
+
 _PAUSES: Final = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
 """A restart of Redis takes a second, a fail-over two or three; a try costs a refused connection."""
 
@@ -21,8 +23,8 @@ class _Soon(PatientConnection):
         return super().ensure_connection(*args, **{**_PAUSES, **kwargs})
 
 
-def install(app: Celery) -> None:
-    """Let the consumer of this app reconnect so. It is named, since clients need not load it."""
+def install(app: Celery, credentials: FileCredentials | None) -> None:
+    """Let the connections of this app reconnect so. The consumer is named, since clients need not load it."""
     amqp: Any = app.amqp
-    amqp.Connection = _Soon
+    amqp.Connection = _Soon.reading(credentials)
     app.conf.worker_consumer = "mlq.consumer.connection_losses:SteadyConsumer"

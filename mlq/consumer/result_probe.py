@@ -12,7 +12,15 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq.broker.connection import Address, broker_address, connected, explained, is_redis, redis_client
+from mlq.broker.connection import (
+    Address,
+    broker_address,
+    configured_address,
+    connected,
+    explained,
+    is_redis,
+    redis_client,
+)
 from mlq.errors import BrokerRefused, BrokerUnreachable, ResultsUnreachable, ResultsUnusable
 
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ def demand_results(settings: Settings, make_app: Callable[[Settings], Celery]) -
     if settings.result_backend is None:
         address = broker_address(settings)
     else:
-        address = Address(settings.result_backend, settings.origin("result_backend"), "MLQ_RESULT_BACKEND")
+        address = configured_address(settings, "result_backend")
     if address.url == "none":
         return
     if is_redis(address.url):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlq.broker import connection, embedded
+from mlq import tls
+from mlq.broker import embedded
 from tests.conftest import DEADLINE_S, House, Start
 
 TERMINATOR = '''
@@ -127,5 +128,5 @@ def test_a_server_with_another_certificate_is_not_spoken_to(
 
 def test_certificates_and_names_are_demanded_of_every_secure_url_and_of_no_other() -> None:
     """By itself kombu accepts any certificate, without a word."""
-    assert connection.tls_options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
-    assert [connection.tls_options(f"{s}://host") for s in ("redis", "redis+socket", "sentinel", "amqp")] == [None] * 4
+    assert tls.options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    assert [tls.options(f"{s}://host") for s in ("redis", "redis+socket", "sentinel", "amqp")] == [None] * 4

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mlq import config
+from mlq import config, tls
 from mlq.app import create_app
-from mlq.broker.connection import is_redis, result_address, state_address, tls_options, transport_options
+from mlq.broker.connection import is_redis, result_address, state_address, transport_options
 from mlq.errors import MlqError
 
 KEYS: Final = [s.dotted for s in config.SETTINGS]
@@ -111,7 +111,7 @@ def test_a_url_that_is_accepted_can_be_used_everywhere(url: str) -> None:
                 app.connection()
                 getattr(app.backend, "client", None)
             transport_options(found, url)
-            tls_options(url)
+            tls.options(url)
 
 
 @MANY

@@ -87,7 +87,7 @@ def test_tls_may_be_told_what_to_trust(tmp_path: Path) -> None:
         ("redis://h/0?socket_keepalive=maybe", "neither true nor false"),
         ("redis://h/0?client_name=a%20b", "has a space in it"),
         ("redis://h/1?db=2", "it names two databases"),
-        ("redis://h/0?ssl_cert_reqs=required", "for rediss:// only"),
+        ("redis://h/0?ssl_cert_reqs=required", "for rediss:// and amqps:// only"),
         ("rediss://h/0?ssl_cert_reqs=sometimes", "not required, optional or none"),
         ("rediss://h/0?ssl_ca_certs=/no/such/file", "no file which can be read"),
         ("rediss://h/0?ssl_ca_path=/no/such/directory", "no directory"),

@@ -1,0 +1,96 @@
+"""URLs from files: how the URL of a server is read from a file of its own, as secrets are handed to services.
+
+Whoever can write that file decides to which server tasks, results and passwords go, so it is read only if no other user
+can. What is in it is never quoted in an error: it may be the bare password.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_LARGEST: Final = 16 * 1024
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Unusable(ValueError):
+    """A file that holds no URL that can be used; `mend` is the command that corrects it."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.mend = mend
+
+
+def read(path: Path, parse: Callable[[str], str]) -> str:
+    """Read a URL that `parse` accepts. Raises Unusable."""
+    text = _text(path)
+    lines = text.split()
+    write = f"write one URL into it: `install -m 600 /dev/stdin {path}`"
+    if not lines:
+        raise Unusable("it is empty", write)
+    if len(lines) > 1:
+        raise Unusable("it holds more than one word", write)
+    try:
+        return parse(lines[0])
+    except ValueError as exc:
+        raise Unusable(str(exc), write) from None
+
+
+def warning(path: Path) -> str | None:
+    """Say that other users of this host can read a file; None where none can, or where there is no file."""
+    try:
+        is_readable = path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH
+    except OSError:
+        return None
+    if not is_readable:
+        return None
+    return f"{path} holds a password, and every user of this host can read it: `chmod o-r {path}`"
+
+
+def _text(path: Path) -> str:
+    """Read a whole file; one that is replaced meanwhile is read as it was.
+
+    One that is written in place may be read half. Then its password is refused, and the next connection reads it again.
+    """
+    try:
+        # Without O_NONBLOCK a FIFO in its place would be waited for.
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise Unusable(reason, f"let this user (id {os.geteuid()}) read it, or name another file") from None
+    try:
+        _demand_private(path, os.fstat(file))
+        return _decoded(os.pread(file, _LARGEST + 1, 0))
+    except OSError as exc:
+        raise Unusable(exc.strerror or str(exc), "look at the file system that it is on") from None
+    finally:
+        os.close(file)
+
+
+def _decoded(content: bytes) -> str:
+    if len(content) > _LARGEST:
+        raise Unusable(f"it has more than {_LARGEST:,} bytes", "name the file that holds the URL, and nothing else")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Unusable("it is not UTF-8", "write the URL as text, other bytes of a password as %XX") from None
+
+
+def _demand_private(path: Path, found: os.stat_result) -> None:
+    """Refuse a file that another user can write, or put another one in place of."""
+    if not stat.S_ISREG(found.st_mode):
+        raise Unusable("it is no regular file", "name a file that holds the URL")
+    if found.st_uid not in {0, os.geteuid()}:
+        owner = f"it belongs to user id {found.st_uid}, who could name another server"
+        raise Unusable(owner, f"`chown {os.geteuid()} {path}`")
+    if found.st_mode & _OTHERS_MAY_WRITE:
+        raise Unusable("other users may write it, and could name another server", f"`chmod go-w {path}`")
+    above = path.parent.stat()
+    if above.st_uid not in {0, os.geteuid()}:
+        owner = f"its directory belongs to user id {above.st_uid}, who could replace it"
+        raise Unusable(owner, f"move it to a directory of this user's: {path.name} there, mode 600")
+    if above.st_mode & _OTHERS_MAY_WRITE and not above.st_mode & stat.S_ISVTX:
+        raise Unusable("other users may replace it: they may write its directory", f"`chmod go-w {path.parent}`")

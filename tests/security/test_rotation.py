@@ -1,0 +1,199 @@
+"""A password that is changed in its file, on the server and under load: nothing is lost, and no process restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests import rabbitmq
+from tests.conftest import House, Running, Start
+from tests.rabbitmq import RabbitServer
+from tests.servers import serving
+
+pytestmark = pytest.mark.server
+
+USER = "mlq"
+ADMIN = "of-the-admin"
+ROWS = 400
+
+
+@dataclass
+class Rotated:
+    """A server with a user of ours, whose password is in a file."""
+
+    admin: Redis
+    port: int
+    file: Path
+    number: int = 0
+
+    def write(self, *, scheme: str = "redis") -> None:
+        """Replace the file in one step, as secret managers do."""
+        new = self.file.with_name("new")
+        new.write_text(f"{scheme}://{USER}:{self.password}@127.0.0.1:{self.port}/0\n")
+        new.chmod(0o600)
+        new.replace(self.file)
+
+    @property
+    def password(self) -> str:
+        """The password of now, with characters that are escaped in a URL."""
+        return f"r0tated%2F{self.number}"
+
+    def allow(self) -> None:
+        """Let the user in with the password of now, beside the one before."""
+        self._acl(f">{self.password.replace('%2F', '/')}")
+
+    def rotate(self) -> None:
+        """Add a password, hand it out, take the old one away, and close the user's connections."""
+        old = self.password.replace("%2F", "/")
+        self.number += 1
+        self.allow()
+        self.write()
+        self._acl(f"<{old}")
+        self.admin.execute_command("CLIENT", "KILL", "USER", USER)  # type: ignore[no-untyped-call]
+
+    def _acl(self, rule: str) -> None:
+        self.admin.execute_command("ACL", "SETUSER", USER, "on", "~*", "&*", "+@all", rule)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def rotated(house: House, tmp_path: Path) -> Iterator[Rotated]:
+    """Configure the user's URL by its file alone; others may not use the server without a password."""
+    with serving(tmp_path, "--requirepass", ADMIN) as port, Redis(port=port, password=ADMIN) as admin:
+        found = Rotated(admin, port, house.directory / "broker-url")
+        found.allow()
+        found.write()
+        house.environment["MLQ_BROKER_URL_FILE"] = str(found.file)
+        yield found
+
+
+def wait_for_answers(house: House, number: int) -> None:
+    """Wait until the output has more lines than this."""
+    output = house.directory / "out.jsonl"
+    house.until(lambda: output.exists() and output.read_bytes().count(b"\n") > number, f"{number} answers are there")
+
+
+def check(house: House, submitting: Running, workers: Running, pids: dict[str, int], *, twice: bool = False) -> None:
+    """Every row answered once, every process the one that was started. Without claims some rows may run `twice`."""
+    assert submitting.wait() == 0, submitting.lines
+    lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(ROWS))
+    assert {line["status"] for line in lines} == {"ok"}
+    assert workers.pids() == pids
+    assert all(os.path.exists(f"/proc/{pid}") for pid in pids.values())  # noqa: PTH110 (a text)
+    assert not [line for line in workers.lines if "r0tated" in line]
+    ran = [line for line in (house.directory / "model.log").read_text().splitlines() if line.startswith("start")]
+    assert len({line.rpartition(" ")[0] for line in ran}) == ROWS
+    assert twice or len(ran) == ROWS
+
+
+def submit(house: House) -> Running:
+    """Send rows that take a while, and collect them."""
+    house.write("rows.json", [{"row": number, "sleep": 0.02} for number in range(ROWS)])
+    return house.command("submit", "rows.json", "--wait", "-o", "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    "how", [("--cpus", "2"), ("--pool", "prefork", "--concurrency", "2")], ids=["engine", "prefork"]
+)
+def test_workers_and_a_submit_go_on_with_the_new_password(
+    house: House, start: Start, rotated: Rotated, how: tuple[str, ...]
+) -> None:
+    """Three times, while rows run and their results are collected."""
+    workers = start(*how, ready=2 if "--cpus" in how else 1)
+    pids = workers.pids()
+    submitting = submit(house)
+    for number in (ROWS // 5, 2 * ROWS // 5, 3 * ROWS // 5):
+        wait_for_answers(house, number)
+        rotated.rotate()
+    check(house, submitting, workers, pids, twice="--pool" in how)
+    assert house.json("worker")["workers"]
+
+
+def test_the_server_may_change_before_the_file(house: House, start: Start, rotated: Rotated) -> None:
+    """Whoever changes them in this order leaves a while in which no connection succeeds: it is waited for."""
+    workers = start("--cpus", "1")
+    pids = workers.pids()
+    submitting = submit(house)
+    wait_for_answers(house, ROWS // 5)
+    old = rotated.password.replace("%2F", "/")
+    rotated.number += 1
+    rotated.allow()
+    rotated._acl(f"<{old}")
+    rotated.admin.execute_command("CLIENT", "KILL", "USER", USER)  # type: ignore[no-untyped-call]
+    workers.wait_for("invalid username-password pair")
+    rotated.write()
+    check(house, submitting, workers, pids)
+
+
+def test_a_file_that_is_gone_leaves_the_last_password(house: House, start: Start, rotated: Rotated) -> None:
+    """And it is said once by each process; the next file counts."""
+    workers = start("--cpus", "1")
+    pids = workers.pids()
+    submitting = submit(house)
+    rotated.file.unlink()
+    rotated.admin.execute_command("CLIENT", "KILL", "USER", USER)  # type: ignore[no-untyped-call]
+    workers.wait_for("cannot be used, so the last known password is: No such file")
+    rotated.write()
+    rotated.rotate()
+    check(house, submitting, workers, pids)
+
+
+@pytest.fixture
+def node() -> Iterator[RabbitServer]:
+    """Run RabbitMQ."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
+def test_workers_of_rabbitmq_go_on_with_the_new_password(
+    house: House, start: Start, broker: str, node: RabbitServer
+) -> None:
+    """Its user has one password: the server is changed first, connections are refused, then the file is replaced."""
+    node.control("add_user", USER, "first")
+    node.control("set_permissions", USER, ".*", ".*", ".*")
+    file = house.directory / "broker-url"
+    file.write_text(node.url(USER, "first"))
+    file.chmod(0o600)
+    house.environment |= {"MLQ_BROKER_URL_FILE": str(file), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    workers = start("--cpus", "1")
+    pids = workers.pids()
+    submitting = submit(house)
+    wait_for_answers(house, ROWS // 5)
+    node.control("change_password", USER, "second%2F".replace("%2F", "/"))
+    node.control("close_all_connections", "rotated")
+    workers.wait_for("Login was refused")
+    new = house.write("new", node.url(USER, "second%2F"))
+    new.chmod(0o600)
+    new.replace(file)
+    check(house, submitting, workers, pids, twice=True)
+
+
+def test_an_autoscaler_goes_on_with_the_new_password(house: House, rotated: Rotated) -> None:
+    """What it starts after a change reads the file as it is by then."""
+    argv = ("autoscale", "--queue", "realtime", "--model", "serve.py:Model", "--cpus", "2", "--interval", "0.5")
+    scaling = house.command(*argv, "--min", "1", "--max", "2")
+    try:
+        scaling.wait_for("ready after")
+        pids = scaling.pids()
+        rotated.rotate()
+        house.write("rows.json", [{"row": number, "sleep": 0.3} for number in range(60)])
+        done = house.run("submit", "rows.json", "--queue", "realtime", "--wait")
+        assert done.returncode == 0, done.stderr
+        scaling.wait_for("ready after", times=2)
+        assert pids.items() <= scaling.pids().items()
+    finally:
+        scaling.end()

@@ -1,0 +1,180 @@
+"""TLS is checked for each address: chain and host name, on Redis and RabbitMQ; what is turned off is said."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amqp.exceptions import RecoverableConnectionError
+from kombu.exceptions import OperationalError
+
+from mlq import advisories, tls
+from mlq.broker.channels import PatientConnection
+from mlq.config import load
+from mlq.errors import InvalidSetting
+from tests.conftest import House, Start
+from tests.e2e.test_tls import Secured, authority, openssl, secured
+
+pytestmark = pytest.mark.server
+
+__all__ = ["secured"]
+
+
+class Stub:
+    """A server that ends a TLS handshake, and remembers what it was told after one that succeeded."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.heard: list[bytes] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connected, _ = self._listening.accept()
+                with suppress(OSError), connected:
+                    connected.settimeout(10)
+                    with self._context.wrap_socket(connected, server_side=True) as secured:
+                        self.heard.append(secured.recv(100))
+
+    def close(self) -> None:
+        """Stop."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(20)
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Callable[..., Stub]]:
+    """Make stubs whose certificate, signed by `ours.pem`, is for these names."""
+    authority(tmp_path, "ours")
+    stubs: list[Stub] = []
+
+    def make(names: str) -> Stub:
+        (tmp_path / "names").write_text(f"subjectAltName={names}\n")
+        openssl(tmp_path, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "k", "-out", "c")
+        signed = ("x509", "-req", "-in", "c", "-CA", "ours.pem", "-CAkey", "ours.key", "-days", "2", "-out", "s")
+        openssl(tmp_path, *signed, "-CAcreateserial", "-extfile", "names")
+        both = tmp_path / f"server-{len(stubs)}.pem"
+        both.write_text((tmp_path / "s").read_text() + (tmp_path / "k").read_text())
+        stubs.append(Stub(both))
+        return stubs[-1]
+
+    yield make
+    for made in stubs:
+        made.close()
+
+
+def connect(url: str, ssl_options: Any) -> None:
+    """Connect as mlq's connections do, to each address once; the stub hangs up on who has got through."""
+    lost = (OperationalError, RecoverableConnectionError, OSError)
+    with PatientConnection(url, ssl=ssl_options, connect_timeout=10) as connection, suppress(*lost):
+        connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0)
+
+
+AT = "user:secret@"
+RIGHT = [
+    ("amqps://{}localhost:{}/", "DNS:localhost"),
+    ("amqps://{}127.0.0.1:{}/", "IP:127.0.0.1"),
+    ("rediss://{}localhost:{}/", "DNS:localhost"),
+    ("amqps://127.0.0.1:1;amqps://{}localhost:{}/", "DNS:localhost"),
+    ("redis://127.0.0.1:1;rediss://{}localhost:{}/", "DNS:localhost"),
+]
+WRONG = [
+    ("amqps://{}localhost:{}/", "DNS:other.example"),
+    ("amqps://{}127.0.0.1:{}/", "DNS:localhost"),
+    ("rediss://{}localhost:{}/", "DNS:other.example"),
+    ("amqps://other.example:1;amqps://{}localhost:{}/", "DNS:other.example"),
+    ("amqp://127.0.0.1:1;amqps://{}localhost:{}/", "DNS:other.example"),
+    ("redis://127.0.0.1:1;rediss://{}localhost:{}/", "DNS:other.example"),
+]
+
+
+@pytest.mark.parametrize(("url", "names"), [*RIGHT, *WRONG])
+def test_no_password_goes_to_a_host_with_a_certificate_of_another(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, names: str
+) -> None:
+    """Also as the second address, behind one of another host or one without TLS, whose options kombu would take."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ours.pem"))
+    server = stub(names)
+    connect(url.format(AT, server.port), tls.options(url.partition(";")[0].format(AT, server.port)) or False)
+    assert bool(server.heard) is ((url, names) in RIGHT)
+
+
+def test_a_certificate_of_another_authority_is_refused(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Or one that the server has signed itself; both kinds of URL."""
+    theirs = authority(tmp_path, "theirs")
+    monkeypatch.setenv("SSL_CERT_FILE", str(theirs))
+    server = stub("DNS:localhost")
+    for scheme in ("amqps", "rediss"):
+        url = f"{scheme}://user:secret@localhost:{server.port}/"
+        connect(url, tls.options(url))
+    assert server.heard == []
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "rediss"])
+@pytest.mark.parametrize(("option", "said"), [
+    ("ssl_cert_reqs=none", "is not checked"), ("ssl_check_hostname=false", "certificate of any other host"),
+])  # fmt: skip
+def test_a_check_that_is_turned_off_is_said(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str, option: str, said: str
+) -> None:
+    """It is what the operator asks for, of this URL alone, and it is no secret."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ours.pem"))
+    server = stub("DNS:other.example")
+    url = f"{scheme}://user:secret@localhost:{server.port}/?{option}"
+    settings = load({"MLQ_BROKER_URL": url}, cwd=tmp_path)
+    (warning,) = advisories.of_settings(settings)
+    assert said in warning
+    assert "localhost" in warning
+    assert "secret" not in warning
+    connect(url.partition("?")[0], tls.options(url))
+    assert server.heard
+
+
+@pytest.mark.parametrize("key", ["MLQ_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"])
+@pytest.mark.parametrize("url", ["redis://a/0;rediss://b/0", "rediss://a/0;redis://b/0"])
+def test_a_list_that_mixes_tls_and_none_is_refused(tmp_path: Path, key: str, url: str) -> None:
+    """Who fails over would send the next password in plain text."""
+    with pytest.raises(InvalidSetting, match=r"different kinds|expected a URL"):
+        load({key: url}, cwd=tmp_path)
+
+
+def test_a_client_certificate_is_shown_to_rabbitmq(tmp_path: Path) -> None:
+    """The options have the names that they have on rediss://."""
+    for name in ("ca", "crt", "key"):
+        (tmp_path / name).touch()
+    url = f"amqps://h//?ssl_ca_certs={tmp_path}/ca&ssl_certfile={tmp_path}/crt&ssl_keyfile={tmp_path}/key"
+    assert tls.of_address("amqps", "h", tls.options(url)) == {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": f"{tmp_path}/ca",
+        "certfile": f"{tmp_path}/crt",
+        "keyfile": f"{tmp_path}/key",
+        "server_hostname": "h",
+    }
+    with pytest.raises(InvalidSetting, match="not known here"):
+        load({"MLQ_BROKER_URL": "amqps://h//?ssl_ca_path=/"}, cwd=tmp_path)
+
+
+def test_workers_say_once_what_is_not_checked(house: House, secured: Secured, start: Start) -> None:
+    """The command, and each worker in its log; the work is done."""
+    house.environment["MLQ_BROKER_URL"] = f"rediss://127.0.0.1:{secured.port}/0?ssl_cert_reqs=none"
+    workers = start("--cpus", "1")
+    said = [line for line in workers.lines if "is not checked" in line]
+    assert len(said) == 2, workers.lines
+    house.write("rows.json", [1])
+    done = house.run("submit", "rows.json", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is not checked") == 1
