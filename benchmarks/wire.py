@@ -1,4 +1,4 @@
-"""The wire: a TCP proxy in front of a server's unix socket, which can be frozen, cut, and closed to newcomers."""
+"""The wire: a TCP proxy in front of a server's socket or port, which can be frozen, cut, and closed to newcomers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import cast
 
 
 class Wire:
-    """A TCP proxy in front of a server's unix socket. A frozen connection swallows everything, ends included."""
+    """A TCP proxy in front of a server's socket or port. A frozen connection swallows everything, ends included."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str | int) -> None:
         self._upstream = upstream
         self._links: list[_Link] = []
         self._listener = self._listen(0)
@@ -67,14 +67,20 @@ class Wire:
                 near, _ = listener.accept()
             except OSError:  # shut down
                 return
-            far = socket.socket(socket.AF_UNIX)
+            family, place = self._where()
+            far = socket.socket(family)
             try:
-                far.connect(self._upstream)
+                far.connect(place)
             except OSError:
                 near.close()
                 far.close()
                 continue
             self._links.append(_Link(near, far))
+
+    def _where(self) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+        if isinstance(self._upstream, int):
+            return socket.AF_INET, ("127.0.0.1", self._upstream)
+        return socket.AF_UNIX, self._upstream
 
     def _stop_accepting(self) -> None:
         if self._listener.fileno() >= 0:

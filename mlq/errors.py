@@ -144,7 +144,7 @@ class PasswordInArguments(MlqError):
     """the URL given with {flag} carries a password, which every user of this machine can read in `ps`"""
 
     exit_code = 2
-    hint = "put the URL into {variable} or into the configuration file"
+    hint = "put the URL into {variable}, into a file that {variable}_FILE names, or into the configuration file"
 
 
 # 3: configuration or model invalid

@@ -113,13 +113,10 @@ class RabbitServer:
             except connection.channel_errors:
                 return 0
 
-    def control(self, *words: str) -> None:
-        """Run rabbitmqctl."""
-        argv = [str(PROGRAM.with_name("rabbitmqctl")), *words]
-        done = subprocess.run(
-            argv, env=self._environment(), capture_output=True, text=True, timeout=_DEADLINE_S, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    @property
+    def port(self) -> int:
+        """The port on this host that takes connections."""
+        return self._port
 
     def stop(self) -> None:
         """End the server, then the port mapper."""

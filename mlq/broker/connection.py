@@ -87,9 +87,9 @@ def credentials(address: Address) -> FileCredentials | None:
     """Give what reads user and password of a server anew; None for a URL that is in no file of its own."""
     if address.file is None:
         return None
-    from mlq.broker.credentials import FileCredentials
+    from mlq.broker.credentials import read_from
 
-    return FileCredentials(address.file, address.url)
+    return read_from(address.file, address.url)
 
 
 def state_address(settings: Settings) -> Address:

@@ -8,8 +8,8 @@ not those of the other.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -31,14 +31,16 @@ log = logging.getLogger("mlq.credentials")
 
 
 class FileCredentials:
-    """User and password of each address in a file's URL. A file that cannot be read leaves the last known ones."""
+    """User and password of each address in a file's URL. A file that cannot be read leaves the last known ones.
+
+    All threads share it without a lock, which a fork could leave taken: two that read at once take the same.
+    """
 
     def __init__(self, path: Path, url: str) -> None:
         self._path = path
         self._url = url
         self._said = ""
         self._were_good = False
-        self._reading = threading.Lock()
 
     def __repr__(self) -> str:
         return f"FileCredentials({str(self._path)!r})"
@@ -72,26 +74,30 @@ class FileCredentials:
         return connected
 
     def _read(self) -> str:
-        with self._reading:
-            try:
-                url = url_file.read(self._path, _demand_sound)
-            except url_file.Unusable as exc:
-                self._warn(f"{self._path} cannot be used, so the last known password is: {exc}")
-                return self._url
-            if _places(url) != _places(self._url):
-                self._warn(f"{self._path} names another server by now: a restart connects to it")
-                return self._url
-            if url != self._url:
-                log.info("the credentials in %s have changed", self._path)
-            self._said = ""
-            self._url = url
-            remember(url)
-            return url
+        try:
+            url = url_file.read(self._path, _demand_sound)
+        except url_file.Unusable as exc:
+            self._warn(f"{self._path} cannot be used, so the last known password is: {exc}")
+            return self._url
+        if _places(url) != _places(self._url):
+            self._warn(f"{self._path} names another server by now: a restart connects to it")
+            return self._url
+        if url != self._url:
+            log.info("the credentials in %s have changed", self._path)
+        self._said, self._url = "", url
+        remember(url)
+        return url
 
     def _warn(self, text: str) -> None:
         if text != self._said:
             log.warning("%s", text)
         self._said = text
+
+
+@cache
+def read_from(path: Path, url: str) -> FileCredentials:
+    """Give what reads a file, one for all connections of a process: `url` is what was in it when it started."""
+    return FileCredentials(path, url)
 
 
 class RedisCredentials(CredentialProvider):
