@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psutil
 import pytest
@@ -200,7 +200,7 @@ class Fuzzed:
             self.wrong += [f"waits without end: {raw[:2000]!r}" for raw in self._waiting()]
         self._read_log()
         dead = self._take_dead_letters()
-        delayed = b"".join(self.redis.zrange(keys.DELAYS, 0, -1))
+        delayed = b"".join(cast("list[bytes]", self.redis.zrange(keys.DELAYS, 0, -1)))
         for sent in batch:
             if not sent.control and not (
                 sent.n in self.ran or sent.raw in dead or sent.raw in delayed or self._is_answered(sent.raw)
@@ -217,7 +217,7 @@ class Fuzzed:
         if answer["row"] != self.count:
             self.wrong.append(f"the good message {self.count} is answered with {answer}")
         if not all(process.is_running() for process in self.processes):
-            self.wrong.append("a process has ended:\n" + "\n".join(line for line in self.workers.lines if "WARNING dead" not in line)[:6000])
+            self.wrong.append("a process has ended:\n" + "\n".join(self.workers.lines[-40:]))
 
     def memory(self) -> int:
         """Bytes that both processes hold."""
@@ -227,7 +227,8 @@ class Fuzzed:
         """Give what is in the worker's hands, or in a queue that it serves."""
         claimed = [raw for key in self.redis.scan_iter("mlq:claims:*") for raw in self.redis.hvals(key)]
         lists = self.redis.scan_iter(f"{QUEUE}*", _type="list")
-        return claimed + [raw for key in lists for raw in self.redis.lrange(key, 0, -1)]
+        queued = [raw for key in lists for raw in self.redis.lrange(key, 0, -1)]
+        return cast("list[bytes]", claimed + queued)
 
     def _is_answered(self, raw: bytes) -> bool:
         task_id = names_of(raw)[1]
