@@ -1,0 +1,63 @@
+"""No message leads to code on RabbitMQ either, where Celery's own consumer reads it, nor does one end a worker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu import Connection
+
+from benchmarks.stock_client import stock_client
+from tests import rabbitmq
+from tests.conftest import House, Start
+from tests.rabbitmq import RabbitServer
+from tests.security.test_no_code_by_message import hostile
+
+pytestmark = [
+    pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
+    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute where the processors are busy
+]
+
+
+@pytest.fixture
+def rabbit(house: House, broker: str) -> Iterator[RabbitServer]:
+    """Let mlq use RabbitMQ; results and records are in the embedded Redis."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            where = {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+            house.environment |= where
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"])
+def test_nothing_runs_but_registered_tasks(
+    house: House, start: Start, rabbit: RabbitServer, broker: str, pool: list[str]
+) -> None:
+    """Each hostile message, once: no file is made, the worker's process stays, and it answers who comes next."""
+    victim = house.directory / "pwned"
+    running = start(*(pool or ["--cpus", "1"]))
+    pids = running.pids()
+    with Connection(rabbit.url()) as connection:
+        producer = connection.Producer()
+        for raw in hostile(victim):
+            message = json.loads(raw)
+            producer.publish(
+                base64.b64decode(message["body"]),
+                routing_key="realtime",
+                headers=message["headers"],
+                content_type=message["content-type"],
+                content_encoding=message["content-encoding"],
+                correlation_id=message["properties"]["correlation_id"],
+            )
+    with stock_client(rabbit.url(), broker) as client:
+        assert client.send_task("mlq.predict", ["next"], queue="realtime").get(timeout=120)["row"] == "next"
+    assert not victim.exists()
+    assert running.pids() == pids
