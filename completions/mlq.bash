@@ -447,6 +447,21 @@ _mlq_config() {
     esac
 }
 
+_mlq_acl() {
+    case $previous in
+        --queue) _mlq_names queues ;;
+        --user | --broker) : ;;
+        --format) _mlq_words cli file ;;
+        --config) _mlq_files ;;
+        *)
+            case $current in
+                -*) _mlq_words --queue --user --password-stdin --format --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                *) _mlq_words client submitter worker ;;
+            esac
+            ;;
+    esac
+}
+
 _mlq_first() {
     case $previous in
         --broker) : ;;
@@ -454,7 +469,7 @@ _mlq_first() {
         *)
             case $current in
                 -*) _mlq_words --version --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
-                *) _mlq_words up worker submit result job dead queues events autoscale config ;;
+                *) _mlq_words up worker submit result job dead queues events autoscale config acl ;;
             esac
             ;;
     esac
@@ -486,6 +501,7 @@ _mlq() {
         events) _mlq_events ;;
         autoscale) _mlq_autoscale ;;
         config) _mlq_config ;;
+        acl) _mlq_acl ;;
     esac
 }
 

@@ -121,6 +121,9 @@ def _argument(found: Any, path: tuple[str, ...]) -> Value:
     label = (found.metavar or found.name).strip("[].").lower()
     if found.metavar in _FILES:
         return Value("file", label=label)
+    choices = tuple(getattr(found.type, "choices", ()))
+    if choices:
+        return Value(choices=choices, label=label)
     asked = _ASKED_BY_WORD.get(path[1])
     return Value("names", asked, label=label) if asked else Value(label=label)
 

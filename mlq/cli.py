@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "events": "Show who ordered what, and what became of it.",
     "autoscale": "Start and stop workers so that work waits no longer than the target.",
     "config": "Show every setting, its value and where it came from.",
+    "acl": "Print the rights of a client, a submitter or a worker on Redis.",
 }
 """First word → its line in the help. The module is mlq.commands.<word>, which holds `app`."""
 

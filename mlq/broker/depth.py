@@ -15,6 +15,7 @@ from mlq import exact_json, keys
 from mlq.broker.clock import server_time
 from mlq.broker.held import by_worker
 from mlq.broker.priorities import queue_of
+from mlq.broker.refusals import is_denied
 from mlq.wire import SENT_AT_HEADER
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     ready = {name: _ready(connection, name) for name in names}
     if connection.transport.driver_type != "redis":
         return [QueueDepth(n, ready[n], None, None, None, None) for n in names]
-    in_flight = _in_flight(channel.client, channel.unacked_key) + _claimed(channel.client)
+    in_flight = _held(channel.client, channel.unacked_key)
     delayed = _delayed(channel.client)
     at = server_time(channel.client) if now is None else now
     paused = {name.decode() for name in channel.client.smembers(keys.PAUSED)}
-    found = [_on_redis(channel, name, ready[name], in_flight[name], delayed[name], at) for name in names]
+    flying = {name: None if in_flight is None else in_flight[name] for name in names}
+    found = [_on_redis(channel, name, ready[name], flying[name], delayed[name], at) for name in names]
     return [replace(depth, paused=depth.name in paused) for depth in found]
 
 
@@ -69,21 +71,42 @@ def _ready(connection: Connection, name: str) -> int:
     return found
 
 
-def _on_redis(channel: Any, name: str, ready: int, in_flight: int, delayed: int, now: float) -> QueueDepth:
-    """Look at a queue's lists, one a priority step, oldest message last."""
+def _held(client: Redis, unacked_key: str) -> Counter[str] | None:
+    """Count what is in workers' hands, by queue; None for a user who may not read messages, a submitter."""
+    from redis.exceptions import ResponseError
+
+    try:
+        return _in_flight(client, unacked_key) + _claimed(client)
+    except ResponseError as exc:
+        if is_denied(exc):
+            return None
+        raise
+
+
+def _on_redis(channel: Any, name: str, ready: int, in_flight: int | None, delayed: int, now: float) -> QueueDepth:
+    """Look at a queue's lists, one a priority step, oldest message last; a submitter may count messages, not read them.
+
+    Nobody knows their age then.
+    """
+    from redis.exceptions import NoPermissionError
+
     steps = {str(p): channel._q_for_pri(name, p) for p in channel.priority_steps}  # noqa: SLF001 (kombu's key scheme)
     with channel.client.pipeline(transaction=False) as pipe:
         for key in steps.values():
             pipe.llen(key)
             pipe.lindex(key, -1)
-        answers = pipe.execute()
+        answers = pipe.execute(raise_on_error=False)
+    heads = [None if isinstance(head, NoPermissionError) else head for head in answers[1::2]]
+    failure = next((answer for answer in (*answers[::2], *heads) if isinstance(answer, Exception)), None)
+    if failure is not None:
+        raise failure
     counts = dict(zip(steps, answers[::2], strict=True))
     return QueueDepth(
         name=name,
         ready=ready,
         in_flight=in_flight,
         delayed=delayed,
-        oldest_age_s=_oldest_age(answers[1::2], now),
+        oldest_age_s=_oldest_age(heads, now),
         by_priority={p: n for p, n in counts.items() if n},
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -143,6 +144,8 @@ def read(client: Redis) -> list[Heartbeat]:
     ids = sorted(i.decode(errors="replace") for i in cast("set[bytes]", client.smembers(keys.WORKERS)))
     if not ids:
         return []
+    from redis.exceptions import NoPermissionError
+
     with client.pipeline(transaction=False) as pipe:
         for worker_id in ids:
             pipe.get(keys.heartbeat(worker_id))
@@ -153,8 +156,9 @@ def read(client: Redis) -> list[Heartbeat]:
     found = dict(zip(ids, zip(answers[::3], answers[1::3], answers[2::3], strict=True), strict=True))
     gone = [i for i, (value, _, _) in found.items() if value is None]
     if gone:
-        client.srem(keys.WORKERS, *gone)
-        withdraw(client, gone)
+        with suppress(NoPermissionError):  # a submitter only reads; whoever may write removes them
+            client.srem(keys.WORKERS, *gone)
+            withdraw(client, gone)
     now = now_s + now_us / 1e6
     alive = [_judged_in(i, v, ttl, until, now) for i, (v, ttl, until) in found.items() if v is not None]
     return sorted((h for h in alive if h is not None), key=lambda h: (h.host, h.name, h.started_at))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mlq.errors import BrokerRefused, BrokerUnreachable, ClusterBroker, MlqError
 
@@ -18,16 +18,29 @@ if TYPE_CHECKING:
     from mlq.broker.connection import Address
 
 _PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ", re.DOTALL)
+DENIED: Final = re.compile(
+    r"NOPERM|no permissions? to |can't run this command|can't access at least one|ACL failure", re.IGNORECASE
+)
+"""What a server says that does not give its user a right, to a command or to a script; each version has its words."""
+
 _NO_PRIMARY: Final = re.compile(r"unknown command ['`]SENTINEL['`]|connecting to", re.IGNORECASE)
 """What is said by a server that is no Sentinel (Redis 6.2 has the other quotes), and of a primary that is away."""
 
 _NO_DATABASE: Final = re.compile(r"DB index is out of range|invalid DB index", re.IGNORECASE)
 _LOOK_S: Final = 1.0
 
+_ROLES: Final = (
+    "`mlq acl submitter --user {user}` prints the rights that submitting and collecting need, "
+    "`mlq acl worker --user {user}` those of workers and operators"
+)
+
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a text says, and what cures it. `{set}` in the hint is the setting that named the server."""
+    """What a text says, and what cures it. `{set}` in the hint is the setting that named the server.
+
+    `{at}` is the server's host and port, `{user}` the user that the URL names.
+    """
 
     pattern: re.Pattern[str]
     hint: str
@@ -62,18 +75,7 @@ _REFUSED: Final = (
         "`redis-cli ACL LIST` there shows its users",
     ),
     _meaning(r"protected mode", "set a password there (`requirepass`), and put it into {set}"),
-    _meaning(
-        r"permissions? to access (one of the channels|a channel)|can't access at least one of the channels",
-        "`redis-cli ACL SETUSER NAME '&*'` there gives its user the channels; docs/brokers.md has all rights",
-    ),
-    _meaning(
-        r"permissions? to access (one of the keys|a key)|can't access at least one of the keys",
-        "`redis-cli ACL SETUSER NAME '~*'` there gives its user the keys; docs/brokers.md has all rights",
-    ),
-    _meaning(
-        r"NOPERM|no permissions? to run|can't run this command|ACL failure",
-        "give its user the rights that docs/brokers.md lists, with `redis-cli ACL SETUSER`",
-    ),
+    _meaning(DENIED.pattern, f"its user may not do that: {_ROLES}"),
     _meaning(
         r"READONLY|read only replica|read only slave",
         "it is a replica: set {set} to its primary (`redis-cli ROLE` there names it), or to Sentinel with sentinel://",
@@ -174,6 +176,13 @@ def _unreached(address: Address, reason: str, chain: Sequence[BaseException]) ->
     return _error(BrokerUnreachable, address, reason, _away_hint(address, texts))
 
 
+def is_denied(exc: Exception) -> bool:
+    """Tell whether the server's user lacks the right to a command, a key or a channel."""
+    from redis.exceptions import ResponseError
+
+    return isinstance(exc, ResponseError) and bool(DENIED.search(_text(exc)))
+
+
 def has_no_primary(exc: Exception) -> bool:
     """Tell whether Sentinel named no primary, or one that cannot be connected to, or is no Sentinel."""
     from redis.sentinel import MasterNotFoundError
@@ -189,7 +198,8 @@ def names_no_database(exc: Exception) -> bool:
 def _error(kind: type[MlqError], address: Address, reason: str, hint: str) -> MlqError:
     place = urlsplit(address.url)
     at = f"{place.hostname or 'HOST'}:{place.port or 6379}" if "," not in place.netloc else "HOST:PORT"
-    filled = hint.replace("{set}", address.setting).replace("{at}", at)
+    user = unquote(place.username or "") or "default"
+    filled = hint.replace("{set}", address.setting).replace("{at}", at).replace("{user}", user)
     return kind(url=address.shown, origin=address.origin, reason=reason, mend=filled)
 
 

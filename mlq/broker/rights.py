@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import keys
 from mlq.broker.connection import Address
 from mlq.broker.priorities import queue_keys
+from mlq.broker.refusals import DENIED
 from mlq.broker.script import Script
 from mlq.errors import MissingRights
 
@@ -24,9 +25,7 @@ _RESULT: Final = "celery-task-meta-mlq-probe"
 
 _OTHERS: Final = (_RESULT, "_kombu.binding.celery", "unacked", "unacked_index")
 
-_REFUSED: Final = re.compile(
-    r"NOPERM|permission|can't run this command|can't access|nknown (Redis )?command", re.IGNORECASE
-)
+_REFUSED: Final = re.compile(DENIED.pattern + r"|nknown (Redis )?command", re.IGNORECASE)
 _DISABLED: Final = re.compile(r"nknown (Redis )?command", re.IGNORECASE)
 
 _probe: Final = Script("probe")
@@ -48,7 +47,11 @@ def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
     if not any(missing):
         return
     rules = ["'&*'"] * bool(channels) + ["'~*'"] * bool(missing_keys) + [f"+{name.lower()}" for name in forbidden]
-    grant = f"`redis-cli ACL SETUSER {_user(redis)} {' '.join(rules)}` there gives its user what is missing"
+    user = _user(redis)
+    grant = (
+        f"`redis-cli ACL SETUSER {user} {' '.join(rules)}` there gives its user what is missing; "
+        f"`mlq acl worker --user {user}` prints all rights of a worker"
+    )
     allow = f"allow these there (`rename-command`), or set {address.setting} to another server"
     mend = "; ".join([grant] * bool(rules) + [allow] * bool(disabled))
     raise MissingRights(url=address.shown, origin=address.origin, missing="; ".join(filter(None, missing)), mend=mend)

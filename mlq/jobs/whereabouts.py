@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ResponseError
+
 from mlq import exact_json
 from mlq.broker import heartbeats
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client
 from mlq.broker.dead_letters import DeadLetters
 from mlq.broker.filing import is_job_id
+from mlq.broker.refusals import is_denied
 from mlq.broker.search import Found, Search
 from mlq.consumer.envelope import place_in, task_id_of
 from mlq.errors import MlqError
@@ -38,10 +41,16 @@ def explain(desk: Desk, task_id: str) -> MlqError:
         with connected(desk.settings, broker) as connection:
             redis = redis_client(connection)
             search = Search(redis, task_id, lambda raw: task_id_of(raw) == task_id)
-            found = search.run(_queues(desk.settings, desk.store), desk.settings.priority_order)
+            try:
+                found = search.run(_queues(desk.settings, desk.store), desk.settings.priority_order)
+            except ResponseError as exc:
+                if not is_denied(exc):
+                    raise
+                found, skipped = None, ["messages that wait or run, which the broker's user may not read"]
+            else:
+                skipped = search.skipped
             if found is not None:
                 return _in_words(redis, task_id, found, command)
-            skipped = search.skipped
     else:
         skipped = ["the queues of this broker"]
     began = _began(desk.results, task_id)

@@ -78,6 +78,8 @@ def candidates(place: Path, environ: dict[str, str]) -> Callable[[str], set[str]
         ("mlq worker st", {"start", "stop"}),
         ("mlq worker start --g", {"--gpus"}),
         ("mlq worker start --output ", {"raw", "classify"}),
+        ("mlq acl ", {"client", "submitter", "worker"}),
+        ("mlq acl client --format ", {"cli", "file"}),
         ("mlq worker start --queues ", QUEUES),
         ("mlq worker start --queues realtime,b", {"realtime,batch"}),
         ("mlq worker --wa", {"--watch"}),

@@ -88,7 +88,7 @@ ODD = {
         "redis://u:p@{at}/0",
         4,
         " key",  # one of the keys, or a key
-        "ACL SETUSER NAME '~*'",
+        "`mlq acl submitter --user u`",
         lambda redis: _acl(redis, "u", "on", ">p", "~other:*", "&*", "+@all"),
         commands=(["submit", "row.json"], ["queues"], ["worker"], ["job"], ["dead"]),
     ),

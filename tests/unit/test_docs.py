@@ -16,7 +16,8 @@ from mlq.broker.dead_letters import DeadLetter
 from mlq.broker.depth import QueueDepth
 from mlq.broker.heartbeats import Heartbeat
 from mlq.broker.orders import Order
-from mlq.commands import ordering, waiting
+from mlq.broker.roles import Role
+from mlq.commands import acl, ordering, waiting
 from mlq.console import dead_tables, decisions, event_lines, tables
 from mlq.fleet.operating import Followed
 
@@ -38,6 +39,7 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.order/1": ordering.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
     "mlq.event/1": event_lines.document(event_log.Order("1-0", 1, "queues pause", "batch", "me", "h", 1)),
     "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
+    "mlq.acl/1": acl.document(acl.User("u", Role.CLIENT, ("q",), (), None), acl.Form.CLI),
     "mlq.decision/1": decisions.document("q", DECISION),
     "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),
 }

@@ -1,0 +1,49 @@
+"""The users that `mlq acl` prints, made on a server."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from redis import Redis
+
+from mlq import config
+from mlq.broker import roles
+from mlq.broker.roles import Role
+from mlq.commands.acl import Form, User
+from tests.servers import free_port
+
+ROLES = ("client", "submitter", "worker")
+PASSWORD = "of-a-test"  # noqa: S105 (of servers that end with their test)
+
+
+def line(role: str, form: Form = Form.CLI) -> str:
+    """Write a user with its password, as `mlq acl` prints it where nothing is configured."""
+    queues, whose = config.load({}).known_queues, Role(role)
+    rights = roles.rules(whose, queues, selects=False)
+    return User(role, whose, queues, rights, hashlib.sha256(PASSWORD.encode()).hexdigest()).line(form)
+
+
+def make(redis: Redis, role: str) -> None:
+    """Give such a line to a server, as redis-cli does: split at spaces."""
+    redis.execute_command(*line(role).split(" "))  # type: ignore[no-untyped-call]
+
+
+def make_all(redis: Redis) -> int:
+    """Make the three users on a server that listens on a port, too; give the port. The nameless user stays."""
+    port = free_port()
+    redis.config_set("port", port)
+    for role in ROLES:
+        make(redis, role)
+    return port
+
+
+def url(role: str, port: int) -> str:
+    """Give the URL of a user."""
+    return f"redis://{role}:{PASSWORD}@127.0.0.1:{port}/0"
+
+
+def dry_run(redis: Redis, role: str, *words: str) -> str:
+    """Ask the server whether a user may run a command, without running it: OK, or why not."""
+    said: Any = redis.execute_command("ACL", "DRYRUN", role, *words)  # type: ignore[no-untyped-call]
+    return said.decode() if isinstance(said, bytes) else str(said)
