@@ -25,6 +25,14 @@ class BrokenRecord(MlqError):
     hint = "what wrote to its keys was not mlq; `mlq submit` the file again, with another --job-id"
 
 
+class BadResult(MlqError):
+    """the result of task {id} cannot be read: {reason}"""
+
+    hint = (
+        "`redis-cli GET celery-task-meta-{id}` there shows it; its app must store results as JSON (result_serializer)"
+    )
+
+
 class OutputBusy(MlqError):
     """another process is writing {path}"""
 

@@ -12,7 +12,7 @@ from mlq.broker import filing
 from mlq.broker.filing import End
 from mlq.jobs.answering import Written, write
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.errors import Interrupted, TimedOut
+from mlq.jobs.errors import BadResult, Interrupted, TimedOut
 from mlq.jobs.halting import Halt
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def wait(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Written:
-    """Wait for a task's end. Raises TimedOut, Interrupted."""
+    """Wait for a task's end. Raises BadResult, TimedOut, Interrupted."""
     began, pause, command = clock(), _SHORTEST_POLL_S, shlex.join(["mlq", "result", task_id, "--wait"])
     while (end := read(results, task_id)) is None:
         if timeout_s is not None and clock() - began > timeout_s:
@@ -46,7 +46,10 @@ def wait(
 
 
 def find(results: Redis, task_id: str) -> Written | None:
-    """Give a task's end; None of one that has not ended, or never was: Redis says the same of both."""
+    """Give a task's end; None of one that has not ended, or never was: Redis says the same of both.
+
+    Raises BadResult.
+    """
     end = read(results, task_id)
     return None if end is None else _line(task_id, end)
 
@@ -55,6 +58,7 @@ def read(results: Redis, task_id: str) -> End | None:
     """Read what is stored of a task; None if it has not ended.
 
     A stored exception stays text: to build it again would be to run what a message names.
+    Raises BadResult for what is no result.
     """
     stored: Any = results.get(_KEY % task_id)
     if stored is None:
@@ -64,8 +68,10 @@ def read(results: Redis, task_id: str) -> End | None:
         if meta["status"] not in _READY:
             return None
         return filing.end_of(filing.Place("task", 0, None), meta["status"], meta["result"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return filing.unreadable("what is stored as the result of this task is not what Celery stores")
+    except RecursionError:
+        raise BadResult(id=task_id, reason="it is nested too deeply") from None
+    except (ValueError, LookupError, TypeError):  # whoever may write results may write anything
+        raise BadResult(id=task_id, reason="it is no JSON of the form in which Celery stores one") from None
 
 
 def _line(task_id: str, end: End) -> Written:

@@ -1,0 +1,116 @@
+"""Forged results: what is stored of a task is text to mlq, whoever stored it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq.broker.filing import End
+from mlq.jobs.answering import write
+from mlq.jobs.chunk import Chunk
+from mlq.wire import ROW_ERROR
+from tests.conftest import House
+
+TASK = "0f3b1d5e-0000-4000-8000-00000000000a"
+
+
+@pytest.fixture
+def stored(redis: Redis, house: House, server: Any) -> Any:
+    """Store bytes as the result of a task, and collect it with mlq."""
+    house.environment["MLQ_BROKER_URL"] = server.url
+
+    def collect(value: bytes) -> Any:
+        redis.set(f"celery-task-meta-{TASK}", value)
+        return house.run("result", TASK)
+
+    return collect
+
+
+def failure(kind: Any, module: Any, *message: Any) -> bytes:
+    """Write what Celery would store of a task that raised this."""
+    raised = {"exc_type": kind, "exc_message": message, "exc_module": module}
+    return json.dumps({"status": "FAILURE", "result": raised, "traceback": "forged", "task_id": TASK}).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "message"),
+    [
+        ("SystemExit", "builtins", 0),
+        ("KeyboardInterrupt", "builtins", ""),
+        ("system", "os", "touch pwned"),
+        ("Popen", "subprocess", ["touch", "pwned"]),
+        ("exec", "builtins", "open('pwned', 'w')"),
+        (["SystemExit"], {"a": 1}, None),
+    ],
+)
+def test_a_stored_exception_is_a_line_of_the_output(
+    stored: Any, house: House, kind: Any, module: str, message: Any
+) -> None:
+    """Celery's own client makes an exception of the name that is stored, and raises it: SystemExit ends its process."""
+    done = stored(failure(kind, module, message))
+    assert done.returncode == 6, done.stderr
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["status"], line["error"]["type"]) == ("error", str(kind))
+    assert not (house.directory / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\x80\x04\x95\x1a\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x05touch\x94\x85R.",
+        b"!!python/object/apply:os.system ['touch pwned']",
+        b"[]",
+        b"5",
+        b"{}",
+        b'{"status": ["FAILURE"], "result": null}',
+        b'{"status": "SUCCESS"}',
+        b'{"status": "\xff", "result": 1}',
+        b"[" * 200_000,
+        b'{"status": "SUCCESS", "result": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: bytes) -> None:
+    """Neither a fault of mlq's nor an answer: two lines that name the task."""
+    done = stored(value)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    said = done.stderr.splitlines()
+    assert len(said) == 2, said
+    assert said[0].startswith(f"mlq: the result of task {TASK} cannot be read: ")
+    assert not (house.directory / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        {"type": ["a"], "message": {"b": 1}},
+        {"type": "T", "message": "m", "retryable": "x", "attempts": "many"},
+    ],
+    ids=str,
+)
+def test_an_answer_that_looks_like_the_error_of_a_row_is_the_error_of_its_row(answer: Any) -> None:
+    """Any task may answer with the key by which workers mark a failed row; it must not end who collects the job."""
+    end = End("SUCCESS", [orjson.dumps({ROW_ERROR: answer}), b"2"], failed=1)
+    written = write(Chunk(0, range(2), ["a", "b"]), end, single=False)
+    bad, good = map(json.loads, written.lines.splitlines())
+    assert (bad["status"], good["status"], good["result"]) == ("error", "ok", 2)
+    assert [type(bad["error"][k]) for k in ("type", "message", "retryable", "attempts")] == [str, str, bool, int]
+
+
+def test_a_stock_client_that_does_not_raise_outlives_a_forged_exit(server: Any, redis: Redis) -> None:
+    """What docs/security.md tells clients to do, where a worker or an operator may be hostile."""
+    redis.set(f"celery-task-meta-{TASK}", failure("SystemExit", "builtins", 0))
+    with Celery("victim", broker=server.url, backend=server.url, set_as_current=False) as app:
+        result = app.AsyncResult(TASK)
+        with pytest.raises(SystemExit):
+            result.get(timeout=10)
+        assert isinstance(result.get(timeout=10, propagate=False), SystemExit)
+        assert result.state == "FAILURE"
