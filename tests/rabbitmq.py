@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -43,6 +44,11 @@ class RabbitServer:
     def start(self) -> None:
         """Start Erlang's port mapper and the server, and wait until it takes connections."""
         (self._directory / "plugins").write_text("[].")
+        # Two Erlang programs of the start would each make the cookie: on a busy machine one reads the other's half.
+        cookie = self._directory / ".erlang.cookie"
+        if not cookie.exists():  # a server that starts again
+            cookie.write_text(secrets.token_hex(16))
+            cookie.chmod(0o400)
         environment = self._environment()
         with (self._directory / "log").open("wb") as log:
             epmd = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]

@@ -23,18 +23,23 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def rabbit(house: House, broker: str) -> Iterator[RabbitServer]:
-    """Let mlq use RabbitMQ; results and records are in the embedded Redis."""
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitServer]:
+    """One server for all tests of this file: it takes seconds to start."""
     with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
         server = RabbitServer(Path(directory))
         try:
             server.start()
-            where = {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
-            house.environment |= where
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
+    """Let mlq use RabbitMQ; results and records are in the embedded Redis."""
+    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    return node
 
 
 @pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"])
