@@ -183,7 +183,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     """
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer import bodies, controls, misfits, publishing, strangers, transport
+    from mlq.consumer import bodies, controls, publishing, strangers, transport
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
@@ -206,7 +206,6 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     prepare_tasks(settings, app, checks=checks_tasks)
     bodies.contain(app)
     strangers.screen(app, of_messages(settings))
-    misfits.refuse(app)
     _load_after_fork(app, settings, counts)
     telling = Telling(Board.inherited(), fingerprint, counts)
     telling.connect(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mlq.consumer import bodies, misfits
+from mlq.consumer import bodies
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -33,7 +33,6 @@ def begin(app: Celery, limits: Limits) -> None:
             consumer.create_task_handler = lambda *args, **kwargs: _unless_stopping(create(*args, **kwargs))
 
     app.steps["consumer"].add(AcknowledgeAtOnce)
-    misfits.refuse(app)
     limits.answer_first(answer_overdue)
     bodies.mark(app, None, limits)
 

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from mlq.consumer.activity import Activity
     from mlq.model.model import Model
 
+_AT_ODD_VALUES: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What code raises at a value of another type or size than it expects. Trouble of a server is of other types."""
+
 FENCED: Final = 76
 """Exit code of a worker that was taken for dead: what it held runs elsewhere (sysexits' EX_PROTOCOL)."""
 
@@ -314,7 +317,7 @@ class Engine:
                 self._flush(behind=True)
             return
         self._outcomes[message.task_id] = outcome
-        self._delivery.deliver(message)
+        self._deliver(message)
 
     def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:
         """Before a forward: record what is done, and take what must not wait for the `left` rows.
@@ -360,8 +363,16 @@ class Engine:
         if self._delivery.acks_early(message) and not self._answering.record_first(Completion(message.claim)):
             return
         began = time.monotonic()
-        self._delivery.deliver(message)
+        self._deliver(message)
         self._shares.used(self._delivery.queue_of(message), time.monotonic() - began)
+
+    def _deliver(self, message: Message) -> None:
+        """Let Celery run a message. Bury one at which Celery itself raises: it would end one worker after another."""
+        try:
+            self._delivery.deliver(message)
+        except _AT_ODD_VALUES as exc:
+            why = f"Celery cannot end its task: {type(exc).__name__}: {exc}"
+            self._aside.bury_claim(message.claim, "malformed", why)
 
     def _flush(self, *, behind: bool) -> None:
         done, self._done, self._done_bytes = self._done, [], 0

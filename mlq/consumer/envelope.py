@@ -12,7 +12,7 @@ from mlq import exact_json, nesting
 from mlq.broker import filing
 from mlq.broker.claim import Claim
 from mlq.broker.filing import Place
-from mlq.consumer import compression
+from mlq.consumer import compression, signatures
 from mlq.wire import LONGEST_ID_BYTES, ROWS_HEADER
 
 LARGEST_BYTES: Final = 32 * 2**20
@@ -313,6 +313,8 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
     args, kwargs, embed = parts
     if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         raise _Refused("the body's parts are not a list, an object and an object")
+    if embed and (why := signatures.why_refused(embed)):
+        raise _Refused(why)
     return args, kwargs, embed or {}
 
 

@@ -6,17 +6,21 @@ worker, or one process of its pool after the other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import InvalidTaskError
 
+from mlq.consumer import signatures
 from mlq.consumer.envelope import why_refused
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from mlq.consumer.limits import OfMessages
+
+log = logging.getLogger("mlq.strangers")
 
 Take = Callable[[Any], None]
 
@@ -41,8 +45,7 @@ def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
 
     def take(message: Any) -> None:
         headers = message.headers
-        why = why_refused(headers, message.properties) if isinstance(headers, dict) and "task" in headers else None
-        if why is not None:
+        if (why := _why_refused(message)) is not None:
             consumer.on_invalid_task(None, message, InvalidTaskError(why))
             return
         if isinstance(headers, dict) and headers.get("timelimit"):
@@ -51,9 +54,27 @@ def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
             handle(message)
         except passing:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 (what Celery raises at a message that it cannot even look at)
+            why = f"{type(exc).__name__}: {exc}"
             if message.acknowledged:
-                raise
-            consumer.on_invalid_task(None, message, InvalidTaskError(f"{type(exc).__name__}: {exc}"))
+                log.error("a message cannot be ended by Celery: %s", why)  # noqa: TRY400 (its traceback is Celery's)
+            else:
+                consumer.on_invalid_task(None, message, InvalidTaskError(why))
 
     return take
+
+
+def _why_refused(message: Any) -> str | None:
+    headers = message.headers
+    if not isinstance(headers, dict) or "task" not in headers:
+        return None
+    return why_refused(headers, message.properties) or _why_nothing_follows(message)
+
+
+def _why_nothing_follows(message: Any) -> str | None:
+    try:
+        body = message.payload  # decoded once: Celery reads the same
+    except Exception:  # noqa: BLE001 (Celery answers what cannot be decoded)
+        return None
+    embed = body[-1] if isinstance(body, (list, tuple)) and body else None
+    return signatures.why_refused(embed) if isinstance(embed, dict) else None

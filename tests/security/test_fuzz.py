@@ -26,8 +26,11 @@ from mlq import keys
 from mlq.broker.dead_letters import DeadLetters
 from mlq.consumer.envelope import names_of
 
-MESSAGES: Final = 2_000
-AT_ONCE: Final = 20
+MESSAGES: Final = 20_000
+DRAWN: Final = 20
+"""Messages of one example: of more, Hypothesis draws none."""
+
+AT_ONCE: Final = 200
 MORE_MEMORY: Final = 50 * 2**20
 GET_S: Final = 60
 QUEUE: Final = "celery"
@@ -265,22 +268,24 @@ def fuzzed(house: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzz
 @pytest.mark.timeout(900)
 def test_no_message_ends_a_worker_or_its_supervisor(fuzzed: Fuzzed) -> None:
     """Same processes, flat memory, every message accounted for, commands that work, the next good message answered."""
-    before = 0
+    before, drawn = 0, list[Sent]()
 
     # What a message leaves behind depends on those before it, so there is nothing to replay and to shrink.
     @settings(
-        max_examples=MESSAGES // AT_ONCE,
+        max_examples=MESSAGES // DRAWN,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(messages(), min_size=AT_ONCE, max_size=AT_ONCE))
+    @given(st.lists(messages(), min_size=DRAWN, max_size=DRAWN))
     def fire(batch: list[Sent]) -> None:
         nonlocal before
-        if fuzzed.wrong:
+        drawn.extend(batch)
+        if fuzzed.wrong or len(drawn) < AT_ONCE:
             return
-        fuzzed.send(batch)
+        fuzzed.send(drawn)
+        drawn.clear()
         if fuzzed.count % (MESSAGES // 10) == 0:
             fuzzed.look()
             before = before or (0 if fuzzed.wrong else fuzzed.memory())  # with everything imported
