@@ -271,7 +271,6 @@ def log_to_stderr(*, verbose: bool) -> None:
     # Stock's write out body and headers, which tell the arguments, too: %.0s takes such a word and writes nothing.
     stock: Any = consumer  # whose stubs know less than there is
     stock.UNKNOWN_TASK_ERROR = "no task of type %s is known here: its message is discarded%.0s%.0s%.0s"
-    stock.INVALID_TASK_ERROR = "a task message is invalid, and discarded: %s%.0s"
     stock.MESSAGE_REPORT = "type {1}, encoding {2}"
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
     refusal.install()

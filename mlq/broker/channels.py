@@ -176,6 +176,24 @@ def _check_broadcast(data: Any) -> None:
         raise Refused("it is not a JSON object")
 
 
+def _check_message(payload: Any) -> None:
+    """Look at what kombu relies on before it takes a message. Raises ValueError.
+
+    What fails later than that would keep one of the few places for messages in this process's hands, for good.
+    """
+    said = payload if isinstance(payload, dict) else {}
+    found = said.get("properties")
+    properties: dict[str, Any] = found if isinstance(found, dict) else {}
+    parts: tuple[tuple[Any, Any], ...] = (
+        (properties.get("delivery_tag"), str),
+        (properties.get("delivery_info"), dict),
+        (said.get("headers"), dict | None),
+        (said.get("content-encoding"), str | None),
+    )
+    if not all(isinstance(part, kind) for part, kind in parts):
+        raise ValueError("a part of the message is missing, or of another type")
+
+
 class PatientConnection(Connection):
     """kombu's connection, whose channels do without MULTI, with TLS as each address asks for it.
 
@@ -210,10 +228,16 @@ class PatientConnection(Connection):
 @cache
 def _without_multi(transport: Any) -> Any:
     from kombu.transport.redis import Transport
+    from kombu.transport.virtual import Message
+
+    class Checked(Message):
+        def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+            _check_message(payload)
+            super().__init__(payload, channel=channel, **options)
 
     if not (isinstance(transport, type) and issubclass(transport, Transport)):
         return transport
     if issubclass(transport.Channel, WithoutMulti):
         return transport
-    channel = type(transport.Channel.__name__, (WithoutMulti, transport.Channel), {})
+    channel = type(transport.Channel.__name__, (WithoutMulti, transport.Channel), {"Message": Checked})
     return type(transport.__name__, (transport,), {"Channel": channel})

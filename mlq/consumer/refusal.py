@@ -26,7 +26,6 @@ class Rejected(Exception):
 def install() -> None:
     """Let consumers of this process answer what they refuse."""
     stock: Any = Consumer
-    reject = stock.on_invalid_task
 
     def answer_undecodable(consumer: Any, message: Any, exc: Exception) -> None:
         # The error quotes what it could not read, so it is neither logged nor stored.
@@ -37,8 +36,10 @@ def install() -> None:
         message.ack()
 
     def answer_invalid(consumer: Any, body: Any, message: Any, exc: Exception) -> None:
+        del body  # stock's log line measures it, and fails for a message without one, which is then kept for good
+        log.error("a task message is invalid, and discarded: %s", exc)
         _answer(consumer, message, f"malformed: {exc}")
-        reject(consumer, body, message, exc)
+        message.reject_log_error(log, consumer.connection_errors)
 
     unreadable.install()
     stock.on_decode_error = answer_undecodable

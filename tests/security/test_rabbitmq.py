@@ -61,9 +61,10 @@ def message(body: Any, headers: dict[str, Any] | None = None, content_type: str 
     return amqp.Message(content, content_type=content_type, content_encoding="utf-8", application_headers=headers or {})
 
 
-@pytest.mark.parametrize(
-    "pool", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")], ids=["solo", "prefork"]
-)
+POOLS = {"solo": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_no_control_message_ends_or_fills_a_worker(
     house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
 ) -> None:
@@ -100,3 +101,34 @@ def test_no_control_message_ends_or_fills_a_worker(
     assert (worker["pid"], worker["restarts"]) == (first["pid"], 0)
     assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 50 * 2**20
     assert client.send_task("mlq.predict", [8], queue="realtime").get(timeout=60)["row"] == 8
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_no_task_message_ends_a_worker(
+    house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
+) -> None:
+    """What cannot be run is answered where its id can be read; the worker is the same afterwards."""
+    start(*pool)
+    (before,) = house.json("worker")["workers"]
+    body = [[1], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    bad: list[dict[str, Any]] = [
+        {"timelimit": ["5", "4"]},
+        {"timelimit": [5]},
+        {"retries": 10**18},
+        {"expires": "9999-12-31T23:59:59-23:59"},
+        {"eta": "tomorrow"},
+        {"group_index": -1},
+    ]
+    told = [{"task": "mlq.predict", "id": f"bad-{n}", **headers} for n, headers in enumerate(bad)]
+    bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
+    with Connection(node.url()) as connection:
+        channel: Any = connection.channel()
+        for headers in (*told, {"task": "mlq.predict"}, {"task": 5, "id": "x"}, {"id": "y"}, {}):
+            channel.basic_publish(message(body, headers), routing_key="default")
+        bombing = {"task": "mlq.predict", "id": "bomb", "compression": "application/x-gzip"}
+        channel.basic_publish(message(bomb, bombing), routing_key="default")
+    for task_id in (*(headers["id"] for headers in told), "bomb"):
+        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} is told")  # type: ignore[misc]
+    assert client.send_task("mlq.predict", [7], queue="default").get(timeout=60)["row"] == 7
+    (after,) = house.json("worker")["workers"]
+    assert (after["pid"], after["restarts"]) == (before["pid"], 0)

@@ -1,0 +1,56 @@
+"""Celery's own transport, which a prefork pool uses on Redis: no message in its queue ends it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from celery import Celery
+from redis import Redis
+
+from benchmarks.reliability.corpus import ANSWERED, UNREADABLE, drop, put, spoiled, to_compressed
+from tests.conftest import House, Start
+
+POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
+
+
+@pytest.fixture
+def redis(broker: str) -> Iterator[Redis]:
+    """Speak to the workers' server."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as client:
+        yield client
+
+
+@pytest.mark.timeout(180)
+def test_no_message_ends_a_pool(house: House, client: Celery, start: Start, redis: Redis) -> None:
+    """What no client can be told of is logged; the worker is the same afterwards."""
+    start("--pool", "prefork", "--concurrency", "1")
+    (before,) = house.json("worker")["workers"]
+    redis.rpush("celery", *[spoiled(change, "spoiled") for change, _ in [*ANSWERED.values(), *UNREADABLE.values()]])
+    changes = [drop("headers.id"), put("headers.id", 5), put("headers", [1]), put("headers.task", None), put("body", 7)]
+    redis.rpush("celery", *[spoiled(change, "spoiled") for change in changes])
+    typed = b'{"__type__": "uuid", "__value__": {"hex": 5}}'
+    redis.rpush("celery", b"{}", b"[]", b"7", b"null", b"\xff", b"[" * 100_000, typed)
+    assert client.send_task("mlq.predict", [1]).get(timeout=90)["row"] == 1
+    (after,) = house.json("worker")["workers"]
+    assert (after["pid"], after["restarts"]) == (before["pid"], 0)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_compressed_body_grows_to_no_more_than_a_message_may_have(
+    house: House, client: Celery, start: Start, redis: Redis, pool: tuple[str, ...]
+) -> None:
+    """300 KB of zlib hold 300 MB; its client is told."""
+    running = start(*pool)
+    top = psutil.Process(running.process.pid)
+    before = sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
+    (worker,) = house.json("worker")["workers"]
+    bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
+    redis.lpush("celery", spoiled(to_compressed(bomb), "bomb"))
+    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client is told")
+    assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 100 * 2**20
+    assert client.send_task("mlq.predict", [1]).get(timeout=60)["row"] == 1
+    assert [w["pid"] for w in house.json("worker")["workers"]] == [worker["pid"]]
