@@ -91,6 +91,11 @@ class WorkerSettings:
     message_time_limits: Literal["heed", "ignore"] = _setting(
         parsing.one_of("heed", "ignore"), "heed", "heed: a message may bring time limits of its own; ignore: it may not"
     )
+    error_texts: Literal["keep", "withhold"] = _setting(
+        parsing.one_of("keep", "withhold"),
+        "keep",
+        "withhold: logs and results name the types of exceptions of models and tasks, not their texts",
+    )
     drain_timeout: float | None = _setting(
         parsing.patience, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
     )

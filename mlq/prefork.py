@@ -187,6 +187,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
     from mlq.consumer.result_probe import demand_results
+    from mlq.model.failure import withhold_texts
 
     demand_results(settings, create_app)
     fingerprint = None
@@ -197,6 +198,8 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
         fingerprint = _fingerprint(settings.worker.model)
         if not rollout:
             check_others(settings, identity.id, fingerprint)
+    if settings.worker.error_texts == "withhold":
+        withhold_texts()
     counts = Counts()
     install_filing()
     transport.install_checks()

@@ -111,9 +111,11 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     from mlq.consumer.heartbeat import HeartbeatThread
     from mlq.consumer.pool import is_let_go
     from mlq.consumer.recycling import Recycling
-    from mlq.model.failure import recognize_orders
+    from mlq.model.failure import recognize_orders, withhold_texts
 
     recognize_orders(is_let_go)
+    if settings.worker.error_texts == "withhold":
+        withhold_texts()
     board = Board.inherited()
     recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
     activity = Activity(board.write if board else _nobody, recycling)

@@ -6,11 +6,11 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
-from celery.exceptions import TaskPredicate
+from celery.exceptions import Reject, Retry, TaskPredicate
 
 from mlq.consumer.backend import ClaimBackend
 from mlq.consumer.limits import effective
-from mlq.model.failure import contained, storable
+from mlq.model.failure import contained, presentable, storable, withholds_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def _contained(run: Callable[..., Any]) -> Callable[..., Any]:
             failure = in_tracer(exc)
             if failure is exc:
                 raise
-            raise failure from exc
+            raise failure from _cause(exc)
 
     return body
 
@@ -56,10 +56,31 @@ def in_tracer(error: BaseException) -> Exception:
     Retry, Ignore and Reject are words to the tracer, not failures. Raises `error` if it is an order to end.
     """
     if isinstance(error, TaskPredicate):
-        return error
+        return _without_text(error)
     if isinstance(error, MemoryError):
-        return _namesake(error)
-    return storable(contained(error))
+        return presentable(_namesake(error))
+    return presentable(storable(contained(error)))
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Return what a failure's traceback is to name as its cause: nothing where that would show a withheld text."""
+    return None if withholds_texts() else error
+
+
+def _without_text(error: TaskPredicate) -> TaskPredicate:
+    """Take the text of what failed out of a word to the tracer: it logs and stores why a task is tried again."""
+    if not withholds_texts():
+        return error
+    word: Any = error  # whose stubs know fewer attributes than there are
+    word.__cause__, word.__suppress_context__ = None, True
+    if isinstance(error, Retry):
+        word.exc = presentable(word.exc) if isinstance(word.exc, Exception) else None
+        word.excs, word.message = repr(word.exc) if word.exc else None, None
+        word.args = (None, word.exc, word.when)
+    elif isinstance(error, Reject):
+        word.reason = presentable(word.reason) if isinstance(word.reason, Exception) else None
+        word.args = (word.reason, word.requeue)
+    return error
 
 
 def _namesake(error: MemoryError) -> Exception:
@@ -101,7 +122,7 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
             failure = in_tracer(exc)
             if failure is exc:
                 raise
-            raise failure from exc
+            raise failure from _cause(exc)
         finally:
             ended()
 

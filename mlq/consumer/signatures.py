@@ -1,4 +1,4 @@
-"""Signatures: what is to follow a task, as its message says it: callbacks, errbacks, the rest of a chain, a chord's body.
+"""Signatures: what is to follow a task, in its message: callbacks, errbacks, the rest of a chain, a chord's body.
 
 Celery makes its own signatures of them when the task has ended, outside of what contains a task: at one that is none
 the worker would end, and the next one that takes the message.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from mlq.errors import MlqError
 from mlq.wire import row_error
 
 
@@ -19,7 +20,7 @@ class RowFailure:
 
     def as_element(self, attempts: int) -> dict[str, Any]:
         """Write it as the element of a batch's result that stands for the row."""
-        return row_error(self.error, retryable=self.retryable, attempts=attempts)
+        return row_error(presentable(self.error), retryable=self.retryable, attempts=attempts)
 
 
 def _is_ctrl_c(error: BaseException) -> bool:
@@ -37,6 +38,35 @@ def recognize_orders(is_order: Callable[[BaseException], bool]) -> None:
     """
     global _is_order  # noqa: PLW0603 (signal handlers belong to the process, too)
     _is_order = is_order
+
+
+_WITHHELD: Final = "its text is withheld (worker.error_texts)"
+
+_withholds_texts = False
+
+
+def withhold_texts() -> None:
+    """Let this process give the types of exceptions that models and tasks raise, and not their texts.
+
+    A text such as "bad value 'Jane Doe' in row 7" carries a payload into logs, results and dead letters.
+    """
+    global _withholds_texts  # noqa: PLW0603 (as above: what a process logs and stores is one decision)
+    _withholds_texts = True
+
+
+def presentable(error: Exception) -> Exception:
+    """Return `error` as logs and results may show it: where texts are withheld, a stand-in of the same name.
+
+    Errors of mlq's own keep their texts, which quote types and numbers but no payload.
+    """
+    if not _withholds_texts or isinstance(error, (ModelError, MlqError)) or not _text_of(error)[0]:
+        return error
+    return _named(type(error).__name__, _WITHHELD).with_traceback(error.__traceback__)
+
+
+def withholds_texts() -> bool:
+    """Return True if the texts of exceptions are withheld in this process."""
+    return _withholds_texts
 
 
 def contained(error: BaseException) -> Exception:
@@ -103,7 +133,7 @@ class DeviceLost(Exception):
         """Name the exception by its full type (torch.AcceleratorError) and the first line of its text."""
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        first_line = str(error).strip().partition("\n")[0]
+        first_line = str(presentable(error)).strip().partition("\n")[0]
         return cls(f"{name}: {first_line}")
 
 
