@@ -47,7 +47,7 @@ def wrote(path: Path, data: bytes | str) -> Path:
         ("a,b|c\n1,2\n", [{"a": 1, "b|c": 2}]),
         ('x\n"a\nb"\n\x0c\n', [{"x": "a\nb"}, {"x": "\x0c"}]),
         ("x\n1\u20282\n", [{"x": "1\u20282"}]),
-        ('a,b\n1,"2\n3,4\n', ["line 3: unexpected end of data"]),
+        ('a,b\n1,"2\n3,4\n', ["line 2: the quote that opens here has no proper end (line 3: unexpected end of data)"]),
         ("a,b\r1,2\r", [{"a": 1, "b": 2}]),
         ("x\n1", [{"x": 1}]),
         ("x", []),
