@@ -44,14 +44,15 @@ def of_address(transport: str | None, host: str | None, given: Any) -> Any:
     """Give kombu's `ssl` for one address, of several between which a connection fails over.
 
     kombu hands the same value to all, and takes none for "do not check". So an address whose scheme says TLS is checked
-    whatever the first one of the list was, and one whose scheme does not has none.
+    whatever the first one of the list was. Any other keeps what it is given: Celery's `broker_use_ssl` means TLS on
+    redis://, too.
     """
     if transport == "rediss":
         return given or dict(_REDIS)
     if transport == "amqps":
         demanded = given if isinstance(given, dict) else {"cert_reqs": ssl.CERT_REQUIRED, _HOST: None}
         return {**demanded, _HOST: host} if demanded.get(_HOST, "") is None else demanded
-    return given if transport == "sentinel" else False
+    return given
 
 
 def warnings(settings: Settings) -> Iterator[str]:

@@ -152,6 +152,15 @@ def test_a_list_that_mixes_tls_and_none_is_refused(tmp_path: Path, key: str, url
         load({key: url}, cwd=tmp_path)
 
 
+def test_celerys_own_setting_is_not_undone() -> None:
+    """A client that sets `broker_use_ssl` itself means TLS, and its checks, whatever the scheme says."""
+    own = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca"}
+    for transport in ("redis", "rediss", "sentinel", "amqp"):
+        assert tls.of_address(transport, "h", own) == own
+    assert tls.of_address("redis", "h", None) is None
+    assert tls.of_address("amqps", "h", {**own, "server_hostname": "other"})["server_hostname"] == "other"
+
+
 def test_a_client_certificate_is_shown_to_rabbitmq(tmp_path: Path) -> None:
     """The options have the names that they have on rediss://."""
     for name in ("ca", "crt", "key"):
