@@ -175,7 +175,7 @@ class UrlGivenTwice(MlqError):
     """{key} is given twice, as a URL and as a file ({origins})"""
 
     exit_code = 3
-    hint = "unset one of {key} and {file_key} there, so that it is clear which of them counts"
+    hint = "keep one of them ({key} or {file_key} there), such as MLQ_BROKER_URL_FILE in place of MLQ_BROKER_URL"
 
 
 class UnusableUrlFile(MlqError):
