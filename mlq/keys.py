@@ -59,7 +59,10 @@ CANCELLED: Final = "mlq:cancelled"
 
 
 def job(job_id: str) -> str:
-    """Hash, what is known of a submitted file (see jobs/record.py): expires 30 days after its last change."""
+    """Hash, what is known of a submitted file (see jobs/record.py): expires 30 days after its last change.
+
+    `token` is what its chunks carry (see broker/job_tokens.py): a client that can read it can file answers of the job.
+    """
     return f"mlq:job:{job_id}"
 
 

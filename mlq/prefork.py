@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import __version__, advisories, board, launching, leaving, status, tether
@@ -183,6 +184,8 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     """
     from mlq import tasks
     from mlq.app import create_app
+    from mlq.broker.connection import state_store
+    from mlq.broker.job_tokens import JobTokens
     from mlq.consumer import bodies, controls, publishing, strangers, transport
     from mlq.consumer.admission import check_others
     from mlq.consumer.backend import install_filing
@@ -201,7 +204,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     if settings.worker.error_texts == "withhold":
         withhold_texts()
     counts = Counts()
-    install_filing()
+    install_filing(JobTokens(partial(state_store, settings)))
     transport.install_checks()
     publishing.install()
     app = create_app(settings)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlq import keys
-
-PREFIXES: Final = (keys.PREFIX, "unacked", "_kombu", "celery-task-meta-", "celery-taskset-meta-")
+PREFIXES: Final = ("mlq:", "unacked", "_kombu", "celery-task-meta-", "celery-taskset-meta-")
 """What the names of mlq's, kombu's and Celery's keys begin with; scripts/parts/queue.lua has the same list."""
 
 _CONTROL: Final = ("celery.pidbox", "reply.celery.pidbox", "celeryev")

@@ -35,6 +35,9 @@ JOB_HEADER: Final = "mlq_job"
 """[job, chunk, rows]: the task's end is filed under that job, and nowhere else. Rows are the answers that it brings;
 null: one result, whatever it is."""
 
+TOKEN_HEADER: Final = "mlq_job_token"  # noqa: S105 (the name of a header)
+"""The token of that job, which its record holds (see broker/job_tokens.py). Older versions send none, and read none."""
+
 BARE_QUEUE: Final = "celery"
 """Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
 

@@ -146,6 +146,8 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
+    from mlq.broker.connection import state_store
+    from mlq.broker.job_tokens import JobTokens
     from mlq.consumer import acknowledging, backend, controls, publishing, signal_wakeup, strangers
     from mlq.consumer.limits import Limits
     from mlq.consumer.result_probe import demand_results
@@ -156,7 +158,7 @@ def _serve(
     model = _admitted(settings, identity, rollout=rollout)
     activity.loaded(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
-    backend.install_filing()
+    backend.install_filing(JobTokens(partial(state_store, settings)))
     publishing.install()
     with _engine(settings, identity, model, activity) as engine:
         app = create_app(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -13,7 +13,7 @@ import orjson
 from mlq import exact_json, keys
 from mlq.broker.answer import Answer
 from mlq.broker.script import Script
-from mlq.wire import JOB_HEADER, ROW_ERROR
+from mlq.wire import JOB_HEADER, ROW_ERROR, TOKEN_HEADER
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -47,11 +47,15 @@ _file: Final = Script("file")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a task's end is filed. `rows`: the answers that it brings; None: one result, whatever it is."""
+    """Where a task's end is filed. `rows`: the answers that it brings; None: one result, whatever it is.
+
+    `token` is what the message shows for it: job_tokens.py tells whether it is the job's.
+    """
 
     job: str
     chunk: int
     rows: int | None
+    token: str | None = field(default=None, repr=False)
 
     @property
     def header(self) -> list[Any]:
@@ -89,7 +93,8 @@ def place_of(headers: Mapping[str, Any]) -> Place | None:
     if isinstance(said, list) and len(said) == _PARTS:
         job, chunk, rows = said
         if isinstance(job, str) and is_job_id(job) and _is_count(chunk) and (rows is None or _is_count(rows)):
-            return Place(job, chunk, rows)
+            token = headers.get(TOKEN_HEADER)
+            return Place(job, chunk, rows, token if isinstance(token, str) and token.isascii() else None)
     message = f"{JOB_HEADER} is not [job, chunk, rows]"
     raise ValueError(message)
 

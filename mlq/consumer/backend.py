@@ -23,13 +23,14 @@ from mlq.broker.completion import Completion
 from mlq.broker.credentials import OPTION, RedisCredentials
 from mlq.consumer.chords import Chords
 from mlq.consumer.patient_client import PatientRedis
-from mlq.wire import JOB_HEADER
+from mlq.wire import JOB_HEADER, TOKEN_HEADER
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from mlq.broker.claims import Claims
     from mlq.broker.filing import Place
+    from mlq.broker.job_tokens import JobTokens
     from mlq.consumer.ledger import Ledger
 
 
@@ -41,11 +42,12 @@ log = logging.getLogger("mlq.results")
 class FilingBackend(RedisBackend):
     """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own.
 
-    Its client waits for a server that is away or full: see patient_client.py. `ledger` is that of this process, where
-    messages are claimed.
+    A message that names a job and is not of it ends as any other; `tokens` tells. Its client waits for a server that is
+    away or full: see patient_client.py. `ledger` is that of this process, where messages are claimed.
     """
 
     ledger: ClassVar[Ledger | None] = None
+    tokens: ClassVar[JobTokens | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,7 +65,7 @@ class FilingBackend(RedisBackend):
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        place = _place(request)
+        place = self._place(request)
         if place is None:
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)  # type: ignore[misc]
         if state in self.READY_STATES:
@@ -101,6 +103,22 @@ class FilingBackend(RedisBackend):
         stock: Any = self
         return int(stock.connparams.get("db") or 0)
 
+    def vouches(self, place: Place) -> bool:
+        """Tell whether the message that names this place is a chunk of that job."""
+        if self.tokens is None:
+            raise ImproperlyConfigured(_OURS)
+        stock: Any = self
+        return bool(stock.ensure(self.tokens.vouches, (place,)))
+
+    def _place(self, request: Any) -> Place | None:
+        """Find the job of a running task; what claimed it has checked the header, other transports have not."""
+        said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
+        try:
+            place = filing.place_of(said)
+        except ValueError:
+            return None
+        return place if place is not None and self.vouches(place) else None
+
     def file(self, place: Place, state: str, result: Any) -> None:
         """File the end of a job's task by itself."""
         stock: Any = self
@@ -131,7 +149,7 @@ class ClaimBackend(FilingBackend):
             # Another worker's task, or one that was acknowledged before it ran.
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
         stock: Any = self
-        place = _place(request)
+        place = self._place(request)
         if place is not None:
             answer = filing.answer_of(place, filing.end_of(place, state, result), self.db)
         else:
@@ -191,8 +209,9 @@ class ClaimSentinelBackend(ClaimBackend, SentinelBackend):
     """The same for servers that Sentinel finds."""
 
 
-def install_filing() -> None:
+def install_filing(tokens: JobTokens) -> None:
     """Let every app of this process file the ends of jobs' tasks, wherever in Redis its results are."""
+    FilingBackend.tokens = tokens
     _serve_with(FilingBackend, FilingSentinelBackend)
 
 
@@ -231,11 +250,3 @@ def install(claims: Claims, ledger: Ledger, *, answers_too: bool) -> None:
     ClaimBackend.claims, FilingBackend.ledger = claims, ledger
     if answers_too:
         _serve_with(ClaimBackend, ClaimSentinelBackend)
-
-
-def _place(request: Any) -> Place | None:
-    """Find the job of a running task; what claimed it has checked the header, other transports have not."""
-    try:
-        return filing.place_of({JOB_HEADER: getattr(request, JOB_HEADER, None)})
-    except ValueError:
-        return None

@@ -121,16 +121,21 @@ class Delivery:
         The end of a job's task is then filed at once, by itself: whoever collects the job must learn of it.
         """
         backend = self._app.backend
-        if place is not None:
+        if place is not None and self.vouches(place):
             end = filing.end_of(place, meta["status"], meta["result"])
             if isinstance(backend, ClaimBackend):
                 return filing.answer_of(place, end, backend.db)
             if isinstance(backend, FilingBackend):
                 backend.file(place, meta["status"], meta["result"])
             return None
-        if not isinstance(backend, ClaimBackend):
+        if not isinstance(backend, ClaimBackend) or not task_id:
             return None
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
+
+    def vouches(self, place: Place) -> bool:
+        """Tell whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
+        backend = self._app.backend
+        return not isinstance(backend, FilingBackend) or backend.vouches(place)
 
     def end_plainly(self, outcome: Outcome[Rows]) -> Completion | None:
         """End and count a message whose answers are all that its sender asked for; None if only Celery can end it."""

@@ -89,7 +89,8 @@ class Engine:
         self._leases = leases
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelling = Cancelling(redis)
-        self._aside = SettingAside(redis, claims.wid, claims, self.ledger, self._delivery.make_answer)
+        told = self._delivery
+        self._aside = SettingAside(redis, claims.wid, claims, self.ledger, told.make_answer, told.vouches)
         self._answering = Answering(
             claims, self.ledger, self._aside.bury_claim, Overshoot(redis), unusable=activity.results_lost
         )

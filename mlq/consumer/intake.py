@@ -284,6 +284,8 @@ class Intake(threading.Thread):
             if isinstance(decoded, Malformed):
                 self._aside.bury(decoded)
                 continue
+            if decoded.place is not None and not self._aside.vouches(decoded.place):
+                decoded = replace(decoded, place=None)
             if decoded.eta is not None and (wait_s := decoded.eta.timestamp() - now) > _EARLY_S:
                 self._aside.delay(decoded, decoded.eta.timestamp(), wait_s)
                 continue

@@ -5,14 +5,17 @@ Stock Celery writes a line in its log, and the client waits for a result that ne
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 from celery.app.task import Context
+from celery.exceptions import InvalidTaskError
 from celery.worker.consumer.consumer import Consumer
+from celery.worker.request import Request
 
 from mlq.consumer import unreadable
-from mlq.wire import JOB_HEADER
+from mlq.wire import JOB_HEADER, TOKEN_HEADER
 
 log = logging.getLogger("mlq.refusal")
 
@@ -44,6 +47,23 @@ def install() -> None:
     unreadable.install()
     stock.on_decode_error = answer_undecodable
     stock.on_invalid_task = answer_invalid
+    _refuse_unreadable()
+
+
+def _refuse_unreadable() -> None:
+    """Let Celery refuse a message of which it can make no request: its worker would end, and meet it again."""
+    stock: Any = Request
+    make = stock.__init__
+
+    @functools.wraps(make)
+    def make_or_refuse(request: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            make(request, *args, **kwargs)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as exc:
+            message = f"no task can be made of the message: {type(exc).__name__}"
+            raise InvalidTaskError(message) from exc
+
+    stock.__init__ = make_or_refuse
 
 
 def _answer(consumer: Any, message: Any, why: str) -> None:
@@ -52,7 +72,7 @@ def _answer(consumer: Any, message: Any, why: str) -> None:
     task_id = headers.get("id") or message.properties.get("correlation_id")
     if not isinstance(task_id, str) or not task_id or headers.get("ignore_result"):
         return
-    request = Context({JOB_HEADER: headers.get(JOB_HEADER)}, id=task_id)
+    request = Context({name: headers.get(name) for name in (JOB_HEADER, TOKEN_HEADER)}, id=task_id)
     try:
         consumer.app.backend.store_result(task_id, Rejected(why), "FAILURE", request=request)
     except ValueError as exc:  # an id that is no UTF-8

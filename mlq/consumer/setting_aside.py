@@ -51,6 +51,7 @@ class SettingAside:
         claims: Claims,
         ledger: Ledger,
         make_answer: MakeAnswer,
+        vouches: Callable[[Place], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
@@ -60,6 +61,7 @@ class SettingAside:
         self._letters = DeadLetters(redis)
         self._delays = Delays(redis)
         self._make_answer = make_answer
+        self.vouches = vouches
         self._clock = clock
         self._look_at = 0.0
         self.server_clock = ServerClock(redis)

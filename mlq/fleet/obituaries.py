@@ -35,7 +35,8 @@ class Obituaries:
     """Writes the last state of tasks for those who died running them.
 
     `answer_key` gives the key of a task's result and the seconds to keep it; `open_results` opens the store of
-    results, which is the broker's own database if `answers_here`.
+    results, which is the broker's own database if `answers_here`. `vouches` tells whether a message is of the job that
+    it names.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Obituaries:
         answer_key: Callable[[str], tuple[str, int]],
         open_results: Callable[[], AbstractContextManager[Redis]],
         *,
+        vouches: Callable[[Place], bool],
         answers_here: bool = True,
     ) -> None:
         self._answer_key = answer_key
         self._open_results = open_results
         self._answers_here = answers_here
+        self._vouches = vouches
 
     def of_letters(self, letters: DeadLetters) -> bool:
         """Answer some of what reapers have buried, which the burial itself has noted; False if more is left.
@@ -98,7 +101,7 @@ class Obituaries:
         gone = f"its worker died {times} while it ran; dead letter {letter.id}"
         result = _lost(gone) if limit_s is None else _overran(float(limit_s))
         place = envelope.place_in(letter.raw)
-        if place is not None:
+        if place is not None and self._vouches(place):
             self._file(place, result)
             return
         task_id = envelope.task_id_of(letter.raw)

@@ -21,6 +21,7 @@ from mlq.broker.connection import (
     results_beside_queues,
     state_store,
 )
+from mlq.broker.job_tokens import JobTokens
 from mlq.broker.leases import Leases
 from mlq.config import Settings, make_state_directory
 from mlq.consumer.heartbeat import HeartbeatThread
@@ -201,7 +202,9 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         return f"celery-task-meta-{task_id}", settings.result_expires
 
     here = results_beside_queues(settings, broker)
-    return Recovery(open_broker, Obituaries(answer_key, partial(result_store, settings), answers_here=here))
+    vouches = JobTokens(partial(state_store, settings)).vouches
+    told = Obituaries(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
+    return Recovery(open_broker, told)
 
 
 @contextmanager

@@ -43,18 +43,21 @@ class Call:
     def headers(self, *, answered: bool) -> dict[str, Any]:
         """Give the headers that are mlq's own; unless `answered`, nobody wants to learn of the end."""
         ours: dict[str, Any] = {wire.SENT_AT_HEADER: self.sent_at, wire.ROWS_HEADER: self.rows}
-        return {**ours, wire.JOB_HEADER: self.place.header} if answered else ours
+        if not answered:
+            return ours
+        token = {} if self.place.token is None else {wire.TOKEN_HEADER: self.place.token}
+        return {**ours, wire.JOB_HEADER: self.place.header, **token}
 
 
 def call_of(job: Job, chunk: Chunk, priority: int | None) -> Call:
     """Say what a chunk asks for."""
     name = f"{job.id}.{chunk.number}"
     if job.kind == "rows":
-        place = Place(job.id, chunk.number, chunk.sent)
+        place = Place(job.id, chunk.number, chunk.sent, job.token)
         args = (pack(chunk.inputs),)
         shown = f"({chunk.sent} rows)"
         return Call(name, wire.BATCH_PREDICT, args, job.queue, shown, chunk.sent, place, priority=priority)
-    place = Place(job.id, chunk.number, None)
+    place = Place(job.id, chunk.number, None, job.token)
     (given,) = chunk.inputs
     if job.kind == "single":
         return Call(name, wire.PREDICT, (given,), job.queue, "(1 row)", 1, place, priority=priority)

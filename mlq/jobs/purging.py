@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import keys
 from mlq.broker import depth, filing, observation
-from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store
+from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
+from mlq.broker.job_tokens import JobTokens
 from mlq.broker.priorities import queue_keys
 from mlq.broker.script import Script
 from mlq.consumer.envelope import place_in
@@ -38,6 +40,7 @@ def purge(settings: Settings, name: str) -> int:
     with ExitStack() as stack:
         connection = stack.enter_context(connected(settings, address))
         results: list[Redis] = []
+        tokens = JobTokens(partial(state_store, settings))
 
         def tell(place: Place) -> None:
             if not results:  # opened for the first row of a file, and that once
@@ -46,11 +49,11 @@ def purge(settings: Settings, name: str) -> int:
             filing.file(results[0], filing.answer_of(place, end))
 
         if not is_redis(address.url):
-            return _drop_each(connection, name, tell)
-        return sum(_drop(redis_client(connection), key, tell) for key in queue_keys(name))
+            return _drop_each(connection, name, tell, tokens)
+        return sum(_drop(redis_client(connection), key, tell, tokens) for key in queue_keys(name))
 
 
-def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None]) -> int:
+def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None], tokens: JobTokens) -> int:
     """Empty a queue of RabbitMQ, message by message: only who has received one can tell its job."""
     channel: Any = connection.channel()
     dropped = 0
@@ -61,20 +64,20 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None])
             break
         with suppress(ValueError):  # a header that another client made up
             place = filing.place_of(message.headers or {})
-            if place is not None:
+            if place is not None and tokens.vouches(place):
                 tell(place)
         channel.basic_ack(message.delivery_tag)
         dropped += 1
     return dropped
 
 
-def _drop(redis: Redis, key: str, tell: Callable[[Place], None]) -> int:
+def _drop(redis: Redis, key: str, tell: Callable[[Place], None], tokens: JobTokens) -> int:
     """Empty one list, a page at a time: it may hold more than fits into memory."""
     dropped = 0
     while page := _purge(redis, [key, keys.CRASHES], [_PAGE]):
         dropped += len(page)
         for raw in page:
             place = place_in(raw)
-            if place is not None:
+            if place is not None and tokens.vouches(place):
                 tell(place)
     return dropped

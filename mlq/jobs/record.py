@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from mlq import keys
@@ -25,7 +25,10 @@ Kind: TypeAlias = Literal["rows", "single", "tasks"]
 
 @dataclass(frozen=True)
 class Job:
-    """A submitted file. `fingerprint` is of its bytes and of the options that decide about its rows."""
+    """A submitted file. `fingerprint` is of its bytes and of the options that decide about its rows.
+
+    `token` is what its chunks carry, once it has a sender (see broker/job_tokens.py).
+    """
 
     id: str
     queue: str
@@ -33,6 +36,7 @@ class Job:
     fingerprint: str
     rows: int | None
     source: str = "-"
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from mlq import keys
 from mlq.broker.clock import ServerClock
+from mlq.broker.job_tokens import take_over
 from mlq.jobs import output, record, resuming, sidecar
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collecting import Collector
@@ -201,7 +202,7 @@ def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: In
 
     `alive` says that this sender gives signs of life, which those of older versions do not.
     """
-    desk.store.hset(keys.job(plan.job.id), mapping={"sender": token, "alive": token})
+    plan.job = replace(plan.job, token=take_over(desk.store, plan.job.id, token))
     following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
     feeder = Feeder(
         plan.source,

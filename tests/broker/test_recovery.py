@@ -42,7 +42,9 @@ def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
     assert isinstance(reaped, Reaped)
     assert reaped.buried
     assert not redis.exists(META.format(task_id)), "here its supervisor dies"
-    recovery = Recovery(lambda: opened(redis), Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis)))
+    recovery = Recovery(
+        lambda: opened(redis), Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
+    )
     recovery.start()
     recovery.end(10)
     answer = json.loads(str(redis.get(META.format(task_id)).decode()))  # type: ignore[union-attr]
@@ -61,7 +63,9 @@ def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> N
     assert crash is not None
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
-        told = Obituaries(lambda i: (META.format(i), 60), lambda: opened(elsewhere), answers_here=False)
+        told = Obituaries(
+            lambda i: (META.format(i), 60), lambda: opened(elsewhere), vouches=lambda _: True, answers_here=False
+        )
         recovery = Recovery(lambda: opened(redis), told)
         recovery.start()
         recovery.end(10)
@@ -83,7 +87,9 @@ def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back
             raise BrokerUnreachable(url="", origin="", reason="", mend="")
         return opened(redis)
 
-    recovery = Recovery(open_broker, Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis)))
+    recovery = Recovery(
+        open_broker, Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
+    )
     recovery.start()
     recovery.died(Death("h:w:1", -9, asked=False))
     until(lambda: redis.llen("q") == 1, "it is queued again")

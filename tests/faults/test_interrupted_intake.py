@@ -47,7 +47,7 @@ def test_what_was_claimed_with_a_message_that_could_not_be_set_aside_is_run_all_
     """Its worker said that it held it, so it was never handed out again: stranded for as long as the worker lived."""
     ledger = Ledger()
     claims = Claims(redis, WID, ["q"], together=["t"])
-    aside = Interrupted(redis, WID, claims, ledger, lambda *_: None)
+    aside = Interrupted(redis, WID, claims, ledger, lambda *_: None, lambda _: True)
     Leases(redis).register(WID)
     stock = Celery("stranger", broker=server.url, backend="disabled://", set_as_current=False)
     if disturbing == "eta":

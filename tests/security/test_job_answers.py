@@ -1,0 +1,114 @@
+"""The answers of a job are those of its own chunks, whatever other messages say of themselves."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys, wire
+from mlq.broker.filing import MOST_CHUNKS, Place
+from mlq.broker.job_tokens import JobTokens, take_over
+from mlq.jobs import record
+from mlq.jobs.record import Job
+from tests.conftest import House
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
+
+GET_S = 60
+ROWS = 6
+
+
+@pytest.fixture
+def redis(broker: str) -> Iterator[Redis]:
+    """Look into the broker."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
+        yield client
+
+
+def forged(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
+    """Write a message that says that it is of a job. The forged rows say so in their answers."""
+    name = str(uuid.uuid4())
+    head = {"lang": "py", "task": wire.BATCH_PREDICT, "id": name, "root_id": name, "parent_id": None, "retries": 0}
+    properties = {
+        "correlation_id": name,
+        "delivery_info": {"exchange": "", "routing_key": "realtime"},
+        "delivery_tag": name,
+        "body_encoding": None,
+    }
+    said = {"headers": {**head, wire.JOB_HEADER: place, **headers}, "body": json.dumps(body), "properties": properties}
+    return name, json.dumps({**said, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
+
+
+@pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])
+def test_a_strangers_message_files_nothing_into_a_job(
+    house: House, client: Celery, redis: Redis, start: Any, how: tuple[str, ...]
+) -> None:
+    """Answers, failures, chunks that were never sent: all that it gets is an answer of its own."""
+    rows = house.write("rows.jsonl", "".join(f"{n}\n" for n in range(ROWS)))
+    job = house.json("submit", str(rows), "--chunk", "2")["job"]
+    follows = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    places: list[Any] = [[job, n, 2] for n in (0, 1, 2, 3, MOST_CHUNKS - 1)]
+    answered = []
+    for place in places:
+        name, raw = forged(place, [[["forged", "forged"]], {}, follows], mlq_job_token="0" * 32)
+        answered.append(name)
+        redis.rpush("realtime", raw)
+        redis.rpush("realtime", forged(place, "malformed")[1])
+    start(*how)
+    for name in answered:
+        assert [a["row"] for a in client.AsyncResult(name).get(timeout=GET_S)] == ["forged", "forged"]
+    done = house.run("result", job, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["result"]["row"] for line in done.stdout.splitlines()] == list(range(ROWS))
+    assert redis.strlen(f"{keys.ends(job)}:done") <= 1
+
+
+def test_what_is_purged_of_a_stranger_fails_no_row(house: House, redis: Redis) -> None:
+    """Whoever drops messages answers for those that are of a job, and for no others."""
+    assert redis.ping()
+    job = house.json("submit", str(house.write("rows.json", [1, 2, 3])), "--chunk", "1")["job"]
+    redis.rpush("realtime", forged([job, 1, 1], [])[1])
+    assert house.run("queues", "purge", "realtime", "--yes").returncode == 0
+    assert house.json("job", "show", job)["failed"] == 0
+    assert house.run("queues", "purge", "batch", "--yes").returncode == 0
+    assert house.json("job", "show", job)["failed"] == 3
+
+
+def test_a_job_may_be_sent_in_turns_with_a_version_that_knows_no_token(redis: Redis) -> None:
+    """What that sent has none: it is known by the number of the chunk, and nothing is refused that was sent."""
+    job, tokens = Job("job", "batch", "rows", "f", 100), JobTokens(lambda: redis)  # the client closes itself
+
+    def vouched(chunk: int, token: str | None = None) -> bool:
+        return tokens.vouches(Place("job", chunk, 1, token))
+
+    def old_version_sends(sender: str, next_chunk: int) -> None:
+        redis.hset(keys.job("job"), mapping={"sender": sender, "alive": sender, "next": next_chunk})
+
+    assert not vouched(0)
+    assert record.create(redis, job)
+    assert not vouched(0)
+    old_version_sends("old", 3)
+    assert vouched(2)
+    assert not vouched(3)
+    token = take_over(redis, "job", "new")
+    redis.hset(keys.job("job"), "next", 5)
+    assert vouched(2)
+    assert vouched(4, token)
+    assert not vouched(4)
+    assert not vouched(4, "0" * 32)
+    old_version_sends("old again", 7)
+    assert vouched(6)
+    assert vouched(4, token)
+    assert take_over(redis, "job", "new again") == token
+    redis.hset(keys.job("job"), "next", 9)
+    assert vouched(6)
+    assert vouched(8, token)
+    assert not vouched(8)
+    assert take_over(redis, "job", "a third") == token
+    assert not vouched(8)
