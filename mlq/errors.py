@@ -444,6 +444,12 @@ class NoSuchWorker(MlqError):
     hint = "`mlq worker` lists them"
 
 
+class DeadLetterCut(MlqError):
+    """of dead letter {id} only the beginning and the end are kept: its message had {size:,} bytes"""
+
+    hint = "have its client send the message again, in smaller parts; docs/dead-letters.md has the bounds"
+
+
 class NoSuchDeadLetter(MlqError):
     """there is no dead letter {id}"""
 

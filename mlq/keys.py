@@ -132,8 +132,14 @@ DELAYS: Final = "mlq:delays"
 DELAYED: Final = "mlq:delayed"
 """Hash, queue key to how many of its messages are in DELAYS: permanent, an entry goes when none is left."""
 
+DELAYED_BYTES: Final = "mlq:delayed-bytes"
+"""String, bytes of what is in DELAYS: permanent, gone when nothing is left there and the next message comes."""
+
 DEAD: Final = "mlq:dead"
 """Zset, ids of dead letters by the time of their burial: permanent, until retried or dropped."""
+
+DEAD_BYTES: Final = "mlq:dead-bytes"
+"""String, bytes of the messages of all dead letters: permanent, gone when no letter is left and the next one comes."""
 
 UNANSWERED: Final = "mlq:unanswered"
 """Set, ids of dead letters that a reaper has buried and whose task has not been answered yet: permanent, emptied by

@@ -28,9 +28,10 @@ _answer_letter: Final = Script("answer_letter")
 
 @dataclass(frozen=True)
 class Buried:
-    """The message is a dead letter, whose id is that of its last claim."""
+    """The message is a dead letter, whose id is that of its last claim. So many older ones were dropped for it."""
 
     id: str
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class ResultKey:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message as it was, and what is known of its end (reason, signal, exit code, host, device, task)."""
+    """A message as it was, and what is known of its end (reason, signal, exit code, host, device, task).
+
+    `size` is that of a message which is not kept whole.
+    """
 
     id: str
     queue_key: str
@@ -62,10 +66,16 @@ class DeadLetter:
     claimed_at_ms: int
     buried_at_ms: int
     circumstances: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the message is kept as it was; else `raw` is its beginning and its end."""
+        return self.size is None
 
     @property
     def reason(self) -> str:
-        """Why it is dead, in a word: crash, hard-time-limit, malformed, too-large, rejected, unknown-task."""
+        """Why it is dead, in a word of docs/dead-letters.md."""
         return self.circumstances.get("reason", "unknown")
 
     @property
@@ -80,7 +90,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """All dead letters: permanent, never dropped silently."""
+    """All dead letters: permanent, within the bounds of letter.lua and bury.lua, and never dropped silently."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -93,10 +103,10 @@ class DeadLetters:
         pairs = [word for pair in {**circumstances, **told}.items() for word in pair]
         buried = _bury(
             self._redis,
-            [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id)],
+            [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
             [claim.id, *answer.words(self._redis, failure), *pairs],
         )
-        return Buried(claim.id) if buried else Gone()
+        return Buried(claim.id, buried - 1) if buried else Gone()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | Gone:
         """Answer the task of a letter that `Leases.reap` has buried, unless somebody has."""
@@ -148,16 +158,21 @@ class DeadLetters:
         """Put a letter back on its queue, and take its stored failure away; `Gone` if somebody else was first."""
         here = answer.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
-        done = _exhume(self._redis, [keys.DEAD, keys.dead_letter(letter_id)], [letter_id, here, there, key])
+        done = _exhume(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
         return Exhumed() if done else Gone()
 
     def drop(self, letter_id: str) -> bool:
         """Forget a letter; False if it was gone."""
-        return bool(_drop(self._redis, [keys.DEAD, keys.dead_letter(letter_id)], [letter_id]))
+        return bool(_drop(self._redis, _keys_of(letter_id), [letter_id]))
+
+
+def _keys_of(letter_id: str) -> list[str]:
+    return [keys.DEAD, keys.dead_letter(letter_id), keys.DEAD_BYTES]
 
 
 def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
     known = dict(fields)
+    known.pop(b"kept", None)
     return DeadLetter(
         id=letter_id,
         queue_key=known.pop(b"queue_key").decode(),
@@ -165,5 +180,6 @@ def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
         crashes=int(known.pop(b"crashes")),
         claimed_at_ms=int(known.pop(b"claimed_at_ms")),
         buried_at_ms=int(known.pop(b"buried_at_ms")),
+        size=int(known.pop(b"bytes", 0)) or None,
         circumstances={name.decode(): value.decode() for name, value in known.items()},
     )

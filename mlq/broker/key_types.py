@@ -31,7 +31,9 @@ _TYPES: Final = {
     keys.WATCHES: "hash",
     keys.DELAYS: "zset",
     keys.DELAYED: "hash",
+    keys.DELAYED_BYTES: "string",
     keys.DEAD: "zset",
+    keys.DEAD_BYTES: "string",
     keys.UNANSWERED: "set",
 }
 

@@ -161,7 +161,7 @@ class Leases:
         return released
 
     def _reap_step(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
-        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED]
+        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED, keys.DEAD_BYTES]
         known = crash.claims if crash else None
         told = [-1] if known is None else [len(known), *known]
         words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter("")]

@@ -25,7 +25,7 @@ from mlq.console import dead_tables
 from mlq.console.asking import agreed
 from mlq.console.printable import printable
 from mlq.consumer.envelope import names_of
-from mlq.errors import NoSuchDeadLetter, UsageError
+from mlq.errors import DeadLetterCut, NoSuchDeadLetter, UsageError
 from mlq.fleet import rerunning
 from mlq.jobs import output
 from mlq.parsing import moment
@@ -169,7 +169,7 @@ def retry(
     _check(ids, everything=everything)
     a_second = None if rate is None else _rate(rate)
     with _store(call) as redis:
-        found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
+        found = _whole(call, list(_chosen(redis, Filter.given(ctx, redis), ids or ())), named=bool(ids))
         if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
             return
         if dry_run:
@@ -237,7 +237,7 @@ def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
     """
     call = fleet.begin(ctx)
     with _store(call) as redis:
-        found = _read(DeadLetters(redis), letter)
+        (found,) = _whole(call, [_read(DeadLetters(redis), letter)], named=True)
     code = rerunning.run(call.settings, found.id, found.raw, gpu)
     if code:
         raise typer.Exit(code)
@@ -270,6 +270,17 @@ def _read(letters: DeadLetters, letter_id: str) -> DeadLetter:
     if letter is None:
         raise NoSuchDeadLetter(id=letter_id)
     return letter
+
+
+def _whole(call: Invocation, found: Sequence[DeadLetter], *, named: bool) -> list[DeadLetter]:
+    """Leave out, with a warning, what is not kept whole. Raises DeadLetterCut where it was named."""
+    for letter in found:
+        if not letter.is_whole and named:
+            raise DeadLetterCut(id=letter.id, size=letter.size)
+    whole = [letter for letter in found if letter.is_whole]
+    if len(whole) < len(found):
+        call.terminal.warn(f"{len(found) - len(whole)} dead letters are not kept whole, and stay")
+    return whole
 
 
 def _rate(text: str) -> float:

@@ -33,7 +33,7 @@ def entry(letter: DeadLetter) -> dict[str, Any]:
         "at": at(letter.buried_at_ms),
         "worker": letter.circumstances.get("worker"),
         "host": letter.circumstances.get("host"),
-        "bytes": len(letter.raw),
+        "bytes": letter.size or len(letter.raw),
     }
 
 
@@ -44,6 +44,7 @@ def whole(letter: DeadLetter) -> dict[str, Any]:
         "claimed_at": at(letter.claimed_at_ms),
         "queue_key": letter.queue_key,
         "circumstances": dict(letter.circumstances),
+        "whole": letter.is_whole,
         "raw": base64.b64encode(letter.raw).decode(),
     }
 

@@ -18,8 +18,8 @@ from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim
 from mlq.broker.claims import Claims, Side
 from mlq.broker.clock import ServerClock
-from mlq.broker.dead_letters import DeadLetters
-from mlq.broker.delays import Delays
+from mlq.broker.dead_letters import Buried, DeadLetters
+from mlq.broker.delays import LONGEST_S, Delays, Full
 from mlq.broker.filing import Place
 from mlq.consumer.envelope import Malformed, Message, place_in, task_id_of
 from mlq.consumer.ledger import Ledger
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MakeAnswer = Callable[[str, dict[str, Any], Place | None], Answer | None]
 """Makes what is kept of a task (its id, Celery's fields, the job that it is of); None where nothing is kept here."""
+
+_DAY_S: Final = 24 * 3600
 
 _REPAIRED_IN_S: Final = 10.0
 """After so long the delay list is looked at again, where its key is of another type."""
@@ -83,7 +85,9 @@ class SettingAside:
             "host": socket.gethostname(),
         }
         with self._dropped([malformed.claim]):
-            self._letters.bury(self._wid, malformed.claim, circumstances, failure)
+            buried = self._letters.bury(self._wid, malformed.claim, circumstances, failure)
+        if isinstance(buried, Buried) and buried.dropped:
+            log.warning("%d of the oldest dead letters were dropped: there are too many", buried.dropped)
 
     def bury_claim(self, claim: Claim, reason: str, why: str) -> None:
         """Bury a message of which no more than its claim is at hand."""
@@ -107,9 +111,22 @@ class SettingAside:
         self._bury(Malformed(message.claim, "unknown-task", why, message.task_id, "NotRegistered"))
 
     def delay(self, message: Message, until: float, seconds: float) -> None:
-        """Move a message to the delay list until a time of the server's clock, which is so many seconds from now."""
+        """Move a message to the delay list until a time of the server's clock, which is so many seconds from now.
+
+        What would wait for too long, or finds the list full, becomes a dead letter, and its client gets a FAILURE.
+        """
+        if seconds > LONGEST_S:
+            days = f"it may run in {seconds / _DAY_S:,.0f} days at the earliest, the limit is {LONGEST_S // _DAY_S}"
+            self.bury(Malformed(message.claim, "not-delayed", days, message.task_id))
+            return
         with self._dropped([message.claim]):
-            self._delays.delay(self._wid, message.claim, math.ceil(1000 * until))
+            delayed = self._delays.delay(self._wid, message.claim, math.ceil(1000 * until))
+            if isinstance(delayed, Full):
+                full = (
+                    f"{self._delays.most:,} messages or {self._delays.most_bytes:,} bytes wait for their time already"
+                )
+                self.bury(Malformed(message.claim, "not-delayed", full, message.task_id))
+                return
         self._look_at = min(self._look_at, self._clock() + seconds)
 
     def give_back(self, claims: Sequence[Claim], to: Side = "head") -> None:

@@ -1,16 +1,24 @@
 -- Move a claim to the dead letters, and answer it where its task is known.
--- KEYS: claims crashes dead letter   ARGV: claim_id, answer (6 words, see answer.lua), field value ...
--- Replies 1, or 0 if the claim is gone.
--- with: clock record crash letter filing answer
+-- KEYS: claims crashes dead letter bytes   ARGV: claim_id, answer (6 words, see answer.lua), field value ...
+-- Replies 0 if the claim is gone; else 1 + how many letters were dropped, the oldest: 100,000 are kept.
+-- with: clock record crash letter_bytes letter filing answer
 
-local claims, crashes, dead, letter = unpack(KEYS)
+local claims, crashes, dead, letter, bytes = unpack(KEYS)
+local id, MOST, AT_ONCE = ARGV[1], 100000, 10
 
 redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
-local record = redis.call('HGET', claims, ARGV[1])
+local record = redis.call('HGET', claims, id)
 if not record then
   return 0
 end
 answer(2)
-file_letter(dead, letter, crashes, ARGV[1], record, 8)
-redis.call('HDEL', claims, ARGV[1])
-return 1
+file_letter(dead, letter, crashes, id, record, 8, bytes, true)
+redis.call('HDEL', claims, id)
+
+local dropped, letters = 0, letter:sub(1, -#id - 1)
+while dropped < AT_ONCE and redis.call('ZCARD', dead) > MOST do
+  local oldest = redis.call('ZRANGE', dead, 0, 0)[1]
+  forget_letter(dead, letters .. oldest, bytes, oldest)
+  dropped = dropped + 1
+end
+return 1 + dropped

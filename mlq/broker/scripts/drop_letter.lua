@@ -1,4 +1,4 @@
--- Forget a dead letter.   KEYS: dead letter   ARGV: id   Replies 1, or 0 if it is gone.
+-- Forget a dead letter.   KEYS: dead letter bytes   ARGV: id   Replies 1, or 0 if it is gone.
+-- with: letter_bytes
 
-redis.call('ZREM', KEYS[1], ARGV[1])
-return redis.call('DEL', KEYS[2])
+return forget_letter(KEYS[1], KEYS[2], KEYS[3], ARGV[1])

@@ -1,11 +1,11 @@
 -- Put a dead letter back on its queue, behind what waits, as the message that it was.
--- KEYS: dead letter   ARGV: id, this database, the result's (of the same server), key of its result or ''
--- Its stored failure goes: whoever asks must not be told that it failed. Replies 1, or 0 if the letter is gone.
--- with: queue
+-- KEYS: dead letter bytes   ARGV: id, this database, the result's (of the same server), key of its result or ''
+-- Its stored failure goes: whoever asks must not be told that it failed. Replies 1, or 0 if the letter is gone or not whole.
+-- with: queue letter_bytes
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
 local raw, queue_key = unpack(redis.call('HMGET', KEYS[2], 'raw', 'queue_key'))
-if not raw then
+if not raw or redis.call('HEXISTS', KEYS[2], 'bytes') == 1 then
   return 0
 end
 local refusal = refuse_key(queue_key)
@@ -18,6 +18,6 @@ if ARGV[4] ~= '' then
   redis.call('DEL', ARGV[4])
   redis.call('SELECT', ARGV[2])
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('DEL', KEYS[2]) -- last: a script that is stopped half-way has queued it twice rather than lost it
+-- Last: a script that is stopped half-way has queued it twice rather than lost it.
+forget_letter(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return 1

@@ -1,5 +1,5 @@
 -- Fence a worker and give back everything that it held, once.
--- KEYS: leases claims crashes watches dead unanswered
+-- KEYS: leases claims crashes watches dead unanswered bytes
 -- ARGV: wid seen side limit letters most known, claim ..., field value ...
 --   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
 --   limit    blamed crashes that a message may cause, or '' when nobody is to blame
@@ -9,9 +9,9 @@
 -- Replies {'GONE'}, {'ALIVE'}, {'REAPED', given back, id of the dead letter or ''}, or {'MANY', 0, id}: it held more
 -- than `most`. Then its lease has the deadline 0, which fences it, and the caller gives the claims back in portions,
 -- marks them as suspects if a crash was for several, and calls again.
--- with: clock record crash give_back watch letter
+-- with: clock record crash give_back watch letter_bytes letter
 
-local leases, claims, crashes, watches, dead, unanswered = unpack(KEYS)
+local leases, claims, crashes, watches, dead, unanswered, bytes = unpack(KEYS)
 local wid, seen, side, limit, letters, most, known = unpack(ARGV, 1, 7)
 local is_known = tonumber(known) >= 0
 local pairs_at = 8 + (is_known and known or 0)
@@ -43,7 +43,7 @@ local function blame(ids)
     if #ids > 1 then
       redis.pcall('HSETNX', crashes, redis.sha1hex(raw), 0)
     elseif count_crash(raw) >= tonumber(limit) then
-      file_letter(dead, letters .. id, crashes, id, record, pairs_at)
+      file_letter(dead, letters .. id, crashes, id, record, pairs_at, bytes)
       redis.call('SADD', unanswered, id) -- by the caller, in a moment, or by whoever recovers next
       redis.call('HDEL', claims, id)
       return id

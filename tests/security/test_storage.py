@@ -1,0 +1,114 @@
+"""What clients send is kept within bounds, and what is done at each bound is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from mlq import keys
+from mlq.broker.claim import Claim
+from mlq.broker.claims import Claims, Room, Taken
+from mlq.broker.dead_letters import Buried, DeadLetters
+from mlq.broker.delays import Delayed, Delays, Full
+from mlq.broker.leases import Leases
+from tests.conftest import House
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
+
+GET_S = 60
+GIB, MIB = 2**30, 2**20
+WID = "host:cpu0:1"
+
+
+@pytest.fixture
+def inside(broker: str) -> Iterator[Redis]:
+    """Look into the embedded broker."""
+    with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as client:
+        yield client
+
+
+def claimed(redis: Redis, *messages: bytes) -> list[Claim]:
+    """Claim messages, the first one first."""
+    claims = Claims(redis, WID, ["q"], together=["t"])
+    Leases(redis, 60_000).register(WID)
+    found: list[Claim] = []
+    for message in messages:
+        redis.rpush("q", message)
+        taken = claims.claim(Room(rows=1, bytes=GIB), holding=[c.id for c in found])
+        assert isinstance(taken, Taken)
+        found += taken.claims
+    return found
+
+
+def test_a_dead_letter_that_is_not_whole_says_so_and_is_not_offered(house: House, inside: Redis, start: Any) -> None:
+    """An operator sees how large it was; nothing that cannot work is tried."""
+    start("--cpus", "1")
+    inside.lpush("realtime", b"x" * 100_000)
+    house.until(lambda: inside.zcard(keys.DEAD) == 1, "it is a dead letter")
+    inside.set(keys.DEAD_BYTES, GIB)
+    inside.lpush("realtime", b"y" * 100_000)
+    house.until(lambda: inside.zcard(keys.DEAD) == 2, "it is another")
+    whole, cut = house.json("dead")["entries"]
+    assert (whole["bytes"], cut["bytes"]) == (100_000, 100_000)
+    assert len(inside.hget(keys.dead_letter(cut["id"]), "raw") or b"") == 8192
+    refused = house.run("dead", "retry", cut["id"])
+    assert (refused.returncode, "only the beginning and the end are kept" in refused.stderr) == (1, True)
+    assert house.run("dead", "drop", cut["id"], "--yes").returncode == 0
+
+
+def test_dead_letters_are_kept_whole_up_to_a_gibibyte_of_them(redis: Redis) -> None:
+    """Then their ends are; what is dropped or queued again makes room."""
+    one, other, third = claimed(redis, b"x" * MIB, b"y" * MIB, b"z" * MIB)
+    letters = DeadLetters(redis)
+    assert letters.bury(WID, one, {}) == Buried(one.id)
+    assert int(redis.get(keys.DEAD_BYTES) or 0) == MIB
+    redis.set(keys.DEAD_BYTES, GIB - MIB // 2)
+    assert letters.bury(WID, other, {}) == Buried(other.id)
+    cut, whole = letters.read(other.id), letters.read(one.id)
+    assert cut is not None
+    assert (cut.is_whole, cut.size, cut.raw) == (False, MIB, b"y" * 8192)
+    assert whole is not None
+    assert whole.is_whole
+    assert not isinstance(letters.exhume(other.id, None), Buried)
+    assert letters.read(other.id) is not None
+    assert letters.drop(one.id)
+    assert letters.bury(WID, third, {}) == Buried(third.id)
+    last = letters.read(third.id)
+    assert last is not None
+    assert last.is_whole
+
+
+def test_the_oldest_dead_letters_go_when_there_are_too_many(redis: Redis) -> None:
+    """A client that sends nonsense all day long fills no server; whoever buries is told how many went."""
+    (claim,) = claimed(redis, b"x")
+    redis.zadd(keys.DEAD, {f"old-{n}": n for n in range(100_001)})
+    assert DeadLetters(redis).bury(WID, claim, {}) == Buried(claim.id, 2)
+    assert redis.zcard(keys.DEAD) == 100_000
+    assert redis.zscore(keys.DEAD, "old-1") is None
+    assert redis.zscore(keys.DEAD, "old-2") is not None
+
+
+def test_the_delay_list_holds_so_much_and_no_more(redis: Redis) -> None:
+    """By number and by bytes; what does not fit is still the worker's, which buries it. What is due makes room."""
+    one, other, third = claimed(redis, b"x" * 1000, b"y" * 1000, b"z" * 1000)
+    assert Delays(redis).delay(WID, one, 1) == Delayed()
+    assert Delays(redis, most=1).delay(WID, other, 1) == Full()
+    assert Delays(redis, most_bytes=1500).delay(WID, other, 1) == Full()
+    assert Delays(redis).move_due().moved == 1
+    assert Delays(redis, most=1, most_bytes=1500).delay(WID, third, 1) == Delayed()
+
+
+def test_a_message_for_a_time_too_far_ahead_is_refused_in_words(client: Celery, start: Any) -> None:
+    """A year is a plan; a century is a way to leave something on the server."""
+    start("--cpus", "1")
+    now = datetime.now(timezone.utc)
+    far = client.send_task("mlq.predict", [1], eta=now + timedelta(days=36500), queue="realtime")
+    with pytest.raises(Exception, match="not-delayed: it may run in 36,500 days at the earliest, the limit is 400"):
+        far.get(timeout=GET_S)
+    soon = client.send_task("mlq.predict", [2], countdown=0.5, queue="realtime")
+    assert soon.get(timeout=GET_S)["row"] == 2
