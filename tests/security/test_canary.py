@@ -217,8 +217,10 @@ def test_no_worker_shows_it_while_its_password_is_changed(house: House, guarded:
         refused = house.run("queues", "--debug")
         with Redis(port=guarded, password="another") as redis:  # noqa: S106 (of the test)
             redis.config_set("requirepass", CANARY)
+        assert workers.end() == 0
     finally:
-        workers.end()
+        workers.process.kill()  # its workers die with it
+        workers.close()
     assert all(replies), replies
     said = [*workers.lines, *map(str, replies), *lines, *held, sent.stdout, sent.stderr, refused.stdout, refused.stderr]
     assert sum("redis://:***@127.0.0.1" in line for line in workers.lines) >= 4, workers.lines

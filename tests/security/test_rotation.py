@@ -220,5 +220,7 @@ def test_an_autoscaler_goes_on_with_the_new_password(house: House, rotated: Rota
         assert done.returncode == 0, done.stderr
         scaling.wait_for("ready after", times=2)
         assert pids.items() <= scaling.pids().items()
+        assert scaling.end() == 0
     finally:
-        scaling.end()
+        scaling.process.kill()  # its workers die with it
+        scaling.close()
