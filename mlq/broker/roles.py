@@ -53,7 +53,7 @@ _RECORDS: Final = (
     "(%RW~mlq:job:* +exists +expire +hdel +hget +hgetall +hincrby +hlen +hmget +hset +hsetnx +ttl +xdel +xread)",
     "(%W~mlq:job:*:sender:* +del +set)",
     # forced.lua begins with a DEL of such a name, which no key has.
-    "(%W~mlq:job:*:none %W~mlq:cancelled:none +del)",
+    "(%W~mlq:job:*:none %W~mlq:cancelled:none %W~mlq:events:none +del)",
     "(%RW~mlq:jobs +zadd +zremrangebyscore +zrevrange)",
     "(%RW~mlq:cancelled +zadd +zremrangebyscore +zscore)",
     "(%RW~mlq:queues +zadd +zrange +zrem +zremrangebyrank +zremrangebyscore)",
@@ -61,6 +61,8 @@ _RECORDS: Final = (
     "(%R~mlq:workers %R~mlq:paused +smembers)",
     "(%R~mlq:leases +zrange +zscore)",
     "(%R~mlq:delayed +hgetall)",
+    # The record of `mlq job cancel`; `mlq events`, to read it, is an operator's.
+    "(%W~mlq:events +xadd)",
 )
 """What `mlq submit`, `result`, `job`, and the reading half of `queues` and `worker` do, command by command."""
 
@@ -105,7 +107,13 @@ def _bindings(queues: Sequence[str]) -> str:
 
 def _scripts(queues: Sequence[str]) -> str:
     """Let scripts name these keys: the server asks for both rights to each, whatever the script does with it."""
-    names = ["mlq:job:*", "mlq:queues", "mlq:cancelled", *(pattern for queue in queues for pattern in _lists(queue))]
+    names = [
+        "mlq:job:*",
+        "mlq:queues",
+        "mlq:cancelled",
+        "mlq:events",
+        *(pattern for queue in queues for pattern in _lists(queue)),
+    ]
     return f"({' '.join(f'%RW~{name}' for name in names)} +eval +evalsha)"
 
 

@@ -255,6 +255,7 @@ def _whole(name: str, value: Any, most: int) -> None:
 def why_refused(headers: dict[str, Any], properties: Any) -> str | None:
     """Say why a message that Celery's own transport has decoded cannot be run; None if it may be tried."""
     try:
+        _task(headers)
         _task_id(headers)
         _numbers(headers)
         if headers.get("eta"):

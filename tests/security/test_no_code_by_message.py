@@ -110,4 +110,5 @@ def test_nothing_runs_but_registered_tasks(
     assert not victim.exists()
     assert running.pids() == pids
     assert [worker["state"] for worker in house.json("worker")["workers"]] == ["idle"]
-    assert house.json("dead")["entries"]
+    if not pool:  # Celery's own consumer keeps no dead letters
+        assert house.json("dead")["entries"]

@@ -65,4 +65,4 @@ def test_nothing_runs_but_registered_tasks(
     with stock_client(rabbit.url(), broker) as client:
         assert client.send_task("mlq.predict", ["next"], queue="realtime").get(timeout=120)["row"] == "next"
     assert not victim.exists()
-    assert running.pids() == pids
+    assert running.pids() == pids, "\n".join(running.lines)

@@ -221,7 +221,8 @@ def test_an_answers_date_is_written_in_celerys_format(worker: Worker) -> None:
 @pytest.mark.parametrize("followed", NOTHING_FOLLOWS)
 def test_whatever_follows_from_a_task_takes_the_long_way(followed: str) -> None:
     """The short path publishes nothing."""
-    assert not rows(message_of(follows={followed: [{"task": "t"}]})).is_plain
+    link = {"task": "t", "args": [], "kwargs": {}, "options": {}}
+    assert not rows(message_of(follows={followed: link if followed == "chord" else [link]})).is_plain
 
 
 @pytest.mark.parametrize(
