@@ -30,10 +30,15 @@ def is_deeper(text: bytes, levels: int = MOST_LEVELS) -> bool:
 
     Text with fewer opening brackets than `levels` cannot, and that answers for most messages.
     """
-    if _count_openings(text) <= levels:
+    if not may_be_deeper(text, levels):
         return False
     # Brackets in strings count too, at first. They are seldom unbalanced, and it is slower to leave them out.
     return _depth(text) > levels and _depth(_TEXTS.sub(b"", text)) > levels
+
+
+def may_be_deeper(text: bytes, levels: int = MOST_LEVELS) -> bool:
+    """Return False if a JSON text has too few brackets to be nested deeper than `levels`."""
+    return _count_openings(text) > levels
 
 
 def _count_openings(text: bytes) -> int:

@@ -22,7 +22,7 @@ _LARGEST_REST_BYTES: Final = 2**20
 """A message without its body that is larger is not read, either."""
 
 _JSON: Final = "application/json"
-_LIMITS: Final = 2
+_UNLIMITED: Final = [None, None]
 _LONGEST_LIMIT_S: Final = 1e9
 _MOST_RETRIES: Final = 10**6
 """Of 2 to the power of more retries, which Celery calculates for a pause that grows, the worker would not return."""
@@ -32,6 +32,14 @@ _LARGEST_INDEX: Final = 2**53
 """A member of a group has its place in a sorted set, by a number of 53 bits."""
 
 _LARGEST_PRIORITY: Final = 255
+_WHOLE: Final = (
+    ("retries", _MOST_RETRIES),
+    (ROWS_HEADER, _MOST_ROWS),
+    ("group_index", _LARGEST_INDEX),
+    ("replaced_task_nesting", _MOST_RETRIES),
+)
+"""Headers that are whole numbers from 0 on, each with its largest."""
+
 _PARTS: Final = 3
 """A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
 
@@ -99,7 +107,8 @@ def decode(claim: Claim) -> Message | Malformed:
         headers = _headers(payload)
         task_id = _task_id(headers)
         _properties(payload)
-        _depth(payload)
+        if nesting.may_be_deeper(claim.raw):
+            _depth(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
@@ -228,24 +237,26 @@ def _task(headers: dict[str, Any]) -> str:
 
 def _numbers(headers: dict[str, Any]) -> None:
     """Check the headers with which Celery, or we, calculate."""
-    _whole("retries", headers.get("retries"), _MOST_RETRIES)
-    _whole(ROWS_HEADER, headers.get(ROWS_HEADER), _MOST_ROWS)
-    _whole("group_index", headers.get("group_index"), _LARGEST_INDEX)
-    _whole("replaced_task_nesting", headers.get("replaced_task_nesting"), _MOST_RETRIES)
+    for name, most in _WHOLE:
+        value = headers.get(name)
+        if value is not None:
+            _whole(name, value, most)
     if headers.get("expires"):
         _moment(headers["expires"], "expires")
     limits = headers.get("timelimit")
-    if limits is not None and not (
-        isinstance(limits, list)
-        and len(limits) == _LIMITS
-        and all(n is None or (isinstance(n, int | float) and 0 <= n <= _LONGEST_LIMIT_S) for n in limits)
-    ):
+    if limits is not None and limits != _UNLIMITED and not _is_pair_of_seconds(limits):
         raise _Refused(f"timelimit is {_shown(limits)}, not a pair of seconds")
 
 
+def _is_pair_of_seconds(limits: Any) -> bool:
+    return (
+        isinstance(limits, list)
+        and len(limits) == len(_UNLIMITED)
+        and all(n is None or (isinstance(n, int | float) and 0 <= n <= _LONGEST_LIMIT_S) for n in limits)
+    )
+
+
 def _whole(name: str, value: Any, most: int) -> None:
-    if value is None:
-        return
     if not isinstance(value, int):
         raise _Refused(f"{name} is {_kind(value)}, not a whole number")
     if not 0 <= value <= most:
@@ -267,7 +278,9 @@ def why_refused(headers: dict[str, Any], properties: Any) -> str | None:
 
 
 def _priority(properties: dict[str, Any]) -> None:
-    _whole("priority", properties.get("priority"), _LARGEST_PRIORITY)
+    priority = properties.get("priority")
+    if priority is not None:
+        _whole("priority", priority, _LARGEST_PRIORITY)
 
 
 def _properties(payload: dict[str, Any]) -> None:
@@ -282,7 +295,8 @@ def _properties(payload: dict[str, Any]) -> None:
     _priority(properties)
     if payload.get("content-type") != _JSON:
         raise _Refused(f"the content type is {_shown(payload.get('content-type'))}; only {_JSON} is accepted")
-    if not isinstance(payload.get("content-encoding"), str | None):
+    encoding = payload.get("content-encoding")
+    if encoding is not None and not isinstance(encoding, str):
         raise _Refused(f"the content encoding is {_kind(payload['content-encoding'])}, not a text")
 
 
@@ -312,7 +326,7 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
     if not isinstance(parts, list) or len(parts) != _PARTS:
         raise _Refused("the body is not [arguments, keyword arguments, what follows]")
     args, kwargs, embed = parts
-    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not (embed is None or isinstance(embed, dict)):
         raise _Refused("the body's parts are not a list, an object and an object")
     if embed and (why := signatures.why_refused(embed)):
         raise _Refused(why)
