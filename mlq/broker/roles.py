@@ -80,7 +80,7 @@ def rules(role: Role, queues: Sequence[str], *, selects: bool) -> list[str]:
     if role is Role.WORKER:
         return list(_WORKER)
     keys = [f"%W~{pattern}" for queue in queues for pattern in _lists(queue)]
-    more = ["+exists", "+info", "+time"] if role is Role.SUBMITTER else []
+    more = ["+exists", "+info", "+time", "+type"] if role is Role.SUBMITTER else []
     select = "+select" if selects else "-select"
     root = [*_NOTHING, *keys, "+llen", "+lpush", *_CONNECTION, select, *more]
     listening = ["&celery-task-meta-*", "+subscribe", "+unsubscribe"]

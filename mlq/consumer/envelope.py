@@ -257,7 +257,7 @@ def _is_pair_of_seconds(limits: Any) -> bool:
 
 
 def _whole(name: str, value: Any, most: int) -> None:
-    if not isinstance(value, int):
+    if type(value) is not int:  # True is an int, too
         raise _Refused(f"{name} is {_kind(value)}, not a whole number")
     if not 0 <= value <= most:
         raise _Refused(f"{name} is {_shown(value)}, not a whole number from 0 to {most:,}")

@@ -55,7 +55,10 @@ def test_a_stored_exception_is_a_line_of_the_output(
     done = stored(failure(kind, module, message))
     assert done.returncode == 6, done.stderr
     (line,) = map(json.loads, done.stdout.splitlines())
-    assert (line["status"], line["error"]["type"]) == ("error", str(kind))
+    assert (line["status"], line["error"]["type"]) == (
+        "error",
+        kind if isinstance(kind, str) else json.dumps(kind),
+    )
     assert not (house.directory / "pwned").exists()
 
 

@@ -11,7 +11,7 @@ from redis import Redis
 from mlq import keys
 from mlq.broker import filing
 from mlq.broker.filing import End
-from mlq.jobs import answering, chunk, single_task
+from mlq.jobs import answering, chunk
 from mlq.jobs.chunk import Chunk
 from tests.conftest import House
 
@@ -71,16 +71,6 @@ def test_the_record_of_a_chunk_sizes_nothing_that_a_message_could_not_bring(reco
     """`mlq result` wrote a line for each of 10**15 rows."""
     with pytest.raises(ValueError, match=r"it is not the record|do not fit"):
         chunk.decode(0, json.dumps(record).encode())
-
-
-@pytest.mark.parametrize("stored", [b"7", b"{", b"{}", b"[" * 5000, b'{"status": "SUCCESS", "result": ' + DEEP * 2])
-def test_a_result_that_is_none_is_an_error(house: House, redis: Redis, stored: bytes) -> None:
-    """Celery's own backend would raise; here the line of the task says it."""
-    del house
-    redis.set("celery-task-meta-t", stored)
-    written = single_task.find(redis, "t")
-    assert written is not None
-    assert json.loads(written.lines)["error"]["type"] == "BadAnswer"
 
 
 def test_a_job_whose_record_cannot_be_read_hides_no_other(house: House, broker: str) -> None:
