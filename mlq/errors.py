@@ -447,7 +447,7 @@ class NoSuchWorker(MlqError):
 class DeadLetterCut(MlqError):
     """of dead letter {id} only the beginning and the end are kept: its message had {size:,} bytes"""
 
-    hint = "have its client send the message again, in smaller parts; docs/dead-letters.md has the bounds"
+    hint = "have its client send smaller messages, then `mlq dead drop {id}`; docs/dead-letters.md has the bounds"
 
 
 class NoSuchDeadLetter(MlqError):

@@ -29,7 +29,8 @@ class BadResult(MlqError):
     """the result of task {id} cannot be read: {reason}"""
 
     hint = (
-        "`redis-cli GET celery-task-meta-{id}` there shows it; its app must store results as JSON (result_serializer)"
+        "`redis-cli GET celery-task-meta-{id}` shows it in the result_backend that `mlq config` names; the task's app "
+        "must store results as JSON (result_serializer)"
     )
 
 

@@ -230,6 +230,7 @@ def test_the_models_own_tasks_can_be_given_a_rate_limit(world: World, client: Ce
 @pytest.mark.parametrize("change", ["add_consumer", "cancel_consumer"])
 def test_a_worker_that_keeps_its_queues_says_so(world: World, client: Celery, change: str) -> None:
     """Celery's answer is that it is done, and messages would go round and round."""
+    world.house.environment["MLQ_CONTROLS"] = "all"
     world.start()
     assert "mlq queues pause" in told(world, client, change, "batch")["error"]
     assert client.send_task("mlq.predict", [1], queue="batch").get(timeout=GET_S)["row"] == 1
