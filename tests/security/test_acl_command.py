@@ -105,10 +105,14 @@ def test_a_line_without_a_password_opens_no_door(modern: Redis) -> None:
     assert "other" not in str(kept["keys"])
 
 
-def rights(redis: Redis, name: str) -> list[set[str]]:
+def rights(redis: Redis, name: str) -> list[set[Any]]:
     """Read what a user may do, in no order: a server gives the commands in that of a hash table."""
     found: Any = redis.acl_getuser(name)
-    return [{str(one) for one in found[part]} for part in ("keys", "commands", "categories", "channels", "selectors")]
+    plain = [{str(one) for one in found[part]} for part in ("keys", "commands", "categories", "channels")]
+    return [
+        *plain,
+        {frozenset(word for part in selector for word in str(part).split()) for selector in found["selectors"]},
+    ]
 
 
 def test_a_server_starts_with_the_lines_as_its_acl_file(modern: Redis, state: Path) -> None:
