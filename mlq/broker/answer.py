@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from redis import Redis
-
-    from mlq.broker.script import Word
 
 
 @dataclass(frozen=True)
@@ -24,25 +18,3 @@ class Answer:
     keep_s: int
     db: int | None = None
     filed: str = ""
-
-
-def store(redis: Redis, answer: Answer) -> None:
-    """Store a result by itself, where results are elsewhere than claims."""
-    with redis.pipeline(transaction=False) as pipe:
-        pipe.set(answer.key, answer.payload, ex=answer.keep_s or None)
-        pipe.publish(answer.key, answer.payload)
-        pipe.execute()
-
-
-def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
-    """Give the six words that answer.lua reads."""
-    here = database(redis)
-    if answer is None:
-        return (here, here, "", "", 0, "")
-    there = here if answer.db is None else answer.db
-    return (here, there, answer.key, answer.payload, answer.keep_s, answer.filed)
-
-
-def database(redis: Redis) -> int:
-    """Tell which database this client's connections select."""
-    return int(redis.connection_pool.connection_kwargs.get("db") or 0)

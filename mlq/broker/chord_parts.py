@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mlq.broker.answer import database
 from mlq.broker.completion import ChordPart
 from mlq.broker.script import Script, Word
+from mlq.broker.stored_answers import database
 
 if TYPE_CHECKING:
     from redis import Redis

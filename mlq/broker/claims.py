@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from mlq import keys
-from mlq.broker import answer, chord_parts, key_types
+from mlq.broker import chord_parts, key_types, stored_answers
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone, parse
 from mlq.broker.completion import BodyDue, BodyUndue, ChordPart, Completed, Completion, Consequences
@@ -183,7 +183,7 @@ class Claims:
 
     def record(self, claim: Claim, state: Answer) -> Recorded | Gone:
         """Store a state that is not the last: it can never overwrite one that is."""
-        stored = _progress(self._redis, [self._key], [claim.id, *answer.words(self._redis, state)])
+        stored = _progress(self._redis, [self._key], [claim.id, *stored_answers.words(self._redis, state)])
         return Recorded() if stored else Gone()
 
     def release(self, claim: Claim, to: Side) -> Released | Gone:
@@ -212,12 +212,12 @@ class Claims:
     def _completing(self, completion: Completion) -> Call:
         claim, others = completion.claim, completion.others
         digest = claim.digest if claim.is_suspect else ""
-        here = answer.words(self._redis, completion.answer)
+        here = stored_answers.words(self._redis, completion.answer)
         followers = [word for s in completion.successors for word in (s.queue_key, s.raw)]
         if others is None:
             return [self._key, keys.CRASHES], [claim.id, digest, 1, 0, 0, *here, *followers]
         found = list(completion.consequences())
-        answers = [word for c in found for a in c.answers for word in answer.words(self._redis, a)]
+        answers = [word for c in found for a in c.answers for word in stored_answers.words(self._redis, a)]
         additions = [word for c in found for a in c.additions for word in (a.db, a.key)]
         parts = [word for c in found for part in c.parts for word in chord_parts.words(part)]
         followers += [word for c in found for s in c.successors for word in (s.queue_key, s.raw)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from mlq import keys
-from mlq.broker import answer
+from mlq.broker import stored_answers
 from mlq.broker.answer import Answer
 from mlq.broker.claim import Claim, Gone
 from mlq.broker.priorities import queue_of
@@ -104,13 +104,13 @@ class DeadLetters:
         buried = _bury(
             self._redis,
             [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
-            [claim.id, *answer.words(self._redis, failure), *pairs],
+            [claim.id, *stored_answers.words(self._redis, failure), *pairs],
         )
         return Buried(claim.id, buried - 1) if buried else Gone()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | Gone:
         """Answer the task of a letter that `Leases.reap` has buried, unless somebody has."""
-        words = answer.words(self._redis, failure)
+        words = stored_answers.words(self._redis, failure)
         return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else Gone()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
@@ -156,7 +156,7 @@ class DeadLetters:
 
     def exhume(self, letter_id: str, result: ResultKey | None) -> Exhumed | Gone:
         """Put a letter back on its queue, and take its stored failure away; `Gone` if somebody else was first."""
-        here = answer.database(self._redis)
+        here = stored_answers.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
         done = _exhume(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
         return Exhumed() if done else Gone()

@@ -6,17 +6,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
 from mlq import exact_json, keys
 from mlq.broker.answer import Answer
-from mlq.broker.script import Script
 from mlq.wire import JOB_HEADER, ROW_ERROR, TOKEN_HEADER
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 KEPT_S: Final = 7 * 24 * 3600
 """Ends that nobody collects are kept so long after the last one."""
@@ -41,8 +37,6 @@ _NOT_FINITE: Final = orjson.dumps(
         }
     }
 )
-
-_file: Final = Script("file")
 
 
 @dataclass(frozen=True)
@@ -153,14 +147,6 @@ def _seconds(value: Any) -> float | None:
 def is_failed(result: bytes) -> bool:
     """Tell the answer of a row that failed."""
     return result.startswith(_FAILED)
-
-
-def file(redis: Redis, answer: Answer) -> None:
-    """File an end by itself, where results are on another server than claims: after the task, before its claim ends.
-
-    A death in between runs the task again; the first end that was filed stands.
-    """
-    _file(redis, [answer.key], [answer.payload, answer.keep_s, answer.filed])
 
 
 def _is_count(value: Any) -> bool:

@@ -17,7 +17,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import ResponseError
 
-from mlq.broker import filing
+from mlq.broker import filed_ends, filing
 from mlq.broker.answer import Answer
 from mlq.broker.completion import Completion
 from mlq.broker.credentials import OPTION, RedisCredentials
@@ -122,7 +122,7 @@ class FilingBackend(RedisBackend):
     def file(self, place: Place, state: str, result: Any) -> None:
         """File the end of a job's task by itself."""
         stock: Any = self
-        stock.ensure(filing.file, (stock.client, filing.answer_of(place, filing.end_of(place, state, result))))
+        stock.ensure(filed_ends.file, (stock.client, filing.answer_of(place, filing.end_of(place, state, result))))
 
 
 class FilingSentinelBackend(FilingBackend, SentinelBackend):

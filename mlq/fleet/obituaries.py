@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from mlq.broker import filing
-from mlq.broker.answer import Answer, store
+from mlq.broker import filed_ends, filing
+from mlq.broker.answer import Answer
 from mlq.broker.dead_letters import DeadLetter, DeadLetters
+from mlq.broker.stored_answers import store
 from mlq.consumer import envelope
 from mlq.errors import NoResults, UnreadableResults
 from mlq.wire import JOB_HEADER
@@ -86,7 +87,7 @@ class Obituaries:
             status, result = _end_of(task.id, death)
             place = filing.place_of({JOB_HEADER: task.place})
             if place is not None:  # the first end that is filed stands
-                filing.file(results, filing.answer_of(place, filing.end_of(place, status, result)))
+                filed_ends.file(results, filing.answer_of(place, filing.end_of(place, status, result)))
                 continue
             key, keep_s = self._answer_key(task.id)
             # The board may be a moment older than the death: what the task had told by then stays. Nobody else writes
@@ -117,7 +118,7 @@ class Obituaries:
 
     def _file(self, place: Place, result: dict[str, Any]) -> None:
         with self._open_results() as results:
-            filing.file(results, filing.answer_of(place, filing.end_of(place, "FAILURE", result)))
+            filed_ends.file(results, filing.answer_of(place, filing.end_of(place, "FAILURE", result)))
 
 
 def _end_of(task_id: str, death: Death) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import keys
-from mlq.broker import depth, filing, observation
+from mlq.broker import depth, filed_ends, filing, observation
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
 from mlq.broker.job_tokens import JobTokens
 from mlq.broker.priorities import queue_keys
@@ -46,7 +46,7 @@ def purge(settings: Settings, name: str) -> int:
             if not results:  # opened for the first row of a file, and that once
                 results.append(stack.enter_context(result_store(settings)))
             end = filing.end_of(place, "FAILURE", _TOLD)
-            filing.file(results[0], filing.answer_of(place, end))
+            filed_ends.file(results[0], filing.answer_of(place, end))
 
         if not is_redis(address.url):
             return _drop_each(connection, name, tell, tokens)

@@ -7,14 +7,14 @@ from typing import Any
 from redis import Redis
 
 from mlq import keys
-from mlq.broker import filing
+from mlq.broker import filed_ends, filing
 from mlq.broker.filing import KEPT_S, End, Place
 from mlq.broker.script import Script, Word
 
 
 def end(redis: Redis, chunk: int, *results: bytes) -> None:
     """File a chunk's end."""
-    filing.file(redis, filing.answer_of(Place("j", chunk, 2), End("SUCCESS", results)))
+    filed_ends.file(redis, filing.answer_of(Place("j", chunk, 2), End("SUCCESS", results)))
 
 
 def test_a_chunk_that_ran_twice_counts_once(redis: Redis) -> None:
