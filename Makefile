@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Most tests wait for servers and workers of their own.
 PYTEST_ARGS ?= -n 4 --dist=worksteal
 OLDER_CELERY := 5.6
-CELERY_TESTS ?= tests/unit/test_celery_version.py tests/unit/test_short_path.py tests/e2e/test_semantics.py tests/e2e/test_chords.py
+CELERY_TESTS ?= tests/unit/engine/test_celery_version.py tests/unit/engine/test_short_path.py tests/e2e/test_semantics.py tests/e2e/test_chords.py
 
 .PHONY: help demo test test-servers test-celery lint bench reliability soak kills completions clean
 
@@ -36,14 +36,14 @@ lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions tha
 bench: $(VENV)/bench ## Measure mlq beside plain Celery, rq, dramatiq and a bare loop; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
-reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40 min); writes benchmarks/RELIABILITY.md
-	@$(BIN)/python -m benchmarks.reliability $(RELIABILITY_ARGS)
+reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40 min); writes chaos/RELIABILITY.md
+	@$(BIN)/python -m chaos.reliability $(RELIABILITY_ARGS)
 
 soak: $(VENV)/bench ## 200,000 tasks through 10,000 faults (3 hours), and the bound that this allows
-	@$(BIN)/python -m benchmarks.reliability --only soak --mlq-alone --tasks 200000 --faults 10000 $(SOAK_ARGS)
+	@$(BIN)/python -m chaos.reliability --only soak --mlq-alone --tasks 200000 --faults 10000 $(SOAK_ARGS)
 
-kills: $(VENV)/bench ## Kill loaded workers 1,000 times (15 min); writes benchmarks/KILLS.md
-	@$(BIN)/python -m benchmarks.kills --kills 1000 -o benchmarks/KILLS.md $(KILLS_ARGS)
+kills: $(VENV)/bench ## Kill loaded workers 1,000 times (15 min); writes chaos/KILLS.md
+	@$(BIN)/python -m chaos.kills --kills 1000 -o chaos/KILLS.md $(KILLS_ARGS)
 
 completions: $(VENV)/demo ## Write the completion files anew
 	$(BIN)/python completions/generate.py

@@ -32,7 +32,7 @@ def main() -> None:
         _write(*refuse_python(sys.version_info[:3]))
         sys.exit(_INVALID)
     try:
-        from mlq.cli import main as run
+        from mlq.cli.main import main as run
     except ImportError as exc:
         if "--debug" in sys.argv:
             raise

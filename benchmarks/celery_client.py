@@ -13,7 +13,7 @@ from redis import Redis
 
 from benchmarks.client import PATIENCE_S
 from benchmarks.server import BACKSTAGE, Server
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 
 URGENT: Final = "realtime"
 BULK: Final = "batch"

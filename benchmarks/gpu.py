@@ -26,7 +26,7 @@ from benchmarks import machine
 from benchmarks.process import Process
 from benchmarks.resnet import BATCH, SIDE
 from benchmarks.turns import turns
-from mlq.fleet import nvml
+from mlq.supervisor.devices import nvml
 
 ROOT: Final = Path(__file__).parent.parent
 MLQ: Final = Path(sys.executable).with_name("mlq")

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import faultkit, inputs
-from benchmarks.faultkit import World
-from mlq.broker import heartbeats
+from benchmarks import inputs
+from chaos import faultkit
+from chaos.faultkit import World
+from mlq.store.workers import heartbeats
 
 _MIB: Final = 2**20
 _AT_ONCE: Final = 100_000

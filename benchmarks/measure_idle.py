@@ -16,7 +16,7 @@ from benchmarks.scale import Scale
 from benchmarks.server import WAITING
 from benchmarks.stage import Stage
 from benchmarks.turns import turns
-from mlq import keys
+from mlq.protocol import keys
 
 _QUEUE: Final = "waiting"
 _NUMBERS: Final = {f"{n} waiting": n for n in (1, 40, 200)}

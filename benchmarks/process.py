@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from mlq import tether
+from mlq.ipc import parent_death
 
 READY_WITHIN_S: Final = 90.0
 STOP_WITHIN_S: Final = 15.0
@@ -28,7 +28,7 @@ class Process:
         with log.open("wb") as file:
             self._process = subprocess.Popen(
                 # A benchmark that is killed leaves no worker behind.
-                tether.command(list(argv), signal.SIGTERM),
+                parent_death.command(list(argv), signal.SIGTERM),
                 env=environment,
                 cwd=log.parent,  # no configuration file, nor any module, of whoever runs this
                 stdin=subprocess.DEVNULL,

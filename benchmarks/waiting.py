@@ -11,10 +11,10 @@ import threading
 
 from redis import Redis
 
-from mlq.broker.claims import Claims, Nothing, Room, Taken
-from mlq.broker.completion import Completion
-from mlq.broker.leases import Leases
-from mlq.consumer.doorbell import Doorbell
+from mlq.engine.doorbell import Doorbell
+from mlq.store.claims.claims import Claims, Nothing, Room, Taken
+from mlq.store.claims.completion import Completion
+from mlq.store.claims.leases import Leases
 
 _LEASE_MS = 3_600_000
 """Renewing is a supervisor's business, and not what is measured."""

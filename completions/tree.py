@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from mlq.cli import COMMANDS, root
-from mlq.config import Settings, WorkerSettings
-from mlq.jobs.sources import delimiters, encodings
+from mlq.cli.main import COMMANDS, root
+from mlq.jobs.input import delimiters, encodings
+from mlq.settings.config import Settings, WorkerSettings
 
 Kind = Literal["none", "file", "names", "list"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from celery import Celery, signals
 
-from mlq import tasks, tls, wire
+from mlq import tasks
 from mlq.broker import rabbitmq
 from mlq.broker.connection import (
     Address,
@@ -21,9 +21,11 @@ from mlq.broker.connection import (
     is_redis,
     transport_options,
 )
-from mlq.config import Settings, load
-from mlq.consumer import compression, reconnecting
+from mlq.engine.celery import reconnection
 from mlq.errors import WorkerNeedsModel
+from mlq.protocol import compression, names
+from mlq.settings import tls
+from mlq.settings.config import Settings, load
 
 _OFF = "none"
 
@@ -37,9 +39,9 @@ def create_app(settings: Settings) -> Celery:
     compression.install()  # of whatever this process reads: replies to `celery inspect` may hold anything, too
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
-    reconnecting.install(app, credentials(broker))
+    reconnection.install(app, credentials(broker))
     tasks.register(app, settings.aliases or {})
-    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid=wire.STAMP)
+    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid=names.STAMP)
     return app
 
 
@@ -52,8 +54,8 @@ def _routing(settings: Settings) -> dict[str, Any]:
         "task_queues": [rabbitmq.queue_entity(settings, name) for name in settings.known_queues],
         "task_default_queue": settings.default_queue,
         "task_routes": {
-            wire.PREDICT: {"queue": settings.urgent_queue},
-            wire.BATCH_PREDICT: {"queue": settings.batch_queue},
+            names.PREDICT: {"queue": settings.urgent_queue},
+            names.BATCH_PREDICT: {"queue": settings.batch_queue},
         },
     }
 
@@ -140,7 +142,7 @@ def _keepalive(backend: str, options: Mapping[str, Any]) -> bool | None:
 def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
     """Write the time of sending into a message, so that `mlq queues` can tell how old the oldest is."""
     if headers is not None:
-        headers.setdefault(wire.SENT_AT_HEADER, time.time())
+        headers.setdefault(names.SENT_AT_HEADER, time.time())
 
 
 @signals.celeryd_init.connect(weak=False)

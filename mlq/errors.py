@@ -9,7 +9,7 @@ import inspect
 from typing import Any, ClassVar
 
 from mlq import DISTRIBUTION
-from mlq.masking import masked
+from mlq.security.masking import masked
 
 
 class MlqError(Exception):

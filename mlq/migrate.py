@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from mlq import keys
-from mlq.broker import heartbeats, schema
+from mlq.broker import schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
-from mlq.config import Settings, load
 from mlq.errors import MlqError
-from mlq.masking import guard_stderr
+from mlq.protocol import keys
+from mlq.security.masking import guard_stderr
+from mlq.settings.config import Settings, load
+from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
     from redis import Redis

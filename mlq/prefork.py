@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import __version__, advisories, board, launching, leaving, status, tether
-from mlq.board import Board, Report
-from mlq.config import Settings, load
+from mlq import __version__
 from mlq.errors import MlqError, NoModel
-from mlq.masking import guard_stderr
+from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
+from mlq.ipc.worker_report import Board, Report
+from mlq.security.masking import guard_stderr
+from mlq.settings import advisories
+from mlq.settings.config import Settings, load
 from mlq.worker import close_model, load_model, log_to_stderr, of_messages, prepare_tasks
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ class Telling:
             if not self._ready:
                 self._ready = True
                 self._tell()
-                status.tell(status.READY)
+                ready_pipe.tell(ready_pipe.READY)
 
     def _tell(self) -> None:
         from celery.worker import state
@@ -185,12 +187,12 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import state_store
-    from mlq.broker.job_tokens import JobTokens
-    from mlq.consumer import bodies, controls, publishing, strangers, transport
-    from mlq.consumer.admission import check_others
-    from mlq.consumer.backend import install_filing
-    from mlq.consumer.result_probe import demand_results
+    from mlq.engine.celery import controls, message_checks, publish_guard, task_wrapping, transport
+    from mlq.engine.celery.backend import install_filing
+    from mlq.engine.startup.admission import check_others
+    from mlq.engine.startup.result_probe import demand_results
     from mlq.model.failure import withhold_texts
+    from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
     fingerprint = None
@@ -206,12 +208,12 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     counts = Counts()
     install_filing(JobTokens(partial(state_store, settings)))
     transport.install_checks()
-    publishing.install()
+    publish_guard.install()
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)
-    bodies.contain(app)
-    strangers.screen(app, of_messages(settings))
+    task_wrapping.contain(app)
+    message_checks.screen(app, of_messages(settings))
     _load_after_fork(app, settings, counts)
     telling = Telling(Board.inherited(), fingerprint, counts)
     telling.connect(app)
@@ -221,9 +223,9 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
 
 def _try_model() -> int:
     """Load the model in a process that ends: its threads and its memory must not be there when the pool forks."""
-    command = [*launching.python("mlq.prefork"), "--name", "trial", "--try-model"]
-    environment = {k: v for k, v in os.environ.items() if k != board.VARIABLE}  # the trial has no supervisor
-    trial = tether.command(command, signal.SIGKILL)
+    command = [*python_command.python("mlq.prefork"), "--name", "trial", "--try-model"]
+    environment = {k: v for k, v in os.environ.items() if k != worker_report.VARIABLE}  # the trial has no supervisor
+    trial = parent_death.command(command, signal.SIGKILL)
     return subprocess.run(trial, stdin=subprocess.DEVNULL, env=environment, check=False).returncode
 
 
@@ -239,13 +241,13 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
     from celery.exceptions import SoftTimeLimitExceeded
 
     from mlq import tasks
-    from mlq.consumer.backend import end_without_results
+    from mlq.engine.celery.backend import end_without_results
     from mlq.model.failure import recognize_orders
 
     parent = os.getpid()
 
     def begin(**_: Any) -> None:
-        tether.tie(parent, signal.SIGKILL)
+        parent_death.tie(parent, signal.SIGKILL)
         recognize_orders(_is_termination)
         end_without_results(app, lambda _: os.kill(parent, signal.SIGTERM))
         if settings.worker.model is not None:
@@ -323,4 +325,4 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    leaving.leave(main())
+    worker_exit.leave(main())

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlq.broker.claim import Claim
-from mlq.config import Settings, load
-from mlq.consumer.envelope import Malformed, Message, decode
 from mlq.errors import MlqError
-from mlq.masking import guard_stderr, masked
 from mlq.model.failure import contained
-from mlq.wire import BATCH_PREDICT, PREDICT
+from mlq.protocol.claim import Claim
+from mlq.protocol.message import Malformed, Message, decode
+from mlq.protocol.names import BATCH_PREDICT, PREDICT
+from mlq.security.masking import guard_stderr, masked
+from mlq.settings.config import Settings, load
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def _run(settings: Settings, message: Message) -> Any:
     """Call the task's body in this process: no backend, no links, no retries."""
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.consumer.task_modules import import_tasks
+    from mlq.engine.startup.task_modules import import_tasks
 
     app = create_app(settings)
     limits = message.headers.get("timelimit") or [None, None]

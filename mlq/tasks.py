@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from celery import Celery, Task
 from celery.exceptions import Reject
 
-from mlq.consumer.strategy import Outcome
+from mlq.engine.strategy import Outcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
-from mlq.packing import rows_in
-from mlq.wire import BATCH_PREDICT, PREDICT, RETRIES
+from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES
+from mlq.protocol.packing import rows_in
 
 if TYPE_CHECKING:
     _Task = Task[Any, Any]

@@ -1,52 +1,12 @@
-"""Tie a process's life to its parent's: whatever happens to the owner, nothing it started stays behind.
+"""Start a worker for a supervisor of version 0.1.0, which has the path of this file in its command line.
 
-As a program it ties itself, then becomes the command it was given, which need not know:
-
-    python tether.py SIGTERM PARENT_PID valkey-server --port 0
-
-Supervisors of version 0.1.0 have the path of this file in their command lines, also after an upgrade: it stays here.
+Such a supervisor may still run after an upgrade, and start workers with the new code. See mlq/ipc/parent_death.py.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import sys
-
-_PR_SET_PDEATHSIG = 1
-
-
-def _own_source() -> str:
-    from pathlib import Path
-
-    return Path(__file__).read_text(encoding="utf-8")
-
-
-_SOURCE = "" if __name__ == "__main__" else _own_source()
-"""This file as it was when the process started. An upgrade may replace or move it under a supervisor that runs."""
-
-
-def tie(to_parent: int, death_signal: signal.Signals) -> None:
-    """Ask the kernel for `death_signal` when the parent ends, however it ends (Linux; elsewhere a no-op).
-
-    The parent may have died before we asked: then no signal will ever come, so this looks once afterwards.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, death_signal)
-    if os.getppid() != to_parent:
-        os.kill(os.getpid(), death_signal)
-
-
-def command(program: list[str], death_signal: signal.Signals) -> list[str]:
-    """Wrap `program` so that it dies with the process (and thread) that starts it.
-
-    -I: a stray signal.py or ctypes.py in the user's directory must not be imported here.
-    """
-    return [sys.executable, "-I", "-S", "-c", _SOURCE, death_signal.name, str(os.getpid()), *program]
-
+import runpy
+from pathlib import Path
 
 if __name__ == "__main__":
-    tie(int(sys.argv[2]), signal.Signals[sys.argv[1]])
-    os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 (our own argv, no shell)
+    runpy.run_path(str(Path(__file__).parent / "ipc" / "parent_death.py"), run_name="__main__")

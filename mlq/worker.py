@@ -20,23 +20,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq import __version__, advisories, leaving, status, wire
-from mlq.board import Board, Report
-from mlq.config import Settings, load
+from mlq import __version__
 from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
-from mlq.escaping import OneLineFormatter
-from mlq.masking import guard_stderr
+from mlq.ipc import ready_pipe, worker_exit
+from mlq.ipc.worker_report import Board, Report
+from mlq.protocol import names
+from mlq.security.escaping import OneLineFormatter
+from mlq.security.masking import guard_stderr
+from mlq.settings import advisories
+from mlq.settings.config import Settings, load
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from mlq.broker.connection import Address
-    from mlq.broker.heartbeats import Heartbeat
-    from mlq.broker.orders import Order
-    from mlq.consumer.activity import Activity
-    from mlq.consumer.engine import Engine
-    from mlq.consumer.limits import Limit, OfMessages
+    from mlq.engine.activity import Activity
+    from mlq.engine.engine import Engine
+    from mlq.engine.time_limits import Limit, OfMessages
     from mlq.model.model import Model
+    from mlq.store.workers.heartbeats import Heartbeat
+    from mlq.store.workers.orders import Order
 
 DEVICE_LOST: Final = 70
 """Exit code of a worker whose device must not be used again by this process (sysexits' EX_SOFTWARE)."""
@@ -107,10 +110,10 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     BrokerUnreachable, ResultsUnusable, ResultsUnreachable: each its exit code.
     """
     from mlq.broker.connection import state_store
-    from mlq.consumer.activity import Activity
-    from mlq.consumer.heartbeat import HeartbeatThread
-    from mlq.consumer.pool import is_let_go
-    from mlq.consumer.recycling import Recycling
+    from mlq.engine.activity import Activity
+    from mlq.engine.celery.pool import is_let_go
+    from mlq.engine.recycling import Recycling
+    from mlq.liveness.heartbeat_writer import HeartbeatThread
     from mlq.model.failure import recognize_orders, withhold_texts
 
     recognize_orders(is_let_go)
@@ -132,8 +135,8 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
         code = ResultsUnreachable.exit_code  # the next one tries the backend before it takes anything
     elif activity.recycled and not code:
         code = RECYCLED
-    leaving.announce(code, _TEARDOWN_S)
-    leaving.end_within(_TEARDOWN_S, code)
+    worker_exit.announce(code, _TEARDOWN_S)
+    worker_exit.end_within(_TEARDOWN_S, code)
     close_model(model)
     return code
 
@@ -147,10 +150,10 @@ def _serve(
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import state_store
-    from mlq.broker.job_tokens import JobTokens
-    from mlq.consumer import acknowledging, backend, controls, publishing, signal_wakeup, strangers
-    from mlq.consumer.limits import Limits
-    from mlq.consumer.result_probe import demand_results
+    from mlq.engine.celery import acknowledgement, backend, controls, message_checks, publish_guard, signal_wakeup
+    from mlq.engine.startup.result_probe import demand_results
+    from mlq.engine.time_limits import Limits
+    from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
     limits = Limits(_limit(settings), activity.report, activity.say, of_messages(settings))
@@ -159,7 +162,7 @@ def _serve(
     activity.loaded(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
     backend.install_filing(JobTokens(partial(state_store, settings)))
-    publishing.install()
+    publish_guard.install()
     with _engine(settings, identity, model, activity) as engine:
         app = create_app(settings)
         serving = tasks.serve(app, model, activity)
@@ -173,8 +176,8 @@ def _serve(
         if engine is not None:
             engine.mark_tasks(limits)
         else:
-            strangers.screen(app, limits.of_messages)
-            acknowledging.begin(app, limits)
+            message_checks.screen(app, limits.of_messages)
+            acknowledgement.begin(app, limits)
             signal_wakeup.install(app)
         return model, _consume(app, settings, identity, engine)
 
@@ -192,8 +195,8 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
 
     Raises TasksNotImportable, UnknownTasks.
     """
-    from mlq.consumer.task_modules import import_tasks
-    from mlq.consumer.unknown_tasks import check_heads
+    from mlq.engine.startup.task_modules import import_tasks
+    from mlq.engine.startup.unknown_tasks import check_heads
 
     import_tasks(settings, Path.cwd())
     if checks:
@@ -202,14 +205,14 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
 
 def of_messages(settings: Settings) -> OfMessages:
     """Say what becomes of time limits that come with messages."""
-    from mlq.consumer.limits import OfMessages
+    from mlq.engine.time_limits import OfMessages
 
     worker = settings.worker
     return OfMessages(least=worker.min_time_limit, heeded=worker.message_time_limits == "heed")
 
 
 def _limit(settings: Settings) -> Limit:
-    from mlq.consumer.limits import Limit
+    from mlq.engine.time_limits import Limit
 
     return Limit(soft=settings.worker.soft_time_limit, hard=settings.worker.time_limit)
 
@@ -224,10 +227,10 @@ def _resident_bytes() -> int:
 def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker import rabbitmq
-    from mlq.broker.claims import Claims
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
-    from mlq.broker.leases import Leases
-    from mlq.consumer.engine import Engine
+    from mlq.engine.engine import Engine
+    from mlq.store.claims.claims import Claims
+    from mlq.store.claims.leases import Leases
 
     address = broker_address(settings)
     if not is_redis(address.url):
@@ -236,13 +239,13 @@ def _engine(settings: Settings, identity: Identity, model: Model, activity: Acti
             rabbitmq.declare(connection, settings, settings.served_queues)
         yield None
         return
-    names = {wire.PREDICT: wire.PREDICT, wire.BATCH_PREDICT: wire.BATCH_PREDICT, **(settings.aliases or {})}
+    served = {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
     # A connection of the engine's own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
         redis = redis_client(connection)
-        claims = Claims(redis, identity.id, settings.served_queues, names, settings.priority_order)
+        claims = Claims(redis, identity.id, settings.served_queues, served, settings.priority_order)
         leases = Leases(redis, round(1000 * settings.lease))
-        engine = Engine(redis, claims, leases, model, names, settings.worker, activity)
+        engine = Engine(redis, claims, leases, model, served, settings.worker, activity)
         engine.install(answers_too=_answers_at(settings, address))
         try:
             yield engine
@@ -268,8 +271,9 @@ def log_to_stderr(*, verbose: bool) -> None:
     from celery.app import trace
     from celery.worker.consumer import consumer
 
-    from mlq.consumer import compression, inspection_replies, refusal
-    from mlq.consumer.unknown_tasks import OnceAMinute
+    from mlq.engine.celery import inspection_replies, refusal
+    from mlq.engine.startup.unknown_tasks import OnceAMinute
+    from mlq.protocol import compression
 
     trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
     # Stock's write out body and headers, which tell the arguments, too: %.0s takes such a word and writes nothing.
@@ -287,7 +291,7 @@ def log_to_stderr(*, verbose: bool) -> None:
 
 def _admitted(settings: Settings, identity: Identity, *, rollout: bool) -> Model:
     """Load a model that may be served: what has a lease is looked at once more when this worker gets its own."""
-    from mlq.consumer.admission import check_others
+    from mlq.engine.startup.admission import check_others
 
     if identity.gpu:
         _demand_cuda(identity.gpu)
@@ -333,15 +337,15 @@ def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine
     from celery.exceptions import SecurityWarning
     from celery.platforms import EX_OK
 
-    from mlq.consumer.engine import FENCED
-    from mlq.consumer.pool import SoloPool
+    from mlq.engine.celery.pool import SoloPool
+    from mlq.engine.engine import FENCED
 
     is_ready = threading.Event()
 
     def tell_ready(**_: Any) -> None:
         if not is_ready.is_set():
             is_ready.set()
-            status.tell(status.READY)
+            ready_pipe.tell(ready_pipe.READY)
 
     def ready(sender: Any, **_: Any) -> None:
         if engine is not None:
@@ -383,7 +387,7 @@ def _exit_code(said: object) -> int:
 
 
 def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
-    from mlq.broker.heartbeats import Heartbeat
+    from mlq.store.workers.heartbeats import Heartbeat
 
     return Heartbeat(
         id=identity.id,
@@ -432,4 +436,4 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    leaving.leave(main())
+    worker_exit.leave(main())

@@ -22,7 +22,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 from mlq.broker import embedded
 from tests import servers
 

@@ -25,8 +25,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from benchmarks.faultkit import until
-from mlq import tether
+from chaos.faultkit import until
+from mlq.ipc import parent_death
 
 VARIABLE: Final = "MLQ_TEST_SERVER"
 DEFAULT: Final = "valkey-9.1"
@@ -98,7 +98,7 @@ def serving(directory: Path, *options: str) -> Iterator[int]:
     port = free_port()
     argv = [str(shutil.which("redis-server")), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with (directory / f"{port}.log").open("wb") as log:
-        process = subprocess.Popen(tether.command(argv, signal.SIGKILL), cwd=directory, stdout=log, stderr=log)
+        process = subprocess.Popen(parent_death.command(argv, signal.SIGKILL), cwd=directory, stdout=log, stderr=log)
     try:
         until(lambda: _answers(port), "the server answers", why_not=(directory / f"{port}.log").read_text)
         yield port

@@ -15,8 +15,8 @@ from redis import Redis
 
 from benchmarks.autoscale import hosts, workloads
 from benchmarks.autoscale.rivals import Keda, Knative, RayServe
-from mlq.autoscale.policy import Deciding, Policy, Tuning
-from mlq.autoscale.simulation import Outcome, Task, World, replay
+from mlq.autoscale.policy.policy import Deciding, Policy, Tuning
+from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
 from mlq.broker import embedded
 
 RESULTS: Final = Path(__file__).parent.parent / "AUTOSCALE.md"

@@ -23,7 +23,8 @@ from typing import Any, Final
 from celery import Celery
 from redis import Redis
 
-from mlq.broker import embedded, heartbeats
+from mlq.broker import embedded
+from mlq.store.workers import heartbeats
 
 TASKS: Final = 500
 TASK_S: Final = 0.2

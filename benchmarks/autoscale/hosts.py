@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq import config, keys
-from mlq.autoscale.devices import Devices
-from mlq.autoscale.observation import Observation
-from mlq.autoscale.policy import Decision, Policy, Tuning
-from mlq.autoscale.scaler import Scaler
-from mlq.autoscale.simulation import Service, Task, ticks
-from mlq.broker.booking import Booking
-from mlq.fleet.slots import Slots
-from mlq.fleet.spec import WorkerSpec
+from mlq.autoscale.live.devices import Devices
+from mlq.autoscale.live.scaler import Scaler
+from mlq.autoscale.policy.observation import Observation
+from mlq.autoscale.policy.policy import Decision, Policy, Tuning
+from mlq.autoscale.replay.simulation import Service, Task, ticks
+from mlq.protocol import keys
+from mlq.settings import config
+from mlq.store.workers.booking import Booking
+from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.spec import WorkerSpec
 
 if TYPE_CHECKING:
     from redis import Redis

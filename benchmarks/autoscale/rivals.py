@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from mlq.autoscale.observation import Observation
-from mlq.autoscale.policy import Decision
+from mlq.autoscale.policy.observation import Observation
+from mlq.autoscale.policy.policy import Decision
 
 
 @dataclass

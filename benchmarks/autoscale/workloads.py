@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from mlq.autoscale.simulation import Task
+from mlq.autoscale.replay.simulation import Task
 
 _MEAN_S: Final = 0.5
 _CV: Final = 0.5

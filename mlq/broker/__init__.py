@@ -1,1 +1,1 @@
-"""What is in Redis and who may move it: connections, depth, claims, leases, the embedded server."""
+"""The server: connections, what their failures mean, users' rights, scripts, the embedded broker."""

@@ -18,9 +18,10 @@ from kombu.exceptions import EncodeError
 from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
-from mlq import reserved, tls
-from mlq.broker.control_messages import LARGEST_BYTES, Refused, complaints
 from mlq.broker.script import is_full
+from mlq.protocol import reserved_names
+from mlq.protocol.control_messages import LARGEST_BYTES, Refused, complaints
+from mlq.settings import tls
 
 if TYPE_CHECKING:
     from mlq.broker.credentials import FileCredentials
@@ -63,7 +64,7 @@ class QueuesOnly:
         """
         channel: Any = self
         try:
-            misplaced = next(filter(reserved.is_reserved, channel._lookup(exchange, routing_key)), None)  # noqa: SLF001 (as kombu looks it up)
+            misplaced = next(filter(reserved_names.is_reserved, channel._lookup(exchange, routing_key)), None)  # noqa: SLF001 (as kombu looks it up)
         except ResponseError as exc:  # the table of bindings is a key of another type
             misplaced = f"{exchange} ({exc})"
         if misplaced is not None:
@@ -74,8 +75,8 @@ class QueuesOnly:
 
 def demand_queue(name: str) -> None:
     """Make sure that a name may be a queue's. Raises NotAQueue."""
-    if reserved.is_reserved(name):
-        message = f"nothing may be sent to {name!r}: {reserved.why_not_a_queue(name)}"
+    if reserved_names.is_reserved(name):
+        message = f"nothing may be sent to {name!r}: {reserved_names.why_not_a_queue(name)}"
         raise NotAQueue(message)
 
 

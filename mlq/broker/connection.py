@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mlq import server_url, tls
 from mlq.broker import embedded, key_types, rabbitmq, refusals, schema, sentinels
-from mlq.config import Settings, state_directory
 from mlq.errors import (
     ClusterBroker,
     InvalidSetting,
@@ -21,7 +19,9 @@ from mlq.errors import (
     NoStateStore,
     UnreadableResults,
 )
-from mlq.masking import masked, without_passwords
+from mlq.security.masking import masked, without_passwords
+from mlq.settings import server_url, tls
+from mlq.settings.config import Settings, state_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

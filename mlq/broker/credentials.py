@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from amqp.exceptions import AccessRefused, RecoverableConnectionError
 from redis import CredentialProvider
 
-from mlq import url_file
-from mlq.masking import remember
-from mlq.server_url import read
+from mlq.security.masking import remember
+from mlq.settings import url_file
+from mlq.settings.server_url import read
 
 OPTION: Final = "mlq_credentials"
 """The transport option in which the result backends of workers find them; Celery ignores what it does not know."""

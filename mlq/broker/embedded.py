@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from mlq import tether
 from mlq.errors import MlqError, NoServerProgram, ServerDidNotStart, StateDirectoryUnusable
-from mlq.private_files import open_private, open_state, private_directory, read_private, write_private
+from mlq.ipc import parent_death
+from mlq.ipc.private_files import open_private, open_state, private_directory, read_private, write_private
 
 _LONGEST_SOCKET_PATH: Final = 100
 """Bytes. The kernel's limit is 108 with the final zero; Redis binds a temporary name a little longer."""
@@ -196,7 +196,7 @@ class Server:
     def _spawn(self) -> None:
         with open_state(self._log, "ab") as log_file:
             self._process = subprocess.Popen(
-                tether.command([self._program, *self._options()], signal.SIGTERM),
+                parent_death.command([self._program, *self._options()], signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Command: TypeAlias = Sequence[Any]
 """A command's name and its arguments, as redis-py takes them."""
 
-_forced: Final = Script("forced")
+_forced: Final = Script("server/forced")
 
 
 def run(redis: Redis, *commands: Command) -> list[Any]:

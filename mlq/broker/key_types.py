@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq import keys
+from mlq.protocol import keys
 
 if TYPE_CHECKING:
     from redis import Redis

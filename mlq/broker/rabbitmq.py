@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kombu import Connection, Queue
 
     from mlq.broker.connection import Address
-    from mlq.config import Settings
+    from mlq.settings.config import Settings
 
 _NOT_SET: Final = "not set"
 

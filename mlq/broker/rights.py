@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq import keys
 from mlq.broker.connection import Address
-from mlq.broker.priorities import queue_keys
 from mlq.broker.refusals import DENIED
 from mlq.broker.script import Script
 from mlq.errors import MissingRights
+from mlq.protocol import keys
+from mlq.protocol.priorities import queue_keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,7 +28,7 @@ _OTHERS: Final = (_RESULT, "_kombu.binding.celery", "unacked", "unacked_index")
 _REFUSED: Final = re.compile(DENIED.pattern + r"|nknown (Redis )?command", re.IGNORECASE)
 _DISABLED: Final = re.compile(r"nknown (Redis )?command", re.IGNORECASE)
 
-_probe: Final = Script("probe")
+_probe: Final = Script("server/probe")
 
 
 def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq import keys
 from mlq.errors import MigrationTaken, OtherSchema, UsageError, WorkersRun
+from mlq.protocol import keys
 
 if TYPE_CHECKING:
     from redis import Redis

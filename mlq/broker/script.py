@@ -29,7 +29,7 @@ Word: TypeAlias = str | bytes | int
 Call: TypeAlias = tuple[Sequence[str], Sequence[Word]]
 """The keys and the arguments of one call."""
 
-_SCRIPTS: Final = files("mlq.broker") / "scripts"
+_SCRIPTS: Final = files("mlq.store") / "scripts"
 _WITH: Final = re.compile(r"^-- with: (.+)$", re.MULTILINE)
 
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from mlq import parsing, server_url
 from mlq.broker import roles
 from mlq.broker.roles import Role
-from mlq.commands.invocation import Answering, begin, command, single
-from mlq.config import Settings
+from mlq.cli.invocation import Answering, begin, command, single
 from mlq.errors import UsageError
+from mlq.settings import parsers, server_url
+from mlq.settings.config import Settings
 
 app = single()
 
@@ -127,7 +127,7 @@ def _user_name(name: str) -> str:
 
 def _queue_names(given: list[str]) -> tuple[str, ...]:
     try:
-        return parsing.names(given)
+        return parsers.names(given)
     except ValueError as exc:
         raise UsageError(what=f"--queue: {exc}", mend="name each queue once, as `mlq queues` shows it") from None
 

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperOption
 
-from mlq.broker import queue_names
 from mlq.broker.connection import broker_address, demand_redis
-from mlq.commands import fleet, options, replaying, tuning
-from mlq.commands.invocation import Invocation, command, group, option
-from mlq.commands.recording import recorded
-from mlq.config import make_state_directory
-from mlq.console.bottomline import BottomLine
-from mlq.console.decisions import DecisionLog, at_length, document
-from mlq.console.fleetlog import FleetLog
-from mlq.console.repeating import every
+from mlq.cli import fleet, options, policy_options, simulate
+from mlq.cli.invocation import Invocation, command, group, option
+from mlq.cli.order_record import recorded
 from mlq.errors import QueueNotServed, UsageError
-from mlq.fleet import keeping, session
-from mlq.fleet.news import BrokerAwaited, News, Stopping
-from mlq.fleet.planning import Devices, found, number, pool
+from mlq.settings.config import make_state_directory
+from mlq.store.queues import queue_names
+from mlq.supervisor import kept_workers, session
+from mlq.supervisor.devices.plan import Devices, found, number, pool
+from mlq.supervisor.news import BrokerAwaited, News, Stopping
+from mlq.terminal.decisions import DecisionLog, at_length, document
+from mlq.terminal.fleet_log import FleetLog
+from mlq.terminal.live_line import BottomLine
+from mlq.terminal.repetition import every
 
 if TYPE_CHECKING:
-    from mlq.autoscale.policy import Deciding, Tuning
+    from mlq.autoscale.policy.policy import Deciding, Tuning
     from mlq.broker.connection import Address
-    from mlq.fleet.keeping import Behind
-    from mlq.fleet.running import Fleet
-    from mlq.fleet.slots import Slots
-    from mlq.fleet.spec import WorkerSpec
+    from mlq.supervisor.devices.slots import Slots
+    from mlq.supervisor.kept_workers import Behind
+    from mlq.supervisor.run import Fleet
+    from mlq.supervisor.spec import WorkerSpec
 
 app = group(
     "run",
@@ -64,7 +64,7 @@ class Scaling(fleet.Serving):
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add the policy's options before those of the workers."""
-        yield from tuning.policy_options()
+        yield from policy_options.policy_options()
         yield from super().extra_options()
         yield option("--json", text="A line of JSON for each decision.", is_flag=True)
 
@@ -105,8 +105,8 @@ def run(  # noqa: PLR0913 (an option each)
         choices = call.settings.served_queues
         raise QueueNotServed(name=served, served=", ".join(choices), meant=queue_names.hint(served, choices))
     devices = _devices(gpus, cpus)
-    chosen = tuning.tuning(ctx, devices=number(devices, os.environ))
-    policy = tuning.policy(ctx, chosen)
+    chosen = policy_options.tuning(ctx, devices=number(devices, os.environ))
+    policy = policy_options.policy(ctx, chosen)
     if once or dry_run:
         if rollout or keep_workers or wait_broker is not None:
             mend = "leave out --rollout, --keep-workers and --wait-broker"
@@ -118,7 +118,7 @@ def run(  # noqa: PLR0913 (an option each)
     _scale(call, served, policy, chosen, specs, behind, wait_s=wait_broker or 0.0)
 
 
-command(app, "simulate", cls=replaying.Simulating)(replaying.simulate)
+command(app, "simulate", cls=simulate.Simulating)(simulate.simulate)
 
 
 def _devices(gpus: str | None, cpus: int | None) -> Devices:
@@ -128,9 +128,9 @@ def _devices(gpus: str | None, cpus: int | None) -> Devices:
 
 def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
     """Decide and tell, and touch nothing: no lead is taken, no place, no device."""
-    from mlq.autoscale.signals import Signals
-    from mlq.broker.booking import Booking
+    from mlq.autoscale.live.signals import Signals
     from mlq.broker.connection import connected, explained, redis_client, state_store
+    from mlq.store.workers.booking import Booking
 
     address = broker_address(call.settings)
     signals = Signals(queue, is_default=queue == call.settings.default_queue)
@@ -149,12 +149,12 @@ def _split(call: Invocation) -> Behind:
         number = f"{workers} worker{'s' if workers > 1 else ''}"
         call.terminal.say(f"{number} left running, supervisor {pid}, log {log}; `mlq worker stop --all` ends them")
 
-    return keeping.split(log, say)
+    return kept_workers.split(log, say)
 
 
 def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
     """Have somebody watch for bursts that no policy can meet, and say so, if anybody can hear."""
-    from mlq.autoscale.bursts import Advised, BurstWatch
+    from mlq.autoscale.live.bursts import Advised, BurstWatch
 
     def say(text: str) -> None:
         with suppress(OSError):
@@ -184,9 +184,9 @@ def _scale(
     wait_s: float,
 ) -> None:
     """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
-    from mlq.autoscale.devices import Devices as Pool
-    from mlq.autoscale.loop import LoopThread
-    from mlq.autoscale.scaler import Scaler
+    from mlq.autoscale.live.devices import Devices as Pool
+    from mlq.autoscale.live.loop import LoopThread
+    from mlq.autoscale.live.scaler import Scaler
 
     bottom = BottomLine(call.terminal)
     with bottom:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from mlq.commands.invocation import begin, command, single
-from mlq.console import tables
+from mlq.cli.invocation import begin, command, single
+from mlq.terminal import tables
 
 app = single()
 

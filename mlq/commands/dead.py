@@ -14,21 +14,21 @@ import orjson
 import typer
 from typer.core import TyperOption
 
-from mlq.broker.clock import server_time
 from mlq.broker.connection import broker_address, connected, explained, redis_client, results_beside_queues
-from mlq.broker.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
-from mlq.commands import fleet, options
-from mlq.commands.invocation import Answering, Command, Invocation, begin, command, given, group, option
-from mlq.commands.recording import recorded
-from mlq.commands.waiting import opened
-from mlq.console import dead_tables
-from mlq.console.asking import agreed
-from mlq.console.printable import printable
-from mlq.consumer.envelope import names_of
+from mlq.broker.server_time import server_time
+from mlq.cli import fleet, options
+from mlq.cli.invocation import Answering, Command, Invocation, begin, command, given, group, option
+from mlq.cli.job_wait import opened
+from mlq.cli.order_record import recorded
 from mlq.errors import DeadLetterCut, NoSuchDeadLetter, UsageError
-from mlq.fleet import rerunning
-from mlq.jobs import output
-from mlq.parsing import moment
+from mlq.jobs.collect import output
+from mlq.protocol.message import names_of
+from mlq.settings.parsers import moment
+from mlq.store.messages.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
+from mlq.supervisor import rerun_process
+from mlq.terminal import dead_letters
+from mlq.terminal.printable import printable
+from mlq.terminal.prompts import agreed
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -117,7 +117,7 @@ def ls(ctx: typer.Context) -> None:
     call = begin(ctx)
     with _store(call) as redis:
         found = list(_chosen(redis, Filter.given(ctx, redis)))
-    call.terminal.show(dead_tables.document(found), partial(dead_tables.dead_table, found))
+    call.terminal.show(dead_letters.document(found), partial(dead_letters.dead_table, found))
 
 
 @command(app, cls=Answering)
@@ -138,11 +138,11 @@ def show(ctx: typer.Context, letter: Id, *, raw: Raw = False) -> None:
         call.terminal.write(found.raw)
         return
     if call.terminal.json:
-        call.terminal.emit({"schema": "mlq.dead/1", "entries": [dead_tables.whole(found)]})
+        call.terminal.emit({"schema": "mlq.dead/1", "entries": [dead_letters.whole(found)]})
         return
-    for name, value in dead_tables.in_words(found):
+    for name, value in dead_letters.in_words(found):
         call.terminal.line(f"{name:<12} {printable(value)}")
-    call.terminal.line(printable(found.raw.decode(errors="replace"), limit=dead_tables.SHOWN_BYTES))
+    call.terminal.line(printable(found.raw.decode(errors="replace"), limit=dead_letters.SHOWN_BYTES))
 
 
 @command(app, cls=Choosing)
@@ -220,7 +220,7 @@ def export(ctx: typer.Context, out: options.Out = None) -> None:
     out = output.target(out)
     with _store(call) as redis, opened(call, out) as stream, output.writing(str(out or stream.name), "mlq dead export"):
         for letter in _chosen(redis, Filter.given(ctx, redis)):
-            stream.write(orjson.dumps(dead_tables.whole(letter)) + b"\n")
+            stream.write(orjson.dumps(dead_letters.whole(letter)) + b"\n")
         stream.flush()
 
 
@@ -238,7 +238,7 @@ def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
     call = fleet.begin(ctx)
     with _store(call) as redis:
         (found,) = _whole(call, [_read(DeadLetters(redis), letter)], named=True)
-    code = rerunning.run(call.settings, found.id, found.raw, gpu)
+    code = rerun_process.run(call.settings, found.id, found.raw, gpu)
     if code:
         raise typer.Exit(code)
 
@@ -331,4 +331,4 @@ def _result_key(call: Invocation, letter: DeadLetter) -> ResultKey | None:
 
 def _report(call: Invocation, what: str, done: Sequence[DeadLetter]) -> None:
     text = "\n".join([*(printable(letter.id) for letter in done), f"{len(done)} {what}"])
-    call.terminal.show_text(dead_tables.document(done), text)
+    call.terminal.show_text(dead_letters.document(done), text)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mlq.broker import event_log
-from mlq.broker.clock import server_time
 from mlq.broker.connection import explained, state_address, state_store
-from mlq.commands.invocation import Answering, begin, command, single
-from mlq.console import event_lines
+from mlq.broker.server_time import server_time
+from mlq.cli.invocation import Answering, begin, command, single
 from mlq.errors import UsageError
-from mlq.parsing import moment
+from mlq.settings.parsers import moment
+from mlq.store import event_log
+from mlq.terminal import event_lines
 
 app = single()
 

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from mlq.broker.clock import server_time
-from mlq.commands import waiting
-from mlq.commands.invocation import Answering, Command, Invocation, begin, command, group
-from mlq.commands.recording import recorded
-from mlq.console import tables
-from mlq.console.printable import printable
+from mlq.broker.server_time import server_time
+from mlq.cli import job_wait
+from mlq.cli.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.cli.order_record import recorded
 from mlq.jobs import record
-from mlq.jobs.connecting import Desk, desk
+from mlq.jobs.connections import Desk, desk
 from mlq.jobs.errors import BrokenRecord
 from mlq.jobs.record import Progress
+from mlq.terminal import tables
+from mlq.terminal.printable import printable
 
 app = group(
     "ls",
@@ -47,7 +47,7 @@ def ls(ctx: typer.Context) -> None:
     with desk(call.settings) as at:
         now = server_time(at.store)
         found = list(_readable(call, at))
-    jobs = [waiting.progress_document(seen) for seen in found]
+    jobs = [job_wait.progress_document(seen) for seen in found]
     call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs, now))
 
 
@@ -74,7 +74,7 @@ def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the hel
     """
     call = begin(ctx)
     with desk(call.settings) as at:
-        job, now = waiting.progress_document(waiting.find(at, id)), server_time(at.store)
+        job, now = job_wait.progress_document(job_wait.find(at, id)), server_time(at.store)
     call.terminal.show(job, partial(tables.jobs_table, [job], now))
 
 
@@ -90,7 +90,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the h
     """
     call = begin(ctx)
     with desk(call.settings) as at:
-        found = waiting.find(at, id)
+        found = job_wait.find(at, id)
         if found.state == "done":
             call.terminal.line(f"job {id} is done: there is nothing to cancel")
             return

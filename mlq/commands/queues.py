@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from mlq.broker import observation
-from mlq.commands import options
-from mlq.commands.invocation import Answering, Command, Invocation, begin, command, group
-from mlq.commands.recording import recorded
-from mlq.console import tables
-from mlq.console.asking import agreed
-from mlq.console.repeating import every
+from mlq.cli import options
+from mlq.cli.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.cli.order_record import recorded
 from mlq.errors import UsageError
+from mlq.store.queues import overview
+from mlq.terminal import tables
+from mlq.terminal.prompts import agreed
+from mlq.terminal.repetition import every
 
 app = group(
     "ls",
@@ -56,7 +56,7 @@ def ls(
     if everything and names:
         raise UsageError(what="--all shows every queue, and NAMES only some", mend="leave one of them out")
     also = _found(call) if everything else ()
-    with observation.queues(call.settings, names or (), also) as read, call.terminal.live() as show:
+    with overview.queues(call.settings, names or (), also) as read, call.terminal.live() as show:
         for _ in every(watch):
             seen = read()
             show(tables.queues_document(*seen), partial(tables.queues_table, *seen))
@@ -64,7 +64,7 @@ def ls(
 
 def _found(call: Invocation) -> Sequence[str]:
     """Find the queues at the broker; say so where its keys are too many to look at all of them."""
-    found = observation.scan(call.settings)
+    found = overview.scan(call.settings)
     if not found.complete:
         call.terminal.warn("the broker has too many keys to look at all of them: queues may be missing")
     return found.names
@@ -82,7 +82,7 @@ def pause(ctx: typer.Context, name: Name) -> None:
     """
     call = begin(ctx)
     with recorded(call, "queues pause", name):
-        observation.pause(call.settings, name)
+        overview.pause(call.settings, name)
     call.terminal.line(f"{name} is paused; `mlq queues resume {name}` goes on")
 
 
@@ -96,7 +96,7 @@ def resume(ctx: typer.Context, name: Name) -> None:
     """
     call = begin(ctx)
     with recorded(call, "queues resume", name) as record:
-        was_paused = observation.resume(call.settings, name)
+        was_paused = overview.resume(call.settings, name)
         record.detail = "" if was_paused else "it was not paused"
     call.terminal.line(f"{name} goes on" if was_paused else f"{name} was not paused")
 
@@ -117,9 +117,9 @@ def purge(
     """
     call = begin(ctx)
     if yes or agreed(call.terminal, f"drop everything that waits in {name}?"):
-        from mlq.jobs.purging import purge as drop
+        from mlq.jobs.purge import purge as drop
 
         with recorded(call, "queues purge", name) as record:
             record.detail = f"{drop(call.settings, name)} dropped"
         call.terminal.line(f"{record.detail} from {name}")
-        observation.forget(call.settings, name)
+        overview.forget(call.settings, name)

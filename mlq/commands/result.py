@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mlq.commands import options, waiting
-from mlq.commands.invocation import Answering, Invocation, begin, command, single
+from mlq.cli import job_wait, options
+from mlq.cli.invocation import Answering, Invocation, begin, command, single
 from mlq.errors import UsageError
-from mlq.jobs import output, record, running, single_task
-from mlq.jobs.connecting import Desk, desk
+from mlq.jobs import record, run
+from mlq.jobs.collect import output, single_task
+from mlq.jobs.collect.output import Output
+from mlq.jobs.connections import Desk, desk
 from mlq.jobs.errors import AnswersThere, JobCollected, RowsFailed
 from mlq.jobs.exchange import Limits
-from mlq.jobs.halting import Halt, heeding
-from mlq.jobs.output import Output
+from mlq.jobs.interrupt import Halt, heeding
 from mlq.jobs.record import Progress
-from mlq.jobs.running import Manner
+from mlq.jobs.run import Manner
 
 app = single()
 
@@ -53,7 +54,7 @@ def result(
             _task(call, at, id, out, timeout, wait=wait)
             return
         if not wait:
-            running.demand_finished(found)
+            run.demand_finished(found)
         if not found.uncollected:
             raise JobCollected(id=id)
         _job(call, at, found, out, timeout)
@@ -63,9 +64,13 @@ def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout:
     kept = output.kept(out)
     rest = f" -o {shlex.quote(f'{kept}.rest')}" if kept is not None else ""
     manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
-    with waiting.opened(call, out) as stream, waiting.watched(call, at, found.job) as watcher, heeding(halt := Halt()):
-        outcome = running.collect(at, found, manner, stream, watcher, halt, kept)
-    waiting.report(call, at, outcome, kept)
+    with (
+        job_wait.opened(call, out) as stream,
+        job_wait.watched(call, at, found.job) as watcher,
+        heeding(halt := Halt()),
+    ):
+        outcome = run.collect(at, found, manner, stream, watcher, halt, kept)
+    job_wait.report(call, at, outcome, kept)
 
 
 def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: float | None, *, wait: bool) -> None:
@@ -75,14 +80,14 @@ def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: f
     elif (found := single_task.find(at.results, task_id)) is not None:
         written = found
     else:
-        from mlq.jobs import whereabouts
+        from mlq.jobs import task_location
 
-        raise whereabouts.explain(at, task_id)
-    with waiting.opened(call, out) as stream:
+        raise task_location.explain(at, task_id)
+    with job_wait.opened(call, out) as stream:
         sink = Output(stream, path=output.kept(out), command=shlex.join(["mlq", "result", "--", task_id]))
         sink.add(written)
         sink.flush()
     if call.terminal.json:
-        call.terminal.emit(waiting.task_document(task_id, ok=sink.ok, failed=sink.failed))
+        call.terminal.emit(job_wait.task_document(task_id, ok=sink.ok, failed=sink.failed))
     if sink.failed:
         raise RowsFailed(failed=1, rows=1, mend="its line says why")

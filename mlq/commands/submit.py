@@ -10,18 +10,20 @@ from pathlib import Path
 
 import typer
 
-from mlq.commands import options, waiting
-from mlq.commands.invocation import Answering, Invocation, begin, command, single
-from mlq.commands.options import RowOrder
+from mlq.cli import job_wait, options
+from mlq.cli.invocation import Answering, Invocation, begin, command, single
+from mlq.cli.options import RowOrder
 from mlq.errors import UsageError
-from mlq.jobs import addressing, failures, output, running, submission
-from mlq.jobs.connecting import Desk, desk
+from mlq.jobs import run
+from mlq.jobs.collect import failed_rows, output
+from mlq.jobs.connections import Desk, desk
 from mlq.jobs.exchange import Limits
-from mlq.jobs.halting import Halt, heeding
-from mlq.jobs.running import Manner
-from mlq.jobs.sources import handles, opening
-from mlq.jobs.submission import Plan, Request
-from mlq.jobs.window import MOST_CHUNKS
+from mlq.jobs.input import handles, sources
+from mlq.jobs.interrupt import Halt, heeding
+from mlq.jobs.run import Manner
+from mlq.jobs.send import destinations, submission
+from mlq.jobs.send.submission import Plan, Request
+from mlq.jobs.send.window import MOST_CHUNKS
 
 app = single()
 
@@ -68,8 +70,8 @@ def submit(  # noqa: PLR0913 (an option each)
     _demand_sense(file, out=out, resume=resume, errors=errors, job_id=job_id, later=() if wait else later)
     _demand_rows(tasks=tasks, chunk=chunk)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
-    reading = opening.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
-    request = Request(opening.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
+    reading = sources.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
+    request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
     manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight or MOST_CHUNKS))
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
@@ -80,35 +82,35 @@ def submit(  # noqa: PLR0913 (an option each)
 
 
 def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
-    addressing.check(plan, at)
+    destinations.check(plan, at)
     submission.attach(plan, at, call.terminal.warn)
-    with waiting.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
-        running.submit(at, plan, manner, watcher, halt)
+    with job_wait.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
+        run.submit(at, plan, manner, watcher, halt)
         watcher.unserved()  # nobody waits here, who would hear of it later
     collect = f"mlq result {plan.job.id} --wait"
     call.terminal.say(f"answers are kept until `{collect}` takes them, or for 7 days after the last")
-    call.terminal.show_text(waiting.document(at, plan.job.id), plan.job.id)
+    call.terminal.show_text(job_wait.document(at, plan.job.id), plan.job.id)
 
 
 def _exchange(
     call: Invocation, at: Desk, plan: Plan, manner: Manner, out: Path | None, errors: Path | None, *, resume: bool
 ) -> None:
     at.results  # noqa: B018 (raises where no answers are kept)
-    addressing.check(plan, at)
+    destinations.check(plan, at)
     kept = output.kept(out)
     if kept is not None:
         submission.begin_output(plan, kept, resumes=resume, desk=at)
     submission.attach(plan, at, call.terminal.warn)
     with (
-        waiting.opened(call, out, plan.sidecar) as stream,
-        waiting.watched(call, at, plan.job) as watcher,
+        job_wait.opened(call, out, plan.sidecar) as stream,
+        job_wait.watched(call, at, plan.job) as watcher,
         heeding(halt := Halt()),
     ):
-        outcome = running.exchange(at, plan, manner, stream, watcher, halt, kept)
+        outcome = run.exchange(at, plan, manner, stream, watcher, halt, kept)
     if errors is not None:
         with output.writing(str(errors), manner.command):
-            failures.write(errors, plan.request.input, outcome.failures)
-    waiting.report(call, at, outcome, kept)
+            failed_rows.write(errors, plan.request.input, outcome.failures)
+    job_wait.report(call, at, outcome, kept)
 
 
 def _demand_sense(

@@ -6,9 +6,9 @@ import os
 
 import typer
 
-from mlq.commands import fleet, options
-from mlq.commands.invocation import command, single
-from mlq.fleet.planning import found, plan
+from mlq.cli import fleet, options
+from mlq.cli.invocation import command, single
+from mlq.supervisor.devices.plan import found, plan
 
 app = single()
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
-from mlq.commands.invocation import Command, begin, single
-from mlq.config import Settings
+from mlq.cli.invocation import Command, begin, single
+from mlq.settings.config import Settings
 
 app = single()
 
@@ -37,9 +37,9 @@ def values(ctx: typer.Context, kind: Annotated[str, typer.Argument()] = "") -> N
 
 
 def _queues(settings: Settings) -> Iterable[str]:
-    from mlq.broker import queue_names
     from mlq.broker.connection import state_store
-    from mlq.wire import BARE_QUEUE
+    from mlq.protocol.names import BARE_QUEUE
+    from mlq.store.queues import queue_names
 
     configured = [name for name in settings.known_queues if name in settings.queues or name != BARE_QUEUE]
     try:
@@ -59,8 +59,8 @@ def _jobs(settings: Settings) -> Iterable[str]:
 
 
 def _workers(settings: Settings) -> Iterable[str]:
-    from mlq.broker import heartbeats
     from mlq.broker.connection import state_store
+    from mlq.store.workers import heartbeats
 
     with state_store(settings) as store:
         return dict.fromkeys(h.name for h in heartbeats.read(store))

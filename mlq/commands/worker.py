@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from mlq.broker import heartbeats
 from mlq.broker.connection import state_store
-from mlq.broker.orders import Order
-from mlq.commands import fleet, options, ordering
-from mlq.commands import logs as logfiles
-from mlq.commands.invocation import Answering, Command, begin, command, group
-from mlq.console import tables
-from mlq.console.repeating import every
-from mlq.fleet.planning import Devices, plan
+from mlq.cli import fleet, options, worker_orders
+from mlq.cli import worker_logs as logfiles
+from mlq.cli.invocation import Answering, Command, begin, command, group
+from mlq.store.workers import heartbeats
+from mlq.store.workers.orders import Order
+from mlq.supervisor.devices.plan import Devices, plan
+from mlq.terminal import tables
+from mlq.terminal.repetition import every
 
 app = group(
     "ls",
@@ -96,11 +96,11 @@ def ls(ctx: typer.Context, watch: options.Watch = None) -> None:
 @command(app, cls=Answering)
 def drain(
     ctx: typer.Context,
-    names: ordering.Names = None,
+    names: worker_orders.Names = None,
     *,
-    everyone: ordering.Everyone = False,
-    host: ordering.Host = None,
-    timeout: ordering.Patience = None,
+    everyone: worker_orders.Everyone = False,
+    host: worker_orders.Host = None,
+    timeout: worker_orders.Patience = None,
 ) -> None:
     """Let workers finish what they run, take no more, and end; on any host.
 
@@ -112,18 +112,20 @@ def drain(
     A supervisor whose last worker has ended ends, too.
     """
     order = Order("drain")
-    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=False, patience=timeout)
+    worker_orders.carry_out(
+        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=False, patience=timeout
+    )
 
 
 @command(app, cls=Answering)
 def stop(
     ctx: typer.Context,
-    names: ordering.Names = None,
+    names: worker_orders.Names = None,
     *,
-    everyone: ordering.Everyone = False,
-    host: ordering.Host = None,
-    drain_timeout: ordering.Deadline = 30.0,
-    timeout: ordering.Patience = None,
+    everyone: worker_orders.Everyone = False,
+    host: worker_orders.Host = None,
+    drain_timeout: worker_orders.Deadline = 30.0,
+    timeout: worker_orders.Patience = None,
 ) -> None:
     """Drain workers, but give back to the queue what still runs after --drain-timeout (30 s); on any host.
 
@@ -133,21 +135,23 @@ def stop(
       mlq worker stop --all --drain-timeout 0
     """
     order = Order("stop", drain_timeout)
-    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=False, patience=timeout)
+    worker_orders.carry_out(
+        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=False, patience=timeout
+    )
 
 
 @command(app, cls=Answering)
 def restart(
     ctx: typer.Context,
-    names: ordering.Names = None,
+    names: worker_orders.Names = None,
     *,
-    everyone: ordering.Everyone = False,
-    host: ordering.Host = None,
+    everyone: worker_orders.Everyone = False,
+    host: worker_orders.Host = None,
     rolling: Annotated[
         bool, typer.Option("--rolling", help="One after the other, each ready before the next.")
     ] = False,
-    drain_timeout: ordering.Deadline = None,
-    timeout: ordering.Patience = None,
+    drain_timeout: worker_orders.Deadline = None,
+    timeout: worker_orders.Patience = None,
 ) -> None:
     """Drain workers and start them anew, with the model file as it is now; on any host.
 
@@ -159,7 +163,9 @@ def restart(
     Waits until they are ready. With --rolling a worker that fails to start ends it: the others keep serving.
     """
     order = Order("restart", drain_timeout)
-    ordering.carry_out(begin(ctx), ordering.Whom(names or (), everyone, host), order, rolling=rolling, patience=timeout)
+    worker_orders.carry_out(
+        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=rolling, patience=timeout
+    )
 
 
 @command(app, cls=Command)

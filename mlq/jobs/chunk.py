@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from mlq import packing
 from mlq.jobs import strict_json
 from mlq.jobs.row import RowError, Unreadable
 from mlq.jobs.row_ids import MISSING, Naming, identify
+from mlq.protocol import packing
 
 MOST_ROWS: Final = 1024
 LARGEST_BYTES: Final = 2**20

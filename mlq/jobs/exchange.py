@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from mlq.jobs import window as windows
-from mlq.jobs.collecting import Collector
+from mlq.jobs.collect.collector import Collector
+from mlq.jobs.collect.output import Output
 from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
-from mlq.jobs.halting import Halt, Signalled
-from mlq.jobs.output import Output
-from mlq.jobs.pace import Pace
-from mlq.jobs.sending import Sender
-from mlq.jobs.window import Window
+from mlq.jobs.interrupt import Halt, Signalled
+from mlq.jobs.send import window as windows
+from mlq.jobs.send.pace import Pace
+from mlq.jobs.send.sender import Sender
+from mlq.jobs.send.window import Window
 
 UNSERVED_AFTER_S: Final = 5.0
 _LOOK_EVERY_S: Final = 1.0

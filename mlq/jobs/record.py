@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from mlq import keys
 from mlq.broker import forced
-from mlq.broker.clock import server_time
-from mlq.broker.filing import KEPT_S, is_job_id
-from mlq.jobs import liveness
+from mlq.broker.server_time import server_time
 from mlq.jobs.errors import BrokenRecord
+from mlq.jobs.send import sender_liveness
+from mlq.protocol import keys
+from mlq.protocol.job_result import KEPT_S, is_job_id
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,7 +27,7 @@ Kind: TypeAlias = Literal["rows", "single", "tasks"]
 class Job:
     """A submitted file. `fingerprint` is of its bytes and of the options that decide about its rows.
 
-    `token` is what its chunks carry, once it has a sender (see broker/job_tokens.py).
+    `token` is what its chunks carry, once it has a sender (see store/jobs/job_tokens.py).
     """
 
     id: str
@@ -130,7 +130,7 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         raise BrokenRecord(job=job_id, reason=f"{type(exc).__name__}: {exc}") from None
     all_sent = found.job.rows is not None and found.taken >= found.job.rows
     sender, alive = (fields.get(name, b"").decode(errors="replace") or None for name in (b"sender", b"alive"))
-    gone = not all_sent and liveness.is_gone(store, job_id, sender, alive)
+    gone = not all_sent and sender_liveness.is_gone(store, job_id, sender, alive)
     return replace(found, cancelled=cancelled_at is not None, abandoned=gone)
 
 

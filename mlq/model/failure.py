@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlq.errors import MlqError
-from mlq.wire import row_error
+from mlq.protocol.names import row_error
 
 
 @dataclass(frozen=True)

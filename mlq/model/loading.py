@@ -6,13 +6,13 @@ from mlq.errors import InvalidModel
 from mlq.model import places
 from mlq.model.classes import load_class
 from mlq.model.diagnosis import diagnose
-from mlq.model.exported import HOW_TO_EXPORT, load_exported
 from mlq.model.failure import NotServable, contained
-from mlq.model.formats import Format, format_of
+from mlq.model.files.exported import HOW_TO_EXPORT, load_exported
+from mlq.model.files.formats import Format, format_of
+from mlq.model.files.torchscript import load_torchscript
 from mlq.model.model import Model, Output
 from mlq.model.predictor import Predictor
 from mlq.model.reference import ModelRef
-from mlq.model.torchscript import load_torchscript
 
 _WRAP = f"export the model with {HOW_TO_EXPORT}; or name file.py:Class, whose setup() loads the weights"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mlq.model.failure import NotServable
-from mlq.trust import doubt_directory, is_strange, user_name
+from mlq.security.trust import doubt_directory, is_strange, user_name
 
 _OURS: Final = ("billiard", "celery", "kombu", "orjson", "psutil", "redis", "vine")
 """What mlq imports in a worker sooner or later: here before a file of that name in the operator's directory can be."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlq.model.failure import NotServable
-from mlq.model.fingerprint import fingerprint
+from mlq.model.files.fingerprint import fingerprint
 from mlq.model.places import search_first
 
 

@@ -17,14 +17,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from mlq import cli, keys
-from mlq.autoscale import loop
-from mlq.autoscale.bursts import Advised
-from mlq.autoscale.scaler import Scaler
-from mlq.broker import embedded, heartbeats
-from mlq.broker.booking import Booking
-from mlq.broker.heartbeats import Heartbeat
-from mlq.fleet import session
+from mlq.autoscale.live import loop
+from mlq.autoscale.live.bursts import Advised
+from mlq.autoscale.live.scaler import Scaler
+from mlq.broker import embedded
+from mlq.cli import main
+from mlq.protocol import keys
+from mlq.store.workers import heartbeats
+from mlq.store.workers.booking import Booking
+from mlq.store.workers.heartbeats import Heartbeat
+from mlq.supervisor import session
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 Look = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -203,7 +205,7 @@ def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
     monkeypatch.setattr(loop, "LoopThread", Loop)
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setenv("MLQ_BROKER_URL", f"redis+socket://{tmp_path}/nobody.sock")
-    assert cli.run(["autoscale", "--cpus", "1", "--model", "serve.py:Model"]) == 0
+    assert main.run(["autoscale", "--cpus", "1", "--model", "serve.py:Model"]) == 0
     (scaler,) = made
     assert isinstance(scaler._policy, Advised)
     scaler._policy._say("a burst was over")

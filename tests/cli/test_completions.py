@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from mlq.broker import embedded, queue_names
+from mlq.broker import embedded
+from mlq.store.queues import queue_names
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "completions"

@@ -13,11 +13,11 @@ import pytest
 
 import mlq
 from mlq import errors
-from mlq.cli import root
-from mlq.config import SETTINGS
+from mlq.cli.main import root
 from mlq.errors import MlqError
-from mlq.fleet import errors as fleet_errors
 from mlq.jobs import errors as job_errors
+from mlq.settings.config import SETTINGS
+from mlq.supervisor import errors as fleet_errors
 
 FACTS: Final = {
     "command": "mlq result 3f2a9c41 --wait",

@@ -23,7 +23,7 @@ def loaded(code: str, place: Path, environ: dict[str, str]) -> set[str]:
 
 def command(*args: str, code: int = 0) -> str:
     """Write the code that runs a command, which is to end with an exit code."""
-    return f"from mlq.cli import run\nassert run({list(args)!r}) == {code}"
+    return f"from mlq.cli.main import run\nassert run({list(args)!r}) == {code}"
 
 
 HEAVY = {"celery", "kombu", "redis", "torch", "numpy", "rich", "psutil", "pynvml", "pydantic"}
@@ -49,15 +49,15 @@ def test_values_are_printed_without_rich(place: Path, environ: dict[str, str]) -
 @pytest.mark.parametrize(
     ("module", "banned"),
     [
-        ("mlq.fleet.running", {"celery", "torch", "numpy", "rich", "typer"}),
-        ("mlq.fleet.session", {"celery", "torch", "numpy", "rich", "typer"}),
-        ("mlq.fleet.supervisor", {"celery", "torch", "numpy", "kombu", "redis", "rich", "typer"}),
-        ("mlq.broker.observation", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.supervisor.run", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.supervisor.session", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.supervisor.supervisor", {"celery", "torch", "numpy", "kombu", "redis", "rich", "typer"}),
+        ("mlq.store.queues.overview", {"celery", "torch", "numpy", "rich", "typer"}),
         ("mlq.commands.queues", {"celery", "torch", "numpy"}),
         ("mlq.commands.worker", {"celery", "torch", "numpy"}),
         ("mlq.commands.up", {"celery", "torch", "numpy"}),
         ("mlq.model", {"celery", "torch", "numpy", "kombu", "redis"}),
-        ("mlq.config", HEAVY | {"typer"}),
+        ("mlq.settings.config", HEAVY | {"typer"}),
         ("mlq", HEAVY | {"typer"}),
     ],
 )

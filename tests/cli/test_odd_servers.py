@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.faultkit import until
+from chaos.faultkit import until
 from tests.servers import serving
 
 pytestmark = pytest.mark.server

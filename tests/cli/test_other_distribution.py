@@ -108,7 +108,7 @@ def test_metadata_of_every_installer_is_seen(metadata: str, tmp_path: Path) -> N
     assert metadata.startswith(seen.replace(" ", "-"))
 
 
-@pytest.mark.parametrize("missing", ["mlq/cli.py", "mlq/errors.py", "mlq/commands/invocation.py"])
+@pytest.mark.parametrize("missing", ["mlq/cli/main.py", "mlq/errors.py", "mlq/cli/invocation.py"])
 def test_a_file_that_is_missing_is_an_incomplete_installation(
     missing: str, call: Call, environment: Environment
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import pytest
 from redis import Redis
 
-from benchmarks.faultkit import until
+from chaos.faultkit import until
 from tests.servers import free_port, serving
 
 pytestmark = pytest.mark.server

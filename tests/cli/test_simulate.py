@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlq.autoscale import trace as trace_file
+from mlq.autoscale.replay import trace as trace_file
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlq.cli import root
+from mlq.cli.main import root
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 

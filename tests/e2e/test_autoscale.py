@@ -17,7 +17,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq.broker import embedded, heartbeats
+from mlq.broker import embedded
+from mlq.store.workers import heartbeats
 from tests.conftest import is_alive
 
 Scale = Callable[..., Any]

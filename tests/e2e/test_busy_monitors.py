@@ -10,7 +10,7 @@ from celery.exceptions import TaskRevokedError
 from kombu import Exchange, Producer
 from redis import Redis
 
-from benchmarks.faultkit import until
+from chaos.faultkit import until
 
 
 @pytest.fixture

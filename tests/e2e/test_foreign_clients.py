@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
+from mlq.protocol import keys
 
 IDS: Final = [
     *("offer: 7 is over", "user@example.com", "report/2024", "(a) {b} [c]", "é" * 250, "a" * 129),

@@ -14,19 +14,20 @@ from typing import Any
 
 import pytest
 
-from mlq import config
-from mlq.autoscale import devices
+from mlq.autoscale.live import devices
 from mlq.errors import SlotTaken, UsageError, WorkersFailed
-from mlq.fleet import bookings, nvml, running
-from mlq.fleet.child import Child
-from mlq.fleet.cordon import FaultWatch
-from mlq.fleet.errors import DeviceLockUnusable, DeviceTaken
-from mlq.fleet.gpus import Gpu
-from mlq.fleet.news import GaveUp, News, Warned, in_words
-from mlq.fleet.planning import Devices, plan
-from mlq.fleet.running import Fleet
-from mlq.fleet.slots import Slots
-from mlq.fleet.spec import WorkerSpec
+from mlq.settings import config
+from mlq.supervisor import run
+from mlq.supervisor.child import Child
+from mlq.supervisor.devices import device_locks, nvml
+from mlq.supervisor.devices.cordon import FaultWatch
+from mlq.supervisor.devices.gpus import Gpu
+from mlq.supervisor.devices.plan import Devices, plan
+from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.errors import DeviceLockUnusable, DeviceTaken
+from mlq.supervisor.news import GaveUp, News, Warned, in_words
+from mlq.supervisor.run import Fleet
+from mlq.supervisor.spec import WorkerSpec
 
 GPUS = [Gpu(0, "GPU-aaaa", "Some GPU", 0), Gpu(1, "GPU-bbbb", "Some GPU", 0, occupied="used by process 1")]
 SETTINGS = config.load({"MLQ_WORKER_MODEL": "m.pt2"})
@@ -159,17 +160,17 @@ def test_what_somebody_planted_is_not_written_to(slots: Slots, shared: Path, tmp
 def test_what_a_holder_wrote_cannot_steer_a_terminal(shared: Path) -> None:
     """Anybody may have written it."""
     gpu = GPUS[0]
-    with bookings.book(shared, gpu, "gpu0"):
+    with device_locks.book(shared, gpu, "gpu0"):
         (shared / "mlq-GPU-aaaa.lock").write_bytes(b"1 2 \x1b[31m\xff\n")
         with pytest.raises(DeviceTaken, match="another process holds its lock"):
-            bookings.book(shared, gpu, "gpu0")
+            device_locks.book(shared, gpu, "gpu0")
 
 
 def test_all_users_look_in_the_same_place(tmp_path: Path, shared: Path) -> None:
     """Root may write into a directory that is closed to others, and must not lock there."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o755)
-    assert bookings.shared_directory([tmp_path / "missing", closed, shared]) == shared
+    assert device_locks.shared_directory([tmp_path / "missing", closed, shared]) == shared
 
 
 class LosesItsDevice(WorkerSpec):
@@ -233,7 +234,7 @@ def test_a_worker_for_which_the_system_has_no_process_is_tried_again(monkeypatch
                 raise refusal
             super().__init__(*args)
 
-    monkeypatch.setattr(running, "Child", Refusing)
+    monkeypatch.setattr(run, "Child", Refusing)
     news: list[News] = []
     faults = AtFault()
     with pytest.raises(WorkersFailed):

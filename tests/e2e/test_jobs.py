@@ -12,10 +12,10 @@ from typing import Any
 
 from redis import Redis
 
-from mlq import keys
 from mlq.broker import embedded
-from mlq.broker.filing import KEPT_S
 from mlq.jobs.record import RECORDED_S
+from mlq.protocol import keys
+from mlq.protocol.job_result import KEPT_S
 from tests.conftest import MLQ
 
 DEADLINE_S = 60

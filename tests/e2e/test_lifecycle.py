@@ -14,12 +14,12 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import config
 from mlq.broker import embedded
-from mlq.fleet.child import Child
-from mlq.fleet.gpus import Gpu
-from mlq.fleet.spec import WorkerSpec
-from mlq.notices import Notices
+from mlq.ipc.supervisor_notices import Notices
+from mlq.settings import config
+from mlq.supervisor.child import Child
+from mlq.supervisor.devices.gpus import Gpu
+from mlq.supervisor.spec import WorkerSpec
 from tests.conftest import MLQ, House, Start, is_alive
 
 SLOW_TO_END = """

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from mlq.broker.dead_letters import DeadLetters
+from mlq.store.messages.dead_letters import DeadLetters
 
 STUCK = """
 import ctypes, time

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
+from mlq.protocol import keys
 from tests.conftest import House, Start
 
 FRAGILE = '''

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mlq import config
-from mlq.fleet.gpus import Gpu
-from mlq.fleet.spec import WorkerSpec
+from mlq.settings import config
+from mlq.supervisor.devices.gpus import Gpu
+from mlq.supervisor.spec import WorkerSpec
 from tests.conftest import Start
 
 TUNED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")

@@ -9,8 +9,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from benchmarks.stock_client import stock_client
-from mlq import keys
+from chaos.stock_client import stock_client
+from mlq.protocol import keys
 from tests.conftest import House, Running, Start
 
 RULES = "on nopass ~* &* +@all -@admin -@dangerous +info -client"  # Redis 6 can forbid no single subcommand

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
+from mlq.protocol import keys
 
 HOLDS_THE_GIL = """    def predict(self, rows):
         import ctypes

@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
-from mlq.broker import event_log
+from mlq.protocol import keys
+from mlq.store import event_log
 from tests.conftest import House, Start
 
 

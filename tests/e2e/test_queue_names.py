@@ -9,10 +9,10 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
-from mlq.broker import heartbeats
-from tests.broker.test_queue_names import WORKER
+from mlq.protocol import keys
+from mlq.store.workers import heartbeats
 from tests.conftest import House, Start
+from tests.store.test_queue_names import WORKER
 
 
 def listed(house: House, *argv: str) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from kombu import Exchange, Queue
 
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 from tests import rabbitmq
 from tests.conftest import House, Start
 from tests.rabbitmq import RabbitServer

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlq import tls
 from mlq.broker import embedded
+from mlq.settings import tls
 from tests.conftest import DEADLINE_S, House, Start
 
 TERMINATOR = '''

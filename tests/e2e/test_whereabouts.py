@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq.broker import search
+from mlq.store.messages import search
 
 IDS: Final = ["plain", "user@example.com", "naïve é", "\x1b[2J", 'a"b\\c']
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import faultkit
-from benchmarks.faultkit import World
-from benchmarks.wire import Wire
+from chaos import faultkit
+from chaos.faultkit import World
+from chaos.wire import Wire
 from mlq.broker import embedded
 
 

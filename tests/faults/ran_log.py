@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.faultkit import World
+from chaos.faultkit import World
 
 WRITER = """
 import os

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from benchmarks.faultkit import Worker, World, until
-from mlq import keys
-from mlq.broker import depth, heartbeats
-from mlq.broker.clock import ServerClock
-from mlq.consumer.transport import _QoS
+from chaos.faultkit import Worker, World, until
+from mlq.broker.server_time import ServerClock
+from mlq.engine.celery.transport import _QoS
+from mlq.protocol import keys
+from mlq.store.queues import depth
+from mlq.store.workers import heartbeats
 
 MLQ = str(Path(sys.executable).with_name("mlq"))
 HOUR_S = 3600

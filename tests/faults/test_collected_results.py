@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import faultkit
-from benchmarks.faultkit import World, until
+from chaos import faultkit
+from chaos.faultkit import World, until
 from mlq.broker import embedded
 from tests.faults import ran_log
 

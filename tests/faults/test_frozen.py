@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmarks.faultkit import World, stand_still, until
+from chaos.faultkit import World, stand_still, until
 from mlq.broker import embedded
 
 

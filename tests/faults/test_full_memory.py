@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faultkit import World, until
+from chaos.faultkit import World, until
 
 FULL = 16 * 2**20
 LONG_MS = 13_000

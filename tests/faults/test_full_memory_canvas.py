@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import pytest
 from celery import Celery, chain, chord, group
 
-from benchmarks.faultkit import World, until
-from benchmarks.stock_client import stock_client, wait_for_no_result
+from chaos.faultkit import World, until
+from chaos.stock_client import stock_client, wait_for_no_result
 from tests.faults import ran_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py warns

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faultkit import World, until
-from benchmarks.wire import Wire
+from chaos.faultkit import World, until
+from chaos.wire import Wire
 
 MLQ = str(Path(sys.executable).with_name("mlq"))
 WINDOW_S = 15.0

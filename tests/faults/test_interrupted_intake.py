@@ -9,14 +9,14 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from benchmarks.faultkit import until
+from chaos.faultkit import until
 from mlq.broker import embedded
-from mlq.broker.claims import Claims, Room
-from mlq.broker.leases import Leases
-from mlq.consumer.doorbell import Doorbell
-from mlq.consumer.intake import Intake
-from mlq.consumer.ledger import Ledger
-from mlq.consumer.setting_aside import SettingAside
+from mlq.engine.claimer import Intake
+from mlq.engine.doorbell import Doorbell
+from mlq.engine.ledger import Ledger
+from mlq.engine.rejection import SettingAside
+from mlq.store.claims.claims import Claims, Room
+from mlq.store.claims.leases import Leases
 
 WID = "host:interrupted:1"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import job_kills
+from chaos import job_kills
 
 pytestmark = pytest.mark.server
 

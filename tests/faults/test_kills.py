@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kills
+from chaos import kills
 
 pytestmark = pytest.mark.server
 

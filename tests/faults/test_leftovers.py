@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from mlq.fleet.leftovers import adopting_orphans
+from mlq.supervisor.recovery.leftovers import adopting_orphans
 from tests.conftest import MLQ, House, Start, is_alive
 
 STARTS = '''

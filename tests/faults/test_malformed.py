@@ -11,8 +11,8 @@ from celery import Celery
 from celery.exceptions import NotRegistered
 from redis import Redis
 
-from benchmarks.reliability.corpus import ANSWERED, EXECUTED, UNREADABLE, spoiled
-from mlq.broker.dead_letters import DeadLetter, DeadLetters
+from chaos.reliability.corpus import ANSWERED, EXECUTED, UNREADABLE, spoiled
+from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 
 Start = Callable[..., Any]
 GET_S: Final = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faultkit import Worker, World, until
+from chaos.faultkit import Worker, World, until
 
 STOCK = '''
 """A service as it is before mlq: one task, whose model is loaded in its process."""

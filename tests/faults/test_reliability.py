@@ -1,4 +1,4 @@
-"""Each row of benchmarks/RELIABILITY.md holds for mlq, and the harness is known to see what the plain setup loses."""
+"""Each row of chaos/RELIABILITY.md holds for mlq, and the harness is known to see what the plain setup loses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.reliability import faults
-from benchmarks.reliability.faults import FAULTS, Fault
-from benchmarks.reliability.setups import MLQ, PLAIN, Setup
-from benchmarks.reliability.soak import soak
-from benchmarks.reliability.stage import Outcome
+from chaos.reliability import faults
+from chaos.reliability.faults import FAULTS, Fault
+from chaos.reliability.setups import MLQ, PLAIN, Setup
+from chaos.reliability.soak import soak
+from chaos.reliability.stage import Outcome
 
 pytestmark = pytest.mark.server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.reliability import sentinel
+from chaos.reliability import sentinel
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.faultkit import World, until
+from chaos.faultkit import World, until
 from mlq.broker import embedded
 
 _SHORT = {"sleep": 0.005}

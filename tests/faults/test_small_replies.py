@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from benchmarks.faultkit import World, until
+from chaos.faultkit import World, until
 from mlq.broker.reply_size import ReplySize
 from mlq.jobs.errors import UnsendableEnd
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.faultkit import World, until
+from chaos.faultkit import World, until
 
 TASKS = '''
 import os, time

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.faultkit import until
+from chaos.faultkit import until
 
 if TYPE_CHECKING:
-    from benchmarks.faultkit import World
+    from chaos.faultkit import World
 
 
 @pytest.mark.timeout(120)
 def test_a_message_that_arrives_behind_cut_connections_runs_all_the_same(remote: World, wire: Any) -> None:
-    """Those that are half-open are a row of benchmarks/RELIABILITY.md."""
+    """Those that are half-open are a row of chaos/RELIABILITY.md."""
     worker = remote.start("remote")
     worker.wait_ready()
     remote.send()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from mlq.errors import MlqError
-from mlq.fleet import nvml
-from mlq.fleet.gpus import Gpu
+from mlq.supervisor.devices import nvml
+from mlq.supervisor.devices.gpus import Gpu
 from tests.conftest import House
 
 _facts = pytest.StashKey[dict[str, Any]]()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from mlq.fleet.gpus import Gpu
+from mlq.supervisor.devices.gpus import Gpu
 from tests.conftest import House, Start
 
 MODELS = Path(__file__).with_name("models.py")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 from tests.conftest import MLQ, House, Running
 from tests.servers import serving
 

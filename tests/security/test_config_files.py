@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mlq import config_files
-from mlq.config import ORIGINS, load
 from mlq.errors import UntrustedConfig
+from mlq.settings import config_files
+from mlq.settings.config import ORIGINS, load
 from tests.conftest import House
 
 MALLORY = 12345

@@ -223,7 +223,7 @@ def test_every_command_of_celery_s_has_its_place() -> None:
     """A command that a new version adds must be decided upon."""
     from celery.worker.control import Panel
 
-    from mlq.broker.control_policy import OF_CELERY
+    from mlq.protocol.control_policy import OF_CELERY
 
     assert set(Panel.data) <= OF_CELERY
     assert json.dumps(sorted(OF_CELERY))

@@ -10,10 +10,10 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq.broker.filing import End
-from mlq.jobs.answering import write
 from mlq.jobs.chunk import Chunk
-from mlq.wire import ROW_ERROR
+from mlq.jobs.collect.output_lines import write
+from mlq.protocol.job_result import End
+from mlq.protocol.names import ROW_ERROR
 from tests.conftest import House
 
 TASK = "0f3b1d5e-0000-4000-8000-00000000000a"

@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from mlq import keys
-from mlq.broker.dead_letters import DeadLetters
-from mlq.consumer.envelope import names_of
+from mlq.protocol import keys
+from mlq.protocol.message import names_of
+from mlq.store.messages.dead_letters import DeadLetters
 
 MESSAGES: Final = 20_000
 DRAWN: Final = 20

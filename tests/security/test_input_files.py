@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from mlq.errors import MlqError
+from mlq.jobs.input import sources, tables
+from mlq.jobs.input.sources import Reading
+from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, Unreadable
-from mlq.jobs.sources import opening, tables
-from mlq.jobs.sources.opening import Reading
-from mlq.jobs.sources.stream import Stream
 from tests.conftest import House, Start
 
 
@@ -57,7 +57,7 @@ def test_a_quote_that_is_not_closed_by_the_end_is_named() -> None:
 
 def read(path: Path, **reading: Any) -> list[Any]:
     """Read all rows of an input."""
-    with opening.find(str(path), Reading(**reading)).opened() as source:
+    with sources.find(str(path), Reading(**reading)).opened() as source:
         return source.take(1000, LARGEST_BYTES)
 
 

@@ -11,11 +11,11 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys, wire
-from mlq.broker.filing import MOST_CHUNKS, Place
-from mlq.broker.job_tokens import JobTokens, take_over
 from mlq.jobs import record
 from mlq.jobs.record import Job
+from mlq.protocol import keys, names
+from mlq.protocol.job_result import MOST_CHUNKS, Place
+from mlq.store.jobs.job_tokens import JobTokens, take_over
 from tests.conftest import House
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
@@ -34,14 +34,14 @@ def redis(broker: str) -> Iterator[Redis]:
 def forged(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
     """Write a message that says that it is of a job. The forged rows say so in their answers."""
     name = str(uuid.uuid4())
-    head = {"lang": "py", "task": wire.BATCH_PREDICT, "id": name, "root_id": name, "parent_id": None, "retries": 0}
+    head = {"lang": "py", "task": names.BATCH_PREDICT, "id": name, "root_id": name, "parent_id": None, "retries": 0}
     properties = {
         "correlation_id": name,
         "delivery_info": {"exchange": "", "routing_key": "realtime"},
         "delivery_tag": name,
         "body_encoding": None,
     }
-    said = {"headers": {**head, wire.JOB_HEADER: place, **headers}, "body": json.dumps(body), "properties": properties}
+    said = {"headers": {**head, names.JOB_HEADER: place, **headers}, "body": json.dumps(body), "properties": properties}
     return name, json.dumps({**said, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys, reserved
+from mlq.protocol import keys, reserved_names
 
 pytestmark = pytest.mark.server
 
@@ -76,6 +76,6 @@ def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redi
 
 def test_both_lists_of_reserved_names_are_the_same() -> None:
     """Python refuses with words, and the scripts whatever Python lets pass."""
-    assert reserved.PREFIXES[0] == keys.PREFIX
-    script = Path(reserved.__file__).parent / "broker" / "scripts" / "parts" / "queue.lua"
-    assert "{ " + ", ".join(f"'{p}'" for p in reserved.PREFIXES) + " }" in script.read_text()
+    assert reserved_names.PREFIXES[0] == keys.PREFIX
+    script = Path(reserved_names.__file__).parents[1] / "store" / "scripts" / "parts" / "queue.lua"
+    assert "{ " + ", ".join(f"'{p}'" for p in reserved_names.PREFIXES) + " }" in script.read_text()

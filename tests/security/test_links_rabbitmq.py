@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from celery import Celery
 
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 from tests import rabbitmq
 from tests.conftest import House
 from tests.rabbitmq import RabbitServer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from mlq import launching
+from mlq.ipc import python_command
 from mlq.model import places
 from mlq.model.failure import NotServable
 from tests.conftest import House, Start
@@ -114,7 +114,7 @@ def test_python_m_looks_elsewhere_as_soon_as_it_has_found_mlq(shadowed: House, m
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker"])
 def test_the_launcher_of_python_3_10_never_looks_there(shadowed: House, module: str) -> None:
     """It has no -P."""
-    said = run(shadowed, [sys.executable, "-c", launching._WITHOUT_DIRECTORY, module, "--help"])
+    said = run(shadowed, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
     assert said.startswith(("Usage: ", "usage: "))
     assert ran(shadowed) == ""
 
@@ -132,10 +132,10 @@ def test_python_is_started_through_the_launcher_alone() -> None:
     """A new place that starts `python -m` would look into the working directory again."""
     starters = {
         path.name
-        for path in Path(launching.__file__).parent.rglob("*.py")
+        for path in Path(python_command.__file__).parents[1].rglob("*.py")
         if re.search(r"\[sys\.executable, (?!\"-I\")", path.read_text())
     }
-    assert starters == {"launching.py"}
+    assert starters == {"python_command.py"}
 
 
 @as_root

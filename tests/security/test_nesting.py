@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from kombu import Exchange, Producer
 from redis import Redis
 
-from benchmarks.stock_client import stock_client
-from mlq import keys
+from chaos.stock_client import stock_client
 from mlq.model.failure import ModelError
 from mlq.model.outputs import answers
-from mlq.nesting import MOST_LEVELS, MOST_LEVELS_OF_AN_ANSWER, is_deeper
+from mlq.protocol import keys
+from mlq.protocol.nesting import MOST_LEVELS, MOST_LEVELS_OF_AN_ANSWER, is_deeper
 from tests import rabbitmq
 from tests.conftest import House, Running, Start
 from tests.rabbitmq import RabbitServer

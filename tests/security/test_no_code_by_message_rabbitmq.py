@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
-from benchmarks.stock_client import stock_client
+from chaos.stock_client import stock_client
 from tests import rabbitmq
 from tests.conftest import House, Start
 from tests.rabbitmq import RabbitServer

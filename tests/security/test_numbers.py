@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from benchmarks.reliability.corpus import body, put, spoiled
+from chaos.reliability.corpus import body, put, spoiled
 from tests.conftest import House, Start
 
 POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}

@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
-from mlq.broker import heartbeats
+from mlq.protocol import keys
+from mlq.store.workers import heartbeats
 from tests.conftest import House, Start
 from tests.security.mailbox import Stranger, command
 

@@ -9,8 +9,8 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from redis import Redis
 
-from mlq import keys
-from mlq.notices import MOST_REVOKED, NoticeReader, Notices
+from mlq.ipc.supervisor_notices import MOST_REVOKED, NoticeReader, Notices
+from mlq.protocol import keys
 from tests.conftest import House, Start
 from tests.security.mailbox import Stranger, answers, command, frame
 

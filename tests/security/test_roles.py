@@ -10,9 +10,9 @@ from celery import Celery, chain, chord, group
 from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks.stock_client import stock_client
-from mlq.broker import heartbeats
-from mlq.broker.heartbeats import Heartbeat
+from chaos.stock_client import stock_client
+from mlq.store.workers import heartbeats
+from mlq.store.workers.heartbeats import Heartbeat
 from tests.conftest import House, Start
 from tests.security import users
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from benchmarks.wire import Wire
+from chaos.wire import Wire
 from tests import rabbitmq
 from tests.conftest import House, Running, Start
 from tests.rabbitmq import RabbitServer

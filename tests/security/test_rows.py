@@ -13,8 +13,8 @@ import psutil
 import pytest
 from celery import Celery
 
-from benchmarks.stock_client import stock_client
-from mlq.packing import MOST_ROWS, rows_in
+from chaos.stock_client import stock_client
+from mlq.protocol.packing import MOST_ROWS, rows_in
 from tests import rabbitmq
 from tests.conftest import House, Start
 from tests.rabbitmq import RabbitServer

@@ -12,9 +12,9 @@ import pytest
 from celery import Celery
 
 from mlq.errors import StateDirectoryUnusable
-from mlq.jobs import sidecar
+from mlq.ipc.private_files import open_private, private_directory, write_private
+from mlq.jobs.collect import sidecar
 from mlq.jobs.errors import NotResumable
-from mlq.private_files import open_private, private_directory, write_private
 from tests.conftest import House, Start
 
 MALLORY = 12345

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from benchmarks.reliability.corpus import ANSWERED, UNREADABLE, drop, put, spoiled, to_compressed
+from chaos.reliability.corpus import ANSWERED, UNREADABLE, drop, put, spoiled, to_compressed
 from tests.conftest import House, Start
 
 POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}

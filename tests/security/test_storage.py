@@ -10,12 +10,12 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq import keys
-from mlq.broker.claim import Claim
-from mlq.broker.claims import Claims, Room, Taken
-from mlq.broker.dead_letters import Buried, DeadLetters
-from mlq.broker.delays import Delayed, Delays, Full
-from mlq.broker.leases import Leases
+from mlq.protocol import keys
+from mlq.protocol.claim import Claim
+from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.leases import Leases
+from mlq.store.messages.dead_letters import Buried, DeadLetters
+from mlq.store.messages.delays import Delayed, Delays, Full
 from tests.conftest import House
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]

@@ -8,11 +8,11 @@ from typing import Any, Final
 import pytest
 from redis import Redis
 
-from mlq import keys
-from mlq.broker import filing
-from mlq.broker.filing import End
-from mlq.jobs import answering, chunk
+from mlq.jobs import chunk
 from mlq.jobs.chunk import Chunk
+from mlq.jobs.collect import output_lines
+from mlq.protocol import job_result, keys
+from mlq.protocol.job_result import End
 from tests.conftest import House
 
 DEEP: Final = b"[" * 900 + b"]" * 900
@@ -40,11 +40,11 @@ ENDS: Final = (
 @pytest.mark.parametrize("payload", ENDS, ids=lambda payload: payload[:50].decode())
 def test_an_end_that_is_none_becomes_an_error_of_its_rows(payload: bytes) -> None:
     """One line for the row, and what the sender learns from it stays a number that can be."""
-    end = filing.read(payload)
+    end = job_result.read(payload)
     assert isinstance(end, End)
     assert end.seconds is None
     assert end.model is None
-    written = answering.write(Chunk(0, range(1), ["me"]), end, single=False)
+    written = output_lines.write(Chunk(0, range(1), ["me"]), end, single=False)
     (line,) = written.lines.splitlines()
     assert json.loads(line)["id"] == "me"
 

@@ -14,10 +14,10 @@ import pytest
 from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
-from mlq import advisories, tls
 from mlq.broker.channels import PatientConnection
-from mlq.config import load
 from mlq.errors import InvalidSetting
+from mlq.settings import advisories, tls
+from mlq.settings.config import load
 from tests.conftest import House, Start
 from tests.e2e.test_tls import Secured, authority, openssl, secured
 

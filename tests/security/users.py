@@ -7,10 +7,10 @@ from typing import Any
 
 from redis import Redis
 
-from mlq import config
 from mlq.broker import roles
 from mlq.broker.roles import Role
 from mlq.commands.acl import Form, User
+from mlq.settings import config
 from tests.servers import free_port
 
 ROLES = ("client", "submitter", "worker")

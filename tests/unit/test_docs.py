@@ -8,18 +8,19 @@ from typing import Any, Final
 
 import pytest
 
-from mlq import config
-from mlq.autoscale.policy import Decision
-from mlq.autoscale.simulation import Outcome
-from mlq.broker import event_log
-from mlq.broker.dead_letters import DeadLetter
-from mlq.broker.depth import QueueDepth
-from mlq.broker.heartbeats import Heartbeat
-from mlq.broker.orders import Order
+from mlq.autoscale.policy.policy import Decision
+from mlq.autoscale.replay.simulation import Outcome
 from mlq.broker.roles import Role
-from mlq.commands import acl, ordering, waiting
-from mlq.console import dead_tables, decisions, event_lines, tables
-from mlq.fleet.operating import Followed
+from mlq.cli import job_wait, worker_orders
+from mlq.cli.worker_selection import Followed
+from mlq.commands import acl
+from mlq.settings import config
+from mlq.store import event_log
+from mlq.store.messages.dead_letters import DeadLetter
+from mlq.store.queues.depth import QueueDepth
+from mlq.store.workers.heartbeats import Heartbeat
+from mlq.store.workers.orders import Order
+from mlq.terminal import dead_letters, decisions, event_lines, tables
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
@@ -34,11 +35,11 @@ DECISION: Final = Decision(0.0, 0, 0, 0, 0, 0, "hold", "")
 SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.queues/1": tables.queues_document([QueueDepth("q", 0, 0, 0, None, {})], [])["queues"][0],
     "mlq.workers/1": tables.workers_document([BEAT])["workers"][0],
-    "mlq.job/1": waiting.task_document("t", ok=1, failed=0),
-    "mlq.dead/1": dead_tables.whole(LETTER),
-    "mlq.order/1": ordering.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
+    "mlq.job/1": job_wait.task_document("t", ok=1, failed=0),
+    "mlq.dead/1": dead_letters.whole(LETTER),
+    "mlq.order/1": worker_orders.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
     "mlq.event/1": event_lines.document(event_log.Order("1-0", 1, "queues pause", "batch", "me", "h", 1)),
-    "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
+    "mlq.settings.config/1": tables.settings_document(config.load({}))["settings"][0],
     "mlq.acl/1": acl.document(acl.User("u", Role.CLIENT, ("q",), (), None), acl.Form.CLI),
     "mlq.decision/1": decisions.document("q", DECISION),
     "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),

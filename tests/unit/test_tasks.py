@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from mlq import config, tasks
+from mlq import tasks
 from mlq.app import create_app
 from mlq.model.failure import DeviceLost, RowFailure
+from mlq.settings import config
 
 
 class Answers:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from benchmarks import faultkit
-from benchmarks.faultkit import Worker, World, until
+from chaos import faultkit
+from chaos.faultkit import Worker, World, until
 from tests.conftest import House
 from tests.environments import Environment, base_version, this_version
 

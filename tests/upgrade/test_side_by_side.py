@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from benchmarks.faultkit import until
-from mlq import keys
+from chaos.faultkit import until
+from mlq.protocol import keys
 from tests.conftest import House
 from tests.upgrade.conftest import MODEL, Fleets
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from mlq.autoscale.bursts import Advised, BurstWatch
-from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Decision, Policy, Tuning
-from mlq.autoscale.simulation import Task, World, replay
+from mlq.autoscale.live.bursts import Advised, BurstWatch
+from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.policy import Decision, Policy, Tuning
+from mlq.autoscale.replay.simulation import Task, World, replay
 
 TICK_S, COLD_S = 2.0, 30.0
 NEW = Worker("new:1", "idle", 0, 0, 0.0, age_s=COLD_S, ready_s=COLD_S)

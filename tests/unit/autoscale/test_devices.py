@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from mlq import config
-from mlq.autoscale.devices import LONGEST_PAUSE_S, Devices
-from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import Decision, Policy, Tuning
-from mlq.autoscale.scaler import Scaler
-from mlq.broker.booking import Standing
-from mlq.fleet.errors import DeviceLockUnusable
-from mlq.fleet.slots import Slots
-from mlq.fleet.spec import WorkerSpec
+from mlq.autoscale.live.devices import LONGEST_PAUSE_S, Devices
+from mlq.autoscale.live.scaler import Scaler
+from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.policy import Decision, Policy, Tuning
+from mlq.settings import config
+from mlq.store.workers.booking import Standing
+from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.errors import DeviceLockUnusable
+from mlq.supervisor.spec import WorkerSpec
 
 TICK_S = 2.0
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mlq.autoscale import plot
-from mlq.autoscale.policy import Policy, Tuning
-from mlq.autoscale.simulation import Outcome, Task, World, replay
+from mlq.autoscale.policy.policy import Policy, Tuning
+from mlq.autoscale.replay import plot
+from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
 from mlq.errors import UsageError
 
 BURST = [*(Task(float(at), 0.5) for at in range(600)), *(Task(300 + n / 10, 0.5) for n in range(300))]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlq.autoscale.observation import Observation, Worker
-from mlq.autoscale.policy import PRESETS, Decision, Policy, Threshold, Tuning
+from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.policy import PRESETS, Decision, Policy, Threshold, Tuning
 
 
 def worker(n: int, state: Any = "idle", **more: Any) -> Worker:

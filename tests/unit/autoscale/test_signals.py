@@ -7,11 +7,11 @@ from itertools import count
 
 import pytest
 
-from mlq.autoscale.observation import Observation
-from mlq.autoscale.policy import Policy, Tuning
-from mlq.autoscale.signals import Signals
-from mlq.broker.depth import QueueDepth
-from mlq.broker.heartbeats import Heartbeat
+from mlq.autoscale.live.signals import Signals
+from mlq.autoscale.policy.observation import Observation
+from mlq.autoscale.policy.policy import Policy, Tuning
+from mlq.store.queues.depth import QueueDepth
+from mlq.store.workers.heartbeats import Heartbeat
 
 BEAT = Heartbeat(
     id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",

@@ -8,9 +8,9 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from mlq.autoscale.observation import Worker
-from mlq.autoscale.service import Service, ServiceMeter
-from mlq.autoscale.staffing import Capacity, capacity, staff
+from mlq.autoscale.policy.observation import Worker
+from mlq.autoscale.policy.service import Service, ServiceMeter
+from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
 def met(seconds: Callable[[int], float], rows: tuple[int, ...], limit: int | None = None) -> Service:

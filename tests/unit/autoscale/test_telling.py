@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlq.autoscale.policy import Decision
-from mlq.console import decisions
+from mlq.autoscale.policy.policy import Decision
+from mlq.terminal import decisions
 
 DECIDED = Decision(
     0.0, 12, 3, 3, 1, 5, "start", "1234 tasks will wait when a new worker is ready", start=1, rate=4.25,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlq.model.formats import Format, format_from_members, format_of
+from mlq.model.files.formats import Format, format_from_members, format_of
 
 
 @pytest.mark.parametrize(

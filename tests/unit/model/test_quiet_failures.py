@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlq.model.signature import Signature  # noqa: E402 (needs torch)
+from mlq.model.files.signature import Signature  # noqa: E402 (needs torch)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The autoscaler that runs: signals from Redis, decisions, workers started and stopped."""

@@ -1,0 +1,120 @@
+"""The loop: a scaler's turn every few seconds, with the broker and the store as long as they are there."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from mlq.autoscale.live.signals import Signals
+from mlq.broker.connection import connected, redis_client, state_store
+from mlq.errors import MlqError
+from mlq.store.workers import orders
+from mlq.store.workers.booking import Booking
+from mlq.store.workers.orders import Order
+
+if TYPE_CHECKING:
+    from kombu import Connection
+    from redis import Redis
+
+    from mlq.autoscale.live.scaler import Scaler, Workers
+    from mlq.autoscale.policy.policy import Decision
+    from mlq.broker.connection import Address
+    from mlq.settings.config import Settings
+
+_AWAY: Final = (RedisError, OperationalError, MlqError, OSError)
+
+log = logging.getLogger("mlq.autoscale")
+
+
+class LoopThread(threading.Thread):
+    """Scales one queue until it is told to end or to keep the workers, or its fleet stops."""
+
+    def __init__(
+        self, settings: Settings, broker: Address, queue: str, scaler: Scaler, fleet: Workers, interval_s: float
+    ) -> None:
+        super().__init__(name="mlq-autoscale", daemon=True)
+        self._settings = settings
+        self._broker = broker
+        self._queue = queue
+        self._scaler = scaler
+        self._fleet = fleet
+        self._interval_s = interval_s
+        self._signals = Signals(queue, is_default=queue == settings.default_queue)
+        self._kept: Callable[[int], None] | None = None
+        self._ended = False
+        self._woken = threading.Event()
+
+    def end(self) -> None:
+        """Decide no more, and wait for the turn that is being taken."""
+        self._ended = True
+        self._woken.set()
+        if self.is_alive():
+            self.join(10 * self._interval_s)
+
+    def keep(self, kept: Callable[[int], None]) -> None:
+        """Decide no more, and start nobody; the workers go on, and `kept` is told how many there are.
+
+        Their places stay booked, so whichever autoscaler of the queue decides next may drain them.
+        """
+        self._kept = kept
+        self._woken.set()
+
+    def run(self) -> None:
+        """Take turns until the end; while the broker is away nobody is started or stopped."""
+        while not self._is_over:
+            try:
+                with self._opened() as (connection, store):
+                    self._scale(connection, store)
+            except _AWAY as exc:
+                log.debug("cannot look: %s", exc)
+                if self._kept is None:
+                    self._scaler.blind()
+                self._pause()
+            except Exception as exc:  # noqa: BLE001 (a fleet without turns would stay as it is, and nobody know why)
+                log.warning("a turn failed, the next comes in %g s: %r", self._interval_s, exc)
+                self._pause()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._ended or self._fleet.stopping
+
+    def _pause(self) -> None:
+        self._woken.wait(self._interval_s)
+        self._woken.clear()
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Connection, Redis]]:
+        with ExitStack() as stack:
+            connection = stack.enter_context(connected(self._settings, self._broker))
+            yield connection, stack.enter_context(state_store(self._settings))
+
+    def _scale(self, connection: Connection, store: Redis) -> None:
+        me = f"{socket.gethostname()}:{id(self):x}"
+        booking = Booking(redis_client(connection), self._queue, me, turn_s=self._interval_s)
+        look, end = partial(self._signals.read, connection, store), partial(_end, store)
+        try:
+            while not self._is_over:
+                if self._kept is None:
+                    self._scaler.tick(booking, look, end)
+                else:
+                    self._kept(self._scaler.hold(booking))
+                self._pause()
+        finally:
+            if self._is_over:
+                self._scaler.leave(booking)
+
+
+def _end(store: Redis, decision: Decision) -> None:
+    """Order the ends that were decided; the workers' supervisors get them with their next heartbeat."""
+    for wid in decision.drain:
+        orders.give(store, wid, Order("drain"))
+    for wid in decision.give_up:
+        orders.give(store, wid, Order("stop", 0.0))

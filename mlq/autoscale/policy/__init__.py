@@ -1,0 +1,1 @@
+"""The policy: how many workers a queue needs. Pure."""

@@ -1,0 +1,72 @@
+"""Arrivals: how fast work comes, from what was done, runs and waits. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mlq.autoscale.policy.last_seen import LastSeen
+from mlq.autoscale.policy.observation import Worker
+from mlq.autoscale.policy.windows import Totals
+
+_SLOW_S: Final = 45.0
+_FAST_S: Final = 10.0
+_SIGMAS: Final = 3.0
+"""A rise counts as one when Poisson's chance alone would hardly make it."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Tasks a second: over the slow window, over the fast one, and what to believe."""
+
+    slow: float
+    fast: float
+    believed: float
+
+
+class ArrivalMeter:
+    """Counts arrivals: nobody tells of them, but each is done, runs or waits."""
+
+    def __init__(self, target_s: float) -> None:
+        self._slow_s = max(_SLOW_S, 2 * target_s)
+        self._fast_s = max(_FAST_S, target_s / 2)
+        self._done: LastSeen[int] = LastSeen()
+        self._there: int | None = None
+        self._looked_at = 0.0
+        self._totals = Totals(1, self._slow_s)
+
+    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> Rates | None:
+        """Add one look; None if it is the first: nothing is known before the second."""
+        done = sum(self._done_since(w, at - self._looked_at) for w in workers)
+        self._done.keep(at, {w.id: w.done for w in workers})
+        there, before = ready + in_flight, self._there
+        self._there, self._looked_at = there, at
+        self._totals.add(at, [0.0 if before is None else done + there - before])
+        return self._rates()
+
+    def forget(self) -> None:
+        """Begin anew after a time without a look: what came meanwhile came at no known time."""
+        self._there = None
+        self._totals.clear()
+
+    def _done_since(self, worker: Worker, seconds: float) -> float:
+        """Tell what a worker has done since the last look.
+
+        One that was never seen before may be new, or have served for days where no heartbeat came from: it has not
+        done more than the share of its work that fits into the time.
+        """
+        if worker.id in self._done:
+            return max(0, worker.done - self._done.get(worker.id, 0))
+        return worker.done * min(1.0, seconds / worker.busy_s) if worker.busy_s > 0 else worker.done
+
+    def _rates(self) -> Rates | None:
+        slow_span, (slow_count,) = self._totals.over(self._slow_s)
+        fast_span, (fast_count,) = self._totals.over(self._fast_s)
+        if not slow_span:
+            return None
+        slow, fast = slow_count / slow_span, fast_count / fast_span
+        expected = slow * fast_span
+        rises = fast_count > expected + _SIGMAS * math.sqrt(max(expected, 1.0))
+        return Rates(slow, fast, max(slow, fast) if rises else slow)

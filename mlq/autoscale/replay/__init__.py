@@ -1,0 +1,1 @@
+"""A trace through the policy on a virtual clock."""

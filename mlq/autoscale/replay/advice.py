@@ -1,0 +1,39 @@
+"""Advice: where no policy can help, since a burst is over before a worker has started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from mlq.autoscale.policy.policy import Policy, Tuning
+from mlq.autoscale.replay.simulation import Outcome, Task, World
+from mlq.autoscale.replay.simulation import replay as replayed
+
+_GOOD: Final = 0.99
+_WORTH: Final = 0.005
+"""A suggestion is given only if it brings so many more tasks in time."""
+
+
+def more_at_least(tasks: Sequence[Task], outcome: Outcome, tuning: Tuning, world: World) -> str | None:
+    """Suggest the smallest --min that brings the trace in time, with what it costs; None if nothing is to be gained.
+
+    Bursts shorter than the cold start can only be met by workers that are there already.
+    """
+    if outcome.in_time >= _GOOD or tuning.least >= tuning.most:
+        return None
+    best: tuple[int, Outcome] | None = None
+    for least in range(tuning.least + 1, tuning.most + 1):
+        found = replayed(tasks, Policy(replace(tuning, least=least)), replace(world, first=least))
+        if best is None or found.in_time > best[1].in_time + _WORTH:
+            best = least, found
+        if found.in_time >= _GOOD:
+            break
+    if best is None or best[1].in_time < outcome.in_time + _WORTH:
+        return None
+    least, found = best
+    more = found.cost / outcome.cost - 1
+    return (
+        f"some bursts are over before a worker has started ({world.cold_start_s:g} s): with --min {least}, "
+        f"{found.in_time:.1%} would have started in time instead of {outcome.in_time:.1%}, for {more:+.0%} worker time"
+    )

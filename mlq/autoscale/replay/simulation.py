@@ -1,0 +1,265 @@
+"""Simulation: a trace of arrivals through a policy on a virtual clock, in a second instead of a day."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count, takewhile
+from typing import Final
+
+from mlq.autoscale.policy.observation import Observation, State, Worker
+from mlq.autoscale.policy.policy import Deciding
+
+_UNSCORED_S: Final = 120.0
+"""So long at the start of a workload nobody knows anything yet, which the gates do not hold against a policy."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """When it arrives, and how long it takes (s)."""
+
+    at: float
+    service_s: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What the policy cannot choose.
+
+    `batch` is (base, slope, most) of t(b) = base + slope·b for a forward of b tasks, in place of their own times.
+    Tasks that come before `unscored_s` are served, and paid for, but not judged.
+    """
+
+    cold_start_s: float = 30.0
+    tick_s: float = 2.0
+    target_s: float = 2.0
+    first: int = 1
+    most: int = 8
+    batch: tuple[float, float, int] | None = None
+    until_s: float | None = None
+    unscored_s: float = _UNSCORED_S
+
+
+@dataclass
+class _Machine:
+    id: str
+    began_at: float
+    ready_at: float
+    state: State = "starting"
+    since: float = 0.0
+    ended_at: float | None = None
+    done: int = 0
+    busy_s: float = 0.0
+    forwards: list[float] = field(default_factory=lambda: [0.0] * 6)
+    held: list[Task] = field(default_factory=list)
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
+
+    `history` holds time, workers there and tasks waiting, at each tick; `arrivals` are the times at which the tasks
+    came whose `waits` they are.
+    """
+
+    cost: float
+    waits: Sequence[float]
+    target_s: float
+    starts: int
+    stops: int
+    history: Sequence[tuple[float, int, int]]
+    arrivals: Sequence[float] = ()
+
+    @property
+    def in_time(self) -> float:
+        """The share of tasks that waited no longer than the target."""
+        return sum(w <= self.target_s for w in self.waits) / len(self.waits) if self.waits else 1.0
+
+    @property
+    def lateness(self) -> float:
+        """The mean of what tasks waited beyond the target (s)."""
+        return sum(max(0.0, w - self.target_s) for w in self.waits) / len(self.waits) if self.waits else 0.0
+
+    def quantile(self, share: float) -> float:
+        """Give the wait that so large a share of tasks does not exceed."""
+        return quantile(self.waits, share)
+
+
+def quantile(waits: Sequence[float], share: float) -> float:
+    """Give the one that so large a share does not exceed."""
+    ordered = sorted(waits)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+class Service:
+    """A queue and its workers, up to now: what a trace does to them, and what they look like to an autoscaler."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        batch: tuple[float, float, int] | None = None,
+        *,
+        unscored_s: float = _UNSCORED_S,
+    ) -> None:
+        self._tasks = tasks
+        self._batch = batch
+        self._unscored_s = unscored_s
+        self._order = count()
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._queue: deque[Task] = deque()
+        self._resting: deque[_Machine] = deque()
+        self._machines: dict[str, _Machine] = {}
+        self._now = 0.0
+        self.waits: list[float] = []
+        self.arrivals: list[float] = []
+        self._arrive_next(0)
+
+    def advance(self, until: float) -> None:
+        """Play all that happens until then, that moment included."""
+        while self._events and self._events[0][0] <= until:
+            self._now, _, action = heapq.heappop(self._events)
+            action(self._now)
+
+    def observe(self, at: float) -> Observation:
+        """Look, as signals.py does."""
+        there = self._there()
+        flying = sum(len(m.held) for m in there)
+        oldest = at - self._queue[0].at if self._queue else None
+        return Observation(at, len(self._queue), flying, [self._seen(m, at) for m in there], oldest)
+
+    def start(self, at: float, cold_s: float) -> str:
+        """Start a worker; give its name."""
+        machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
+        self._machines[machine.id] = machine
+        self._at(at + cold_s, partial(self._rest, machine))
+        return machine.id
+
+    def drain(self, name: str, at: float) -> None:
+        """Let a worker go, as soon as what it runs is done."""
+        machine = self._machines[name]
+        machine.leaving = True
+        if machine.state == "idle":
+            machine.state, machine.ended_at = "gone", at
+
+    def has_ended(self, name: str) -> bool:
+        """Tell whether a worker has gone."""
+        return self._machines[name].ended_at is not None
+
+    @property
+    def workers(self) -> int:
+        """How many there are, those that are leaving included."""
+        return len(self._there())
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return len(self._queue)
+
+    def cost(self, at_least_until: float) -> float:
+        """Add up the seconds of all workers; those that are there are paid until the last task has ended."""
+        end = max(self._now, at_least_until)
+        return sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines.values())
+
+    def _there(self) -> list[_Machine]:
+        return [m for m in self._machines.values() if m.ended_at is None]
+
+    def _at(self, at: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (at, next(self._order), action))
+
+    def _arrive_next(self, index: int) -> None:
+        if index < len(self._tasks):
+            self._at(self._tasks[index].at, partial(self._arrive, index))
+
+    def _arrive(self, index: int, at: float) -> None:
+        self._queue.append(self._tasks[index])
+        self._arrive_next(index + 1)
+        self._serve(at)
+
+    def _serve(self, at: float) -> None:
+        while self._queue and self._resting:
+            machine = self._resting.popleft()
+            if machine.state != "idle":  # it was drained while it rested
+                continue
+            most = self._batch[2] if self._batch else 1
+            machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            machine.state, machine.since = "busy", at
+            judged = [task.at for task in machine.held if task.at >= self._unscored_s]
+            self.arrivals += judged
+            self.waits += [at - came for came in judged]
+            self._at(at + self._seconds(machine.held), partial(self._end, machine))
+
+    def _seconds(self, tasks: Sequence[Task]) -> float:
+        if self._batch is None:
+            return tasks[0].service_s
+        base, slope, _ = self._batch
+        return base + slope * len(tasks)
+
+    def _end(self, machine: _Machine, at: float) -> None:
+        rows, seconds = len(machine.held), at - machine.since
+        machine.done += rows
+        machine.busy_s += seconds
+        sums = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
+        machine.forwards = [a + b for a, b in zip(machine.forwards, sums, strict=True)]
+        machine.held = []
+        self._rest(machine, at)
+
+    def _rest(self, machine: _Machine, at: float) -> None:
+        if machine.leaving:
+            machine.state, machine.ended_at = "gone", at
+            return
+        machine.state, machine.since = "idle", at
+        self._resting.append(machine)
+        self._serve(at)
+
+    def _seen(self, machine: _Machine, at: float) -> Worker:
+        state: State = "draining" if machine.leaving else machine.state
+        took = machine.ready_at - machine.began_at
+        return Worker(
+            id=machine.id,
+            state=state,
+            done=machine.done,
+            all_done=machine.done,
+            busy_s=machine.busy_s,
+            age_s=at - machine.began_at,
+            running_s=at - machine.since if machine.state == "busy" else 0.0,
+            rows_done=machine.done,
+            forwards=tuple(machine.forwards),
+            max_batch_size=self._batch[2] if self._batch else 1,
+            ready_s=took if took and machine.state != "starting" else None,
+            idle_s=at - machine.since if machine.state == "idle" else 0.0,
+        )
+
+
+def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
+    """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped.
+
+    What still runs at the end is waited for, and paid.
+    """
+    service = Service(tasks, world.batch, unscored_s=world.unscored_s)
+    until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
+    history: list[tuple[float, int, int]] = []
+    starts = stops = 0
+    for _ in range(world.first):
+        service.start(0.0, cold_s=0.0)
+    for at in ticks(world.tick_s, until):
+        service.advance(at)
+        history.append((at, service.workers, service.waiting))
+        decision = policy.decide(service.observe(at))
+        for _ in range(min(decision.start, world.most - service.workers)):
+            service.start(at, world.cold_start_s)
+            starts += 1
+        for name in decision.drain:
+            service.drain(name, at)
+            stops += 1
+    service.advance(math.inf)
+    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history, service.arrivals)
+
+
+def ticks(every_s: float, until: float) -> Iterator[float]:
+    """Give the times of all ticks."""
+    return takewhile(lambda at: at <= until, count(0.0, every_s))

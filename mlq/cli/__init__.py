@@ -1,0 +1,1 @@
+"""The table of commands, the options that several of them take, and what they share."""

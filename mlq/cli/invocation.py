@@ -1,0 +1,138 @@
+"""One call of mlq: the options that every command takes, and what they make: settings and a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from mlq.settings import advisories, config
+from mlq.terminal.terminal import Terminal
+
+_GIVEN: Final = "mlq.given"
+HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a command works with."""
+
+    settings: config.Settings
+    terminal: Terminal
+
+
+def begin(ctx: typer.Context, **flags: Any) -> Invocation:
+    """Read the settings and open the terminal.
+
+    `flags` are this command's own options that are settings too; `__` in a name stands for a dot, so that
+    `worker__model` overrides `worker.model`.
+    """
+    given = _given(ctx)
+    path: Path | None = given.get("config")
+    named = {key.replace("__", "."): (value, _flag(key)) for key, value in flags.items()}
+    named["broker_url"] = (given.get("broker"), "--broker")
+    call = Invocation(config.load(flags=named, config=path), _terminal(given))
+    for warning in advisories.of_settings(call.settings):
+        call.terminal.warn(f"warning: {warning}")
+    for key, origin in call.settings.origins.items():
+        if origin != config.DEFAULT:
+            call.terminal.detail(f"{key} is set by {origin}")
+    return call
+
+
+def _terminal(given: dict[str, Any]) -> Terminal:
+    verbosity = int(given.get("verbose") or 0) - int(given.get("quiet") or 0)
+    return Terminal(json=bool(given.get("json")), verbosity=verbosity, colour=not given.get("no_color"))
+
+
+def _flag(key: str) -> str:
+    return _FLAGS.get(key) or "--" + key.rpartition("__")[2].replace("_", "-")
+
+
+_FLAGS: Final = {"worker__shares": "--share"}
+
+
+def _given(ctx: Any) -> dict[str, Any]:
+    found: dict[str, Any] = ctx.meta.setdefault(_GIVEN, {})
+    return found
+
+
+def given(ctx: Any, prefix: str) -> dict[str, Any]:
+    """Pick the remembered options whose names begin so."""
+    return {name: value for name, value in _given(ctx).items() if name.startswith(prefix)}
+
+
+def _remember(ctx: Any, param: Any, value: Any) -> Any:
+    """Keep what was given at any level: `mlq --broker URL queues` is `mlq queues --broker URL`."""
+    if value is not None and value != param.default:
+        _given(ctx)[param.name] = value
+    return value
+
+
+def option(*names: str, text: str, **kind: Any) -> TyperOption:
+    """Make an option whose value is remembered for `begin`, and is no argument of the command's function."""
+    return TyperOption(param_decls=list(names), help=text, expose_value=False, callback=_remember, **kind)
+
+
+def shared_options() -> Iterator[TyperOption]:
+    """Make the options that every command takes, the bare `mlq` included."""
+    yield option("--broker", text="Broker URL, without a password (those go into MLQ_BROKER_URL).", metavar="URL")
+    yield option("--config", text="Configuration file to read instead of mlq.toml.", metavar="FILE", type=Path)
+    yield option("--verbose", "-v", text="Say more.", count=True)
+    yield option("--quiet", "-q", text="Say less: answers and errors only.", count=True)
+    yield option("--no-color", text="No colours.", is_flag=True)
+    yield option("--debug", text="Show the traceback of an error.", is_flag=True)
+
+
+class Command(TyperCommand):
+    """A command that does something; takes the shared options."""
+
+    def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, params=[*(params or []), *self.extra_options(), *shared_options()], **kwargs)
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add options before the shared ones; a plain command has none."""
+        return iter(())
+
+
+class Answering(Command):
+    """A command that answers a question, and so takes --json."""
+
+    def extra_options(self) -> Iterator[TyperOption]:
+        """Add --json."""
+        yield option("--json", text="Answer as JSON.", is_flag=True)
+
+
+def default_to(word: str) -> type[TyperGroup]:
+    """Make a group that runs `word` when no other of its commands is named: a bare noun lists.
+
+    `mlq queues realtime --json` is `mlq queues ls realtime --json`.
+    """
+
+    class DefaultingGroup(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+            return super().parse_args(ctx, args if named else [word, *args])
+
+    return DefaultingGroup
+
+
+def group(default: str, text: str) -> typer.Typer:
+    """Make the Typer app of a first word that has several commands."""
+    return typer.Typer(
+        cls=default_to(default), help=text, context_settings=HELP_OPTIONS, add_completion=False, rich_markup_mode=None
+    )
+
+
+def single() -> typer.Typer:
+    """Make the Typer app of a first word that is one command."""
+    return typer.Typer(context_settings=HELP_OPTIONS, add_completion=False, rich_markup_mode=None)
+
+
+def command(app: typer.Typer, name: str | None = None, *, cls: type[Command] = Answering) -> Callable[[Any], Any]:
+    """Register a function as a command of `app`, with -h and the shared options."""
+    return app.command(name, cls=cls, context_settings=HELP_OPTIONS)

@@ -1,0 +1,107 @@
+"""What `submit --wait` and `result` share: answers into a file or onto stdout, with progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mlq.cli.invocation import Invocation
+from mlq.errors import NoSuchJob
+from mlq.jobs import record, watch
+from mlq.jobs.collect import output, sidecar
+from mlq.jobs.collect.sidecar import Sidecar
+from mlq.jobs.connections import Desk
+from mlq.jobs.errors import RowsFailed
+from mlq.jobs.record import Job, Progress
+from mlq.jobs.run import Outcome
+from mlq.jobs.watch import Watching
+from mlq.terminal import progress
+
+
+@contextmanager
+def opened(call: Invocation, path: Path | None, beside: Sidecar | None = None) -> Iterator[BinaryIO]:
+    """Open the output, a file that nobody else writes, a stream or stdout; what it is made of is written first.
+
+    Raises OutputBusy, NoSuchFile, OutputFailed.
+    """
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    if output.kept(path) is None:
+        with output.streamed(path, call.terminal.warn) as stream:
+            yield stream
+        return
+    with output.appended(path, lambda: sidecar.write(path, beside) if beside else None) as stream:
+        yield stream
+
+
+@contextmanager
+def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
+    """Show how a job goes, and say when nobody serves its queue."""
+
+    def unserved(queue: str) -> None:
+        start = f"mlq worker start --queues {queue} --cpus 1 --model MODEL"
+        call.terminal.warn(f"no worker serves queue {queue!r}: its messages wait (`{start}` starts one)")
+
+    with progress.progress(call.terminal, job.rows, lambda: watch.surroundings(at.store, job.queue)) as advance:
+        yield Watching(at.store, job.queue, advance, call.terminal.warn, unserved)
+
+
+def report(call: Invocation, at: Desk, outcome: Outcome, path: Path | None) -> None:
+    """Sum up a finished job.
+
+    Raises RowsFailed, which is exit 6, when a row failed.
+    """
+    where = f"; answers in {path}" if path else ""
+    call.terminal.say(f"job {outcome.job.id}: {outcome.ok} rows ok, {outcome.failed} failed{where}")
+    rows = outcome.ok + outcome.failed
+    if call.terminal.json:
+        ended = {"state": "done", "done": rows, "ok": outcome.ok, "failed": outcome.failed}
+        call.terminal.emit({**document(at, outcome.job.id), "rows": rows, **ended})
+    if outcome.failed:
+        shown = f"`jq 'select(.status == \"error\")' {path}` shows them" if path else "their lines say why"
+        raise RowsFailed(failed=outcome.failed, rows=rows, mend=shown)
+
+
+def find(at: Desk, job_id: str) -> Progress:
+    """Read a job. Raises NoSuchJob."""
+    found = record.read(at.store, at.answers or at.store, job_id)
+    if found is None:
+        raise NoSuchJob(id=job_id)
+    return found
+
+
+def document(at: Desk, job_id: str) -> dict[str, Any]:
+    """mlq.job/1: a submitted job."""
+    found = record.read(at.store, at.answers or at.store, job_id)
+    assert found is not None  # noqa: S101 (it was submitted a moment ago)
+    return progress_document(found)
+
+
+def task_document(task_id: str, *, ok: int, failed: int) -> dict[str, Any]:
+    """mlq.job/1: a task that no file made, of which nothing else is recorded."""
+    told = {"rows": 1, "tasks": 1, "queue": None, "state": "done", "done": 1, "ok": ok, "failed": failed}
+    unknown = dict.fromkeys(("source", "submitted_at", "uncollected_tasks", "kept_s"))
+    return {"schema": "mlq.job/1", "job": task_id, **told, **unknown}
+
+
+def progress_document(found: Progress) -> dict[str, Any]:
+    """mlq.job/1: a job and how far it is."""
+    return {
+        "schema": "mlq.job/1",
+        "job": found.job.id,
+        "rows": found.rows,
+        "tasks": found.tasks,
+        "queue": found.job.queue,
+        "state": found.state,
+        "done": found.done,
+        "ok": found.ok,
+        "failed": found.failed,
+        "source": found.job.source,
+        "submitted_at": found.sent_at,
+        "uncollected_tasks": found.uncollected,
+        "kept_s": found.kept_s,
+    }

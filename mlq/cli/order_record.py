@@ -1,0 +1,103 @@
+"""Recording: an order is written to the event log before it is carried out, and again with its result.
+
+A record never stops an order. Where it cannot be written (memory that not even a script may use, a key of the wrong
+type, missing rights, no store of state) the order is carried out, and the missing record is reported.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from mlq.broker.connection import state_store
+from mlq.errors import MlqError, OrderPending
+from mlq.store import event_log
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from mlq.cli.invocation import Invocation
+    from mlq.store.event_log import Result
+
+
+class Record:
+    """The record of one order. `detail` says in a few words what came of it; the command sets it."""
+
+    def __init__(self, call: Invocation, store: Redis | None) -> None:
+        self.detail = ""
+        self._call = call
+        self._store = store
+        self._entry: str | None = None
+        self._trouble: Exception | None = None
+
+    def begin(self, order: str, what: str) -> None:
+        """Write that the order is given."""
+        try:
+            self._entry = event_log.begin(self._opened(), order, what, _user(), socket.gethostname(), os.getpid())
+        except Exception as exc:  # noqa: BLE001 (a record never stops an order, whatever fails)
+            self._trouble = exc
+
+    def end(self, result: Result, detail: str) -> None:
+        """Write what became of it."""
+        if self._entry is None:
+            return
+        try:
+            event_log.end(self._opened(), self._entry, result, detail)
+        except Exception as exc:  # noqa: BLE001 (see begin)
+            if self._call.settings.broker_url is not None:  # an embedded broker ends with its last worker
+                self._trouble = exc
+
+    def report(self) -> None:
+        """Say that the record is missing, if it is."""
+        if self._trouble is not None:
+            reason = self._trouble.message if isinstance(self._trouble, MlqError) else self._trouble
+            missing = "result of this order is" if self._entry else "order is"
+            self._call.terminal.warn(f"warning: the {missing} not recorded for `mlq events`: {reason}")
+
+    def _opened(self) -> Redis:
+        if self._store is None:
+            raise RuntimeError("there is no store")
+        return self._store
+
+
+@contextmanager
+def recorded(call: Invocation, order: str, what: str, store: Redis | None = None) -> Iterator[Record]:
+    """Record an order around the block that carries it out. `store`: the store of state, where it is open already.
+
+    What the block raises is the order's failure, and is raised.
+    """
+    with ExitStack() as stack:
+        trouble: Exception | None = None
+        if store is None:
+            try:
+                store = stack.enter_context(state_store(call.settings))
+            except MlqError as exc:
+                trouble = exc
+        record = Record(call, store)
+        record.begin(order, what)
+        record._trouble = trouble or record._trouble  # noqa: SLF001 (why there is no store is the better reason)
+        try:
+            yield record
+        except OrderPending as exc:
+            record.end("pending", exc.message)
+            record.report()
+            raise
+        except MlqError as exc:
+            record.end("failed", exc.message)
+            raise
+        except BaseException as exc:
+            record.end("interrupted" if isinstance(exc, KeyboardInterrupt) else "failed", type(exc).__name__)
+            raise
+        record.end("done", record.detail)
+        record.report()
+
+
+def _user() -> str:
+    """Name the user by the process's own id: variables of the environment may say anything."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return str(os.getuid())

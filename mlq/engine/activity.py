@@ -1,0 +1,161 @@
+"""What a worker is doing right now, and what it did so far: the source of its report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from celery import signals
+from celery.platforms import EX_OK
+from celery.worker import state
+
+from mlq import __version__
+from mlq.engine.recycling import Recycling
+from mlq.ipc.worker_report import Report, Running
+from mlq.model.failure import DeviceLost
+from mlq.protocol.names import JOB_HEADER
+
+log = logging.getLogger("mlq.worker")
+
+
+_LOOKED_EVERY_S: Final = 1.0
+
+
+class Activity:
+    """Keeps a Report up to date, and calls `changed` with it.
+
+    Its single attributes are replaced whole, so that another thread which reads it sees old values or new ones.
+    """
+
+    def __init__(self, changed: Callable[[Report], None], recycling: Recycling) -> None:
+        self.report = Report(since=time.time(), version=__version__)
+        self.device_error: DeviceLost | None = None
+        self.results_error: Exception | None = None
+        self.recycled = False
+        self._recycling = recycling
+        self._changed = changed
+        self._began_at = 0.0
+        self._in_batch = False
+
+    def connect(self) -> None:
+        """Follow Celery's own signals."""
+        signals.worker_ready.connect(self._ready, weak=False)
+        signals.worker_shutting_down.connect(self._draining, weak=False)
+        signals.task_prerun.connect(self._one_began, weak=False)
+        signals.task_postrun.connect(self._one_ended, weak=False)
+
+    def say(self) -> None:
+        """Tell what the report holds now."""
+        self._changed(self.report)
+
+    def loaded(self, fingerprint: str | None, max_batch_size: int) -> None:
+        """The model is there."""
+        self.report.fingerprint, self.report.max_batch_size = fingerprint, max_batch_size
+        self._changed(self.report)
+
+    def leased(self) -> None:
+        """There is a lease, and it has to be renewed from now on."""
+        self.report.leased = True
+        self._changed(self.report)
+
+    def left(self) -> None:
+        """The lease is about to be given back: that nobody finds it is no sign of having been taken for dead."""
+        self.report.leased = False
+        self._changed(self.report)
+
+    def looked(self) -> None:
+        """Work was asked for: told once in a second, since it is asked for with every message."""
+        now = time.monotonic()
+        if now - self.report.looked_at >= _LOOKED_EVERY_S:
+            self.report.looked_at = now
+            self._changed(self.report)
+
+    def limited(self, rate_limits: dict[str, str]) -> None:
+        """Tell which tasks have a rate limit: they may wait while this worker is idle."""
+        self.report.rate_limits = rate_limits
+        self._changed(self.report)
+
+    def count_task(self, name: str, queue: str) -> None:
+        """Add a task that was answered."""
+        self.report.tasks_done += 1
+        self.report.totals[name] = self.report.totals.get(name, 0) + 1
+        self.report.done[queue] = self.report.done.get(queue, 0) + 1
+
+    def count_rows(self, rows: int) -> None:
+        """Add to the rows answered."""
+        self.report.rows_done += rows
+
+    def count_forward(self, rows: int, seconds: float) -> None:
+        """Add a turn that was one forward."""
+        sums = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
+        self.report.forwards = [a + b for a, b in zip(self.report.forwards, sums, strict=True)]
+
+    def device_lost(self, reason: DeviceLost) -> None:
+        """Take no more work; the process ends with the running message and is replaced."""
+        log.error("the device failed, and this process cannot use it again: %s", reason)
+        self.device_error = reason
+        setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+
+    def results_lost(self, reason: Exception) -> None:
+        """Take no more work, since no answer can be kept; what is claimed goes back, and the process ends."""
+        self.results_error = reason
+        setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more may be run here: its device or its result backend has failed."""
+        return self.device_error is not None or self.results_error is not None
+
+    def _ready(self, **_: Any) -> None:
+        self._become("idle")
+
+    def _draining(self, **_: Any) -> None:
+        self._become("draining")
+
+    def batch_began(self, tasks: Sequence[Running]) -> None:
+        """Be busy with a batch of these tasks. Those of it that Celery runs are a part of it."""
+        self._in_batch = True
+        self._began(tasks)
+
+    def batch_ended(self) -> None:
+        """Be idle again."""
+        self._in_batch = False
+        self._ended()
+
+    def _began(self, tasks: Sequence[Running]) -> None:
+        self._began_at = time.monotonic()
+        self.report.task, self.report.running = tasks[0].id, list(tasks)
+        self._become("busy")
+
+    def _ended(self) -> None:
+        self.report.task, self.report.running = None, []
+        self.report.busy_s += time.monotonic() - self._began_at
+        self._become("idle")
+        reason = self._recycling.reason(self.report.tasks_done)
+        if reason is not None and not self.recycled:
+            log.info("to be replaced: %s", reason)
+            self.recycled = True
+            setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+
+    def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
+        if not self._in_batch:
+            place = getattr(task.request, JOB_HEADER, None)
+            running = Running(task_id, task.name, _queue_of(task), time.time(), not task.acks_late, place)
+            self._began([running])
+
+    def _one_ended(self, task: Any = None, **_: Any) -> None:
+        self.count_task(task.name, _queue_of(task))
+        if not self._in_batch:
+            self._ended()
+
+    def _become(self, new: str) -> None:
+        if self.report.state not in {"draining", new}:
+            self.report.state, self.report.since = new, time.time()
+        self._changed(self.report)
+
+
+def _queue_of(task: Any) -> str:
+    delivery: Mapping[str, Any] = task.request.delivery_info or {}
+    return str(delivery.get("routing_key") or "")

@@ -1,0 +1,1 @@
+"""Where the engine replaces or calls parts of Celery and kombu."""

@@ -1,0 +1,233 @@
+"""Controls: a worker's mailbox for Celery's control messages. It obeys those that the setting `controls` allows.
+
+Celery's own mailbox obeys every client that can publish, lets some messages end the worker, and writes a traceback for
+each that it cannot carry out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from celery.utils.time import rate
+from celery.worker import pidbox, state
+from celery.worker.control import Panel
+
+from mlq.protocol import control_messages
+from mlq.protocol.control_messages import complaints, is_addressed, task_ids
+from mlq.protocol.control_policy import obeys, refusal
+from mlq.protocol.names import Controls, is_task_id
+from mlq.security.masking import without_passwords
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+Limited = Callable[[dict[str, str]], None]
+"""Told which tasks have a rate limit, whenever that changes."""
+
+_OF_QUEUES: Final = ("add_consumer", "cancel_consumer")
+"""A claim, a watch and a lease name the queues that a worker was started with: others would be served by nobody."""
+
+_SIGNALS: Final = frozenset({"TERM", "KILL", "INT", "QUIT", "HUP", "USR1"})
+"""What a revoke may send: these end a task. SIGSTOP would keep its process for good."""
+
+_MOST_STAMPS: Final = 1000
+_MOST_STAMPED_HEADERS: Final = 20
+_MOST_PROCESSES: Final = 1000
+_MOST_ATTRIBUTES: Final = 100
+_MOST_PER_S: Final = 1e9
+_LONGEST_RATE: Final = 32
+_LONGEST_S: Final = 1e9
+
+log = logging.getLogger("mlq.mailbox")
+
+
+def begin(app: Celery, controls: Controls, limited: Limited, *, keeps_queues: bool) -> None:
+    """Let the worker of this app obey these control messages from now on; call it before the worker is made.
+
+    With `keeps_queues` its queues cannot be changed while it runs, and it says so, where Celery would say yes.
+    """
+    app.conf.worker_enable_remote_control = controls != "none"
+    if keeps_queues:
+        Panel.data.update(dict.fromkeys(_OF_QUEUES, _keep_queues))
+
+    class OfThisWorker(Mailbox):
+        pass
+
+    OfThisWorker.controls, OfThisWorker.limited = controls, staticmethod(limited)
+    stock: Any = pidbox
+    stock.Pidbox = OfThisWorker
+    limited(rate_limits(app))
+
+
+def rate_limits(app: Celery) -> dict[str, str]:
+    """Name the tasks that have a rate limit, their own or one by a control message, and the limit as it was given."""
+    return {name: str(task.rate_limit) for name, task in app.tasks.items() if task.rate_limit}
+
+
+class Mailbox(pidbox.Pidbox):
+    """Celery's mailbox, but what comes is read by mlq, and nothing that comes can end the worker unless it may."""
+
+    controls: ClassVar[Controls] = "inspect"
+    limited: ClassVar[Limited]
+
+    def __init__(self, consumer: Any) -> None:
+        super().__init__(consumer)
+        self._node: Any = self.node
+        self._hostname = str(consumer.hostname)
+        self._node.handle = self._handle
+        self._node.on_decode_error = _refuse
+
+    def start(self, consumer: Any) -> None:
+        """Listen, over a channel of its own."""
+        channel = consumer.connection.channel()
+        control_messages.screen(channel)
+        self._node.channel = channel
+        self.consumer = self._node.listen(callback=self.on_message)
+
+    def on_message(self, body: dict[str, Any], message: Any) -> None:
+        """Do what a message asks, if it is for this worker."""
+        self._node.mailbox.clock.forward()
+        self._node.adjust_clock(message.headers["clock"])
+        if not is_addressed(self._hostname, body):
+            return
+        try:
+            self._node.dispatch(**body)
+        except Exception as exc:  # noqa: BLE001 (a reply that cannot be sent: over another channel the next may be)
+            complaints.add(f"it could not be answered: {exc!r}")
+            self.reset()
+
+    def _handle(self, method: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Carry a command out and give its reply, which says why if it is not. Raises SystemExit for `shutdown`."""
+        handler = self._node.handlers.get(method)
+        if handler is None:
+            complaints.add(f"there is no command {method!r}")
+            return {"error": f"no such command: {method}"}
+        meta = Panel.meta.get(method)
+        if not obeys(self.controls, method, only_asks=meta is not None and meta.type == "inspect"):
+            complaints.add(f"{method!r} is not obeyed with controls = {self.controls!r}")
+            return refusal(self.controls)
+        try:
+            check = _CHECKS.get(method)
+            said = handler(self._node.state, **(check(arguments or {}) if check else arguments or {}))
+        except Exception as exc:  # noqa: BLE001 (arguments may be anything, and so may what a handler makes of them)
+            complaints.add(f"{method!r} failed: {_brief(exc)}")
+            return {"error": _brief(exc)}
+        return self._told(method, said)
+
+    def _told(self, method: str, said: Any) -> Any:
+        """Tell the supervisor what a command has changed, and keep passwords out of a reply."""
+        if method == "rate_limit":
+            type(self).limited(rate_limits(self._node.state.app))
+        if method == "revoke_by_stamped_headers":
+            stamps: Any = state.revoked_stamps  # whose stub says sets
+            _forget_stamps(stamps)
+        return without_passwords(said) if method in {"conf", "dump_conf"} else said
+
+
+def _refuse(_: Any, exc: Exception) -> None:
+    complaints.add(exc)
+
+
+def _brief(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {reprlib.repr(str(exc))}"
+
+
+def _keep_queues(_: Any, **__: Any) -> dict[str, str]:
+    return {"error": "a worker keeps its queues; `mlq queues pause` stops one, `mlq worker start --queues` adds one"}
+
+
+# What a command is called with, checked. Each raises ValueError or TypeError with a sentence.
+
+
+def _of_revoke(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**arguments, "task_id": task_ids(arguments.get("task_id")), **_signal(arguments)}
+
+
+def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept a signal that ends a task, by its name."""
+    said = arguments.get("signal")
+    if said is None:
+        return {}
+    name = said.upper().removeprefix("SIG") if isinstance(said, str) else None
+    if name not in _SIGNALS:
+        raise ValueError(f"a task is ended by one of {', '.join(sorted(_SIGNALS))}")
+    return {"signal": name}
+
+
+def _of_stamps(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept headers as a table, or as the list of key=value that Celery's command line makes."""
+    said = arguments.get("headers")
+    if isinstance(said, list):
+        said = dict(h.partition("=")[::2] for h in said if isinstance(h, str))
+    if not isinstance(said, dict) or len(said) > _MOST_STAMPED_HEADERS or not all(map(is_task_id, said)):
+        raise ValueError(f"expected up to {_MOST_STAMPED_HEADERS} headers and the stamps to revoke")
+    found = {header: task_ids(stamps) for header, stamps in said.items()}
+    if any(len(stamps) > _MOST_STAMPS for stamps in found.values()):
+        raise ValueError(f"expected up to {_MOST_STAMPS} stamps of a header")
+    return {**arguments, "headers": found, **_signal(arguments)}
+
+
+def _forget_stamps(revoked: dict[str, list[str]]) -> None:
+    """Forget the earliest revoked stamps where there are too many: Celery keeps all of them, and each time anew."""
+    for header, stamps in revoked.items():
+        revoked[header] = list(dict.fromkeys(reversed(stamps)))[:_MOST_STAMPS][::-1]
+    for header in list(revoked)[:-_MOST_STAMPED_HEADERS]:
+        del revoked[header]
+
+
+def _of_rate(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept a rate that a clock can keep: of NaN, or of less than nothing, a task would wait without end."""
+    said: Any = arguments.get("rate_limit")
+    try:
+        per_s = math.nan if isinstance(said, bool) or len(str(said)) > _LONGEST_RATE else float(rate(said))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        per_s = math.nan
+    if not 0 <= per_s <= _MOST_PER_S:
+        raise ValueError("expected a rate such as 10/s, 5/m or 100/h; 0 lifts the limit")
+    return dict(arguments)
+
+
+def _of_limits(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    for name in ("hard", "soft"):
+        said = arguments.get(name)
+        if said is not None and (
+            isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 < said < _LONGEST_S
+        ):
+            raise ValueError(f"expected seconds for {name}, more than 0")
+    return dict(arguments)
+
+
+def _of_hello(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**arguments, "revoked": task_ids(list(arguments.get("revoked") or ()))}
+
+
+def _of_attributes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if len(arguments.get("taskinfoitems") or ()) > _MOST_ATTRIBUTES:
+        raise ValueError(f"expected up to {_MOST_ATTRIBUTES} attributes")
+    return dict(arguments)
+
+
+def _of_processes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    said = [n for n in arguments.values() if n is not None]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_PROCESSES for n in said):
+        raise ValueError(f"expected numbers of processes, up to {_MOST_PROCESSES}")
+    return dict(arguments)
+
+
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "revoke": _of_revoke,
+    "terminate": _of_revoke,
+    "revoke_by_stamped_headers": _of_stamps,
+    "rate_limit": _of_rate,
+    "time_limit": _of_limits,
+    "hello": _of_hello,
+    "registered": _of_attributes,
+    "dump_tasks": _of_attributes,
+    "pool_grow": _of_processes,
+    "pool_shrink": _of_processes,
+    "autoscale": _of_processes,
+}

@@ -1,0 +1,1 @@
+"""What a worker checks before it takes its first message."""

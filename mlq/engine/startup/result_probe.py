@@ -1,0 +1,143 @@
+"""The probe of the result backend: a worker stores a result there before it says that it is ready.
+
+A backend that cannot be used would be noticed with the first answer: a sound message would end its worker, or its
+answer would be lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from mlq.broker.connection import (
+    Address,
+    broker_address,
+    configured_address,
+    connected,
+    explained,
+    is_redis,
+    redis_client,
+)
+from mlq.errors import BrokerRefused, BrokerUnreachable, ResultsUnreachable, ResultsUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Celery
+
+    from mlq.settings.config import Settings
+
+_LASTS: Final = re.compile(
+    r"NOPERM|permission|READONLY|read only|WRONGPASS|NOAUTH|invalid password|without any password|"
+    r"DB index|nknown (Redis )?command|can't run this command|can't access|in cluster mode",
+    re.IGNORECASE,
+)
+"""What a server says that will refuse the same tomorrow. It may also be starting, or be full: that passes."""
+
+_FULL: Final = re.compile(r"^OOM|used memory > 'maxmemory'")
+_READ_ONLY: Final = re.compile(r"READONLY|read only", re.IGNORECASE)
+
+_FAILOVER_S: Final = 30.0
+"""A server that can only be read may be a primary in a few seconds."""
+
+_AGAIN_S: Final = 0.5
+_KEPT_S: Final = 10
+_AWAY_NAMES: Final = frozenset({"OperationalError", "ServerSelectionTimeoutError", "AutoReconnect", "NoHostAvailable"})
+"""Exceptions of database drivers for a server that does not answer; the drivers need not be installed."""
+
+
+def is_lasting(error: Exception) -> bool:
+    """Tell a refusal that no waiting changes from a server that is away, starting, full or failing over."""
+    text = str(error)
+    return _LASTS.search(text) is not None and _READ_ONLY.search(text) is None
+
+
+def demand_results(settings: Settings, make_app: Callable[[Settings], Celery]) -> None:
+    """Store a result, read it, and forget it; `make_app` makes an app for a backend that is Celery's alone.
+
+    Raises ResultsUnreachable and ResultsUnusable.
+    """
+    if settings.result_backend is None:
+        address = broker_address(settings)
+    else:
+        address = configured_address(settings, "result_backend")
+    if address.url == "none":
+        return
+    if is_redis(address.url):
+        _demand_redis(settings, address)
+    elif settings.result_backend is not None:
+        _demand_backend(address, lambda: make_app(settings))
+
+
+def _demand_redis(settings: Settings, address: Address) -> None:
+    until = time.monotonic() + _FAILOVER_S
+    while True:
+        try:
+            with connected(settings, address) as connection, explained(address):
+                _store(redis_client(connection))
+        except BrokerUnreachable as exc:
+            raise ResultsUnreachable(**exc.facts) from exc
+        except BrokerRefused as exc:
+            reason = str(exc.facts.get("reason", exc))
+            if _FULL.search(reason):  # answers wait until there is room; to take work makes some
+                return
+            if _READ_ONLY.search(reason) and time.monotonic() < until:
+                time.sleep(_AGAIN_S)
+                continue
+            kind = ResultsUnusable if _LASTS.search(reason) else ResultsUnreachable
+            raise kind(**{**exc.facts, "reason": reason}) from exc
+        return
+
+
+def _store(redis: Any) -> None:
+    key = f"celery-task-meta-mlq-probe-{socket.gethostname()}-{os.getpid()}"
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.set(key, b"{}", ex=_KEPT_S)
+        pipe.get(key)
+        pipe.publish(key, b"{}")
+        pipe.delete(key)
+        pipe.execute()
+
+
+def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
+    """Try a backend of Celery's own, as a worker uses it."""
+    from celery.backends.base import KeyValueStoreBackend
+
+    where = {"url": address.shown, "origin": address.origin}
+    mend = f"set {address.setting} to a result backend that works, or to `none`"
+    try:
+        backend: Any = make_app().backend
+    except ImportError as exc:
+        package = (exc.name or "").partition(".")[0]
+        install = f"`pip install {package}` in the environment of the workers; or " if package else ""
+        raise ResultsUnusable(**where, reason=str(exc), mend=install + mend) from exc
+    except Exception as exc:
+        raise ResultsUnusable(**where, reason=_first_line(exc), mend=mend) from exc
+    if not hasattr(backend, "_store_result"):  # answers go to who asked (rpc://): there is nothing to try before
+        return
+    task_id = f"mlq-probe-{socket.gethostname()}-{os.getpid()}"
+    try:
+        backend._store_result(task_id, None, "SUCCESS")  # noqa: SLF001 (store_result would try again without end)
+        is_kept = not isinstance(backend, KeyValueStoreBackend) or backend.get(backend.get_key_for_task(task_id))
+        backend._forget(task_id)  # noqa: SLF001
+    except Exception as exc:
+        kind = ResultsUnreachable if _is_away(exc, address) else ResultsUnusable
+        raise kind(**where, reason=_first_line(exc), mend=mend) from exc
+    if not is_kept:  # a client of memcached's says nothing of a server that is away
+        raise ResultsUnreachable(**where, reason="what is stored there cannot be read", mend=mend)
+
+
+def _is_away(exc: Exception, address: Address) -> bool:
+    from kombu.exceptions import OperationalError
+
+    if isinstance(exc, (OperationalError, ConnectionError, TimeoutError, socket.gaierror)):
+        return True
+    return type(exc).__name__ in _AWAY_NAMES and not address.url.startswith("db+sqlite")
+
+
+def _first_line(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__

@@ -1,0 +1,118 @@
+"""Private files: what mlq keeps for one user, made so that no other user can read or replace it.
+
+Modes are given when a file is made, whatever the umask, and the owner of what was there before is asked of the open
+descriptor. A link under a name that can be guessed is refused: it would let its maker choose which file is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+from mlq.errors import StateDirectoryUnusable
+from mlq.security.trust import is_strange, user_name
+
+_FILE_MODE: Final = 0o600
+_DIRECTORY_MODE: Final = 0o700
+_OTHERS: Final = 0o077
+
+
+def open_private(path: Path, mode: str, *, keep_mode: bool = False) -> IO[Any]:
+    """Open a file as `open` does; one that is made, or was made by an older version, is this user's alone.
+
+    With `keep_mode` the user's umask decides who may read it, as with any file that they asked for.
+    Raises OSError, also for a link, for what is no file, and for another user's.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return _open(name, flags, 0o666 if keep_mode else _FILE_MODE)
+
+    return open(path, mode, opener=opener)
+
+
+def open_state(path: Path, mode: str) -> IO[Any]:
+    """Open such a file where nothing goes on without it. Raises FileNotFoundError, StateDirectoryUnusable."""
+    try:
+        return open_private(path, mode)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        raise StateDirectoryUnusable(path=path, reason=exc.strerror) from None
+
+
+def read_private(path: Path) -> str:
+    """Read such a file. Raises OSError."""
+    with open_private(path, "r") as file:
+        text: str = file.read()
+        return text
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write such a file so that a reader sees the old one or the new one, never half of one. Raises OSError."""
+    beside = path.with_suffix(f".{os.getpid()}")
+    with open_private(beside, "w") as file:
+        file.write(content)
+    beside.replace(path)
+
+
+def _open(name: str, flags: int, mode: int) -> int:
+    """Open, look, and only then cut what is there: it may be another's."""
+    wanted = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(name, wanted, mode)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link", name) from None
+        raise
+    try:
+        facts = os.fstat(fd)
+        _demand_own(name, facts)
+        if mode == _FILE_MODE and facts.st_mode & _OTHERS and facts.st_uid == os.geteuid():
+            os.fchmod(fd, _FILE_MODE)
+        if flags & os.O_TRUNC:
+            os.ftruncate(fd, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _demand_own(name: str, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is no file", name)
+    if is_strange(facts.st_uid):
+        raise PermissionError(errno.EPERM, f"it belongs to {user_name(facts.st_uid)}", name)
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that is this user's alone, and take from others what an older version let them do there.
+
+    Raises StateDirectoryUnusable, also for a link and for a directory that another user made first.
+    """
+    try:
+        path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        facts = path.lstat()
+        if not stat.S_ISDIR(facts.st_mode):
+            raise StateDirectoryUnusable(path=path, reason="it is a link")
+        if facts.st_uid != os.geteuid():
+            raise StateDirectoryUnusable(path=path, reason=f"it belongs to {user_name(facts.st_uid)}")
+        if facts.st_mode & _OTHERS:
+            path.chmod(_DIRECTORY_MODE)
+    except (OSError, ValueError) as exc:
+        raise StateDirectoryUnusable(path=path, reason=getattr(exc, "strerror", None) or exc) from None
+    return path
+
+
+@contextmanager
+def private_umask() -> Iterator[int]:
+    """Let whatever this process makes be its user's alone; gives the umask that the user has, for what they run."""
+    users = os.umask(_OTHERS)
+    try:
+        yield users
+    finally:
+        os.umask(users)

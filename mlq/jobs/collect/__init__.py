@@ -1,0 +1,1 @@
+"""From results to lines of the output."""

@@ -1,0 +1,56 @@
+"""Failures: the inputs of failed rows, in the format of the input, so that they can be corrected and sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from mlq.jobs import strict_json
+from mlq.jobs.input import tables
+from mlq.jobs.input.format import Format
+from mlq.jobs.input.lines import Lines, is_cut
+from mlq.jobs.input.sources import Input
+from mlq.jobs.row import Unreadable
+
+_AT_ONCE: Final = 1024
+_SIZE: Final = 2**24
+
+
+def write(path: Path, given: Input, indexes: Sequence[int]) -> None:
+    """Write the rows of these indexes, which ascend: lines as they are, a table with its header, an array as one.
+
+    What is none of these (Parquet, a directory) is written as JSON Lines. Lines that were too long to keep are left
+    out.
+    """
+    if not indexes:
+        return
+    with path.open("wb") as target:
+        if given.is_table:
+            with given.stream() as stream:
+                target.writelines(tables.copied(stream, given.delimiter, given.shown, iter(indexes)))
+        elif given.format is Format.JSON:
+            target.write(b"[\n" + b",\n".join(_rows(given, indexes)) + b"\n]\n")
+        else:
+            target.writelines(row + b"\n" for row in _rows(given, indexes))
+
+
+def _rows(given: Input, indexes: Sequence[int]) -> Iterator[bytes]:
+    wanted, first = frozenset(indexes), 0
+    with given.opened() as source:
+        while True:
+            if isinstance(source, Lines):
+                rows = source.take_raw(_AT_ONCE)
+            else:
+                rows = [_written(v) for v in source.take(_AT_ONCE, _SIZE)]
+            if not rows:
+                return
+            yield from (row for index, row in enumerate(rows, first) if index in wanted and not is_cut(row))
+            first += len(rows)
+
+
+def _written(value: Any) -> bytes:
+    """Write a row; of one that could not be read there is only its error."""
+    return orjson.dumps(value) if isinstance(value, Unreadable) else strict_json.dumps(value)

@@ -1,0 +1,136 @@
+"""JSON Lines: a value a line; a line that is none is one row's error."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from mlq.jobs import strict_json
+from mlq.jobs.input.encodings import not_utf8
+from mlq.jobs.input.stream import Stream
+from mlq.jobs.row import LARGEST_BYTES, malformed, too_large
+
+_BLOCK: Final = 2**17
+"""Read at once: what is split and searched is decoded while it is still in the processor's cache."""
+
+_BLANKS: Final = b" \t\r"
+"""What JSON takes for white space within a line. A form feed is none, so a line of one is a malformed row."""
+
+_CUT: Final = bytes(bytearray(b"(cut)"))
+"""Stands for a line that was too long to keep. Compared by identity: a file may hold the same bytes."""
+
+
+class Lines:
+    """A source over JSON Lines. Reads a block at a time, and never keeps a line that is too long."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._lines: list[bytes] = []
+        self._at = 0
+        self._number = 1
+        self._tail = b""
+        self._is_cutting = False
+        self._ended = False
+        self._may_hold_huge = False
+
+    def take(self, rows: int, size: int) -> list[Any]:
+        """See Source."""
+        values = list[Any]()
+        while len(values) < rows and self._fill():
+            if values and len(self._lines[self._at]) > size:
+                break
+            first, lines = self._pick(rows - len(values), size)
+            size -= sum(map(len, lines))
+            try:
+                read = strict_json.loads if self._may_hold_huge else orjson.loads
+                values += [read(line) for line in lines]
+            except orjson.JSONDecodeError:
+                values += [decode(n, line) for n, line in enumerate(lines, first) if is_row(line)]
+        return values
+
+    def take_raw(self, rows: int) -> list[bytes]:
+        """Return the next rows' lines, as they are; `is_cut` tells which were too long to keep."""
+        found: list[bytes] = []
+        while not found and self._fill():
+            found = [line for line in self._pick(rows, LARGEST_BYTES)[1] if is_row(line)]
+        return found
+
+    def skip(self, rows: int) -> int:
+        """See Source."""
+        left = rows
+        while left and (found := self.take_raw(left)):
+            left -= len(found)
+        return rows - left
+
+    def _pick(self, rows: int, size: int) -> tuple[int, list[bytes]]:
+        """Take lines, blank ones included, and the number of the first."""
+        lines = self._lines[self._at : self._at + rows]
+        if sum(map(len, lines)) > size:
+            lines = _fitting(lines, size)
+        first = self._number
+        self._at += len(lines)
+        self._number += len(lines)
+        return first, lines
+
+    def _fill(self) -> bool:
+        """Make sure that a line is there; False at the end."""
+        while self._at == len(self._lines):
+            if self._ended:
+                return False
+            block = self._stream.read(_BLOCK)
+            self._ended = not block
+            text = self._tail + block
+            self._may_hold_huge = strict_json.may_hold_huge(text)
+            self._lines, self._at = self._split(text), 0
+        return True
+
+    def _split(self, text: bytes) -> list[bytes]:
+        """Split what was read into whole lines; the start of one more waits in `_tail` for the next block."""
+        lines = text.split(b"\n")
+        self._tail = b"" if self._ended else lines.pop()
+        if self._is_cutting and lines:
+            lines[0], self._is_cutting = _CUT, False
+        if self._is_cutting or len(self._tail) > LARGEST_BYTES:
+            self._tail, self._is_cutting = b"", True
+        if self._ended and not lines[-1]:
+            lines.pop()
+        return lines
+
+
+def is_row(line: bytes) -> bool:
+    """Tell a row from a blank line."""
+    return bool(line) and bool(line.strip(_BLANKS))
+
+
+def is_cut(line: bytes) -> bool:
+    """Return True for what stands in the place of a line of more than LARGEST_BYTES."""
+    return line is _CUT
+
+
+def decode(number: int, line: bytes) -> Any:
+    """Read a line by itself; one that is no JSON is an Unreadable that names it."""
+    if line is _CUT or len(line) > LARGEST_BYTES:
+        return too_large(f"line {number}", LARGEST_BYTES)
+    try:
+        return strict_json.loads(line)
+    except orjson.JSONDecodeError as exc:
+        return malformed(number, not_utf8(line) or _reason(line, exc))
+
+
+def _reason(line: bytes, exc: orjson.JSONDecodeError) -> str:
+    if b"\0" in line:
+        return f"{exc.msg} (NUL bytes: the file was cut off by a crash, or is UTF-16 without a byte-order mark)"
+    if b"\r" in line.rstrip(b"\r"):
+        return f"{exc.msg} (a carriage return alone ends no line)"
+    return exc.msg
+
+
+def _fitting(lines: list[bytes], size: int) -> list[bytes]:
+    """Cut off what does not fit, but for the first."""
+    filled = 0
+    for place, line in enumerate(lines):
+        filled += len(line)
+        if filled > size:
+            return lines[:place] if place else [lines[0] if len(lines[0]) <= LARGEST_BYTES else _CUT]
+    return lines

@@ -1,0 +1,175 @@
+"""Opening: from the name of an input to its source; as often as it takes, for an input that is a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mlq.errors import NoSuchFile, UsageError
+from mlq.jobs.errors import NotReadable, ReadFailed
+from mlq.jobs.input import delimiters as separators
+from mlq.jobs.input import documents, encodings, files, handles, parquet, tables
+from mlq.jobs.input.format import TABLES, TEXTS, Format, by_name, demand_text, is_parquet, sniff
+from mlq.jobs.input.handles import Say
+from mlq.jobs.input.lines import Lines
+from mlq.jobs.input.source import Source, Values
+from mlq.jobs.input.stream import Stream
+
+_BLOCK: Final = 2**20
+_MAGIC: Final = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read an input, where it does not tell: what the options of `mlq submit` say."""
+
+    format: Format | None = None
+    inline: bool = False
+    encoding: str | None = None
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a job reads: a file, a directory, a glob, or what can be read only once (`once`, open already)."""
+
+    name: str
+    format: Format
+    reading: Reading = field(default_factory=Reading)
+    once: Stream | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or what holds the files; None for what can be read only once."""
+        return None if self.once is not None else Path(self.name)
+
+    @property
+    def shown(self) -> str:
+        """The name as text that UTF-8 can hold."""
+        return handles.shown(self.name)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether rows are records under a header."""
+        return self.format in TABLES
+
+    @contextmanager
+    def opened(self, digest: hashlib.blake2b | None = None) -> Iterator[Source]:
+        """Read it from its beginning; `digest` is fed with the bytes that are read, where reading is one stream.
+
+        Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
+        """
+        if self.format is Format.FILES:
+            yield Values(files.values(files.found(self.name), files.root_of(self.name), inline=self.reading.inline))
+        elif self.format is Format.PARQUET:
+            yield Values(parquet.values(Path(self.name), self.shown))
+        else:
+            with self.stream(digest) as stream:
+                yield self._over(stream)
+
+    @contextmanager
+    def stream(self, digest: hashlib.blake2b | None = None) -> Iterator[Stream]:
+        """Read its text, unpacked and as UTF-8. Raises NoSuchFile."""
+        if self.once is not None:
+            yield self.once
+            return
+        with handles.opened(Path(self.name), digest) as raw:
+            yield handles.text(raw, self.name, self.reading.encoding)
+
+    @property
+    def delimiter(self) -> str | None:
+        """What separates the fields of a table; None where its first records tell."""
+        return self.reading.delimiter or ("\t" if self.format is Format.TSV else None)
+
+    def _over(self, stream: Stream) -> Source:
+        if self.format is Format.JSONL:
+            return Lines(stream)
+        if self.is_table:
+            return Values(tables.values(stream, self.delimiter, self.shown))
+        return Values(documents.values(stream, self.shown))
+
+
+def find(name: str, reading: Reading | None = None, say: Say = lambda _: None) -> Input:
+    """Look at an input. What can be read only once is JSON Lines unless its suffix or --format says otherwise.
+
+    `say` is told what is waited for. Raises NoSuchFile, NotReadable, NotText, UsageError.
+    """
+    reading = reading or Reading()
+    found = _once(name, reading, say) if handles.is_once(name) else _again_and_again(name, reading)
+    _demand_sense(found)
+    return found
+
+
+def fingerprint(given: Input) -> str:
+    """Make the fingerprint of an input that is not read as one stream."""
+    digest = hashlib.blake2b(digest_size=16)
+    if given.format is Format.FILES:
+        for path in files.found(given.name):
+            try:
+                about = path.stat()
+            except OSError as exc:
+                raise ReadFailed(path=handles.shown(str(path)), reason=exc.strerror) from None
+            digest.update(os.fsencode(path) + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    else:
+        with handles.opened(Path(given.name), digest) as stream:
+            while stream.read(_BLOCK):
+                pass
+    return digest.hexdigest()
+
+
+def _once(name: str, reading: Reading, say: Say) -> Input:
+    form = reading.format or by_name(name) or Format.JSONL
+    if form is Format.FILES:
+        raise UsageError(what=f"--format files is for a directory or a pattern, not for {name}", mend="name one")
+    raw = handles.raw(handles.open_once(name, say), name)
+    shown = handles.shown(name)
+    head = raw.peek(_MAGIC)
+    if form is Format.PARQUET or is_parquet(head):
+        reason = "its end is read first, and this can be read only once; write it to a file, and submit that"
+        raise NotReadable(path=shown, kind="Parquet", reason=reason)
+    demand_text(head, shown)
+    return Input(name, form, reading, handles.text(raw, name, reading.encoding))
+
+
+def _again_and_again(name: str, reading: Reading) -> Input:
+    """Look at a file, a directory or a glob, which can be read as often as it takes."""
+    form = reading.format
+    if form is None and (os.path.isdir(name) or files.is_glob(name)):  # noqa: PTH112 (False for a name that is too long)
+        form = Format.FILES
+    if form is Format.FILES:
+        if not files.found(name):
+            raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
+        return Input(name, form, reading)
+    with handles.opened(Path(name)) as raw:
+        head = raw.peek(_MAGIC)
+        if form is None:
+            form = Format.PARQUET if is_parquet(head) else by_name(name)
+        if form is not Format.PARQUET:
+            demand_text(head, handles.shown(name))
+        if form is None:
+            form = sniff(handles.text(raw, name, reading.encoding))
+    return Input(name, form, reading)
+
+
+def _demand_sense(given: Input) -> None:
+    """Refuse options that would be ignored. Raises UsageError."""
+    reading, what = given.reading, f"not for {given.shown} ({given.format.value})"
+    if reading.inline and given.format is not Format.FILES:
+        raise UsageError(what=f"--inline is for a directory or a pattern, {what}", mend="leave it out")
+    if reading.encoding is not None and given.format not in TEXTS:
+        raise UsageError(what=f"--encoding is for text, {what}", mend="leave it out")
+    if reading.delimiter is not None and not given.is_table:
+        raise UsageError(what=f"--delimiter is for tables, {what}", mend="leave it out, or add --format csv")
+
+
+def reading_of(
+    form: Format | None, *, inline: bool = False, encoding: str | None = None, delimiter: str | None = None
+) -> Reading:
+    """Make a Reading of what was typed. Raises UsageError for an unknown encoding or delimiter."""
+    named = None if encoding is None else encodings.find(encoding)
+    return Reading(form, inline, named, None if delimiter is None else separators.find(delimiter))

@@ -1,0 +1,1 @@
+"""From rows to messages: what is sent, where to, and how fast."""

@@ -1,0 +1,55 @@
+"""Liveness: the process that sends a job says that it lives; without it nothing more of the job is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from mlq.broker import forced
+from mlq.protocol import keys
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+EXPIRES_S: Final = 20
+"""A sender that was killed is known to be gone after so long."""
+
+_EVERY_S: Final = 5.0
+
+
+@contextmanager
+def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
+    """Let others see, while this runs, that the sender of this token lives.
+
+    It begins before the record names the sender: a reader in between must not find one that gives no sign of life. A
+    thread does it: the sender may wait for a pipe, or for a broker that is away, for as long as those take.
+    """
+    key, ended = keys.sender(job_id, token), threading.Event()
+
+    def beat() -> None:
+        with suppress(RedisError, OSError):  # a server that is away tells nobody that the sender has gone, either
+            forced.run(store, ["SET", key, "1", "EX", EXPIRES_S])
+
+    def go_on() -> None:
+        while not ended.wait(_EVERY_S):
+            beat()
+
+    beat()
+    thread = threading.Thread(target=go_on, name="mlq-sender", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with suppress(RedisError, OSError):
+            store.delete(key)
+
+
+def is_gone(store: Redis, job_id: str, sender: str | None, alive: str | None) -> bool:
+    """Tell whether a job's sender, as its record names it, has ended; False where it gives no signs of life."""
+    return sender is not None and sender == alive and not store.exists(keys.sender(job_id, sender))

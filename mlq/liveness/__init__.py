@@ -1,0 +1,1 @@
+"""Threads that keep workers alive in Redis: heartbeats, leases, and what follows from a lease that has expired."""

@@ -1,0 +1,384 @@
+"""Envelope: what a claimed message says, or why it cannot be one. Pure; nothing here trusts its input."""
+
+from __future__ import annotations
+
+import binascii
+import reprlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from mlq.protocol import compression, exact_json, job_result, nesting, signatures
+from mlq.protocol.claim import Claim
+from mlq.protocol.job_result import Place
+from mlq.protocol.names import LONGEST_ID_BYTES, ROWS_HEADER
+
+LARGEST_BYTES: Final = 32 * 2**20
+"""The body of a larger message is not read: decoding it would stop the worker for seconds."""
+
+_LARGEST_REST_BYTES: Final = 2**20
+"""A message without its body that is larger is not read, either."""
+
+_JSON: Final = "application/json"
+_UNLIMITED: Final = [None, None]
+_LONGEST_LIMIT_S: Final = 1e9
+_MOST_RETRIES: Final = 10**6
+"""Of 2 to the power of more retries, which Celery calculates for a pause that grows, the worker would not return."""
+
+_MOST_ROWS: Final = 10**9
+_LARGEST_INDEX: Final = 2**53
+"""A member of a group has its place in a sorted set, by a number of 53 bits."""
+
+_LARGEST_PRIORITY: Final = 255
+_WHOLE: Final = (
+    ("retries", _MOST_RETRIES),
+    (ROWS_HEADER, _MOST_ROWS),
+    ("group_index", _LARGEST_INDEX),
+    ("replaced_task_nesting", _MOST_RETRIES),
+)
+"""Headers that are whole numbers from 0 on, each with its largest."""
+
+_PARTS: Final = 3
+"""A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A message that no task can be run for. `task_id` is there if its client can be told.
+
+    `kind` names the exception that the client sees, one of celery.exceptions.
+    """
+
+    claim: Claim
+    reason: str
+    why: str
+    task_id: str | None = None
+    kind: str = "Rejected"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of Celery's protocol 2, decoded. `payload` is kombu's form of it, headers and all."""
+
+    claim: Claim
+    payload: dict[str, Any]
+    task: str
+    task_id: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    embed: dict[str, Any]
+    place: Place | None = None
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """What the sender said of the task."""
+        headers: dict[str, Any] = self.payload["headers"]
+        return headers
+
+    @property
+    def eta(self) -> datetime | None:
+        """When it may run at the earliest, with its time zone."""
+        eta = self.headers.get("eta")
+        return _moment(eta) if eta else None
+
+
+_HOLDERS: Final = frozenset({dict, list})
+_TOO_DEEP: Final = f"nested deeper than {nesting.MOST_LEVELS} levels"
+
+
+class _Refused(Exception):
+    """Internal: the sentence for a Malformed, and the word for it."""
+
+    def __init__(self, why: str, reason: str = "malformed") -> None:
+        super().__init__(why)
+        self.reason = reason
+
+
+def decode(claim: Claim) -> Message | Malformed:
+    """Decode a message as far as the worker needs it, and check every part that something later relies on."""
+    if len(claim.raw) > LARGEST_BYTES:
+        size = f"{len(claim.raw):,} bytes, the limit is {LARGEST_BYTES:,}"
+        return Malformed(claim, "too-large", size, task_id_of(claim.raw))
+    payload: dict[str, Any] = {}
+    try:
+        payload = _envelope(claim.raw)
+        headers = _headers(payload)
+        task_id = _task_id(headers)
+        _properties(payload)
+        if nesting.may_be_deeper(claim.raw):
+            _depth(payload)
+        args, kwargs, embed = _body(payload)
+        _numbers(headers)
+        message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
+        message.eta  # noqa: B018 (raises if it is no time)
+    except _Refused as exc:
+        return Malformed(claim, exc.reason, str(exc), _readable_id(payload))
+    return message
+
+
+def names_of(raw: bytes) -> tuple[str | None, str | None]:
+    """Read no more than a message's task and its id; None for what cannot be read."""
+    try:
+        payload = _readable(raw)
+    except _Refused:
+        return None, None
+    headers = payload.get("headers")
+    task = headers.get("task") if isinstance(headers, dict) else None
+    if task is None:
+        task = _protocol_1(payload).get("task")
+    return task if isinstance(task, str) and task else None, _readable_id(payload)
+
+
+def task_id_of(raw: bytes) -> str | None:
+    """Read no more than a message's task id; None where it has none that can be answered."""
+    return names_of(raw)[1]
+
+
+def place_in(raw: bytes) -> Place | None:
+    """Read no more than the job to which a message's end belongs; None where it names none."""
+    try:
+        headers = _readable(raw).get("headers")
+        return _place(headers) if isinstance(headers, dict) else None
+    except _Refused:
+        return None
+
+
+def _envelope(raw: bytes) -> dict[str, Any]:
+    try:
+        payload = exact_json.loads_rounded(raw)  # what Celery runs is read again, see Delivery.deliver
+    except (ValueError, RecursionError) as exc:
+        raise _Refused(f"not JSON: {exc}") from None
+    if not isinstance(payload, dict):
+        raise _Refused(f"the message is {_kind(payload)}, not an object")
+    return payload
+
+
+def _readable(raw: bytes) -> dict[str, Any]:
+    """Decode a message of any size; of one that is too large, all but its body."""
+    if len(raw) <= LARGEST_BYTES:
+        return _envelope(raw)
+    # A quotation mark inside a JSON text is escaped, so `"body"` is a key, and the text behind it ends at the next
+    # mark: what kombu writes there is base64, which has none.
+    key = raw.find(b'"body"')
+    begin = raw.find(b'"', key + len(b'"body"')) + 1
+    end = raw.find(b'"', begin)
+    rest = raw[:begin] + raw[end:]
+    if key < 0 or begin < 1 or end < 0 or len(rest) > _LARGEST_REST_BYTES:
+        raise _Refused("too large to be read")
+    return _envelope(rest)
+
+
+def _readable_id(payload: dict[str, Any]) -> str | None:
+    """Find the id under which a client waits for a message that is refused; None where no key can be made of it.
+
+    It is in the headers, in a body of protocol 1, or in the properties, where Celery writes it once more.
+    """
+    headers, properties = payload.get("headers"), payload.get("properties")
+    for place in (headers, _protocol_1(payload), properties):
+        name = "id" if place is not properties else "correlation_id"
+        found = place.get(name) if isinstance(place, dict) else None
+        if isinstance(found, str) and found and exact_json.is_utf8(found):
+            return found
+    return None
+
+
+def _headers(payload: dict[str, Any]) -> dict[str, Any]:
+    headers = payload.get("headers")
+    if (not isinstance(headers, dict) or "task" not in headers) and _protocol_1(payload):
+        raise _Refused(
+            "it is of version 1 of Celery's message protocol, and workers of mlq read version 2: set task_protocol = 2 "
+            "in the client, or use one that writes it"
+        )
+    if not isinstance(headers, dict):
+        raise _Refused(f"headers are {_kind(headers)}, not an object")
+    return headers
+
+
+def _protocol_1(payload: dict[str, Any]) -> dict[str, Any]:
+    """Read a body of protocol 1, which holds the task and its id; {} where the headers hold them, or nothing does."""
+    headers = payload.get("headers")
+    if isinstance(headers, dict) and ("task" in headers or "id" in headers):
+        return {}
+    try:
+        body = exact_json.loads(_content(payload))
+    except (_Refused, ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) and "task" in body and "id" in body else {}
+
+
+def _task_id(headers: dict[str, Any]) -> str:
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not task_id:
+        raise _Refused(f"the id is {_kind(task_id) if task_id != '' else 'empty'}, not a text of 1 to 512 bytes")
+    try:
+        size = len(task_id) if task_id.isascii() else len(task_id.encode())
+    except UnicodeEncodeError:
+        raise _Refused(f"the id {_shown(task_id)} holds half of a surrogate pair, which is no UTF-8") from None
+    if size > LONGEST_ID_BYTES:
+        raise _Refused(f"the id has {size:,} bytes, the limit is {LONGEST_ID_BYTES}: {_shown(task_id)}")
+    return task_id
+
+
+def _place(headers: dict[str, Any]) -> Place | None:
+    try:
+        return job_result.place_of(headers)
+    except ValueError as exc:
+        raise _Refused(str(exc)) from None
+
+
+def _task(headers: dict[str, Any]) -> str:
+    task = headers.get("task")
+    if not isinstance(task, str) or not task:
+        raise _Refused(f"the task's name is {_kind(task)}, not a text")
+    return task
+
+
+def _numbers(headers: dict[str, Any]) -> None:
+    """Check the headers with which Celery, or we, calculate."""
+    for name, most in _WHOLE:
+        value = headers.get(name)
+        if value is not None:
+            _whole(name, value, most)
+    if headers.get("expires"):
+        _moment(headers["expires"], "expires")
+    limits = headers.get("timelimit")
+    if limits is not None and limits != _UNLIMITED and not _is_pair_of_seconds(limits):
+        raise _Refused(f"timelimit is {_shown(limits)}, not a pair of seconds")
+
+
+def _is_pair_of_seconds(limits: Any) -> bool:
+    return (
+        isinstance(limits, list)
+        and len(limits) == len(_UNLIMITED)
+        and all(n is None or (isinstance(n, int | float) and 0 <= n <= _LONGEST_LIMIT_S) for n in limits)
+    )
+
+
+def _whole(name: str, value: Any, most: int) -> None:
+    if type(value) is not int:  # True is an int, too
+        raise _Refused(f"{name} is {_kind(value)}, not a whole number")
+    if not 0 <= value <= most:
+        raise _Refused(f"{name} is {_shown(value)}, not a whole number from 0 to {most:,}")
+
+
+def why_refused(headers: dict[str, Any], properties: Any) -> str | None:
+    """Say why a message that Celery's own transport has decoded cannot be run; None if it may be tried."""
+    try:
+        _task(headers)
+        _task_id(headers)
+        _numbers(headers)
+        if headers.get("eta"):
+            _moment(headers["eta"])
+        _priority(properties if isinstance(properties, dict) else {})
+    except _Refused as exc:
+        return str(exc)
+    return None
+
+
+def _priority(properties: dict[str, Any]) -> None:
+    priority = properties.get("priority")
+    if priority is not None:
+        _whole("priority", priority, _LARGEST_PRIORITY)
+
+
+def _properties(payload: dict[str, Any]) -> None:
+    """Check what kombu reads of a message before any task is looked at."""
+    properties = payload.get("properties")
+    if not isinstance(properties, dict):
+        raise _Refused(f"properties are {_kind(properties)}, not an object")
+    if not isinstance(properties.get("delivery_info"), dict):
+        raise _Refused("properties have no delivery_info")
+    if not isinstance(properties.get("delivery_tag"), str):
+        raise _Refused("properties have no delivery_tag")
+    _priority(properties)
+    if payload.get("content-type") != _JSON:
+        raise _Refused(f"the content type is {_shown(payload.get('content-type'))}; only {_JSON} is accepted")
+    encoding = payload.get("content-encoding")
+    if encoding is not None and not isinstance(encoding, str):
+        raise _Refused(f"the content encoding is {_kind(payload['content-encoding'])}, not a text")
+
+
+def _depth(payload: dict[str, Any]) -> None:
+    """Check the nesting of all but the body, which is a text. Headers of Celery's hold a short list at most."""
+    for part in (payload["headers"], payload["properties"]):
+        for value in part.values():
+            if value.__class__ in _HOLDERS and value and _is_too_deep(value):
+                raise _Refused(f"the headers or properties are {_TOO_DEEP}")
+
+
+def _is_too_deep(value: Any) -> bool:
+    try:
+        return nesting.is_deeper(exact_json.dumps(value))
+    except (TypeError, ValueError, RecursionError):  # deeper than Python's own writer goes
+        return True
+
+
+def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    content = _content(payload)
+    if nesting.is_deeper(content):
+        raise _Refused(f"the body is {_TOO_DEEP}")
+    try:
+        parts = exact_json.loads(content)
+    except (ValueError, RecursionError) as exc:
+        raise _Refused(f"the body is not JSON: {exc}") from None
+    if not isinstance(parts, list) or len(parts) != _PARTS:
+        raise _Refused("the body is not [arguments, keyword arguments, what follows]")
+    args, kwargs, embed = parts
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not (embed is None or isinstance(embed, dict)):
+        raise _Refused("the body's parts are not a list, an object and an object")
+    if embed and (why := signatures.why_refused(embed)):
+        raise _Refused(why)
+    return args, kwargs, embed or {}
+
+
+def _content(payload: dict[str, Any]) -> bytes:
+    """Give the bytes of the body: without its transport encoding, and decompressed."""
+    body, properties = payload.get("body"), payload.get("properties")
+    encoding = properties.get("body_encoding") if isinstance(properties, dict) else None
+    if not isinstance(body, str):
+        raise _Refused(f"the body is {_kind(body)}, not a text")
+    if encoding not in ("base64", None):
+        raise _Refused(f"the body's encoding {_shown(encoding)} is unknown")
+    try:
+        content = binascii.a2b_base64(body) if encoding else body.encode()
+    except ValueError as exc:  # binascii.Error is one; what is no ASCII, or half a character, is another
+        raise _Refused(f"the body is not {'base64' if encoding else 'UTF-8'}: {exc}") from None
+    headers = payload.get("headers")
+    said = headers.get("compression") if isinstance(headers, dict) else None
+    return _decompressed(content, said) if said else content
+
+
+def _decompressed(content: bytes, said: Any) -> bytes:
+    method = compression.method_of(said)
+    if method is None:
+        raise _Refused(
+            f"the body is compressed ({_shown(said)}), which is not read here; send without task_compression"
+        )
+    try:
+        return compression.decompress(content, method)
+    except compression.TooLargeInside as exc:
+        raise _Refused(f"the body is compressed ({method}) and holds {exc}", "too-large") from None
+    except ValueError as exc:
+        raise _Refused(f"the body is compressed ({method}) and damaged: {exc}") from None
+
+
+def _moment(said: Any, name: str = "eta") -> datetime:
+    """Read a time that a clock of this host can hold: not every time zone has the first and the last day there are."""
+    try:
+        moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        moment.astimezone(timezone.utc).timestamp()
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        raise _Refused(f"{name} {_shown(said)} is not a time") from None
+    return moment
+
+
+def _shown(value: Any) -> str:
+    """Quote what a message says of itself: it may be a megabyte, and hold anything."""
+    return reprlib.repr(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return {dict: "an object", list: "a list", str: "a text", bool: "true or false"}.get(type(value), "a number")

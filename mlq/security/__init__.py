@@ -1,0 +1,1 @@
+"""What protects the operator and other users: masked passwords, escaped control characters, owners of files."""

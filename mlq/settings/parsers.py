@@ -1,0 +1,219 @@
+"""Turn what a file, the environment or a flag says into a setting's value, or say what was expected.
+
+Each function takes any value and raises ValueError or TypeError, whose text ends a user's error message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from mlq.protocol import reserved_names
+from mlq.protocol.names import BATCH_PREDICT, PREDICT
+from mlq.settings import server_url
+
+
+def text(value: Any) -> str:
+    """Accept a text that is not empty, and could be an argument of a command."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected a text")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """Accept these words only."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return cast("str", value)
+
+    return parse
+
+
+def broker_url(value: Any) -> str:
+    """Accept the URL of a broker that workers and clients both speak to."""
+    return _url(value, (*server_url.REDIS, "amqp", "amqps"))
+
+
+def redis_url(value: Any) -> str:
+    """Accept the URL of a Redis or Valkey server."""
+    return _url(value, ("redis", "rediss", "redis+socket"))
+
+
+def result_backend(value: Any) -> str:
+    """Accept the URL of any store that Celery knows, or the word none."""
+    if text(value).partition("://")[0] in server_url.REDIS:
+        return _url(value, server_url.REDIS)
+    urlsplit(value)  # of other stores only what is no URL at all is known here: a host in half a bracket
+    return cast("str", value)
+
+
+def _url(value: Any, schemes: tuple[str, ...]) -> str:
+    if text(value).partition("://")[0] not in schemes or "://" not in value:
+        raise ValueError(f"expected a URL that starts with {', '.join(s + '://' for s in schemes)}")
+    server_url.read(value)
+    return cast("str", value)
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Accept a list of different names, or a text in which commas separate them."""
+    found = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(n, str) and n for n in found):
+        raise ValueError("expected names, separated by commas")
+    if not all(n.isprintable() for n in found):
+        raise ValueError("a name holds control characters, or is not UTF-8")
+    if len(set(found)) != len(found):
+        raise ValueError("a name stands there twice")
+    return tuple(found)
+
+
+def queue_names(value: Any) -> tuple[str, ...]:
+    """Accept a list of queues: names as above, none of which is a key of mlq's, of kombu's or of Celery's."""
+    found = names(value)
+    misfit = next(filter(reserved_names.is_reserved, found), None)
+    if misfit is not None:
+        raise ValueError(f"{misfit!r} can name no queue: {reserved_names.why_not_a_queue(misfit)}")
+    return found
+
+
+_LONGEST_S: Final = 1e9
+"""Thirty years; clocks of the operating system overflow not far above."""
+
+_LARGEST_COUNT: Final = 10**9
+
+
+def seconds(value: Any) -> float:
+    """Accept a time span of more than nothing."""
+    number = _number(value)
+    if not 0 < number <= _LONGEST_S:
+        raise ValueError(f"expected seconds, more than 0 and up to {_LONGEST_S:g}")
+    return number
+
+
+def patience(value: Any) -> float:
+    """Accept a time to wait, which may be none."""
+    number = _number(value)
+    if not 0 <= number <= _LONGEST_S:
+        raise ValueError(f"expected seconds, from 0 to {_LONGEST_S:g}")
+    return number
+
+
+def _number(value: Any) -> float:
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):  # a whole number in TOML may have any size
+        return math.nan
+
+
+def count(value: Any) -> int:
+    """Accept a whole number, at least one."""
+    try:
+        number = 0 if isinstance(value, (bool, float)) else int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if not 1 <= number <= _LARGEST_COUNT:
+        raise ValueError(f"expected a whole number from 1 to {_LARGEST_COUNT:,}")
+    return number
+
+
+_UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def size(value: Any) -> int:
+    """Accept bytes, or a number with a unit: 4GiB, 500 MB."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*", text)
+    if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
+        raise ValueError("expected bytes, or a number with a unit, such as 4GiB")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+_SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def moment(text: str, now: float) -> float:
+    """Read a time of the past, as seconds since 1970: how long ago (90s, 2h, 3d) or when (ISO 8601, else local)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    if found is not None:
+        return now - float(found[1]) * _SPANS[found[2]]
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        raise ValueError("expected how long ago, such as 2h, or a time, such as 2026-11-20T12:00Z") from None
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """Accept a table; in the environment it is written as a JSON object."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise TypeError("expected a table (in the environment: a JSON object)")
+    return found
+
+
+_OPTIONS_OF_A_QUEUE: Final = ("arguments",)
+_MOST_PRIORITIES: Final = 255
+
+
+def queue_options(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Accept a table from queues to their options: {"realtime": {"arguments": {"x-max-priority": 10}}}."""
+    found = table(value)
+    for queue, options in found.items():
+        if not isinstance(options, dict):
+            raise TypeError(f"expected a table of options for the queue {queue!r}")
+        for option in options:
+            if option not in _OPTIONS_OF_A_QUEUE:
+                raise ValueError(f"a queue has no option {option!r}; did you mean 'arguments'?")
+        _check_arguments(queue, table(options.get("arguments", {})))
+    return found
+
+
+def _check_arguments(queue: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that RabbitMQ would refuse, or that make a queue of which no worker can take tasks."""
+    for name, given in arguments.items():
+        if not isinstance(given, (str, int, float)):
+            raise TypeError(f"argument {name!r} of the queue {queue!r} is not a text, a number, true or false")
+    kind, priorities = arguments.get("x-queue-type", "classic"), arguments.get("x-max-priority")
+    if kind not in ("classic", "quorum"):
+        raise ValueError(f"x-queue-type of the queue {queue!r} is {kind!r}; workers serve classic and quorum queues")
+    if priorities is None:
+        return
+    if kind == "quorum":
+        raise ValueError(f"the queue {queue!r} is a quorum queue, which takes no x-max-priority; leave one of them out")
+    if isinstance(priorities, bool) or not isinstance(priorities, int) or not 1 <= priorities <= _MOST_PRIORITIES:
+        raise ValueError(f"x-max-priority of the queue {queue!r} is not a whole number from 1 to {_MOST_PRIORITIES}")
+
+
+def aliases(value: Any) -> Mapping[str, str]:
+    """Accept a table from foreign task names to mlq's own."""
+    found = table(value)
+    for ours in found.values():
+        one_of(PREDICT, BATCH_PREDICT)(ours)
+    return found
+
+
+def shares(value: Any) -> Mapping[str, float]:
+    """Accept a table from queues to fractions, or a text such as batch=0.1,default=0.2."""
+    if isinstance(value, str) and not value.startswith("{"):
+        value = dict(part.partition("=")[::2] for part in names(value))
+    found = {queue: _number(fraction) for queue, fraction in table(value).items()}
+    if any(not 0 < fraction < 1 for fraction in found.values()) or sum(found.values()) >= 1:
+        raise ValueError("expected fractions between 0 and 1 that leave something to the other queues: batch=0.1")
+    return found
+
+
+def path(value: Any) -> Path:
+    """Accept a path; ~ is the user's home."""
+    try:
+        return Path(text(value)).expanduser().absolute()
+    except (RuntimeError, OSError):  # no home, or no working directory
+        raise ValueError("expected a path from / on: here is no home directory, or no working directory") from None

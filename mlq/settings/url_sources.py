@@ -1,0 +1,77 @@
+"""Sources of URLs: each may be given as it is, or as the file that holds it. Of two sources the nearer one counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mlq.errors import UnusableUrlFile, UrlGivenTwice
+from mlq.security.masking import remember
+from mlq.settings import url_file
+
+DEFAULT: Final = "default"
+
+URLS: Final = ("broker_url", "result_backend", "state_url")
+"""Keys whose value may be in a file of its own, which another key names."""
+
+_NOT_GIVEN: Final = (None, DEFAULT)
+_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts the credentials of a service (`LoadCredential=`); the files of ours have names like keys."""
+
+_PREFIX: Final = "mlq."
+
+Found = dict[str, tuple[Any, str]]
+"""What a source says: dotted key → (value, origin)."""
+
+
+def file_key(key: str) -> str:
+    """Name the key of the file that holds the value of another key."""
+    return f"{key}_file"
+
+
+def override(found: Found, layer: Found, overridden: dict[str, tuple[str, ...]]) -> None:
+    """Make room in `found` for a nearer source: its URL overrides a file, and its file a URL.
+
+    `overridden` collects the origins that do not count any more. Raises UrlGivenTwice where one source has both.
+    """
+    for key in URLS:
+        both = (key, file_key(key))
+        given = [layer[k][1] for k in both if k in layer]
+        if len(given) > 1:
+            raise UrlGivenTwice(key=key, file_key=both[1], origins=" and ".join(dict.fromkeys(given)))
+        if given:
+            before = tuple(found[k][1] for k in both if found[k][1] != DEFAULT)
+            if before:
+                overridden[key] = (*overridden.get(key, ()), *before)
+            found |= dict.fromkeys(both, _NOT_GIVEN)
+
+
+def credentials(environ: Mapping[str, str]) -> Found:
+    """Find the URLs among the credentials that systemd gives to a service, as mlq.broker_url and so on."""
+    directory = environ.get(_CREDENTIALS)
+    if not directory:
+        return {}
+    files = {key: Path(directory) / f"{_PREFIX}{key}" for key in URLS}
+    return {file_key(key): (path, _CREDENTIALS) for key, path in files.items() if _is_there(path)}
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def read(found: Found, parsers: Mapping[str, Callable[[Any], Any]]) -> None:
+    """Read each URL that is in a file. Raises UnusableUrlFile."""
+    for key in URLS:
+        path, named = found[file_key(key)]
+        if path is None:
+            continue
+        try:
+            url = url_file.read(path, parsers[key])
+        except url_file.Unusable as exc:
+            raise UnusableUrlFile(key=key, path=path, origin=named, reason=exc, mend=exc.mend) from None
+        remember(url)
+        found[key] = (url, f"{path}, named by {named}")

@@ -1,0 +1,1 @@
+"""What is in Redis, one class a noun, with its Lua scripts."""

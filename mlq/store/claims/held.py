@@ -1,0 +1,39 @@
+"""Held: what a worker has claimed, read in portions, so that listing never stops the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from mlq.broker.script import Call, Script
+from mlq.protocol import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis import Redis
+
+_PAGE: Final = 250
+
+_held: Final = Script("claims/held")
+
+
+def claims_of(redis: Redis, wid: str) -> Iterator[tuple[str, str]]:
+    """List the ids of a worker's claims and the queue key that each came from, in no order."""
+    yield from by_worker(redis, [wid]).get(wid, {}).items()
+
+
+def by_worker(redis: Redis, wids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """List the claims of several workers: id to queue key for each; one round trip for workers that hold few."""
+    found: dict[str, dict[str, str]] = {wid: {} for wid in wids}
+    cursors: dict[str, str] = dict.fromkeys(found, "0")
+    while cursors:
+        calls: list[Call] = [([keys.claims(wid)], [cursor, _PAGE]) for wid, cursor in cursors.items()]
+        replies = _held.batch(redis, calls)
+        for wid, (cursor, *flat) in zip(list(cursors), replies, strict=True):
+            # A claim may come twice while the hash is resized: the id counts it once.
+            found[wid].update((i.decode(), k.decode()) for i, k in zip(flat[::2], flat[1::2], strict=True))
+            cursors[wid] = cursor.decode()
+            if cursor == b"0":
+                del cursors[wid]
+    return found

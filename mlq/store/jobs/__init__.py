@@ -1,0 +1,1 @@
+"""Jobs in Redis: their stream of results and their tokens."""

@@ -1,0 +1,1 @@
+"""Queues in Redis: names, depth, and who serves them."""

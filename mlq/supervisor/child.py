@@ -1,0 +1,148 @@
+"""Child: one OS process in a slot, with its log and status pipes."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from mlq.ipc import parent_death, ready_pipe, worker_report
+from mlq.ipc import supervisor_notices as mlq_notices
+from mlq.ipc.supervisor_notices import Notices
+from mlq.ipc.worker_report import Board
+from mlq.security.masking import masked
+from mlq.supervisor.recovery import guard
+from mlq.supervisor.spec import WorkerSpec
+
+LAST_LINES: Final = 20
+"""How many of its lines are shown of a worker that failed."""
+
+_READ_BYTES: Final = 65536
+_LONGEST_LINE: Final = 16384
+
+
+class Lines:
+    """Cuts what a pipe delivers into lines; one that never ends is cut, not collected for ever."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ended = False
+        self._rest = b""
+        os.set_blocking(fd, False)
+
+    def read(self) -> list[str]:
+        """Take what is there now; `ended` tells that every writer has closed the pipe."""
+        self._fill()
+        *whole, self._rest = self._rest.split(b"\n")
+        return self._text(whole) + (self._leftover() if len(self._rest) > _LONGEST_LINE else [])
+
+    def finish(self) -> list[str]:
+        """Take everything that its writer, which is gone, has left: a grandchild may still hold the pipe open."""
+        while self._fill():
+            pass
+        return self.read() + self._leftover()
+
+    def _fill(self) -> bool:
+        try:
+            chunk = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        self.ended = not chunk
+        self._rest += chunk
+        return bool(chunk)
+
+    def close(self) -> None:
+        """Close the reading end."""
+        os.close(self.fd)
+
+    def _leftover(self) -> list[str]:
+        rest, self._rest = self._rest, b""
+        return self._text([rest]) if rest else []
+
+    @staticmethod
+    def _text(lines: list[bytes]) -> list[str]:
+        return [masked(line.decode(errors="replace").rstrip("\r")) for line in lines]
+
+
+class Child:
+    """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
+
+    To make one raises OSError where the system gives no process, memory or descriptor. `supervisor` is the mark of
+    everything that the supervisor's workers start, `owner` of what this one starts. `umask` is the user's, for what
+    their model writes. `ended_with` is its exit code
+    (minus the signal) once it has ended.
+    """
+
+    def __init__(
+        self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices, supervisor: str, umask: int = -1
+    ) -> None:
+        self.spec = spec
+        self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
+        self.owner = f"{supervisor}/{self.wid}"
+        self.ended_with: int | None = None
+        self.looked_at, self.seen = -math.inf, (0, "")
+        self.began_at, self.started_at = time.monotonic(), time.time()
+        self.ready_s: float | None = None
+        self.cordoned: str | None = None
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.board = Board.create()
+        log_read, log_write = os.pipe()
+        status_read, status_write = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                parent_death.command([*spec.argv(), "--id", self.wid], signal.SIGKILL),
+                env={
+                    **spec.environment(inherited),
+                    ready_pipe.VARIABLE: str(status_write),
+                    worker_report.VARIABLE: str(self.board.page.fd),
+                    mlq_notices.VARIABLE: str(notices.page.fd),
+                    guard.VARIABLE: self.owner,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log_write,
+                stderr=log_write,
+                pass_fds=[status_write, self.board.page.fd, notices.page.fd],
+                start_new_session=True,
+                umask=umask,
+            )
+        except OSError:
+            os.close(log_read)
+            os.close(status_read)
+            self.board.close()
+            raise
+        finally:
+            os.close(log_write)
+            os.close(status_write)
+        self.log, self.status = Lines(log_read), Lines(status_read)
+        self.pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id; it stays ours until `reap`."""
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a child that has ended already takes none, and its pid is not reused before `reap`."""
+        self._process.send_signal(number)
+
+    def look_at_end(self) -> int:
+        """Read the exit code (minus the signal) of a child that has ended; its pid stays ours until `reap`."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None  # noqa: S101 (without WNOHANG it waits)
+        self.ended_with = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self.ended_with
+
+    def reap(self) -> None:
+        """Give its pid back, and close what it held."""
+        self._process.wait()
+        os.close(self.pidfd)
+        self.log.close()
+        self.status.close()
+        self.board.close()

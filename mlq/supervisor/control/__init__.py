@@ -1,0 +1,1 @@
+"""How a supervisor answers Celery's control messages for workers that are busy."""

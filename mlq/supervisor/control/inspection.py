@@ -1,0 +1,88 @@
+"""Inspection: what a busy worker would answer to Celery's control messages, from what its supervisor knows. Pure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlq.ipc.worker_report import Report, Running
+
+MINE_AFTER_S: Final = 0.25
+"""A worker that is busy for so long is answered for; one that was idle a moment ago answers by itself."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A child as control messages address it: its Celery name, and what is on its board."""
+
+    hostname: str
+    pid: int
+    wid: str
+    queues: tuple[str, ...]
+    started_at: float
+    report: Report
+
+
+def is_deaf(report: Report | None, now: float) -> bool:
+    """Tell whether a worker cannot hear: it is in a task, and has been for a while. `now` is in seconds since 1970."""
+    return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
+
+
+def answer(worker: Worker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
+    """Answer as Celery's worker does; None for what only the worker itself can answer, when it hears again."""
+    match method:
+        case "ping":
+            return {"ok": "pong"}
+        case "active" | "dump_active" | "reserved":
+            return [_task(worker, task) for task in worker.report.running]
+        case "scheduled":
+            return []
+        case "revoked" | "dump_revoked":
+            return revoked
+        case "active_queues":
+            return [_queue(name) for name in worker.queues]
+        case "stats":
+            return _stats(worker)
+        case "revoke" | "terminate":
+            return {"ok": "tasks flagged as revoked"}
+    return None
+
+
+def _task(worker: Worker, task: Running) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "name": task.name,
+        "args": [],  # no payload leaves a worker but its result
+        "kwargs": {},
+        "type": task.name,
+        "hostname": worker.hostname,
+        "time_start": task.began_at,
+        "acknowledged": False,
+        "delivery_info": {"exchange": "", "routing_key": task.queue, "priority": 0, "redelivered": False},
+        "worker_pid": worker.pid,
+    }
+
+
+def _stats(worker: Worker) -> dict[str, Any]:
+    return {
+        "total": worker.report.totals,
+        "pid": worker.pid,
+        "uptime": round(time.time() - worker.started_at),
+        "clock": "0",
+        "prefetch_count": 0,
+        "pool": {
+            "implementation": "mlq.engine.celery.pool:SoloPool",
+            "max-concurrency": 1,
+            "processes": [worker.pid],
+            "max-tasks-per-child": None,
+            "put-guarded-by-semaphore": True,
+            "timeouts": [],
+        },
+    }
+
+
+def _queue(name: str) -> dict[str, Any]:
+    from kombu import Exchange, Queue
+
+    return dict(Queue(name, Exchange(name), routing_key=name).as_dict(recurse=True))

@@ -1,0 +1,138 @@
+"""Plan a fleet: from what the operator asked for and what is there to a WorkerSpec for each worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlq.errors import MlqError, NoModel, SlotTaken, UsageError
+from mlq.settings.config import Settings
+from mlq.supervisor.devices import cpus, gpus, nvml, pools
+from mlq.supervisor.devices.pools import Pool
+from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.errors import DeviceTaken, NoGpuDriver, NoWorkForPool
+from mlq.supervisor.spec import WorkerSpec
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers.
+
+    Or one worker with a `pool` of Celery's own, of `concurrency` processes (a number or a range).
+    """
+
+    gpus: str | None = None
+    cpus: int | None = None
+    per_gpu: int | None = None
+    pool: str | None = None
+    concurrency: str | None = None
+
+
+def plan(
+    settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
+) -> list[WorkerSpec]:
+    """Make a spec for each worker on the GPUs that are named, or for each CPU worker.
+
+    Raises UsageError, NoModel, NoWorkForPool, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken,
+    SlotTaken.
+    """
+    lead = f"{prefix}-" if prefix else ""
+    pool = pools.read(devices.pool, devices.concurrency, cpus.cores())
+    if pool is not None:
+        return _prefork(settings, devices, pool, slots, lead)
+    if (devices.gpus is None) == (devices.cpus is None):
+        raise UsageError(
+            what="name the devices: --gpus or --cpus, one of them",
+            mend="`mlq worker start --gpus all`, or `--gpus 0,1`, or `--cpus 2`",
+        )
+    if devices.per_gpu is not None and devices.gpus is None:
+        raise UsageError(what="--per-gpu goes with --gpus", mend="`mlq worker start --cpus N` starts N CPU workers")
+    if settings.worker.model is None:
+        raise NoModel
+    if devices.gpus is None:
+        return _on_cpus(settings, devices.cpus or 1, slots, lead)
+    return _on_gpus(settings, devices, slots, environ, lead)
+
+
+def _prefork(settings: Settings, devices: Devices, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
+    """Make the spec of one prefork worker. What the engine alone can do is refused, and so are devices."""
+    if devices.gpus is not None or devices.per_gpu is not None or devices.cpus is not None:
+        mend = "leave them out; `--concurrency N` is the number of processes"
+        raise UsageError(what="--pool prefork computes on the CPU, and takes no --gpus, --per-gpu or --cpus", mend=mend)
+    if settings.worker.shares:
+        mend = "leave out `--share`, or start solo workers with `--cpus N`"
+        raise UsageError(what="--pool prefork keeps no shares: Celery takes the messages", mend=mend)
+    if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
+        raise NoWorkForPool
+    threads = cpus.threads_each(pool.most, cpus.cores())
+    (name,) = slots.take_free(f"{lead}pool", 1)
+    return [WorkerSpec(name, settings, threads=threads, pool=pool)]
+
+
+def _on_gpus(
+    settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], lead: str
+) -> list[WorkerSpec]:
+    """Take slots and devices. One that was free a moment ago may be somebody's by now: auto does without it."""
+    wanted = devices.gpus or ""
+    specs: list[WorkerSpec] = []
+    refusal: MlqError | None = None
+    for gpu in gpus.choose(wanted, nvml.offered(nvml.library(), environ)):
+        try:
+            names = slots.take(_names(lead + gpu.slot, devices.per_gpu or 1), gpu)
+        except (DeviceTaken, SlotTaken) as exc:
+            if wanted != gpus.AUTO:
+                raise
+            refusal = exc
+        else:
+            specs += [WorkerSpec(name, settings, gpu=gpu) for name in names]
+    if refusal is not None and not specs:
+        raise refusal
+    return specs
+
+
+def _names(slot: str, workers: int) -> list[str]:
+    return [slot] if workers == 1 else [f"{slot}-{number}" for number in range(workers)]
+
+
+def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, prefix: str | None) -> list[WorkerSpec]:
+    """Make a spec for each device that an autoscaler may use; none is taken yet.
+
+    Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
+    """
+    if devices.gpus is not None and devices.cpus is not None:
+        raise UsageError(what="name GPUs or a number of CPU workers, not both", mend="`mlq autoscale --gpus all`")
+    if settings.worker.model is None:
+        raise NoModel
+    lead = f"{prefix}-" if prefix else ""
+    if devices.gpus is None:
+        number = devices.cpus or 1
+        threads = cpus.threads_each(number, cpus.cores())
+        return [WorkerSpec(f"{lead}cpu{n}", settings, threads=threads) for n in range(number)]
+    chosen = gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ))
+    return [WorkerSpec(lead + gpu.slot, settings, gpu=gpu) for gpu in chosen]
+
+
+def number(devices: Devices, environ: Mapping[str, str]) -> int:
+    """Count the devices that an autoscaler may use, whatever it would serve on them.
+
+    Raises what `pool` does, but for NoModel.
+    """
+    if devices.gpus is None:
+        return devices.cpus or 1
+    return len(gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ)))
+
+
+def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[WorkerSpec]:
+    threads = cpus.threads_each(workers, cpus.cores())
+    return [WorkerSpec(name, settings, threads=threads) for name in slots.take_free(f"{lead}cpu", workers)]
+
+
+def found(environ: Mapping[str, str]) -> Devices:
+    """Say what this machine offers: all its GPUs; where it has none, one CPU worker on all cores.
+
+    Raises GpuDriverFails: GPUs that could not be asked are not the same as none.
+    """
+    try:
+        return Devices(gpus="all") if nvml.offered(nvml.library(), environ) else Devices(cpus=1)
+    except NoGpuDriver:
+        return Devices(cpus=1)

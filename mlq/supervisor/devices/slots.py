@@ -1,0 +1,87 @@
+"""Slots: the names under which workers run on this host, each taken by one supervisor at a time.
+
+A slot is a lock on a file of the state directory: the kernel frees it however its supervisor ends. A GPU is booked
+besides, for the whole host.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from mlq.errors import MlqError, SlotTaken
+from mlq.ipc.file_lock import locked
+from mlq.ipc.private_files import open_state, private_directory, read_private
+from mlq.supervisor.devices import device_locks
+
+if TYPE_CHECKING:
+    from mlq.supervisor.devices.gpus import Gpu
+
+
+class Slots:
+    """Takes slots and holds them until closed; books devices in `shared`, which is every user's."""
+
+    def __init__(self, state: Path, shared: Path | None = None) -> None:
+        self._shared = shared
+        self._directory = private_directory(state / "slots")
+        self._held: dict[str, IO[str]] = {}
+        self._booked: dict[str, IO[str]] = {}
+        self._device_of: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Free them all."""
+        for name in list(self._held):
+            self.free(name)
+
+    def free(self, name: str) -> None:
+        """Let another supervisor have a slot, whose worker has ended, and its device if no other slot is on it."""
+        self._held.pop(name).close()
+        device = self._device_of.pop(name, None)
+        if device is not None and device not in self._device_of.values():
+            self._booked.pop(device).close()
+
+    def take(self, names: Sequence[str], gpu: Gpu | None = None) -> list[str]:
+        """Take exactly these, and the device that they are on: all, or none.
+
+        Raises SlotTaken and DeviceTaken, naming who has it, and DeviceLockUnusable.
+        """
+        taken: list[str] = []
+        try:
+            for name in names:
+                if not self._lock(name):
+                    raise SlotTaken(name=name, pid=read_private(self._path(name)).strip() or "?")
+                taken.append(name)
+            if gpu is not None:
+                self._book(gpu, names)
+        except MlqError:
+            for name in taken:
+                self.free(name)
+            raise
+        return taken
+
+    def take_free(self, prefix: str, number: int) -> list[str]:
+        """Take `number` slots, named `prefix` and the lowest numbers that are free."""
+        return list(islice((n for n in (f"{prefix}{i}" for i in count()) if self._lock(n)), number))
+
+    def _book(self, gpu: Gpu, names: Sequence[str]) -> None:
+        if gpu.uuid not in self._booked:
+            directory = self._shared or device_locks.shared_directory()
+            self._booked[gpu.uuid] = device_locks.book(directory, gpu, names[0])
+        self._device_of.update(dict.fromkeys(names, gpu.uuid))
+
+    def _lock(self, name: str) -> bool:
+        file = open_state(self._path(name), "a+")
+        if not locked(file):
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._held[name] = file
+        return True
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.lock"

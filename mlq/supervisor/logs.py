@@ -1,0 +1,123 @@
+"""Logs: the lines of each worker in a file of the state directory, kept small, never in the way of work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Final
+
+from mlq.errors import StateDirectoryUnusable
+from mlq.ipc.private_files import open_private, private_directory
+from mlq.security.escaping import escaped_line
+from mlq.supervisor.news import News, in_words
+
+LARGEST_BYTES: Final = 10 * 2**20
+"""A file that has grown so large becomes NAME.log.1, in place of the one before it."""
+
+_CHUNK: Final = 64 * 1024
+_LOOK_EVERY_S: Final = 0.25
+
+
+def directory(state: Path) -> Path:
+    """Say where the logs of this user's workers are."""
+    return state / "logs"
+
+
+def file_of(state: Path, slot: str) -> Path:
+    """Name a worker's log file."""
+    return directory(state) / f"{slot}.log"
+
+
+class LogFiles:
+    """Keeps what a fleet tells, worker by worker.
+
+    A disk that is full loses lines, and `lost` is called once, with the reason; work goes on.
+    """
+
+    def __init__(self, state: Path, lost: Callable[[Exception], None], largest: int = LARGEST_BYTES) -> None:
+        self._state = state
+        self._lost = lost
+        self._largest = largest
+        self._failed = False
+
+    def __call__(self, news: News) -> None:
+        """Keep one piece of news; what concerns all workers is no worker's."""
+        slot, text = in_words(news)
+        if slot is None:
+            return
+        stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            self._append(file_of(self._state, slot), f"{stamp} {escaped_line(text)}\n".encode())
+            self._failed = False
+        except (OSError, StateDirectoryUnusable) as exc:
+            if not self._failed:
+                self._lost(exc)
+            self._failed = True
+
+    def _append(self, path: Path, line: bytes) -> None:
+        private_directory(path.parent)
+        with open_private(path, "ab") as file:  # opened for each line: nothing is lost with us, and it may be moved
+            if file.tell() + len(line) > self._largest:
+                path.replace(path.with_suffix(".log.1"))
+                self._append(path, line)
+                return
+            file.write(line)
+
+
+def last_lines(path: Path, number: int) -> list[str]:
+    """Read the last lines of a log; the older file is read, too, where the newer one is short.
+
+    Raises FileNotFoundError.
+    """
+    newer = _tail(path, number)
+    older = path.with_suffix(".log.1")
+    if len(newer) < number and older.exists():
+        newer = _tail(older, number - len(newer)) + newer
+    return newer
+
+
+def _tail(path: Path, number: int) -> list[str]:
+    with open_private(path, "rb") as file:
+        end = file.seek(0, 2)
+        kept = b""
+        while end and kept.count(b"\n") <= number:
+            begin = max(0, end - _CHUNK)
+            file.seek(begin)
+            kept = file.read(end - begin) + kept
+            end = begin
+    return [line.decode(errors="replace") for line in deque(kept.splitlines(), number)]
+
+
+def follow(path: Path, wait: Callable[[float], None] = time.sleep) -> Generator[str, None, None]:
+    """Yield what is appended from now on, through replacements of the file, until it is closed."""
+    from_end = True
+    while True:
+        with open_private(path, "rb") as file:
+            file.seek(0, os.SEEK_END if from_end else os.SEEK_SET)
+            yield from _until_replaced(file, path, wait)
+        from_end = False
+
+
+def _until_replaced(file: IO[bytes], path: Path, wait: Callable[[float], None]) -> Iterator[str]:
+    rest = b""
+    while True:
+        # Asked before reading: what was appended up to the replacement is read in any case.
+        replaced = _is_another(path, file)
+        *lines, rest = (rest + file.read()).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+        if replaced:
+            return
+        if not lines:
+            wait(_LOOK_EVERY_S)
+
+
+def _is_another(path: Path, file: IO[bytes]) -> bool:
+    """Tell whether there is a new file of that name; between the old one and the new there is none for a moment."""
+    try:
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""What a supervisor does after a worker has died."""

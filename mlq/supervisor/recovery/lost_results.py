@@ -1,0 +1,155 @@
+"""Obituaries: whoever waits for a task whose worker died, and that nobody will run again, is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from mlq.errors import NoResults, UnreadableResults
+from mlq.protocol import job_result, message
+from mlq.protocol.names import JOB_HEADER
+from mlq.protocol.result import Answer
+from mlq.store.claims.stored_results import store
+from mlq.store.jobs import job_results
+from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from mlq.ipc.worker_report import Running
+    from mlq.protocol.job_result import Place
+    from mlq.supervisor.recovery.death import Death
+
+log = logging.getLogger("mlq.recovery")
+
+_AT_ONCE: Final = 100
+"""Letters answered before deaths are looked for again: what a dead worker held must not wait for all of them."""
+
+_FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+
+
+class Obituaries:
+    """Writes the last state of tasks for those who died running them.
+
+    `answer_key` gives the key of a task's result and the seconds to keep it; `open_results` opens the store of
+    results, which is the broker's own database if `answers_here`. `vouches` tells whether a message is of the job that
+    it names.
+    """
+
+    def __init__(
+        self,
+        answer_key: Callable[[str], tuple[str, int]],
+        open_results: Callable[[], AbstractContextManager[Redis]],
+        *,
+        vouches: Callable[[Place], bool],
+        answers_here: bool = True,
+    ) -> None:
+        self._answer_key = answer_key
+        self._open_results = open_results
+        self._answers_here = answers_here
+        self._vouches = vouches
+
+    def of_letters(self, letters: DeadLetters) -> bool:
+        """Answer some of what reapers have buried, which the burial itself has noted; False if more is left.
+
+        Raises MlqError where the results cannot be reached now; what was not answered yet is still noted.
+        """
+        unanswered = letters.unanswered(_AT_ONCE)
+        for letter_id in unanswered:
+            letter = letters.read(letter_id)
+            if letter is not None:  # retried or dropped meanwhile
+                try:
+                    self._of_letter(letters, letter)
+                except (NoResults, UnreadableResults) as exc:  # nobody waits there, or it cannot be written from here
+                    log.warning("nobody is told of dead letter %s: %s", letter_id, exc.message)
+            letters.settle(letter_id)
+        return len(unanswered) < _AT_ONCE
+
+    def of_acked(self, death: Death) -> None:
+        """Answer what the dead worker ran and had acknowledged before: no claim is left that could run it again.
+
+        Raises MlqError where the results cannot be reached now.
+        """
+        if not death.acked:
+            return
+        try:
+            with self._open_results() as results:
+                self._write(results, death.acked, death)
+        except (NoResults, UnreadableResults) as exc:
+            log.warning("nobody is told that %s died with its task: %s", death.wid, exc.message)
+
+    def _write(self, results: Redis, tasks: Iterable[Running], death: Death) -> None:
+        for task in tasks:
+            status, result = _end_of(task.id, death)
+            place = job_result.place_of({JOB_HEADER: task.place})
+            if place is not None:  # the first end that is filed stands
+                job_results.file(results, job_result.answer_of(place, job_result.end_of(place, status, result)))
+                continue
+            key, keep_s = self._answer_key(task.id)
+            # The board may be a moment older than the death: what the task had told by then stays. Nobody else writes
+            # it, so looking and writing need not be one step.
+            if _status(results.get(key)) not in _FINAL:
+                store(results, Answer(key, _meta(task.id, status, result), keep_s))
+
+    def _of_letter(self, letters: DeadLetters, letter: DeadLetter) -> None:
+        """Tell whoever waits for a buried task that it will not come."""
+        limit_s = letter.circumstances.get("limit_s")
+        times = "once" if letter.crashes == 1 else f"{letter.crashes} times"
+        gone = f"its worker died {times} while it ran; dead letter {letter.id}"
+        result = _lost(gone) if limit_s is None else _overran(float(limit_s))
+        place = message.place_in(letter.raw)
+        if place is not None and self._vouches(place):
+            self._file(place, result)
+            return
+        task_id = message.task_id_of(letter.raw)
+        if task_id is None:
+            return
+        key, keep_s = self._answer_key(task_id)
+        answer = Answer(key, _meta(task_id, "FAILURE", result), keep_s)
+        if self._answers_here:
+            letters.answer(letter.id, answer)
+            return
+        with self._open_results() as results:
+            store(results, answer)
+
+    def _file(self, place: Place, result: dict[str, Any]) -> None:
+        with self._open_results() as results:
+            job_results.file(results, job_result.answer_of(place, job_result.end_of(place, "FAILURE", result)))
+
+
+def _end_of(task_id: str, death: Death) -> tuple[str, dict[str, Any]]:
+    """Say how a task ended that died with its worker, as Celery's own pools do."""
+    if death.overrun is not None:
+        return "FAILURE", _overran(death.overrun.limit_s)
+    if task_id in death.revoked:
+        return "REVOKED", _exception("celery.exceptions", "TaskRevokedError", "terminated")
+    return "FAILURE", _lost(f"{death.ended} while it ran, and it had been acknowledged before")
+
+
+def _overran(limit_s: float) -> dict[str, Any]:
+    return _exception("billiard.exceptions", "TimeLimitExceeded", limit_s)
+
+
+def _lost(why: str) -> dict[str, Any]:
+    return _exception("billiard.exceptions", "WorkerLostError", why)
+
+
+def _exception(module: str, kind: str, said: str | float) -> dict[str, Any]:
+    return {"exc_type": kind, "exc_message": [said], "exc_module": module}
+
+
+def _meta(task_id: str, status: str, result: dict[str, Any]) -> bytes:
+    meta: dict[str, Any] = {"status": status, "result": result, "traceback": None, "children": [], "task_id": task_id}
+    return orjson.dumps(meta)
+
+
+def _status(stored: Any) -> str | None:
+    """Read the status of a stored result; None of one that is not there, or that nobody can read."""
+    try:
+        return str(orjson.loads(stored)["status"]) if stored else None
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return None

@@ -1,0 +1,34 @@
+"""Rerunning: a dead letter's message in a process of its own, with a worker's environment and none of its work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Final
+
+from mlq.errors import RerunFailed, UsageError
+from mlq.ipc import python_command
+from mlq.settings.config import Settings
+from mlq.supervisor.devices import cpus, gpus, nvml
+from mlq.supervisor.news import exit_text
+from mlq.supervisor.spec import WorkerSpec
+
+_COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
+
+
+def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
+    """Run a message; stdout and stderr are this process's own.
+
+    Gives 0; or the exit code, 3 to 5, of a process that could not even try, and has said why.
+
+    Raises RerunFailed when it fails or its process dies, UsageError, and what gpus.choose raises.
+    """
+    chosen = gpus.choose(gpu, nvml.offered(nvml.library(), os.environ)) if gpu else []
+    if len(chosen) > 1:
+        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", mend="name one: `mlq dead rerun ID --gpu 0`")
+    spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
+    command = python_command.python("mlq.rerun")
+    code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode
+    if code == 0 or code in _COULD_NOT_BE_TRIED:
+        return code
+    raise RerunFailed(id=letter_id, how="failed" if code == 1 else f"ended its process with {exit_text(code)}")

@@ -1,0 +1,69 @@
+"""Ends are recorded, whatever the one beside them is refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from celery import Celery
+from redis import Redis
+
+from chaos.faultkit import until
+from mlq.broker.embedded import Server
+from mlq.engine.ledger import Ledger
+from mlq.engine.recorder import Answering
+from mlq.protocol.claim import Claim
+from mlq.protocol.result import Answer
+from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.completion import Completion, Successor
+from mlq.store.claims.leases import Leases
+from mlq.store.memory import LEAST_BYTES, Overshoot
+
+
+def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis) -> None:
+    """A link to a key that is no queue: tried for ten minutes it would stop the worker, and then run again."""
+    claims, ledger, taken = claimed(server, redis, 3)
+    redis.set("no-queue", "somebody else's")
+    refused: list[Claim] = []
+
+    def refuse(claim: Claim, _: str, why: str) -> None:
+        assert "no-queue" in why
+        refused.append(claim)
+
+    answering = Answering(claims, ledger, refuse, Overshoot(redis))
+    link = (Successor("no-queue", b"{}"),)
+    ends = [Completion(c, Answer(f"end-{n}", b"{}", 60), link if n == 1 else ()) for n, c in enumerate(taken)]
+    answering.record(ends, behind=False)
+    assert refused == [taken[1]]
+    assert [redis.exists(f"end-{n}") for n in range(3)] == [1, 0, 1]
+
+
+def test_answers_take_a_full_server_so_far_and_then_wait_for_room(server: Server, redis: Redis) -> None:
+    """Larger than the messages that they end, they would fill it until it is killed, with everything in it."""
+    claims, ledger, taken = claimed(server, redis, 6)
+    redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) - 1)
+    ticks = count(0.0, 10.0)
+    overshoot = Overshoot(redis, lambda: next(ticks))
+    answering = Answering(claims, ledger, lambda *_: None, overshoot)
+    answering.start()
+    for n, claim in enumerate(taken):
+        answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, 60))], behind=True)
+    until(lambda: overshoot.is_spent, "it is seen")
+    assert 1 <= len(ledger.holding) <= 5, "some are recorded, and some wait"
+    redis.config_set("maxmemory", 0)
+    until(lambda: not ledger.holding, "there is room again")
+    assert redis.exists(*(f"end-{n}" for n in range(6))) == 6
+    answering.end(10)
+
+
+def claimed(server: Server, redis: Redis, number: int) -> tuple[Claims, Ledger, Sequence[Claim]]:
+    """Claim so many messages."""
+    with Celery("stranger", broker=server.url, set_as_current=False) as client:
+        for _ in range(number):
+            client.send_task("mlq.predict", [1], queue="q")
+    Leases(redis).register("h:w:1")
+    claims, ledger = Claims(redis, "h:w:1", ["q"], together=["mlq.predict"]), Ledger()
+    taken = claims.claim(Room(rows=number))
+    assert isinstance(taken, Taken)
+    ledger.take(taken.claims)
+    return claims, ledger, taken.claims

@@ -1,0 +1,337 @@
+"""What a worker may rely on when it takes messages, answers them and gives them back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from celery import Celery
+from redis import Redis
+from redis.client import PubSub
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from chaos.stock_client import stock_client
+from mlq.broker import embedded
+from mlq.broker.script import Script
+from mlq.protocol import keys
+from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.names import ROWS_HEADER
+from mlq.protocol.priorities import queue_key
+from mlq.protocol.result import Answer
+from mlq.store.claims.claims import Claims, Fenced, Nothing, Recorded, Released, Room, Taken
+from mlq.store.claims.completion import Completed, Completion, Successor
+from mlq.store.claims.leases import AlreadyReaped, Crash, Leases, Reaped, Silence
+from mlq.store.messages.dead_letters import Answered, Buried, DeadLetters
+from mlq.store.messages.delays import Delayed, Delays, Due
+
+QUEUES = ("realtime", "default", "batch")
+BATCH = Room(rows=64)
+CRASH = Crash(limit=3, circumstances={"reason": "crash", "signal": "9", "host": "here"})
+
+
+@pytest.fixture
+def client(server: embedded.Server) -> Iterator[Celery]:
+    """A stock producer, which knows nothing of mlq."""
+    with Celery(broker=server.url, set_as_current=False) as app:
+        yield app
+
+
+@pytest.fixture
+def start(redis: Redis) -> Callable[[str], Claims]:
+    """Start a worker: its lease, and its claims."""
+
+    def start(wid: str) -> Claims:
+        Leases(redis, lease_ms=60_000).register(wid)
+        return Claims(redis, wid, QUEUES, together=["mlq.predict", "mlq.batch_predict"])
+
+    return start
+
+
+@pytest.fixture
+def worker(start: Callable[[str], Claims]) -> Claims:
+    """A worker that has just started."""
+    return start("host:gpu0:1")
+
+
+def taken(reply: Taken | Nothing | Fenced) -> tuple[Claim, ...]:
+    """Expect messages."""
+    assert isinstance(reply, Taken), reply
+    return reply.claims
+
+
+def bodies(claims: tuple[Claim, ...]) -> list[bytes]:
+    """Give the messages themselves."""
+    return [claim.raw for claim in claims]
+
+
+def test_queues_are_served_in_order_and_priority_9_before_0_whoever_publishes(client: Celery, worker: Claims) -> None:
+    """Stock workers serve 0 first, and every queue's urgent messages before any queue's others."""
+    for queue in reversed(QUEUES):
+        for priority in (None, 9, 3, 6):
+            client.send_task("mlq.predict", [[1.0]], queue=queue, priority=priority)
+    served = [claim.queue_key for claim in taken(worker.claim(BATCH))]
+    assert served == [queue_key(queue, priority) for queue in QUEUES for priority in (9, 6, 3, 0)]
+
+
+def test_a_message_comes_as_its_producer_wrote_it(redis: Redis, worker: Claims) -> None:
+    """Whatever it is: nothing in it is decoded on the way, so nothing in it can break the claim."""
+    hostile = [
+        b"",
+        b"\x00\xff\xfe",
+        b"12 34 not ours",
+        b'{"task": "mlq.predict"',
+        b'{"headers": {"task": "mlq.predict", "mlq_rows": "many"}}',
+        b'{"headers": {"task": "mlq.predict", "mlq_rows": ' + b"9" * 500 + b"}}",
+        b'{"task":' + b" " * 10_000,
+        b"[" * 10_000,
+    ]
+    for raw in hostile:
+        redis.lpush("default", raw)
+    served: list[Claim] = []
+    while isinstance(reply := worker.claim(BATCH, holding=[claim.id for claim in served]), Taken):
+        served.extend(reply.claims)
+    assert bodies(tuple(served)) == hostile
+    assert worker.release_many(served, "head") == len(hostile)
+    assert cast("list[bytes]", redis.lrange("default", 0, -1)) == hostile[::-1]
+
+
+def test_a_batch_ends_where_its_rows_its_bytes_or_its_kind_end(client: Celery, worker: Claims) -> None:
+    """Rows are counted as our producers state them; a task that is not the model's is claimed alone."""
+    for rows in (30, 30, 30):
+        client.send_task("mlq.batch_predict", [[]], queue="default", headers={ROWS_HEADER: rows})
+    client.send_task("somebody.elses", queue="default")
+    client.send_task("mlq.predict", ["x" * 3000], queue="default")
+    client.send_task("mlq.predict", ["x" * 3000], queue="default")
+    held: list[str] = []
+    sizes = []
+    while isinstance(reply := worker.claim(Room(64, bytes=6000), holding=held), Taken):
+        held += [claim.id for claim in reply.claims]
+        sizes.append(len(reply.claims))
+    assert sizes == [2, 1, 1, 1, 1]
+
+
+def test_a_paused_queue_is_passed_over(redis: Redis, worker: Claims) -> None:
+    """Its messages wait, the others' do not."""
+    redis.lpush("realtime", b"waits")
+    redis.lpush("batch", b"runs")
+    redis.sadd(keys.PAUSED, "realtime")
+    (claim,) = taken(worker.claim(BATCH))
+    assert claim.raw == b"runs"
+    assert worker.claim(BATCH, holding=[claim.id]) == Nothing(watch=False)
+
+
+def test_a_lost_reply_is_handed_out_again_and_nothing_with_it(client: Celery, worker: Claims) -> None:
+    """A connection that breaks after the claim loses nothing, and a repeated call takes no more."""
+    for _ in range(3):
+        client.send_task("mlq.predict", [[1.0]], queue="default")
+    lost = taken(worker.claim(Room(2)))
+    assert taken(worker.claim(Room(2))) == lost
+    assert len(taken(worker.claim(Room(2), holding=[claim.id for claim in lost]))) == 1
+
+
+def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
+    client: Celery, redis: Redis, start: Callable[[str], Claims]
+) -> None:
+    """What another worker runs and answers is that worker's alone."""
+    frozen, other = start("host:gpu0:1"), start("host:gpu1:2")
+    client.send_task("mlq.predict", [[1.0]], queue="default")
+    (claim,) = taken(frozen.claim(BATCH))
+    assert Leases(redis).reap("host:gpu0:1", to="head") == Reaped(released=1, buried=None)
+    (again,) = taken(other.claim(BATCH))
+    late, right = Answer("celery-task-meta-x", b"late", 60), Answer("celery-task-meta-x", b"right", 60)
+    assert other.complete(Completion(again, right)) == Completed()
+    assert frozen.complete(Completion(claim, late)) == Gone()
+    assert frozen.record(claim, late) == Gone()
+    assert frozen.claim(BATCH, holding=[claim.id]) == Fenced()
+    assert Leases(redis).renew(["host:gpu0:1", "host:gpu1:2"]) == {"host:gpu0:1"}
+    assert redis.get("celery-task-meta-x") == b"right"
+
+
+def test_a_stock_client_sees_the_answer(server: embedded.Server, client: Celery, redis: Redis, worker: Claims) -> None:
+    """It subscribes to a channel named like the key that it reads: whoever answers uses both."""
+    sent = client.send_task("mlq.predict", [[1.0]], queue="default")
+    (claim,) = taken(worker.claim(BATCH))
+    key = f"celery-task-meta-{sent.id}"
+    meta = {"task_id": sent.id, "status": "SUCCESS", "result": [0.5], "traceback": None, "children": []}
+    done = Answer(key, json.dumps(meta).encode(), 60)
+    with stock_client(server.url) as reader, PubSub(redis.connection_pool) as waiting:
+        waiting.subscribe(key)
+        assert waiting.get_message(timeout=10)
+        started = replace(done, payload=json.dumps({**meta, "status": "STARTED"}).encode())
+        assert worker.record(claim, started) == Recorded()
+        assert reader.AsyncResult(sent.id).state == "STARTED"
+        assert worker.complete(Completion(claim, done)) == Completed()
+        assert reader.AsyncResult(sent.id).result == [0.5]
+        heard = [waiting.get_message(timeout=10) for _ in range(2)]
+    assert [message["data"] for message in heard if message] == [started.payload, done.payload]
+    assert 0 < redis.ttl(key) <= done.keep_s
+
+
+def test_a_completion_that_cannot_be_done_leaves_the_message_with_its_worker(redis: Redis, worker: Claims) -> None:
+    """Scripts are not rolled back: one that removed the claim first would lose the message here."""
+    redis.lpush("default", b"message")
+    redis.set("not a list", "")
+    (claim,) = taken(worker.claim(BATCH))
+    impossible = [
+        Completion(claim, None, (Successor("default", b"next"), Successor("not a list", b"next"))),
+        Completion(claim, Answer("celery-task-meta-x", b"", 60, db=10_000)),
+    ]
+    for completion in impossible:
+        with pytest.raises(ResponseError, match=r"not a list|out of range"):
+            worker.complete(completion)
+    assert redis.llen("default") == 0
+    assert worker.complete(Completion(claim)) == Completed()
+
+
+def test_scripts_survive_a_server_that_forgot_them(redis: Redis, worker: Claims) -> None:
+    """A server that restarts knows no script: the wrapper sends it again, in the middle of a batch, too."""
+    for raw in (b"one", b"two"):
+        redis.lpush("default", raw)
+    first = taken(worker.claim(Room(1)))
+    redis.script_flush()
+    second = taken(worker.claim(Room(1), holding=[first[0].id]))
+    redis.script_flush()
+    done = worker.complete_all([Completion(claim) for claim in first + second])
+    assert done == [Completed(), Completed()]
+
+
+def test_two_reapers_give_back_once(client: Celery, redis: Redis, start: Callable[[str], Claims]) -> None:
+    """The supervisor that saw a process end, and another that saw its lease end, at the same moment."""
+    for n in range(20):
+        wid = f"host:gpu0:{n}"
+        client.send_task("mlq.predict", [[1.0]], queue="default")
+        taken(start(wid).claim(BATCH))
+        redis.zadd(keys.LEASES, {wid: 1})
+        together = threading.Barrier(2)
+
+        def local(wid: str = wid, together: threading.Barrier = together) -> object:
+            together.wait()
+            return Leases(redis).reap(wid, to="tail")
+
+        def foreign(wid: str = wid, together: threading.Barrier = together) -> object:
+            together.wait()
+            return Leases(redis).reap_expired(wid, deadline=1)
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [future.result() for future in (pool.submit(local), pool.submit(foreign))]
+        assert sorted(map(repr, outcomes)) == sorted(map(repr, [AlreadyReaped(), Reaped(1, None)]))
+        assert redis.llen("default") == 1
+        redis.delete("default")
+
+
+def test_a_message_that_kills_alone_three_times_is_buried_and_its_batch_mates_are_not(
+    redis: Redis, start: Callable[[str], Claims]
+) -> None:
+    """A crash with several in hand makes suspects; suspects run alone, so the next crash names the culprit."""
+    for name in (b"innocent", b"pill"):
+        redis.lpush("default", b'{"headers": {"task": "mlq.predict", "id": "%s"}}' % name)
+    crashes, buried = 0, None
+    while buried is None:
+        crashes += 1
+        wid = f"host:gpu0:{crashes}"
+        worker = start(wid)
+        claims = taken(worker.claim(BATCH))
+        if b"pill" not in claims[-1].raw:
+            assert worker.complete(Completion(claims[0])) == Completed()
+            claims = taken(worker.claim(BATCH))
+        reaped = Leases(redis).reap(wid, to="tail", crash=CRASH)
+        assert isinstance(reaped, Reaped)
+        buried = reaped.buried
+    assert crashes == 1 + CRASH.limit  # the first one, with the innocent one beside it, blamed nobody
+    letter = DeadLetters(redis).read(buried)
+    assert letter
+    assert (letter.queue_key, letter.crashes, letter.circumstances) == ("default", 3, CRASH.circumstances)
+    assert not redis.exists("default", keys.CRASHES)
+
+
+def test_a_suspect_is_not_taken_beside_other_work(redis: Redis, start: Callable[[str], Claims]) -> None:
+    """Neither in one claim nor staged behind what a worker already holds."""
+    first = start("host:gpu0:1")
+    for _ in range(2):
+        redis.lpush("batch", b'{"task": "mlq.predict"}')
+    taken(first.claim(BATCH))
+    Leases(redis).reap("host:gpu0:1", to="tail", crash=CRASH)
+    redis.lpush("default", b"work")
+    second = start("host:gpu0:2")
+    (work,) = taken(second.claim(BATCH))
+    assert work.raw == b"work"
+    assert second.claim(BATCH, holding=[work.id]) == Nothing(watch=False)
+    assert second.complete(Completion(work)) == Completed()
+    (suspect,) = taken(second.claim(BATCH))
+    assert suspect.crashes == 0
+
+
+def test_a_lease_that_runs_out_while_redis_is_away_kills_nobody() -> None:
+    """All leases are over when Redis comes back; a supervisor that lives renews before the second look."""
+    silence = Silence(patience_s=1.5)
+    assert silence.confirm({"alive": 100, "dead": 100}, at=0.0) == []
+    assert silence.confirm({"alive": 4100, "dead": 100}, at=1.5) == [("dead", 100)]
+
+
+def test_what_is_due_is_served_next_and_the_longest_due_first(redis: Redis, worker: Claims) -> None:
+    """Its time has come: whatever was published meanwhile is younger."""
+    delays = Delays(redis)
+    for raw in (b"second", b"first", b"later"):
+        redis.lpush("default", raw)
+    for until in (2, 1, 10**15):
+        (claim,) = taken(worker.claim(BATCH))
+        assert delays.delay("host:gpu0:1", claim, until) == Delayed()
+    redis.lpush("default", b"younger")
+    moved = delays.move_due()
+    assert moved.moved == 2
+    assert moved.next_in_ms
+    assert redis.lrange("default", 0, -1) == [b"younger", b"second", b"first"]
+
+
+def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
+    client: Celery, redis: Redis, start: Callable[[str], Claims]
+) -> None:
+    """Every step of a worker and of its supervisor works; a lease that could not be renewed would fence all."""
+    leases, delays, letters = Leases(redis), Delays(redis), DeadLetters(redis)
+    for _ in range(6):
+        client.send_task("somebody.elses", queue="default")
+    redis.config_set("maxmemory", 1)
+    with pytest.raises(OutOfMemoryError):
+        redis.lpush("default", b"refused")
+
+    worker = start("host:gpu0:1")
+    assert leases.renew(["host:gpu0:1"]) == frozenset()
+    answer = Answer("celery-task-meta-x", b"42", 60)
+    (one,) = taken(worker.claim(BATCH))
+    assert worker.record(one, answer) == Recorded()
+    assert worker.complete(Completion(one, answer, (Successor("batch", b"next"),))) == Completed()
+    (two,) = taken(worker.claim(BATCH))
+    assert worker.release(two, "head") == Released()
+    (two,) = taken(worker.claim(BATCH))
+    assert delays.delay("host:gpu0:1", two, 1) == Delayed()
+    assert delays.move_due() == Due(moved=1, next_in_ms=None)
+    (two,) = taken(worker.claim(BATCH))
+    assert letters.bury("host:gpu0:1", two, {"reason": "malformed"}) == Buried(two.id)
+    assert letters.answer(two.id, answer) == Answered()
+    taken(worker.claim(BATCH))
+    assert leases.reap("host:gpu0:1", to="tail", crash=CRASH) == Reaped(released=1, buried=None)
+
+
+def test_an_idle_worker_can_take_the_watch_of_a_full_server(redis: Redis, worker: Claims) -> None:
+    """A claim that finds nothing has written nothing: its first write must be one that is not refused."""
+    redis.set("filler", b"x" * 1000)
+    redis.config_set("maxmemory", 1)
+    assert worker.claim(BATCH) == Nothing(watch=True)
+
+
+def test_a_call_that_arrives_twice_takes_once_and_never_reuses_an_id(redis: Redis, worker: Claims) -> None:
+    """A client repeats a call on a new connection while the first still travels on the old one."""
+    for raw in (b"one", b"two"):
+        redis.lpush("default", raw)
+    call = worker._claim_keys(QUEUES), worker._claim_words(Room(1), [], QUEUES)
+    claim = Script("claims/claim")
+    (first,) = claim(redis, *call)[1]
+    assert claim(redis, *call)[1] == [first]
+    assert worker.release_all("tail") == 1
+    (late,) = claim(redis, *call)[1]
+    assert late[0] != first[0]

@@ -1,0 +1,84 @@
+"""A server whose memory is full takes what ends work or makes room, whatever commands that needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from mlq.broker import forced
+from mlq.engine.celery.patient_client import PatientRedis
+from mlq.jobs import record
+from mlq.protocol import keys
+from mlq.store.messages import revocations
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@pytest.fixture
+def full(redis: Redis) -> Iterator[Redis]:
+    """Give a client of a server that is full."""
+    redis.set("filler", b"x" * 4 * 2**20)
+    redis.config_set("maxmemory", 2**20)
+    with pytest.raises(OutOfMemoryError):
+        redis.set("more", "x")
+    yield redis
+    redis.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def patient(full: Redis) -> PatientRedis:
+    """Give the client that result backends have in a worker."""
+    return PatientRedis(connection_pool=full.connection_pool)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Redis], object], str]] = {
+    "cancel a job": (lambda redis: record.cancel(redis, "j"), keys.CANCELLED),
+    "count a pipe's rows": (lambda redis: record.complete(redis, "j", 3), keys.job("j")),
+    "revoke": (lambda redis: revocations.add(redis, [f"t{i}" for i in range(3000)]), keys.REVOKED),
+    "pause a queue": (lambda redis: forced.run(redis, ["SADD", keys.PAUSED, "q"]), keys.PAUSED),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_an_operator_wants_is_done_though_memory_is_full(name: str, full: Redis) -> None:
+    """That is when they want it."""
+    operate, key = OPERATIONS[name]
+    operate(full)
+    assert full.exists(key)
+
+
+def test_single_commands_and_transactions_give_what_redis_py_gives(patient: PatientRedis) -> None:
+    """Celery reads the replies: texts, numbers, true or false, nothing."""
+    assert patient.set("k", "v", ex=60) is True
+    pipe: Any
+    with patient.pipeline() as pipe:
+        pipe.zadd("z", {"one": 1}).zcount("z", "-inf", "+inf").get("none").expire("z", 60).zrange("z", 0, -1)
+        assert pipe.execute() == [1, 1, None, True, [b"one"]]
+        assert pipe.execute() == []
+    assert patient.get("k") == b"v"
+
+
+def test_an_error_of_the_command_itself_is_raised_at_once(patient: PatientRedis) -> None:
+    """No weather mends it."""
+    patient.set("k", "v")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        patient.sadd("k", "x")
+
+
+def test_what_may_be_counted_twice_is_not_repeated(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that got lost does not tell whether the command was run."""
+    calls: list[Any] = []
+
+    def lost(*args: Any, **_: Any) -> None:
+        calls.append(args)
+        raise ConnectionError
+
+    patient = PatientRedis(connection_pool=redis.connection_pool)
+    monkeypatch.setattr("redis.Redis.execute_command", lost)
+    with pytest.raises(ConnectionError):
+        patient.incr("parts")
+    assert len(calls) == 1

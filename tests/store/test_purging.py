@@ -1,0 +1,26 @@
+"""Purging a queue leaves nothing behind of what was dropped."""
+
+from __future__ import annotations
+
+import hashlib
+
+from redis import Redis
+
+from mlq.broker.embedded import Server
+from mlq.jobs.purge import purge
+from mlq.protocol import keys
+from mlq.protocol.priorities import queue_key
+from mlq.settings import config
+
+
+def test_what_is_dropped_is_no_suspect_any_more(server: Server, redis: Redis) -> None:
+    """Its entry would stay for ever. More than a page, at every priority; another queue's suspect stays one."""
+    sent = [b"message %d" % n for n in range(250)]
+    for n, raw in enumerate(sent):
+        redis.lpush(queue_key("batch", 9 if n % 2 else 0), raw)
+    redis.lpush("realtime", b"theirs")
+    for raw in (sent[3], sent[200], b"theirs"):
+        redis.hset(keys.CRASHES, hashlib.sha1(raw, usedforsecurity=False).hexdigest(), 2)
+    assert purge(config.load({"MLQ_BROKER_URL": server.url}), "batch") == 250
+    assert redis.hkeys(keys.CRASHES) == [hashlib.sha1(b"theirs", usedforsecurity=False).hexdigest().encode()]
+    assert redis.llen("realtime") == 1

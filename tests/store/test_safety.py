@@ -1,0 +1,56 @@
+"""A server that would lose messages is refused, or warned of, before workers rely on it."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from mlq.broker import safety, schema
+from mlq.broker.connection import Address
+from mlq.broker.embedded import Server
+from mlq.errors import EvictingBroker, OtherSchema
+from mlq.protocol import keys
+
+
+def test_a_server_that_evicts_is_refused_with_the_command_that_mends_it(server: Server, redis: Redis) -> None:
+    """It would drop whole queues without an error to anybody."""
+    address = Address(server.url, "MLQ_BROKER_URL")
+    assert safety.check(redis, address) == []
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(EvictingBroker, match="allkeys-lru") as caught:
+        safety.check(redis, address)
+    assert "maxmemory-policy noeviction" in caught.value.advice
+    redis.config_set("maxmemory-policy", "volatile-lru")
+    assert safety.check(redis, address) == [], "mlq's keys and queues have no time to live"
+
+
+@pytest.mark.parametrize(
+    ("url", "aof", "words"),
+    [
+        ("redis://127.0.0.1/0", 1, []),
+        ("redis+socket:///x.sock", 1, []),
+        ("redis://127.0.0.1/0", 0, ["append-only"]),
+        ("redis://queue.example/0", 1, ["TLS"]),
+        ("rediss://queue.example/0", 1, []),
+    ],
+)
+def test_what_can_be_worked_with_is_warned_of(url: str, aof: int, words: list[str]) -> None:
+    """A broker that forgets, a wire that can be read."""
+    said = safety.warnings(url, {"aof_enabled": aof})
+    assert len(said) == len(words)
+    assert all(word in text for word, text in zip(words, said, strict=True))
+
+
+def test_keys_of_another_version_are_left_alone(server: Server, redis: Redis) -> None:
+    """Whoever was first decides; the second of two versions that start at once is refused."""
+    address = Address(server.url, "MLQ_BROKER_URL")
+    schema.enter(redis, address)
+    schema.enter(redis, address)
+    redis.set(keys.SCHEMA, "2")
+    with pytest.raises(OtherSchema, match="version 2, this mlq's of version 1"):
+        schema.enter(redis, address)
+    assert redis.get(keys.SCHEMA) == b"2"
+    redis.delete(keys.SCHEMA)
+    redis.set("filler", b"x" * 10_000_000)
+    redis.config_set("maxmemory", 1_000_000)
+    schema.enter(redis, address)

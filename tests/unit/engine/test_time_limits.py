@@ -1,0 +1,147 @@
+"""Which limit holds, and what is done about a worker that outlives its own."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+
+from mlq.engine.recycling import Recycling
+from mlq.engine.time_limits import Limit, Limits, effective
+from mlq.ipc.worker_report import Report
+from mlq.supervisor.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
+from mlq.supervisor.recovery.death import Death, Overrun
+from mlq.supervisor.supervisor import Supervisor
+from mlq.worker import RECYCLED
+
+WORKER = Limit(soft=30.0, hard=40.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "task", "limit"),
+    [
+        (None, {}, Limit(30.0, 40.0)),
+        ([None, None], {}, Limit(30.0, 40.0)),
+        ([None, None], {"soft_time_limit": 3, "time_limit": 4}, Limit(3, 4)),
+        ([2, 1], {"soft_time_limit": 3, "time_limit": 4}, Limit(1, 2, by_message=True)),
+        ([2, None], {"soft_time_limit": 3}, Limit(3, 2, by_message=True)),
+        ([1e-6, 1e-9], {}, Limit(1, 1, by_message=True)),
+        ([None, 1e-9], {"time_limit": 4}, Limit(1, 4)),
+        ("soon", {}, Limit(30.0, 40.0)),
+    ],
+)
+def test_the_messages_own_limit_goes_before_its_tasks_before_the_workers(
+    message: Any, task: dict[str, int], limit: Limit
+) -> None:
+    """Each of the two for itself; the header is Celery's, hard before soft."""
+    assert effective(message, SimpleNamespace(**task), WORKER) == limit
+
+
+@pytest.fixture
+def limits() -> Iterator[Limits]:
+    """Timers with their signal installed."""
+    before = signal.getsignal(signal.SIGALRM)
+    limits = Limits(Limit(), Report(), lambda: None)
+    signal.signal(signal.SIGALRM, limits._expired)
+    yield limits
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_span_within_a_span_has_the_outer_ones_time(limits: Limits) -> None:
+    """A task's own limit covers its forwards, whose end must not disarm it."""
+
+    def outer() -> None:
+        with limits.over(Limit(soft=0.05)):
+            with limits.over(Limit(soft=60.0)):
+                pass
+            time.sleep(30)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        outer()
+
+
+def test_a_signal_that_comes_after_its_span_hits_nobody(limits: Limits) -> None:
+    """It was pending when the span ended."""
+    with limits.over(Limit(soft=60.0)):
+        pass
+    signal.raise_signal(signal.SIGALRM)
+
+
+def test_a_deadline_is_on_the_board_while_it_runs_and_gone_afterwards() -> None:
+    """With the claims that it is for, so that nobody else is blamed."""
+    seen: list[tuple[bool, list[str]]] = []
+    report = Report()
+    limits = Limits(Limit(), report, lambda: seen.append((report.deadline is not None, list(report.under))))
+    with limits.over(Limit(hard=60.0), ["1", "2"]):
+        assert report.limit_s == 60.0
+    assert seen == [(True, ["1", "2"]), (False, [])]
+
+
+def test_a_worker_that_outlives_its_hard_limit_is_aborted_then_killed_then_given_up() -> None:
+    """Each once; its slot is not used any more, even if it dies at last."""
+    fleet = Supervisor(["gpu0", "gpu1"])
+    fleet.step(Began(), at=0.0)
+    steps = [fleet.step(Overdue("gpu0", by_s), at=100.0 + by_s) for by_s in (-5, 1, 2, 3, 5, 6, 10, 11)]
+    assert steps == [[], [], [Abort("gpu0")], [], [Kill("gpu0")], [], [Abandon("gpu0")], []]
+    assert fleet.empty == {"gpu0": True}
+    assert fleet.step(Died("gpu0", -9), at=1000.0) == []
+    assert fleet.running == ["gpu1"]
+
+
+def test_who_overran_alone_is_to_blame_at_once_and_company_is_only_suspect() -> None:
+    """It would take as long once more; of several nobody knows whose rows they were."""
+    alone = Death("w", 1, asked=False, overrun=Overrun(2.0, ["1"])).crash
+    assert alone is not None
+    assert (alone.limit, alone.claims, alone.circumstances["reason"]) == (1, ["1"], "hard-time-limit")
+    assert Death("w", 1, asked=True, overrun=Overrun(2.0, ["1"])).crash is None
+
+
+def test_a_recycled_worker_is_replaced_at_once_however_often() -> None:
+    """It is no death, so there is no backoff and no verdict."""
+    fleet = Supervisor(["gpu0"])
+    fleet.step(Began(), at=0.0)
+    for at in range(20):
+        assert fleet.step(Died("gpu0", RECYCLED), float(at)) == [Start("gpu0")]
+
+
+def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:
+    """Memory is looked at once in a second, not at every turn."""
+    now = [0.0]
+    looks = iter([100, 101])
+    recycling = Recycling(10, 100, resident=lambda: next(looks), clock=lambda: now[0])
+    assert recycling.reason(9) is None
+    assert recycling.reason(10) == "10 tasks done, of 10"
+    now[0] = 1.0
+    assert recycling.reason(9) is None
+    assert recycling.reason(9) is None, "not looked at again"
+    now[0] = 2.0
+    assert recycling.reason(9) == "101 bytes in memory, of 100"
+
+
+UNSETTABLE = [
+    Limit(soft=-1.0, hard=60.0),
+    Limit(soft=-0.5),
+    Limit(soft=float("nan"), hard=60.0),
+    Limit(hard=-1.0),
+    Limit(hard=-0.5),
+    Limit(soft=30.0, hard=float("nan")),
+    Limit(hard=1e300),
+]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("limit", [*UNSETTABLE, Limit(soft=1e300)], ids=str)
+def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: Limits, limit: Limit, answers: bool) -> None:  # noqa: FBT001 (a parameter of the test)
+    """Left armed, it would end the process in the middle of a later task; left open, no other would be timed."""
+    if answers:
+        limits.answer_first(lambda _: None)
+    with pytest.raises((ValueError, OverflowError, OSError)), limits.over(limit):
+        raise AssertionError("it began")
+    assert limits._report.deadline is None
+    with pytest.raises(SoftTimeLimitExceeded), limits.over(Limit(soft=0.01)):
+        time.sleep(30)
