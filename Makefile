@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 4 --dist=worksteal
 OLDER_CELERY := 5.6
 CELERY_TESTS ?= tests/unit/engine/test_celery_version.py tests/unit/engine/test_short_path.py tests/e2e/test_semantics.py tests/e2e/test_chords.py
 
-.PHONY: help demo test test-servers test-celery lint bench reliability soak kills completions clean
+.PHONY: help demo test test-servers test-celery lint bench compare reliability soak kills completions clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions tha
 
 bench: $(VENV)/bench ## Measure mlq beside plain Celery, rq, dramatiq and a bare loop; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+compare: $(VENV)/test ## Measure a commit or an environment beside the working tree (BASE="main", 4 min)
+	@$(BIN)/python -m benchmarks.compare $(BASE) $(OTHER) $(COMPARE_ARGS)
 
 reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40 min); writes chaos/RELIABILITY.md
 	@$(BIN)/python -m chaos.reliability $(RELIABILITY_ARGS)

@@ -44,21 +44,21 @@ def _measure(stage: Stage, rounds: int, name: str, rows: Mapping[str, int], targ
     stage.mlq(name)
     stage.plain(name)
     ways: Mapping[str, Command] = {
-        MLQ: partial(_mlq, stage),
+        MLQ: partial(submit, stage, str(BIN / "mlq")),
         PLAIN: partial(_plain, stage, name),
-        BARE: partial(_bare, stage, name),
+        BARE: partial(bare, stage, name),
     }
     made = inputs.numbers(stage.random(), max(rows.values()))
     files = {who: inputs.write(stage.directory / f"{name}-{who}.jsonl", made[: rows[who]]) for who in ways}
     few = inputs.write(stage.directory / f"{name}-few.jsonl", made[:_FEW])
-    wanted = _timed(stage, ways[BARE], few)[1]
+    wanted = timed(stage, ways[BARE], few)[1]
     took: dict[str, list[float]] = {who: [] for who in ways}
     start: dict[str, list[float]] = {MLQ: [], PLAIN: []}
     for who in turns(list(ways), rounds):
         if who in start:
-            start[who].append(_timed(stage, ways[who], few)[0])
-        seconds, answers = _timed(stage, ways[who], files[who])
-        _check(who, answers, wanted, rows[who])
+            start[who].append(timed(stage, ways[who], few)[0])
+        seconds, answers = timed(stage, ways[who], files[who])
+        check(who, answers, wanted, rows[who])
         took[who].append(seconds)
     return _findings(f"rows from a file, one CPU worker, {name} MLP", rows, took, start, target)
 
@@ -84,15 +84,17 @@ def _two(rates: Samples, who: str) -> Samples:
     return {who: rates[who], BARE: rates[BARE]}
 
 
-def _timed(stage: Stage, way: Command, source: Path) -> tuple[float, list[Any]]:
+def timed(stage: Stage, way: Command, source: Path) -> tuple[float, list[Any]]:
+    """Give the seconds that a way takes for a file, and the answers."""
     target = stage.directory / "answers.jsonl"
     target.unlink(missing_ok=True)
     took = way(source, target)
     return took, [orjson.loads(line) for line in target.read_bytes().splitlines()]
 
 
-def _mlq(stage: Stage, source: Path, target: Path) -> float:
-    return _clocked(stage, [str(BIN / "mlq"), "submit", str(source), "--wait", "-o", str(target)])
+def submit(stage: Stage, mlq: str, source: Path, target: Path, **extra: str) -> float:
+    """Let the `mlq` command of any environment answer a file; give the seconds, start and end included."""
+    return _clocked(stage, [mlq, "submit", str(source), "--wait", "-o", str(target)], **extra)
 
 
 def _plain(stage: Stage, name: str, source: Path, target: Path) -> float:
@@ -100,7 +102,8 @@ def _plain(stage: Stage, name: str, source: Path, target: Path) -> float:
     return _clocked(stage, argv, **stage.plain_setup(name))
 
 
-def _bare(stage: Stage, name: str, source: Path, target: Path) -> float:
+def bare(stage: Stage, name: str, source: Path, target: Path) -> float:
+    """Let the bare loop answer a file; give the seconds, its start and the loading of the model aside."""
     return float(stage.run([sys.executable, "-m", "benchmarks.bare", name, str(source), str(target)]))
 
 
@@ -110,7 +113,7 @@ def _clocked(stage: Stage, argv: Sequence[str], **extra: str) -> float:
     return time.perf_counter() - began
 
 
-def _check(who: str, answers: Sequence[Any], wanted: Sequence[Any], rows: int) -> None:
+def check(who: str, answers: Sequence[Any], wanted: Sequence[Any], rows: int) -> None:
     """Make sure that everybody computed the same: a fast wrong answer is no figure."""
     got = np.array([line["result"] for line in answers], np.float32)
     first = np.array([line["result"] for line in wanted], np.float32)

@@ -49,8 +49,15 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
 def _round(contenders: Mapping[str, Contender[Client]], row: list[float], asks: int) -> Mapping[str, list[float]]:
     took: dict[str, list[float]] = {who: [] for who in contenders}
     for who in turns(list(contenders), max(1, asks // _IN_A_ROW)):
-        for _ in range(_IN_A_ROW // (_SELDOM if who == DRAMATIQ else 1)):
-            began = time.perf_counter()
-            contenders[who].client.ask(row)
-            took[who].append(1e3 * (time.perf_counter() - began))
+        took[who] += ask(contenders[who].client, row, _IN_A_ROW // (_SELDOM if who == DRAMATIQ else 1))
+    return took
+
+
+def ask(client: Client, row: list[float], number: int) -> list[float]:
+    """Ask so many times, one after another; give the milliseconds of each."""
+    took = []
+    for _ in range(number):
+        began = time.perf_counter()
+        client.ask(row)
+        took.append(1e3 * (time.perf_counter() - began))
     return took

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from benchmarks import inputs, model
 from benchmarks.celery_client import CeleryBacklog
-from benchmarks.client import Client
+from benchmarks.client import Backlog, Client
 from benchmarks.findings import DRAMATIQ, MLQ, PLAIN, RQ, SPAWNED, Finding, at_least, at_most
-from benchmarks.process import spent
+from benchmarks.process import Process, spent
 from benchmarks.scale import Scale
 from benchmarks.stage import Contender, Stage
 from benchmarks.turns import turns
@@ -21,7 +21,7 @@ from benchmarks.turns import turns
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one backlog."""
+    """Of one backlog, for each of its messages or rows."""
 
     per_s: float
     worker_us: float
@@ -42,7 +42,9 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
         contender.client.ask(inputs.numbers(random, 1)[0])
     costs: dict[str, list[Cost]] = {who: [] for who in contenders}
     for who in turns(list(contenders), scale.rounds):
-        costs[who].append(_cost(stage, contenders[who], inputs.numbers(random, scale.messages[who])))
+        rows = inputs.numbers(random, scale.messages[who])
+        backlog = contenders[who].client.fill(rows)
+        costs[who].append(cost(stage, contenders[who].process, backlog, len(rows)))
     over = (MLQ, PLAIN)
     per_s = {who: [c.per_s for c in found] for who, found in costs.items()}
     worker = {who: [c.worker_us for c in found] for who, found in costs.items()}
@@ -54,16 +56,16 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
     ]
 
 
-def _cost(stage: Stage, contender: Contender[Client], rows: Sequence[list[float]]) -> Cost:
-    backlog = contender.client.fill(rows)
-    cpu, server, began = contender.process.cpu_s(), stage.server.cpu_s(), time.perf_counter()
+def cost(stage: Stage, process: Process, backlog: Backlog, number: int) -> Cost:
+    """Release a backlog of so many messages (or rows, where a message has several), and measure until its end."""
+    cpu, server, began = process.cpu_s(), stage.server.cpu_s(), time.perf_counter()
     backlog.release()
     answered = backlog.wait()
     took = time.perf_counter() - began
-    worker = spent(cpu, contender.process.cpu_s())
+    worker = spent(cpu, process.cpu_s())
     server = stage.server.cpu_s() - server
     if not answered:
-        raise RuntimeError(f"{len(rows)} messages were not answered")
+        raise RuntimeError(f"a backlog of {number} was not answered")
     if isinstance(backlog, CeleryBacklog):
         backlog.check()
-    return Cost(len(rows) / took, 1e6 * worker / len(rows), 1e6 * server / len(rows))
+    return Cost(number / took, 1e6 * worker / number, 1e6 * server / number)

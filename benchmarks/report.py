@@ -66,7 +66,7 @@ def table(findings: Sequence[Finding]) -> list[str]:
 
 
 def _row(found: Finding) -> str:
-    figures = ", ".join(f"{who} **{_number(value)}**" for who, value in found.figures().items())
+    figures = ", ".join(f"{who} **{number(value)}**" for who, value in found.figures().items())
     unit = f", {found.unit}" if found.unit else ""
     ratio, met = _ratio(found)
     return f"| {found.what}{unit} | {figures} | {ratio} | {found.target or ''} | {met} |"
@@ -82,7 +82,7 @@ def _ratio(found: Finding) -> tuple[str, str]:
     return f"{found.over[0]} ÷ {found.over[1]} = {middle:.3g}{spread}", met
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three figures, and no more digits than were measured."""
     return f"{float(f'{value:.3g}'):,.10g}"
 

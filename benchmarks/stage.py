@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import celery
 import numpy as np
@@ -19,8 +19,10 @@ from benchmarks import model, server
 from benchmarks.celery_client import CeleryClient, Databases, Tasks
 from benchmarks.client import Client
 from benchmarks.process import Process
-from benchmarks.rivals.client import DramatiqClient, RqClient
 from benchmarks.server import Server
+
+if TYPE_CHECKING:
+    from benchmarks.rivals.client import DramatiqClient, RqClient
 
 ROOT: Final = Path(__file__).parent.parent
 BIN: Final = Path(sys.executable).parent
@@ -41,6 +43,11 @@ class Contender(Generic[_C_co]):
     process: Process
     client: _C_co
 
+    def end(self) -> None:
+        """Close the producer, then stop the worker."""
+        self.client.close()
+        self.process.end()
+
 
 class Stage:
     """Starts what is asked for, once for each model, and ends it when another model comes."""
@@ -56,15 +63,15 @@ class Stage:
 
     def mlq(self, name: str) -> Contender[CeleryClient]:
         """`mlq worker start`, and a stock Celery producer."""
+        return self._once("mlq", name, lambda: self.start_mlq("mlq", str(BIN / "mlq"), name, server.MLQ))
 
-        def start() -> Contender[CeleryClient]:
-            served = ["--model", self._served(name), "--max-batch-size", str(model.ROWS_AT_ONCE[name])]
-            argv = [str(BIN / "mlq"), "worker", "start", "--cpus", "1", "--queues", "realtime,default,batch", *served]
-            process = self.start("mlq", argv, ready="ready after")
-            at = Databases(server.MLQ, server.MLQ)
-            return Contender(process, CeleryClient(self.server, at, Tasks("mlq.predict", "mlq.batch_predict")))
-
-        return self._once("mlq", name, start)
+    def start_mlq(self, who: str, mlq: str, name: str, database: int, **extra: str) -> Contender[CeleryClient]:
+        """Start a worker with the `mlq` command of any environment; the caller ends it."""
+        served = ["--model", self._served(name), "--max-batch-size", str(model.ROWS_AT_ONCE[name])]
+        argv = [mlq, "worker", "start", "--cpus", "1", "--queues", "realtime,default,batch", *served]
+        process = self.start(who, argv, ready="ready after", **extra)
+        tasks = Tasks("mlq.predict", "mlq.batch_predict")
+        return Contender(process, CeleryClient(self.server, Databases(database, database), tasks))
 
     def plain(self, name: str) -> Contender[CeleryClient]:
         """The plain Celery setup, and the same producer."""
@@ -99,6 +106,7 @@ class Stage:
 
     def rq(self, name: str) -> Contender[RqClient]:
         """An rq worker that does not fork, and its producer."""
+        from benchmarks.rivals.client import RqClient
 
         def start() -> Contender[RqClient]:
             url = self.server.redis_url(server.RQ)
@@ -110,6 +118,7 @@ class Stage:
 
     def dramatiq(self, name: str) -> Contender[DramatiqClient]:
         """A dramatiq worker with one thread, and its producer."""
+        from benchmarks.rivals.client import DramatiqClient
 
         def start() -> Contender[DramatiqClient]:
             module = "benchmarks.rivals.dramatiq_actors"
@@ -166,8 +175,7 @@ class Stage:
         """End every contender."""
         while self._up:
             _, contender = self._up.popitem()
-            contender.client.close()
-            contender.process.end()
+            contender.end()
 
     def _once(self, who: str, name: str, start: Callable[[], Contender[_C_co]]) -> Contender[_C_co]:
         if name != self._model:

@@ -1,100 +1,42 @@
-"""Environments with mlq installed by pip, this version or another: no network, and no second copy of torch."""
+"""Wheels for the environments of tests: this version, the version in tests/upgrade/BASE, and the other mlq of PyPI."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-import venv
 import zipfile
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[1]
+from benchmarks.environments import ROOT, NoSuchCommit, build_wheel, build_wheel_of_commit
+
 BASE: Final = ROOT / "tests" / "upgrade" / "BASE"
 """Names the commit of the version beside which this one must work."""
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment: its own mlq, the other packages from the environment that runs the tests."""
-
-    directory: Path
-
-    @classmethod
-    def create(cls, directory: Path) -> Environment:
-        """Make one without mlq. A .pth file names other directories without reading the .pth files in these.
-
-        So mlq, which is installed as editable where the tests run, stays out.
-        """
-        venv.EnvBuilder(symlinks=True).create(directory)
-        made = cls(directory)
-        others = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
-        (made.packages / "others.pth").write_text("\n".join(others) + "\n")
-        return made
-
-    @property
-    def python(self) -> str:
-        """The interpreter."""
-        return str(self.directory / "bin" / "python")
-
-    @property
-    def mlq(self) -> str:
-        """The command `mlq`."""
-        return str(self.directory / "bin" / "mlq")
-
-    @property
-    def packages(self) -> Path:
-        """Where pip installs packages."""
-        (found,) = self.directory.glob("lib/python3*/site-packages")
-        return found
-
-    def install(self, wheel: Path) -> None:
-        """Let pip install a wheel, over what is there."""
-        self._pip("install", "--no-deps", "--no-index", "--no-compile", "--force-reinstall", str(wheel))
-
-    def uninstall(self, distribution: str) -> None:
-        """Let pip remove a distribution."""
-        self._pip("uninstall", "-y", distribution)
-
-    def _pip(self, *words: str) -> None:
-        command = [sys.executable, "-m", "pip", "--python", self.python, "-q", "--disable-pip-version-check", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
-
-
 def this_version(directory: Path) -> Path:
     """Build the wheel of this version."""
-    return _wheel(ROOT, directory)
+    _skip_without_hatchling()
+    return build_wheel(ROOT, directory)
 
 
 def base_version(directory: Path) -> Path:
     """Build the wheel of the version that BASE names; skip the test where its commit is not there."""
+    _skip_without_hatchling()
     commit = BASE.read_text().strip()
-    git = shutil.which("git") or pytest.skip("git is not installed")
-    found = subprocess.run([git, "archive", "--format=zip", commit], cwd=ROOT, capture_output=True, check=False)
-    if found.returncode:
-        why = found.stderr.decode(errors="replace").strip()
-        mend = f"a shallow clone has no history: `git fetch --depth 1 origin {commit}` gets the commit"
-        pytest.skip(f"the commit in tests/upgrade/BASE is not in this repository ({why}); {mend}")
-    tree = directory / "tree"
-    with zipfile.ZipFile(BytesIO(found.stdout)) as archive:  # tarfile wants a filter, which 3.11.2 lacks
-        archive.extractall(tree)
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     try:
-        return _wheel(tree, directory)
-    finally:
-        shutil.rmtree(tree)
+        return build_wheel_of_commit(commit, directory)
+    except NoSuchCommit as why:
+        fix = f"a shallow clone has no history: `git fetch --depth 1 origin {commit}` gets the commit"
+        pytest.skip(f"the commit in tests/upgrade/BASE is not in this repository ({why}); {fix}")
 
 
-def _wheel(tree: Path, directory: Path) -> Path:
-    builder = pytest.importorskip("hatchling.builders.wheel", reason="the wheel is built with hatchling")
-    (wheel,) = builder.WheelBuilder(str(tree)).build(directory=str(directory), versions=["standard"])
-    return Path(wheel)
+def _skip_without_hatchling() -> None:
+    pytest.importorskip("hatchling.builders.wheel", reason="the wheel is built with hatchling")
 
 
 def foreign_wheel(directory: Path, *, name: str = "mlq", version: str = "0.2.2") -> Path:

@@ -11,7 +11,8 @@ import pytest
 
 import mlq
 import mlq_cli
-from tests.environments import ROOT, Environment, foreign_wheel, private, this_version
+from benchmarks.environments import ROOT, Environment
+from tests.environments import foreign_wheel, private, this_version
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 

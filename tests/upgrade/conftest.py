@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import pytest
 
+from benchmarks.environments import Environment
 from chaos import faultkit
 from chaos.faultkit import Worker, World, until
 from tests.conftest import House
-from tests.environments import Environment, base_version, this_version
+from tests.environments import base_version, this_version
 
 MODEL: Final = "serve.py:Model"
 

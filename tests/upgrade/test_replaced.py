@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from benchmarks.environments import Environment
 from tests.conftest import House
-from tests.environments import Environment
 from tests.upgrade.conftest import MODEL, Wheels
 
 DISTRIBUTIONS = {"base": "mlq", "this": "mlq-cli"}
