@@ -271,7 +271,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     from celery.app import trace
     from celery.worker.consumer import consumer
 
-    from mlq.engine.celery import inspection_replies, refusal
+    from mlq.engine.celery import controls, refusal
     from mlq.engine.startup.unknown_tasks import OnceAMinute
     from mlq.protocol import compression
 
@@ -283,7 +283,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
     refusal.install()
     compression.install()
-    inspection_replies.mask()
+    controls.mask_replies()
     logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)

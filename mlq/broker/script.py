@@ -18,10 +18,11 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     from redis import Redis
+
 
 Word: TypeAlias = str | bytes | int
 """What a script can be given."""
@@ -119,3 +120,25 @@ def _source(name: str) -> str:
 @cache
 def _part(name: str) -> str:
     return (_SCRIPTS / "parts" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+Command: TypeAlias = Sequence[Any]
+"""A command's name and its arguments, as redis-py takes them."""
+
+_forced: Final = Script("server/forced")
+
+
+def run_commands(redis: Redis, *commands: Command) -> list[Any]:
+    """Run commands, and give their replies as Redis writes them.
+
+    For what must not wait for room: what makes room, what an operator wants done, and what ends a task. How much may be
+    written beyond the limit is the caller's affair (store/memory.py).
+    """
+    encode = cast("Any", redis).get_encoder().encode
+    words: list[Word] = []
+    for command in commands:
+        # A command of two words, such as CLIENT KILL, is one text in redis-py.
+        parts = [*str(command[0]).split(" "), *command[1:]]
+        words += [len(parts), *(part if isinstance(part, bytes) else encode(part) for part in parts)]
+    replies: list[Any] = _forced(redis, [str(commands[0][1])], words)
+    return replies

@@ -3,22 +3,76 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from redis.exceptions import RedisError
 
 from mlq.cli.invocation import Invocation
 from mlq.errors import NoSuchJob
-from mlq.jobs import record, watch
+from mlq.jobs import record
 from mlq.jobs.collect import output, sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.jobs.connections import Desk
 from mlq.jobs.errors import RowsFailed
 from mlq.jobs.record import Job, Progress
 from mlq.jobs.run import Outcome
-from mlq.jobs.watch import Watching
+from mlq.protocol.priorities import queue_keys
+from mlq.store.workers import heartbeats
 from mlq.terminal import progress
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a job: messages that wait in its queue, workers that serve it."""
+
+    waiting: int
+    workers: int
+
+
+def surroundings(store: Redis, queue: str) -> Surroundings | None:
+    """Look at a queue and its workers; None while Redis does not say."""
+    try:
+        with store.pipeline(transaction=False) as pipe:
+            for key in queue_keys(queue):
+                pipe.llen(key)
+            waiting = sum(pipe.execute())
+        return Surroundings(waiting, len(heartbeats.serving(heartbeats.read(store), queue)))
+    except (RedisError, OSError):
+        return None
+
+
+class Watching:
+    """Passes news on. That nobody serves the queue is said once each time that the last worker is gone."""
+
+    def __init__(
+        self,
+        store: Redis,
+        queue: str,
+        advance: Callable[[int, int], None],
+        say: Callable[[str], None],
+        nobody: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._nobody = nobody
+        self._was_served = True
+        self.advance = advance
+        self.say = say
+
+    def unserved(self) -> None:
+        """Nothing has come for a while: look whether anybody serves the queue."""
+        seen = surroundings(self._store, self._queue)
+        is_served = seen is None or seen.workers > 0
+        if self._was_served and not is_served:
+            self._nobody(self._queue)
+        self._was_served = is_served
 
 
 @contextmanager
@@ -46,7 +100,7 @@ def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
         start = f"mlq worker start --queues {queue} --cpus 1 --model MODEL"
         call.terminal.warn(f"no worker serves queue {queue!r}: its messages wait (`{start}` starts one)")
 
-    with progress.progress(call.terminal, job.rows, lambda: watch.surroundings(at.store, job.queue)) as advance:
+    with progress.progress(call.terminal, job.rows, lambda: surroundings(at.store, job.queue)) as advance:
         yield Watching(at.store, job.queue, advance, call.terminal.warn, unserved)
 
 

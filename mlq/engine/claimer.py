@@ -15,15 +15,53 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker.key_types import Misplaced
 from mlq.broker.reply_size import ReplySize
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
-from mlq.engine.misplaced_keys import MisplacedKeys
 from mlq.engine.rejection import SettingAside
 from mlq.protocol.claim import Claim
 from mlq.protocol.message import Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claims, Fenced, Nothing, Room, Taken
+
+_EVERY_S: Final = 60.0
+
+log = logging.getLogger("mlq.intake")
+
+
+class MisplacedKeys:
+    """What the latest claim had to do without. `describe` looks at a key; None if it is as it ought to be."""
+
+    def __init__(
+        self, describe: Callable[[str], Misplaced | None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._describe = describe
+        self._clock = clock
+        self._said_at: dict[str, float] = {}
+        self.names: frozenset[str] = frozenset()
+
+    def note(self, names: Sequence[str]) -> None:
+        """Take what a claim named, and log what is new or was logged a minute ago."""
+        if not names and not self.names:
+            return
+        for name in self.names.difference(names):
+            log.info("the key %r is repaired", name)
+            self._said_at.pop(name, None)
+        self.names = frozenset(names)
+        for name in sorted(self.names):
+            if self._clock() - self._said_at.get(name, -_EVERY_S) >= _EVERY_S:
+                self._say(name)
+
+    def _say(self, name: str) -> None:
+        try:
+            found = self._describe(name)
+        except (RedisError, OSError):  # said with a later claim
+            return
+        self._said_at[name] = self._clock()
+        if found is not None:
+            log.error("%s, and this worker goes on without it; %s", found.sentence, found.repair)
+
 
 _AWAY_PAUSE_S: Final = 0.25
 _FIRST_PUT_OFF_S: Final = 0.05

@@ -23,13 +23,11 @@ from mlq.engine.ledger import Ledger
 from mlq.engine.rate_limits import Pacing
 from mlq.engine.recorder import Answering
 from mlq.engine.rejection import SettingAside
-from mlq.engine.shares import Shares
+from mlq.engine.scheduling import Accounting, Shares, Urgency
 from mlq.engine.started_state import Announcing
 from mlq.engine.startup import admission
 from mlq.engine.strategy import Outcome
 from mlq.engine.time_limits import Limits, Timed
-from mlq.engine.turn_stats import Accounting
-from mlq.engine.urgency import Urgency
 from mlq.ipc.supervisor_notices import NoticeReader
 from mlq.ipc.wakeup import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.broker.server_time import server_time
 from mlq.jobs.errors import BrokenRecord
 from mlq.jobs.send import sender_liveness
@@ -103,7 +103,7 @@ def create(store: Redis, job: Job) -> bool:
 
 def complete(store: Redis, job_id: str, rows: int) -> None:
     """Record how many rows a pipe turned out to have."""
-    forced.run(store, ["HSET", keys.job(job_id), "rows", rows])
+    script.run_commands(store, ["HSET", keys.job(job_id), "rows", rows])
 
 
 def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
@@ -176,7 +176,7 @@ def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
 def cancel(store: Redis, job_id: str) -> None:
     """Let workers answer the rest of a job with REVOKED, and its submitter send no more; also while memory is full."""
     now = server_time(store)
-    forced.run(
+    script.run_commands(
         store,
         ["ZADD", keys.CANCELLED, now, job_id],
         ["ZREMRANGEBYSCORE", keys.CANCELLED, 0, now - KEPT_S],

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from mlq.model.accelerator import inference_mode
 from mlq.model.cap import BatchCap
-from mlq.model.classify import classify
 from mlq.model.failure import NotFinite, RowFailure
 from mlq.model.forward import Forward
-from mlq.model.outputs import answers, is_array
+from mlq.model.outputs import answers, classify, is_array
 from mlq.model.predictor import Predictor
 
 Output = Literal["raw", "classify"]

@@ -13,6 +13,7 @@ from mlq.protocol.nesting import MOST_LEVELS_OF_AN_ANSWER
 if TYPE_CHECKING:
     import numpy as np
 
+
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -140,3 +141,27 @@ def _json(value: Any, levels: int = MOST_LEVELS_OF_AN_ANSWER) -> Any:
     if type(value) in _PLAIN:
         return value
     raise ModelError(f"the model answered with type {kind(value)}, which JSON cannot carry")
+
+
+_MATRIX = 2
+
+
+def classify(output: Any, rows: int, *, device: str) -> list[Any]:
+    """Take the likeliest class of each row, by softmax. Raises ModelError for anything but rows by classes."""
+    import numpy as np
+
+    if not is_array(output) or len(output.shape) != _MATRIX:
+        output = output.outputs if isinstance(output, Columns) else output
+        shape = f" of shape {list(output.shape)}" if is_array(output) else ""
+        raise ModelError(f"output = classify takes a tensor of rows by classes, not a {kind(output)}{shape}")
+    check_length(output, rows)
+    scores = to_numpy(output).astype(np.float64)
+    fine = finite_rows(scores)
+    scores[~fine] = 0.0
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    confidences = weights.max(axis=1) / weights.sum(axis=1)
+    found = zip(scores.argmax(axis=1).tolist(), confidences.tolist(), fine.tolist(), strict=True)
+    return [
+        {"class": best, "confidence": round(confidence, 4), "device": device} if ok else NotFinite()
+        for best, confidence, ok in found
+    ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.protocol import exact_json, keys
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _add(redis: Redis, kind: str, fields: dict[str, Any]) -> str:
     texts = {k: v[:MOST_CHARACTERS] if isinstance(v, str) else v for k, v in fields.items()}
     body = exact_json.dumps(texts)  # orjson refuses half characters, which file names may hold
     command = ["XADD", keys.EVENTS, "MAXLEN", "~", MOST_ENTRIES, "*", "kind", kind, "body", body]
-    (entry,) = forced.run(redis, command)
+    (entry,) = script.run_commands(redis, command)
     return str(entry.decode() if isinstance(entry, bytes) else entry)
 
 

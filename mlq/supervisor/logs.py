@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from mlq.errors import StateDirectoryUnusable
 from mlq.ipc.private_files import open_private, private_directory
 from mlq.security.escaping import escaped_line
+from mlq.store.workers import log_tails
 from mlq.supervisor.news import News, in_words
+
+if TYPE_CHECKING:
+    from redis import Redis
+
 
 LARGEST_BYTES: Final = 10 * 2**20
 """A file that has grown so large becomes NAME.log.1, in place of the one before it."""
@@ -121,3 +127,24 @@ def _is_another(path: Path, file: IO[bytes]) -> bool:
         return path.stat().st_ino != os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
         return False
+
+
+class LastLines:
+    """Writes what `read` gives (each worker's last lines), where it is new. Called with every round of heartbeats."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
+        self._read = read
+        self._written: dict[str, Sequence[str]] = {}
+
+    def __call__(self, store: Redis) -> None:
+        """Write; nothing while memory is full, which is when lines are what one can do without."""
+        from redis.exceptions import OutOfMemoryError
+
+        for name, lines in self._read().items():
+            if lines == self._written.get(name):
+                continue
+            try:
+                log_tails.write(store, socket.gethostname(), name, lines)
+            except OutOfMemoryError:
+                return
+            self._written[name] = lines

@@ -50,9 +50,8 @@ from mlq.supervisor.events import (
 )
 from mlq.supervisor.installation import Installation
 from mlq.supervisor.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned, exit_text
-from mlq.supervisor.recovery.death import Death
+from mlq.supervisor.recovery.death import Death, OomWatch
 from mlq.supervisor.recovery.leftovers import Adopted, Guard, Leftovers, adopting_orphans
-from mlq.supervisor.recovery.oom_killer import OomWatch
 from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.supervisor import SYSTEM_REFUSES, Supervisor
 

@@ -34,8 +34,7 @@ from mlq.supervisor.control.mailbox import MailboxThread
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.slots import Slots
-from mlq.supervisor.log_tail_writer import LastLines
-from mlq.supervisor.logs import LogFiles
+from mlq.supervisor.logs import LastLines, LogFiles
 from mlq.supervisor.news import BrokerAwaited, BrokerFound, News, Planned, Warned
 from mlq.supervisor.recovery.lost_results import Obituaries
 from mlq.supervisor.recovery.recovery import Recovery

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.engine.celery.patient_client import PatientRedis
 from mlq.jobs import record
 from mlq.protocol import keys
@@ -39,7 +39,7 @@ OPERATIONS: dict[str, tuple[Callable[[Redis], object], str]] = {
     "cancel a job": (lambda redis: record.cancel(redis, "j"), keys.CANCELLED),
     "count a pipe's rows": (lambda redis: record.complete(redis, "j", 3), keys.job("j")),
     "revoke": (lambda redis: revocations.add(redis, [f"t{i}" for i in range(3000)]), keys.REVOKED),
-    "pause a queue": (lambda redis: forced.run(redis, ["SADD", keys.PAUSED, "q"]), keys.PAUSED),
+    "pause a queue": (lambda redis: script.run_commands(redis, ["SADD", keys.PAUSED, "q"]), keys.PAUSED),
 }
 
 

@@ -10,8 +10,11 @@ import logging
 import math
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from celery.utils.saferepr import saferepr as safe_repr
+from celery.utils.serialization import jsonify
 from celery.utils.time import rate
 from celery.worker import pidbox, state
 from celery.worker.control import Panel
@@ -24,6 +27,7 @@ from mlq.security.masking import without_passwords
 
 if TYPE_CHECKING:
     from celery import Celery
+
 
 Limited = Callable[[dict[str, str]], None]
 """Told which tasks have a rate limit, whenever that changes."""
@@ -231,3 +235,22 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     "pool_shrink": _of_processes,
     "autoscale": _of_processes,
 }
+
+
+_TELLING: Final = ("stats", "conf", "dump_conf", "report")
+
+Handler = Callable[..., Any]
+
+
+def mask_replies() -> None:
+    """Mask the replies of this process from now on."""
+    Panel.data.update({name: _masked(Panel.data[name]) for name in _TELLING if name in Panel.data})
+
+
+def _masked(handler: Handler) -> Handler:
+    @wraps(handler)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        told = handler(*args, **kwargs)
+        return without_passwords(jsonify(told, unknown_type_filter=safe_repr))
+
+    return answer

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.store.memory import Overshoot
 
 _FIRST_PAUSE_S: Final = 0.05
@@ -60,7 +60,7 @@ class PatientRedis(Redis):
         """Make subscriptions that can be canceled while the server is away."""
         return _Subscriptions(self.connection_pool, **options)
 
-    def _insist(self, send: Callable[[], T], force: Callable[[], T], commands: Sequence[forced.Command]) -> T:
+    def _insist(self, send: Callable[[], T], force: Callable[[], T], commands: Sequence[script.Command]) -> T:
         pause, give_up_at = _FIRST_PAUSE_S, time.monotonic() + _GIVE_UP_S
         is_first = True
         while True:
@@ -97,9 +97,9 @@ class PatientRedis(Redis):
             return False
         return not overshoot.is_spent
 
-    def _forced(self, stack: Sequence[tuple[forced.Command, dict[str, Any]]]) -> list[Any]:
+    def _forced(self, stack: Sequence[tuple[script.Command, dict[str, Any]]]) -> list[Any]:
         """Run commands as a script, and give their replies as redis-py would."""
-        replies = forced.run(self, *(args for args, _ in stack))
+        replies = script.run_commands(self, *(args for args, _ in stack))
         callbacks: Any = self.response_callbacks
         return [
             callbacks[args[0]](reply, **options) if args[0] in callbacks else reply

@@ -1,21 +1,157 @@
 """What Celery's own consumer refuses, where the engine does not read first: prefork pools, and RabbitMQ.
 
 Stock Celery writes a line in its log, and the client waits for a result that never comes.
+
+Kombu pops a message and then makes a Python object of it. If that fails, the exception ends Celery's consumer, and with
+it the worker: one `{` in a queue was one death. If it succeeds but the object is nested too deeply, the message cannot
+be handed to a process of the pool. Then the worker ends as well, and the message goes back to the queue, so it ends the
+next worker, too. Here such a message is replaced by one that Celery refuses as it refuses any that it cannot decode.
 """
 
 from __future__ import annotations
 
+import binascii
 import functools
 import logging
-from typing import Any
+import uuid
+from contextvars import ContextVar
+from typing import Any, Final
 
 from celery.app.task import Context
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.request import Request
 
-from mlq.engine.celery import unreadable
+from mlq.protocol import exact_json, nesting
 from mlq.protocol.names import JOB_HEADER, TOKEN_HEADER
+
+REASON_HEADER: Final = "mlq_unreadable"
+"""In the headers of a replaced message: what is wrong with the original."""
+
+_CONTENT_TYPE: Final = "application/x-mlq-unreadable"
+"""Accepted by no consumer."""
+
+_HOLDERS: Final = frozenset({dict, list})
+
+_from_a_queue: ContextVar[bool] = ContextVar("mlq_from_a_queue", default=False)
+
+
+class _Unreadable(Exception):
+    """Internal: what is wrong with a message."""
+
+
+def _replace_unreadable() -> None:
+    """Replace what kombu's Redis transport reads with, in this process."""
+    from kombu import serialization
+    from kombu.transport import redis as transport
+    from kombu.utils import json
+
+    stock: Any = transport
+    pop, loads = stock.Channel._brpop_read, stock.loads  # noqa: SLF001 (there is no public name)
+
+    def read_queue(channel: Any, **options: Any) -> Any:
+        _from_a_queue.set(True)
+        try:
+            return pop(channel, **options)
+        finally:
+            _from_a_queue.set(False)
+
+    def load(text: str) -> Any:
+        """Read the popped message; what is read while it is delivered (unacked messages) is read as ever."""
+        if not _from_a_queue.get():
+            return loads(text)
+        _from_a_queue.set(False)
+        return readable(text)
+
+    def decode(text: Any) -> Any:
+        """Read a body, or a result. Kombu makes a DecodeError of the ValueError."""
+        demand_flat(text if isinstance(text, bytes) else str(text).encode(errors="replace"))
+        return json.loads(text)
+
+    stock.Channel._brpop_read = read_queue  # noqa: SLF001 (see above)
+    stock.loads = load
+    serialization.register("json", json.dumps, decode, content_type="application/json", content_encoding="utf-8")
+
+
+def demand_flat(text: bytes) -> None:
+    """Raise ValueError for JSON that is nested too deeply."""
+    if nesting.is_deeper(text):
+        message = f"it is nested deeper than {nesting.MOST_LEVELS} levels"
+        raise ValueError(message)
+
+
+def readable(text: str) -> dict[str, Any]:
+    """Return the message that kombu can deliver: the one in `text`, or its replacement."""
+    found: Any = None
+    try:
+        # Not exact_json: tasks of the user's own read the headers, which kombu's reader gives types of Python's.
+        from kombu.utils.json import loads
+
+        found = loads(text)
+        return _checked(found)
+    except RecursionError:
+        return _replaced(found, f"it is nested deeper than {nesting.MOST_LEVELS} levels")
+    except (_Unreadable, ValueError) as exc:
+        return _replaced(found, str(exc) if isinstance(exc, _Unreadable) else "it is not JSON")
+
+
+def _checked(message: Any) -> dict[str, Any]:
+    """Return a message that has what kombu reads before Celery sees it. Raises _Unreadable."""
+    if not isinstance(message, dict):
+        raise _Unreadable("it is not an object")
+    properties, headers, body = message.get("properties"), message.get("headers"), message.get("body")
+    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
+        raise _Unreadable("its properties have no delivery_tag")
+    if not isinstance(properties.get("delivery_info"), dict):
+        raise _Unreadable("its properties have no delivery_info")
+    if not isinstance(headers, dict | None):
+        raise _Unreadable("its headers are not an object")
+    if not isinstance(body, str | None):
+        raise _Unreadable("its body is not a text")
+    if not all(isinstance(message.get(name), str | None) for name in ("content-type", "content-encoding")):
+        raise _Unreadable("its content type or encoding is not a text")
+    if body and properties.get("body_encoding") == "base64":
+        _demand_base64(body)
+    for value in (*(headers or {}).values(), *properties.values()):
+        if value.__class__ in _HOLDERS and value and _is_too_deep(value):
+            raise _Unreadable(f"its headers are nested deeper than {nesting.MOST_LEVELS} levels")
+    return message
+
+
+def _demand_base64(body: str) -> None:
+    try:
+        binascii.a2b_base64(body)
+    except ValueError as exc:
+        message = "its body is not base64"
+        raise _Unreadable(message) from exc
+
+
+def _is_too_deep(value: Any) -> bool:
+    try:
+        return nesting.is_deeper(exact_json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return True
+
+
+def _replaced(found: Any, why: str) -> dict[str, Any]:
+    """Make a message that Celery cannot decode, with the id under which a client waits, if it can be read."""
+    headers, properties = (
+        part if isinstance(part, dict) else {}
+        for part in ((found.get("headers"), found.get("properties")) if isinstance(found, dict) else (None, None))
+    )
+    task_id = headers.get("id") or properties.get("correlation_id")
+    known = {"id": task_id} if isinstance(task_id, str) and exact_json.is_utf8(task_id) else {}
+    return {
+        "body": "unreadable",
+        "content-type": _CONTENT_TYPE,
+        "content-encoding": "utf-8",
+        "headers": {**known, REASON_HEADER: why},
+        "properties": {
+            "delivery_tag": str(uuid.uuid4()),
+            "delivery_info": {"exchange": "", "routing_key": ""},
+        },
+    }
+
 
 log = logging.getLogger("mlq.refusal")
 
@@ -33,7 +169,7 @@ def install() -> None:
     def answer_undecodable(consumer: Any, message: Any, exc: Exception) -> None:
         # The error quotes what it could not read, so it is neither logged nor stored.
         headers = message.headers if isinstance(message.headers, dict) else {}
-        why = headers.get(unreadable.REASON_HEADER) or type(exc).__name__
+        why = headers.get(REASON_HEADER) or type(exc).__name__
         log.error("a message cannot be decoded, and is discarded: %s", why)
         _answer(consumer, message, f"malformed: the message cannot be decoded: {why}")
         message.ack()
@@ -44,7 +180,7 @@ def install() -> None:
         _answer(consumer, message, f"malformed: {exc}")
         message.reject_log_error(log, consumer.connection_errors)
 
-    unreadable.install()
+    _replace_unreadable()
     stock.on_decode_error = answer_undecodable
     stock.on_invalid_task = answer_invalid
     _refuse_unreadable()

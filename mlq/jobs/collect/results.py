@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.broker.reply_size import ReplySize
 from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
@@ -50,7 +50,9 @@ class Ends:
     def begin(self) -> None:
         """Become the job's collector."""
         # Also while memory is full: to collect makes room.
-        self._insist(lambda: forced.run(self._store, ["HSET", keys.job(self._job_id), "collector", self._collector]))
+        self._insist(
+            lambda: script.run_commands(self._store, ["HSET", keys.job(self._job_id), "collector", self._collector])
+        )
 
     def demand_ours(self) -> None:
         """Check that nobody else collects. Raises JobTaken, NoSuchJob where Redis has lost the job's record."""

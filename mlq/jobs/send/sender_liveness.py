@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.protocol import keys
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
 
     def beat() -> None:
         with suppress(RedisError, OSError):  # a server that is away tells nobody that the sender has gone, either
-            forced.run(store, ["SET", key, "1", "EX", EXPIRES_S])
+            script.run_commands(store, ["SET", key, "1", "EX", EXPIRES_S])
 
     def go_on() -> None:
         while not ended.wait(_EVERY_S):

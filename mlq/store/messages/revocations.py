@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.ipc.supervisor_notices import MOST_REVOKED
 from mlq.protocol import keys
 from mlq.protocol.names import is_task_id
@@ -26,7 +26,7 @@ def add(redis: Redis, task_ids: Collection[str]) -> None:
         return
     now_s = redis.time()[0]
     pairs = [word for task_id in list(task_ids)[-MOST_REVOKED:] for word in (now_s, task_id)]
-    forced.run(
+    script.run_commands(
         redis,
         *(["ZADD", keys.REVOKED, *pairs[i : i + _AT_ONCE]] for i in range(0, len(pairs), _AT_ONCE)),
         ["ZREMRANGEBYSCORE", keys.REVOKED, "-inf", now_s - REMEMBERED_S],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from mlq.broker import forced
+from mlq.broker import script
 from mlq.broker.connection import (
     broker_address,
     connected,
@@ -81,7 +81,7 @@ def pause(settings: Settings, name: str) -> None:
     Raises NoBroker, NeedsRedis, BrokerUnreachable, BrokerRefused, NoSuchQueue.
     """
     with _on_redis(settings, name) as redis:
-        forced.run(redis, ["SADD", keys.PAUSED, name])  # memory may be full, which may be why
+        script.run_commands(redis, ["SADD", keys.PAUSED, name])  # memory may be full, which may be why
 
 
 def resume(settings: Settings, name: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlq.store.claims.leases import Crash
 
 if TYPE_CHECKING:
     from mlq.ipc.worker_report import Report, Running
+
 
 BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
 """Exit codes that no message is to blame for: drained, misconfigured, no broker, recycled, fenced.
@@ -92,3 +94,31 @@ class Death:
         if self.overrun is not None:
             return f"it took longer than {self.overrun.limit_s:g} s"
         return f"it took {self.max_crashes} workers down, alone in their hands"
+
+
+_COUNTERS = Path("/proc/vmstat")
+
+
+def oom_kills() -> int:
+    """Count the processes that it has killed since the kernel started, those of a container's own limit included.
+
+    Linux counts them since 4.13; where nobody counts there are none.
+    """
+    try:
+        lines = _COUNTERS.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+class OomWatch:
+    """Tells whether the killer was at work since it was asked last, or was made."""
+
+    def __init__(self, count: Callable[[], int] = oom_kills) -> None:
+        self._count = count
+        self._before = count()
+
+    def struck(self) -> bool:
+        """Look at the count once more."""
+        before, self._before = self._before, self._count()
+        return self._before > before

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.autoscale import workloads
 from benchmarks.autoscale.__main__ import POLICIES
 from benchmarks.autoscale.workloads import ramp, steady, step
-from mlq.autoscale.policy.erlang import waits, waits_longer
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
+from mlq.autoscale.policy.staffing import waits, waits_longer
 from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
 
 SLACK = 1.05
