@@ -13,9 +13,10 @@ DISTRIBUTION: Final = "mlq-cli"
 def _look_elsewhere_for_modules() -> None:
     """Take the working directory out of what is searched for modules, where `python -m mlq…` has put it first.
 
-    Supervisors of older versions start their workers so, and people start `python -m mlq.migrate` (see launching.py).
-    A worker adds it again, for its operator's own modules, once it knows whose it is. While Python looks for the module
-    that -m names, its argv says no more than that; a checkout that is run where it lies has no other place.
+    Supervisors of older versions start their workers so, and people start `python -m mlq.migrate`: see
+    ipc/python_command.py. A worker adds it again, for its operator's own modules, once it knows whose it is. While
+    Python looks for the module that -m names, its argv says no more than that; a checkout that is run where it lies has
+    no other place.
     """
     if sys.argv[:1] != ["-m"] or sys.flags.isolated or getattr(sys.flags, "safe_path", False):
         return

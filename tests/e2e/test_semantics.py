@@ -376,3 +376,14 @@ def test_a_paused_queue_with_work_in_it_keeps_nobody_busy(world: World, client: 
     resumed = client.send_task("own.add", [2, 2], queue="batch")
     world.house.run("queues", "resume", "batch")
     assert resumed.get(timeout=GET_S) == 4
+
+
+def test_a_backlog_of_stock_batches_is_claimed_as_far_as_it_is_run(world: World, client: Celery) -> None:
+    """Redis counts each message as one row. A worker that claims a batch of such rows gives nearly all of them back."""
+    sent = [client.send_task("mlq.batch_predict", [[n] * 200]) for n in range(100)]
+    world.start()
+    assert [len(task.get(timeout=GET_S)) for task in sent] == [200] * 100
+    given_back = world.redis.info("commandstats")["cmdstat_rpush"][
+        "calls"
+    ]  # to the head of a list: what was claimed from it
+    assert given_back < len(sent) / 4
