@@ -117,12 +117,12 @@ def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> 
 
 
 def settings_document(settings: Settings) -> dict[str, Any]:
-    """mlq.settings.config/1: every setting, its value (passwords masked) and where it came from."""
+    """mlq.config/1: every setting, its value (passwords masked) and where it came from."""
     rows: list[dict[str, Any]] = [{"key": k, "value": v, "origin": o} for k, v, o in _settings_rows(settings)]
     for row in rows:
         if row["key"] in settings.overridden:
             row["overrides"] = list(settings.overridden[row["key"]])
-    return {"schema": "mlq.settings.config/1", "settings": rows}
+    return {"schema": "mlq.config/1", "settings": rows}
 
 
 def settings_table(settings: Settings) -> Table:

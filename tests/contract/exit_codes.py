@@ -281,9 +281,15 @@ def read(house: House) -> dict[str, dict[str, int]]:
         NO_BROKER: replace(house, environment=alone),
         BROKER_AWAY: replace(house, environment={**house.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"}),
     }
-    with ThreadPoolExecutor(2) as both:
-        found = both.map(lambda calls: _codes(houses, calls), CALLS.values())
-    return dict(zip(CALLS, found, strict=True))
+    # Commands that start and stop workers run one after another: `worker stop --all` would end another call's worker.
+    lanes = [[name for name in CALLS if name.startswith("worker")], [n for n in CALLS if not n.startswith("worker")]]
+
+    def run_lane(names: Sequence[str]) -> dict[str, dict[str, int]]:
+        return {name: _codes(houses, CALLS[name]) for name in names}
+
+    with ThreadPoolExecutor(len(lanes)) as both:
+        found = dict(code for lane in both.map(run_lane, lanes) for code in lane.items())
+    return {name: found[name] for name in CALLS}
 
 
 def _codes(houses: dict[str, House], calls: Sequence[str]) -> dict[str, int]:

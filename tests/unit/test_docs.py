@@ -39,7 +39,7 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.dead/1": dead_letters.whole(LETTER),
     "mlq.order/1": worker_orders.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
     "mlq.event/1": event_lines.document(event_log.Order("1-0", 1, "queues pause", "batch", "me", "h", 1)),
-    "mlq.settings.config/1": tables.settings_document(config.load({}))["settings"][0],
+    "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
     "mlq.acl/1": acl.document(acl.User("u", Role.CLIENT, ("q",), (), None), acl.Form.CLI),
     "mlq.decision/1": decisions.document("q", DECISION),
     "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),
