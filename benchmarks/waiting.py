@@ -12,7 +12,7 @@ import threading
 from redis import Redis
 
 from mlq.engine.doorbell import Doorbell
-from mlq.store.claims.claims import Claims, Nothing, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, QueueEmpty
 from mlq.store.claims.completion import Completion
 from mlq.store.claims.leases import Leases
 
@@ -26,11 +26,11 @@ def serve(redis: Redis, wid: str, queue: str) -> None:
     doorbell = Doorbell(redis, claims.watched, claims.bell)
     Leases(redis, _LEASE_MS).register(wid)
     while True:
-        match claims.claim(Room(rows=1), holding=()):
-            case Taken(taken):
+        match claims.claim(ClaimLimit(rows=1), holding=()):
+            case Claimed(taken):
                 for claim in taken:
                     claims.complete(Completion(claim))
-            case Nothing(watch):
+            case QueueEmpty(watch):
                 doorbell.wait(watch=watch)
 
 

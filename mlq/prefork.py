@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import __version__
 from mlq.errors import MlqError, NoModel
 from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
-from mlq.ipc.worker_report import Board, Report
+from mlq.ipc.worker_report import ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
 from mlq.settings import advisories
 from mlq.settings.config import Settings, load
@@ -47,7 +47,7 @@ log = logging.getLogger("mlq.prefork")
 
 
 @dataclass(frozen=True)
-class Identity:
+class PoolIdentity:
     """Who this worker is: its slot's name, its incarnation, and how many processes it may have."""
 
     name: str
@@ -91,8 +91,8 @@ class Counts:
 class Telling:
     """In the main process: tells the supervisor, between two messages, what the pool is doing."""
 
-    def __init__(self, board: Board | None, fingerprint: str | None, counts: Counts) -> None:
-        self._report = Report(since=time.time(), version=__version__, fingerprint=fingerprint)
+    def __init__(self, board: ReportPage | None, fingerprint: str | None, counts: Counts) -> None:
+        self._report = WorkerReport(since=time.time(), version=__version__, fingerprint=fingerprint)
         self._board = board
         self._counts = counts
         self._draining = False
@@ -171,14 +171,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.try_model:
             close_model(load_model(settings, "cpu"))
             return 0
-        identity = Identity(arguments.name, arguments.id, arguments.least, arguments.most)
+        identity = PoolIdentity(arguments.name, arguments.id, arguments.least, arguments.most)
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
 
 
-def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks: bool = False) -> int:
+def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_tasks: bool = False) -> int:
     """Try the model in a process of its own, then let the pool consume: a model that does not load eats no queue.
 
     Raises InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, NoBroker, BrokerUnreachable: each its exit
@@ -215,7 +215,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     task_wrapping.contain(app)
     message_checks.screen(app, of_messages(settings))
     _load_after_fork(app, settings, counts)
-    telling = Telling(Board.inherited(), fingerprint, counts)
+    telling = Telling(ReportPage.inherited(), fingerprint, counts)
     telling.connect(app)
     controls.begin(app, settings.controls, telling.limited, keeps_queues=False)
     return _consume(app, settings, identity)
@@ -276,7 +276,7 @@ def _is_termination(error: BaseException) -> bool:
     return frame is not None and frame.tb_frame.f_code is handler
 
 
-def _consume(app: Celery, settings: Settings, identity: Identity) -> int:
+def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:
     """Run Celery's worker in this process until it is told to stop."""
     from celery.exceptions import SecurityWarning
 

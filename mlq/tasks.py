@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from celery import Celery, Task
 from celery.exceptions import Reject
 
-from mlq.engine.strategy import Outcome
+from mlq.engine.strategy import BatchOutcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
 from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES
@@ -33,7 +33,7 @@ class Meter(Protocol):
         """Stop taking work: the device answers nothing until the process is replaced."""
 
 
-class Answering(Protocol):
+class ServedModel(Protocol):
     """What answers rows: a model."""
 
     transient: tuple[type[Exception], ...]
@@ -43,12 +43,12 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True)
-class Serving:
+class TaskContext:
     """What a worker answers with. `outcomes`: what a shared forward has computed already, by task id."""
 
-    model: Answering
+    model: ServedModel
     meter: Meter
-    outcomes: dict[str, Outcome[Any]] = field(default_factory=dict)
+    outcomes: dict[str, BatchOutcome[Any]] = field(default_factory=dict)
 
     def answer(self, task_id: str | None, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
         """Answer rows, or give the answers that are there. Raises what Model.predict raises."""
@@ -67,7 +67,7 @@ class ModelTask(_Task):
 
     abstract = True
     default_retry_delay = RETRY_DELAY_S
-    serving: Serving | None = None
+    serving: TaskContext | None = None
 
     def answer(self, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
         """Run the rows; raise celery's Retry for failures that can pass, while tries are left.
@@ -129,9 +129,9 @@ def _named(kind: type[ModelTask], task_name: str) -> ModelTask:
     return Named()
 
 
-def serve(app: Celery, model: Answering, meter: Meter) -> Serving:
+def serve(app: Celery, model: ServedModel, meter: Meter) -> TaskContext:
     """Let this process answer: from now on the tasks have a model."""
-    serving = Serving(model, meter)
+    serving = TaskContext(model, meter)
     for task in _model_tasks(app):
         task.serving = serving
     return serving

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from mlq import __version__
 from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
 from mlq.ipc import ready_pipe, worker_exit
-from mlq.ipc.worker_report import Board, Report
+from mlq.ipc.worker_report import ReportPage, WorkerReport
 from mlq.protocol import names
 from mlq.security.escaping import OneLineFormatter
 from mlq.security.masking import guard_stderr
@@ -60,7 +60,7 @@ log = logging.getLogger("mlq.worker")
 
 
 @dataclass(frozen=True)
-class Identity:
+class WorkerIdentity:
     """Who this process is: its slot's name, its incarnation (`id`), its GPU as `--gpu` named it."""
 
     name: str
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = socket.gethostname()
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
     try:
-        identity = Identity(arguments.name, host, arguments.gpu, wid, time.time())
+        identity = WorkerIdentity(arguments.name, host, arguments.gpu, wid, time.time())
         settings = load()
         for warning in advisories.of_settings(settings):
             log.warning("%s", warning)
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _UNEXPECTED
 
 
-def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks: bool = False) -> int:
+def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks_tasks: bool = False) -> int:
     """Load the model, then consume: a model that does not load never eats the queue.
 
     With `checks_tasks` nothing is consumed where most waiting messages are of unknown tasks.
@@ -119,7 +119,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
     recognize_orders(is_let_go)
     if settings.worker.error_texts == "withhold":
         withhold_texts()
-    board = Board.inherited()
+    board = ReportPage.inherited()
     recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
     activity = Activity(board.write if board else _nobody, recycling)
     heart = HeartbeatThread(partial(state_store, settings), lambda: [_describe(settings, identity, activity)], _obey)
@@ -142,7 +142,7 @@ def serve(settings: Settings, identity: Identity, *, rollout: bool, checks_tasks
 
 
 def _serve(
-    settings: Settings, identity: Identity, activity: Activity, *, rollout: bool, checks_tasks: bool
+    settings: Settings, identity: WorkerIdentity, activity: Activity, *, rollout: bool, checks_tasks: bool
 ) -> tuple[Model, int]:
     """Load the model and consume; give the model, which nothing uses any more, and the exit code."""
     from celery.exceptions import SoftTimeLimitExceeded
@@ -152,11 +152,11 @@ def _serve(
     from mlq.broker.connection import state_store
     from mlq.engine.celery import acknowledgement, backend, controls, message_checks, publish_guard, signal_wakeup
     from mlq.engine.startup.result_probe import demand_results
-    from mlq.engine.time_limits import Limits
+    from mlq.engine.time_limits import TimeLimits
     from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
-    limits = Limits(_limit(settings), activity.report, activity.say, of_messages(settings))
+    limits = TimeLimits(_limit(settings), activity.report, activity.say, of_messages(settings))
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
     activity.loaded(model.fingerprint, model.max_batch_size)
@@ -169,7 +169,7 @@ def _serve(
         activity.connect()
         backend.end_without_results(app, activity.results_lost)
         if engine is not None:
-            engine.begin(app, serving.outcomes, renews=Board.inherited() is None, rollout=rollout)
+            engine.begin(app, serving.outcomes, renews=ReportPage.inherited() is None, rollout=rollout)
         # After the engine counted our own receivers of signals: what these connect are their author's wishes.
         prepare_tasks(settings, app, checks=checks_tasks)
         controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
@@ -224,7 +224,7 @@ def _resident_bytes() -> int:
 
 
 @contextmanager
-def _engine(settings: Settings, identity: Identity, model: Model, activity: Activity) -> Iterator[Engine | None]:
+def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity: Activity) -> Iterator[Engine | None]:
     """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
     from mlq.broker import rabbitmq
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
@@ -289,7 +289,7 @@ def log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-def _admitted(settings: Settings, identity: Identity, *, rollout: bool) -> Model:
+def _admitted(settings: Settings, identity: WorkerIdentity, *, rollout: bool) -> Model:
     """Load a model that may be served: what has a lease is looked at once more when this worker gets its own."""
     from mlq.engine.startup.admission import check_others
 
@@ -331,7 +331,7 @@ def _demand_cuda(gpu: str) -> None:
     raise CudaUnavailable(gpu=gpu, reason=reason)
 
 
-def _consume(app: Celery, settings: Settings, identity: Identity, engine: Engine | None) -> int:
+def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: Engine | None) -> int:
     """Run Celery's worker in this process until it is told to stop."""
     from celery import signals
     from celery.exceptions import SecurityWarning
@@ -386,7 +386,7 @@ def _exit_code(said: object) -> int:
     return said if isinstance(said, int) else _UNEXPECTED
 
 
-def _describe(settings: Settings, identity: Identity, activity: Activity) -> Heartbeat:
+def _describe(settings: Settings, identity: WorkerIdentity, activity: Activity) -> Heartbeat:
     from mlq.store.workers.heartbeats import Heartbeat
 
     return Heartbeat(
@@ -415,7 +415,7 @@ def _obey(orders: Mapping[str, Order]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _nobody(_: Report) -> None:
+def _nobody(_: WorkerReport) -> None:
     """Report to nobody: a worker without a supervisor writes its heartbeat itself."""
 
 

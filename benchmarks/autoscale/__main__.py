@@ -16,7 +16,7 @@ from redis import Redis
 from benchmarks.autoscale import hosts, workloads
 from benchmarks.autoscale.rivals import Keda, Knative, RayServe
 from mlq.autoscale.policy.policy import Deciding, Policy, Tuning
-from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
+from mlq.autoscale.replay.simulation import Replay, Task, World, replay
 from mlq.broker import embedded
 
 RESULTS: Final = Path(__file__).parent.parent / "AUTOSCALE.md"
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, default=RESULTS, help=f"write here, not to {RESULTS.name}")
     asked = parser.parse_args(argv)
     lines, missed = [], 0
-    played: dict[str, list[Outcome]] = {who: [] for who in POLICIES}
+    played: dict[str, list[Replay]] = {who: [] for who in POLICIES}
     for name, case in cases(asked.azure).items():
         for who, make in POLICIES.items():
             outcomes = [replay(case.make(seed), make(), case.world) for seed in range(case.seeds)]
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if missed else 0
 
 
-def _means(played: Mapping[str, Sequence[Outcome]]) -> tuple[str, bool]:
+def _means(played: Mapping[str, Sequence[Replay]]) -> tuple[str, bool]:
     """Write what each policy cost and how late it was over all workloads; and whether any is better than mlq."""
     found = {who: (mean(o.cost for o in all_of), mean(o.lateness for o in all_of)) for who, all_of in played.items()}
     (cost, late), others = found["mlq"], [theirs for who, theirs in found.items() if who != "mlq"]
@@ -123,12 +123,12 @@ def _several_hosts() -> tuple[str, bool]:
     ), not kept
 
 
-def _kept(outcomes: Sequence[Outcome], gate: Gate) -> bool:
+def _kept(outcomes: Sequence[Replay], gate: Gate) -> bool:
     cost, in_time = mean(o.cost for o in outcomes), mean(o.in_time for o in outcomes)
     return cost <= gate.cost and in_time >= gate.in_time and mean(o.starts + o.stops for o in outcomes) <= gate.actions
 
 
-def _row(name: str, who: str, outcomes: Sequence[Outcome], gate: Gate | None, kept: bool | None) -> str:  # noqa: FBT001
+def _row(name: str, who: str, outcomes: Sequence[Replay], gate: Gate | None, kept: bool | None) -> str:  # noqa: FBT001
     cells = [
         name,
         who,

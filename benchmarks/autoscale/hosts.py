@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq.autoscale.live.devices import Devices
+from mlq.autoscale.live.devices import DevicePool
 from mlq.autoscale.live.scaler import Scaler
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
-from mlq.autoscale.replay.simulation import Service, Task, ticks
+from mlq.autoscale.replay.simulation import SimulatedQueue, Task, ticks
 from mlq.protocol import keys
 from mlq.settings import config
 from mlq.store.workers.booking import Booking
@@ -53,7 +53,7 @@ class Result:
 class _Host:
     """What an autoscaler sees as its fleet: workers by slot; `users` counts those on each device of the host."""
 
-    service: Service
+    service: SimulatedQueue
     users: dict[str, str]
     names: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
@@ -93,7 +93,7 @@ class _Queue:
 
     def __init__(self, name: str, tasks: Sequence[Task], redis: Redis, machines: Sequence[_Machine]) -> None:
         self.name = name
-        self.service = Service(tasks)
+        self.service = SimulatedQueue(tasks)
         self.result = Result()
         self._redis = redis
         self._now = 0.0
@@ -112,7 +112,7 @@ class _Queue:
 
     def _scaler(self, machine: _Machine, host: _Host) -> Scaler:
         tuning = Tuning(target_s=TARGET_S, most=sum(DEVICES))
-        devices = Devices(machine.pool, machine.slots(), 2.0, machine.name)
+        devices = DevicePool(machine.pool, machine.slots(), 2.0, machine.name)
         return Scaler(Policy(tuning), devices, host, lambda _: None, tuning.most, lambda: self._now)
 
     def _look(self, members: Collection[str]) -> Observation:

@@ -43,14 +43,14 @@ log = logging.getLogger("mlq.broker")
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """What `broker.json` says of the server that is up."""
 
     url: str
     pid: int
 
 
-def find(state: Path) -> Running | None:
+def find(state: Path) -> RunningServer | None:
     """Find the embedded server of this state directory, if some process owns one now.
 
     Raises StateDirectoryUnusable where this user may not look.
@@ -60,7 +60,7 @@ def find(state: Path) -> Running | None:
             if _take(lock, fcntl.LOCK_SH):
                 return None
             told = json.loads(read_private(state / "broker.json"))
-            return Running(told["url"], told["pid"])  # another version may say more
+            return RunningServer(told["url"], told["pid"])  # another version may say more
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     except OSError as exc:

@@ -37,7 +37,7 @@ class Computing(Command):
         yield setting("time_limit", text="End a task, or a forward, and its process after so long.", metavar="SECONDS")
 
 
-class Serving(Computing):
+class WorkerCommand(Computing):
     """A command that starts workers; takes the rest of [worker], too."""
 
     def extra_options(self) -> Iterator[TyperOption]:

@@ -99,7 +99,7 @@ class Command(TyperCommand):
         return iter(())
 
 
-class Answering(Command):
+class JsonCommand(Command):
     """A command that answers a question, and so takes --json."""
 
     def extra_options(self) -> Iterator[TyperOption]:
@@ -133,6 +133,6 @@ def single() -> typer.Typer:
     return typer.Typer(context_settings=HELP_OPTIONS, add_completion=False, rich_markup_mode=None)
 
 
-def command(app: typer.Typer, name: str | None = None, *, cls: type[Command] = Answering) -> Callable[[Any], Any]:
+def command(app: typer.Typer, name: str | None = None, *, cls: type[Command] = JsonCommand) -> Callable[[Any], Any]:
     """Register a function as a command of `app`, with -h and the shared options."""
     return app.command(name, cls=cls, context_settings=HELP_OPTIONS)

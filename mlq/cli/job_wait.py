@@ -16,10 +16,10 @@ from mlq.errors import NoSuchJob
 from mlq.jobs import record
 from mlq.jobs.collect import output, sidecar
 from mlq.jobs.collect.sidecar import Sidecar
-from mlq.jobs.connections import Desk
+from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import RowsFailed
 from mlq.jobs.record import Job, Progress
-from mlq.jobs.run import Outcome
+from mlq.jobs.run import JobOutcome
 from mlq.protocol.priorities import queue_keys
 from mlq.store.workers import heartbeats
 from mlq.terminal import progress
@@ -48,7 +48,7 @@ def surroundings(store: Redis, queue: str) -> Surroundings | None:
         return None
 
 
-class Watching:
+class JobWatch:
     """Passes news on. That nobody serves the queue is said once each time that the last worker is gone."""
 
     def __init__(
@@ -93,7 +93,7 @@ def opened(call: Invocation, path: Path | None, beside: Sidecar | None = None) -
 
 
 @contextmanager
-def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
+def watched(call: Invocation, at: JobConnections, job: Job) -> Iterator[JobWatch]:
     """Show how a job goes, and say when nobody serves its queue."""
 
     def unserved(queue: str) -> None:
@@ -101,10 +101,10 @@ def watched(call: Invocation, at: Desk, job: Job) -> Iterator[Watching]:
         call.terminal.warn(f"no worker serves queue {queue!r}: its messages wait (`{start}` starts one)")
 
     with progress.progress(call.terminal, job.rows, lambda: surroundings(at.store, job.queue)) as advance:
-        yield Watching(at.store, job.queue, advance, call.terminal.warn, unserved)
+        yield JobWatch(at.store, job.queue, advance, call.terminal.warn, unserved)
 
 
-def report(call: Invocation, at: Desk, outcome: Outcome, path: Path | None) -> None:
+def report(call: Invocation, at: JobConnections, outcome: JobOutcome, path: Path | None) -> None:
     """Sum up a finished job.
 
     Raises RowsFailed, which is exit 6, when a row failed.
@@ -120,7 +120,7 @@ def report(call: Invocation, at: Desk, outcome: Outcome, path: Path | None) -> N
         raise RowsFailed(failed=outcome.failed, rows=rows, mend=shown)
 
 
-def find(at: Desk, job_id: str) -> Progress:
+def find(at: JobConnections, job_id: str) -> Progress:
     """Read a job. Raises NoSuchJob."""
     found = record.read(at.store, at.answers or at.store, job_id)
     if found is None:
@@ -128,7 +128,7 @@ def find(at: Desk, job_id: str) -> Progress:
     return found
 
 
-def document(at: Desk, job_id: str) -> dict[str, Any]:
+def document(at: JobConnections, job_id: str) -> dict[str, Any]:
     """mlq.job/1: a submitted job."""
     found = record.read(at.store, at.answers or at.store, job_id)
     assert found is not None  # noqa: S101 (it was submitted a moment ago)

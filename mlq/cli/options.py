@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlq.errors import UsageError
-from mlq.jobs.input.format import Format
+from mlq.jobs.input.format import InputFormat
 
 
 def finite(param: typer.CallbackParam, value: float | None) -> float | None:
@@ -89,8 +89,8 @@ Input = Annotated[
         help="JSON Lines, JSON, CSV, TSV, Parquet, a directory or a pattern; - reads stdin.", metavar="FILE"
     ),
 ]
-InputFormat = Annotated[
-    Format | None,
+FormatOption = Annotated[
+    InputFormat | None,
     typer.Option(
         "--format",
         help="What FILE is, where neither its name nor its content tells: jsonl, json, csv, tsv, parquet or files.",
@@ -136,7 +136,7 @@ JobId = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the output that -o names, or begin it; retries failed rows.")
 ]
-Order = Annotated[
+OrderOption = Annotated[
     RowOrder, typer.Option("--order", help="Order of the output's lines: input or completion.", metavar="ORDER")
 ]
 Errors = Annotated[

@@ -12,7 +12,7 @@ from typer.core import TyperOption
 
 from mlq.autoscale.policy.policy import Deciding, Policy, Tuning
 from mlq.cli import options
-from mlq.cli.invocation import Answering, begin, given
+from mlq.cli.invocation import JsonCommand, begin, given
 from mlq.cli.policy_options import THRESHOLD, policy_options, refuse, threshold, tuning
 from mlq.errors import UsageError
 from mlq.terminal.decisions import replay_document, replay_text
@@ -42,7 +42,7 @@ Rule = Annotated[
 ]
 
 
-class Simulating(Answering):
+class Simulating(JsonCommand):
     """A command that replays."""
 
     def extra_options(self) -> Iterator[TyperOption]:

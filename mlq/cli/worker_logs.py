@@ -21,7 +21,7 @@ from mlq.terminal.printable import printable
 
 
 @dataclass(frozen=True)
-class Source:
+class LogSource:
     """Where one worker's lines are: a file of this host, or what its supervisor left in the registry."""
 
     name: str
@@ -43,7 +43,7 @@ def show(call: Invocation, names: Sequence[str], *, number: int, follow: bool) -
     if follow and remote:
         raise NotFollowed(names=", ".join(remote))
 
-    def show_line(source: Source, line: str) -> None:
+    def show_line(source: LogSource, line: str) -> None:
         text = printable(line, limit=16384)
         call.terminal.line(f"{source.name} | {text}" if len(sources) > 1 else text)
 
@@ -55,27 +55,27 @@ def show(call: Invocation, names: Sequence[str], *, number: int, follow: bool) -
             show_line(source, line)
 
 
-def _sources(call: Invocation, names: Sequence[str]) -> list[Source]:
+def _sources(call: Invocation, names: Sequence[str]) -> list[LogSource]:
     """Find each worker's lines: here if there is a file, whether the worker runs or not, else in the registry."""
     here = {p.stem: p for p in sorted(logs.directory(state_directory(call.settings)).glob("*.log"))}
     meant = [name.removesuffix(f"@{socket.gethostname()}") for name in names] or list(here)
-    found = [Source(name, here[name]) for name in meant if name in here]
+    found = [LogSource(name, here[name]) for name in meant if name in here]
     elsewhere = [name for name in meant if name not in here]
     return [*found, *_registered(call, elsewhere)] if elsewhere or not found else found
 
 
-def _registered(call: Invocation, names: Sequence[str]) -> Iterator[Source]:
+def _registered(call: Invocation, names: Sequence[str]) -> Iterator[LogSource]:
     with state_store(call.settings) as store:
         for worker in worker_selection.pick(heartbeats.read(store), names, None):
             lines = log_tails.read(store, worker.host, worker.name)
-            yield Source(f"{worker.name}@{worker.host}", lines=lines)
+            yield LogSource(f"{worker.name}@{worker.host}", lines=lines)
 
 
-def _coming(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
+def _coming(sources: Sequence[LogSource]) -> Iterator[tuple[LogSource, str]]:
     """Yield the lines of several files as they come: a thread waits for each."""
-    lines: queue.Queue[tuple[Source, str]] = queue.Queue()
+    lines: queue.Queue[tuple[LogSource, str]] = queue.Queue()
 
-    def read(source: Source, file: Path) -> None:
+    def read(source: LogSource, file: Path) -> None:
         for line in logs.follow(file):
             lines.put((source, line))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S: Final = 0.25
 
 Names = Annotated[list[str] | None, typer.Argument(help="Workers: cpu0, or cpu0@host.", metavar="[NAME]...")]
-Everyone = Annotated[bool, typer.Option("--all", help="All workers of all hosts.")]
+AllWorkers = Annotated[bool, typer.Option("--all", help="All workers of all hosts.")]
 Host = Annotated[str | None, typer.Option("--host", help="Workers of this host: all, or those named.", metavar="HOST")]
 Deadline = Annotated[
     float | None,
@@ -52,7 +52,7 @@ Patience = Annotated[
 
 
 @dataclass(frozen=True)
-class Whom:
+class WorkerSelector:
     """Whom an operator means: by name, or everyone, on one host or on all."""
 
     names: Sequence[str]
@@ -65,7 +65,7 @@ class Whom:
             raise UsageError(what="name workers or a --host, or say --all", mend="`mlq worker` lists them")
 
 
-def carry_out(call: Invocation, whom: Whom, order: Order, *, rolling: bool, patience: float | None) -> None:
+def carry_out(call: Invocation, whom: WorkerSelector, order: Order, *, rolling: bool, patience: float | None) -> None:
     """Give the order and wait until it is done; with `rolling` to one worker after the other.
 
     Raises UsageError, NoSuchWorker, NotSupervised, OrderPending (exit 7), WorkersNotDone.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlq.store.workers.heartbeats import Heartbeat
     from mlq.store.workers.orders import Order
 
-Outcome = Literal["stopped", "ready", "failed", "lost"]
+OrderOutcome = Literal["stopped", "ready", "failed", "lost"]
 
 _SERVING: Final = frozenset({"idle", "busy"})
 
@@ -32,7 +32,7 @@ class Followed:
     """What became of an order: the worker has stopped, its successor is ready or has failed, or its host is silent."""
 
     worker: Heartbeat
-    outcome: Outcome
+    outcome: OrderOutcome
 
 
 def pick(found: Sequence[Heartbeat], names: Collection[str], host: str | None) -> list[Heartbeat]:
@@ -97,7 +97,7 @@ def follow(redis: Redis, workers: Sequence[Heartbeat], order: Order, wait: Calla
             wait()
 
 
-def _left_with_its_broker(worker: Heartbeat) -> Outcome | None:
+def _left_with_its_broker(worker: Heartbeat) -> OrderOutcome | None:
     """Tell whether a worker's supervisor has ended: with its last worker the embedded broker goes, too."""
     if worker.host != socket.gethostname() or worker.supervisor is None:
         return None
@@ -108,7 +108,7 @@ def _left_with_its_broker(worker: Heartbeat) -> Outcome | None:
     return "stopped" if ended else None
 
 
-def outcome_of(worker: Heartbeat, order: Order, found: Sequence[Heartbeat]) -> Outcome | None:
+def outcome_of(worker: Heartbeat, order: Order, found: Sequence[Heartbeat]) -> OrderOutcome | None:
     """Judge by one look at all heartbeats; None while it is not decided."""
     itself = next((w for w in found if w.id == worker.id), None)
     if itself is not None:

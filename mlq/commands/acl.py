@@ -13,7 +13,7 @@ import typer
 
 from mlq.broker import roles
 from mlq.broker.roles import Role
-from mlq.cli.invocation import Answering, begin, command, single
+from mlq.cli.invocation import JsonCommand, begin, command, single
 from mlq.errors import UsageError
 from mlq.settings import parsers, server_url
 from mlq.settings.config import Settings
@@ -23,7 +23,7 @@ app = single()
 _LONGEST_PASSWORD: Final = 4096
 
 
-class Form(str, Enum):
+class AclFormat(str, Enum):
     """What --format takes."""
 
     CLI = "cli"
@@ -40,20 +40,20 @@ class User:
     rules: Sequence[str]
     secret: str | None
 
-    def line(self, form: Form) -> str:
+    def line(self, form: AclFormat) -> str:
         """Write the user for redis-cli, or for the server's ACL file.
 
         Without a password it has no `on`: whoever pastes the line gets no user that a password of ours opens.
         """
         access = [] if self.secret is None else ["on", f"#{self.secret}"]
-        if form is Form.FILE:
+        if form is AclFormat.FILE:
             return " ".join(["user", self.name, *(access or ["off"]), *self.rules])
         # Everything that it was before goes, its passwords only if it gets another one.
         fresh = ["reset"] if access else ["resetkeys", "clearselectors"]
         return " ".join(["ACL SETUSER", self.name, *fresh, *access, *self.rules])
 
 
-Whom = Annotated[Role, typer.Argument(help="client, submitter or worker.", metavar="ROLE")]
+RoleArgument = Annotated[Role, typer.Argument(help="client, submitter or worker.", metavar="ROLE")]
 Queues = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,18 +67,20 @@ WithPassword = Annotated[
     bool,
     typer.Option("--password-stdin", help="Ask for a password, or read a line of stdin; its SHA-256 is printed."),
 ]
-Format = Annotated[Form, typer.Option("--format", help="For redis-cli, or for a line of the server's ACL file.")]
+FormatOption = Annotated[
+    AclFormat, typer.Option("--format", help="For redis-cli, or for a line of the server's ACL file.")
+]
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def acl(
     ctx: typer.Context,
-    role: Whom,
+    role: RoleArgument,
     *,
     queue: Queues = None,
     user: Name = None,
     password_stdin: WithPassword = False,
-    form: Format = Form.CLI,
+    form: FormatOption = AclFormat.CLI,
 ) -> None:
     """Print a user of the server that has the rights of ROLE and no other (Redis 7 and newer, Valkey).
 
@@ -104,7 +106,7 @@ def acl(
     call.terminal.show_text(document(found, form), found.line(form))
 
 
-def document(user: User, form: Form) -> dict[str, Any]:
+def document(user: User, form: AclFormat) -> dict[str, Any]:
     """mlq.acl/1: a user, its rights one by one, and the line that gives them."""
     return {
         "schema": "mlq.acl/1",
@@ -165,13 +167,13 @@ def _selects(settings: Settings) -> bool:
     return any(server.database for server in _servers(settings).values())
 
 
-def _advice(settings: Settings, user: User, form: Form) -> Iterator[str]:
+def _advice(settings: Settings, user: User, form: AclFormat) -> Iterator[str]:
     servers = _servers(settings)
     if settings.broker_url is not None and settings.broker_url.startswith("amqp"):
         yield "RabbitMQ has users of its own (`rabbitmqctl set_permissions`); this one is for the Redis beside it"
     elif len({server.url for server in servers.values()}) > 1:
         yield f"each server that {', '.join(servers)} name needs this user"
-    if user.secret is None and form is Form.FILE:
+    if user.secret is None and form is AclFormat.FILE:
         yield f"user {user.name} is off: --password-stdin writes the line with its password"
     elif user.secret is None:
         yield f"the password of {user.name} stays as it is; a new user is off until --password-stdin sets one"

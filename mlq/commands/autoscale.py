@@ -21,11 +21,11 @@ from mlq.errors import QueueNotServed, UsageError
 from mlq.settings.config import make_state_directory
 from mlq.store.queues import queue_names
 from mlq.supervisor import kept_workers, session
-from mlq.supervisor.devices.plan import Devices, found, number, pool
+from mlq.supervisor.devices.plan import DeviceRequest, found, number, pool
 from mlq.supervisor.news import BrokerAwaited, News, Stopping
 from mlq.terminal.decisions import DecisionLog, at_length, document
 from mlq.terminal.fleet_log import FleetLog
-from mlq.terminal.live_line import BottomLine
+from mlq.terminal.live_line import LiveLine
 from mlq.terminal.repetition import every
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ KeepWorkers = Annotated[
 Once = Annotated[bool, typer.Option("--once", help="Decide once, tell, change nothing.")]
 
 
-class Scaling(fleet.Serving):
+class Scaling(fleet.WorkerCommand):
     """A command that scales; takes what the policy takes."""
 
     def extra_options(self) -> Iterator[TyperOption]:
@@ -121,9 +121,9 @@ def run(  # noqa: PLR0913 (an option each)
 command(app, "simulate", cls=simulate.Simulating)(simulate.simulate)
 
 
-def _devices(gpus: str | None, cpus: int | None) -> Devices:
+def _devices(gpus: str | None, cpus: int | None) -> DeviceRequest:
     """Take what was named, else what this machine offers."""
-    return found(os.environ) if gpus is None and cpus is None else Devices(gpus, cpus)
+    return found(os.environ) if gpus is None and cpus is None else DeviceRequest(gpus, cpus)
 
 
 def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
@@ -167,7 +167,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _let_go(bottom: BottomLine, behind: Behind, workers: int) -> None:
+def _let_go(bottom: LiveLine, behind: Behind, workers: int) -> None:
     """Let the workers go on, and leave the terminal to the command that ends."""
     bottom.leave()
     behind.let_go(workers)
@@ -184,11 +184,11 @@ def _scale(
     wait_s: float,
 ) -> None:
     """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
-    from mlq.autoscale.live.devices import Devices as Pool
+    from mlq.autoscale.live.devices import DevicePool as Pool
     from mlq.autoscale.live.loop import LoopThread
     from mlq.autoscale.live.scaler import Scaler
 
-    bottom = BottomLine(call.terminal)
+    bottom = LiveLine(call.terminal)
     with bottom:
         tell, log = DecisionLog(call.terminal, queue, bottom), FleetLog(call.terminal)
 

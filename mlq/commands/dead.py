@@ -17,14 +17,14 @@ from typer.core import TyperOption
 from mlq.broker.connection import broker_address, connected, explained, redis_client, results_beside_queues
 from mlq.broker.server_time import server_time
 from mlq.cli import fleet, options
-from mlq.cli.invocation import Answering, Command, Invocation, begin, command, given, group, option
+from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, given, group, option
 from mlq.cli.job_wait import opened
 from mlq.cli.order_record import recorded
 from mlq.errors import DeadLetterCut, NoSuchDeadLetter, UsageError
 from mlq.jobs.collect import output
 from mlq.protocol.message import names_of
 from mlq.settings.parsers import moment
-from mlq.store.messages.dead_letters import DeadLetter, DeadLetters, Exhumed, ResultKey
+from mlq.store.messages.dead_letters import DeadLetter, DeadLetters, Requeued, ResultKey
 from mlq.supervisor import rerun_process
 from mlq.terminal import dead_letters
 from mlq.terminal.printable import printable
@@ -70,13 +70,13 @@ class Filtering(Command):
         )
 
 
-class Choosing(Filtering, Answering):
+class Choosing(Filtering, JsonCommand):
     """One that tells which."""
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add --json to the filters."""
         yield from Filtering.extra_options(self)
-        yield from Answering.extra_options(self)
+        yield from JsonCommand.extra_options(self)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def ls(ctx: typer.Context) -> None:
     call.terminal.show(dead_letters.document(found), partial(dead_letters.dead_table, found))
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def show(ctx: typer.Context, letter: Id, *, raw: Raw = False) -> None:
     """Show what is known of a dead letter, and its payload, escaped and cut; with --raw exactly its bytes.
 
@@ -302,7 +302,7 @@ def _retried(
         for letter in found:
             if done and rate is not None:
                 time.sleep(1 / rate)
-            if isinstance(letters.exhume(letter.id, _result_key(call, letter)), Exhumed):
+            if isinstance(letters.exhume(letter.id, _result_key(call, letter)), Requeued):
                 done.append(letter)
     except KeyboardInterrupt:  # what is done is done, and told
         call.terminal.warn(f"interrupted after {len(done)} of {len(found)}")

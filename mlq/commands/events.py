@@ -10,7 +10,7 @@ import typer
 
 from mlq.broker.connection import explained, state_address, state_store
 from mlq.broker.server_time import server_time
-from mlq.cli.invocation import Answering, begin, command, single
+from mlq.cli.invocation import JsonCommand, begin, command, single
 from mlq.errors import UsageError
 from mlq.settings.parsers import moment
 from mlq.store import event_log
@@ -28,7 +28,7 @@ Since = Annotated[
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def events(ctx: typer.Context, *, orders: Orders = False, since: Since = None, follow: Follow = False) -> None:
     """Show who ordered what, when, from where, and what became of it; the oldest first.
 

@@ -10,10 +10,10 @@ import typer
 
 from mlq.broker.server_time import server_time
 from mlq.cli import job_wait
-from mlq.cli.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, group
 from mlq.cli.order_record import recorded
 from mlq.jobs import record
-from mlq.jobs.connections import Desk, desk
+from mlq.jobs.connections import JobConnections, desk
 from mlq.jobs.errors import BrokenRecord
 from mlq.jobs.record import Progress
 from mlq.terminal import tables
@@ -34,7 +34,7 @@ app = group(
 Id = Annotated[str, typer.Argument(help="What `mlq submit` printed.", metavar="ID")]
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def ls(ctx: typer.Context) -> None:
     """List the jobs of the last 30 days, the latest first.
 
@@ -51,7 +51,7 @@ def ls(ctx: typer.Context) -> None:
     call.terminal.show({"schema": "mlq.jobs/1", "jobs": jobs}, partial(tables.jobs_table, jobs, now))
 
 
-def _readable(call: Invocation, at: Desk) -> Iterator[Progress]:
+def _readable(call: Invocation, at: JobConnections) -> Iterator[Progress]:
     """Read the recent jobs. A record that cannot be read is reported, and hides no other job."""
     for job_id in record.recent(at.store):
         try:
@@ -63,7 +63,7 @@ def _readable(call: Invocation, at: Desk) -> Iterator[Progress]:
                 yield seen
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
     """Show how far a job is.
 

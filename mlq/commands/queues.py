@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mlq.cli import options
-from mlq.cli.invocation import Answering, Command, Invocation, begin, command, group
+from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, group
 from mlq.cli.order_record import recorded
 from mlq.errors import UsageError
 from mlq.store.queues import overview
@@ -33,7 +33,7 @@ Name = Annotated[str, typer.Argument(help="The queue.", metavar="NAME")]
 Names = Annotated[list[str] | None, typer.Argument(help="Only these queues.", metavar="[NAME]...")]
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def ls(
     ctx: typer.Context,
     names: Names = None,

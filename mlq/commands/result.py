@@ -9,22 +9,22 @@ from typing import Annotated
 import typer
 
 from mlq.cli import job_wait, options
-from mlq.cli.invocation import Answering, Invocation, begin, command, single
+from mlq.cli.invocation import Invocation, JsonCommand, begin, command, single
 from mlq.errors import UsageError
 from mlq.jobs import record, run
 from mlq.jobs.collect import output, single_task
 from mlq.jobs.collect.output import Output
-from mlq.jobs.connections import Desk, desk
+from mlq.jobs.connections import JobConnections, desk
 from mlq.jobs.errors import AnswersThere, JobCollected, RowsFailed
-from mlq.jobs.exchange import Limits
+from mlq.jobs.exchange import WaitLimits
 from mlq.jobs.interrupt import Halt, heeding
 from mlq.jobs.record import Progress
-from mlq.jobs.run import Manner
+from mlq.jobs.run import RunOptions
 
 app = single()
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def result(
     ctx: typer.Context,
     id: Annotated[str, typer.Argument(help="What `mlq submit` printed, or the id of any task.")],  # noqa: A002 (its name in the help)
@@ -60,10 +60,10 @@ def result(
         _job(call, at, found, out, timeout)
 
 
-def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout: float | None) -> None:
+def _job(call: Invocation, at: JobConnections, found: Progress, out: Path | None, timeout: float | None) -> None:
     kept = output.kept(out)
     rest = f" -o {shlex.quote(f'{kept}.rest')}" if kept is not None else ""
-    manner = Manner(limits=Limits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
+    manner = RunOptions(limits=WaitLimits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
     with (
         job_wait.opened(call, out) as stream,
         job_wait.watched(call, at, found.job) as watcher,
@@ -73,7 +73,9 @@ def _job(call: Invocation, at: Desk, found: Progress, out: Path | None, timeout:
     job_wait.report(call, at, outcome, kept)
 
 
-def _task(call: Invocation, at: Desk, task_id: str, out: Path | None, timeout: float | None, *, wait: bool) -> None:
+def _task(
+    call: Invocation, at: JobConnections, task_id: str, out: Path | None, timeout: float | None, *, wait: bool
+) -> None:
     if wait:
         with heeding(halt := Halt()):
             written = single_task.wait(at.results, task_id, halt, timeout_s=timeout)

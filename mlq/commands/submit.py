@@ -11,16 +11,16 @@ from pathlib import Path
 import typer
 
 from mlq.cli import job_wait, options
-from mlq.cli.invocation import Answering, Invocation, begin, command, single
+from mlq.cli.invocation import Invocation, JsonCommand, begin, command, single
 from mlq.cli.options import RowOrder
 from mlq.errors import UsageError
 from mlq.jobs import run
 from mlq.jobs.collect import failed_rows, output
-from mlq.jobs.connections import Desk, desk
-from mlq.jobs.exchange import Limits
+from mlq.jobs.connections import JobConnections, desk
+from mlq.jobs.exchange import WaitLimits
 from mlq.jobs.input import handles, sources
 from mlq.jobs.interrupt import Halt, heeding
-from mlq.jobs.run import Manner
+from mlq.jobs.run import RunOptions
 from mlq.jobs.send import destinations, submission
 from mlq.jobs.send.submission import Plan, Request
 from mlq.jobs.send.window import MOST_CHUNKS
@@ -28,7 +28,7 @@ from mlq.jobs.send.window import MOST_CHUNKS
 app = single()
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def submit(  # noqa: PLR0913 (an option each)
     ctx: typer.Context,
     file: options.Input,
@@ -38,14 +38,14 @@ def submit(  # noqa: PLR0913 (an option each)
     wait: options.Wait = False,
     out: options.Out = None,
     resume: options.Resume = False,
-    order: options.Order = RowOrder.INPUT,
+    order: options.OrderOption = RowOrder.INPUT,
     errors: options.Errors = None,
     max_errors: options.MaxErrors = None,
     max_inflight: options.MaxInflight = None,
     timeout: options.Timeout = None,
     id_field: options.IdField = None,
     job_id: options.JobId = None,
-    format: options.InputFormat = None,  # noqa: A002 (its name on the command line)
+    format: options.FormatOption = None,  # noqa: A002 (its name on the command line)
     encoding: options.Encoding = None,
     delimiter: options.Delimiter = None,
     inline: options.Inline = False,
@@ -72,7 +72,9 @@ def submit(  # noqa: PLR0913 (an option each)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     reading = sources.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
     request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
-    manner = Manner(priority, chunk, order is RowOrder.INPUT, Limits(timeout, max_errors, max_inflight or MOST_CHUNKS))
+    manner = RunOptions(
+        priority, chunk, order is RowOrder.INPUT, WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
+    )
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
         if wait:
@@ -81,7 +83,7 @@ def submit(  # noqa: PLR0913 (an option each)
             _send(call, at, plan, manner)
 
 
-def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
+def _send(call: Invocation, at: JobConnections, plan: Plan, manner: RunOptions) -> None:
     destinations.check(plan, at)
     submission.attach(plan, at, call.terminal.warn)
     with job_wait.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
@@ -93,7 +95,14 @@ def _send(call: Invocation, at: Desk, plan: Plan, manner: Manner) -> None:
 
 
 def _exchange(
-    call: Invocation, at: Desk, plan: Plan, manner: Manner, out: Path | None, errors: Path | None, *, resume: bool
+    call: Invocation,
+    at: JobConnections,
+    plan: Plan,
+    manner: RunOptions,
+    out: Path | None,
+    errors: Path | None,
+    *,
+    resume: bool,
 ) -> None:
     at.results  # noqa: B018 (raises where no answers are kept)
     destinations.check(plan, at)

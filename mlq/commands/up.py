@@ -13,7 +13,7 @@ from mlq.supervisor.devices.plan import found, plan
 app = single()
 
 
-@command(app, cls=fleet.Serving)
+@command(app, cls=fleet.WorkerCommand)
 def up(
     ctx: typer.Context,
     wait_broker: options.WaitBroker = None,

@@ -11,10 +11,10 @@ import typer
 from mlq.broker.connection import state_store
 from mlq.cli import fleet, options, worker_orders
 from mlq.cli import worker_logs as logfiles
-from mlq.cli.invocation import Answering, Command, begin, command, group
+from mlq.cli.invocation import Command, JsonCommand, begin, command, group
 from mlq.store.workers import heartbeats
 from mlq.store.workers.orders import Order
-from mlq.supervisor.devices.plan import Devices, plan
+from mlq.supervisor.devices.plan import DeviceRequest, plan
 from mlq.terminal import tables
 from mlq.terminal.repetition import every
 
@@ -32,7 +32,7 @@ app = group(
 )
 
 
-@command(app, cls=fleet.Serving)
+@command(app, cls=fleet.WorkerCommand)
 def start(  # noqa: PLR0913, PLR0917 (an option each)
     ctx: typer.Context,
     gpus: options.Gpus = None,
@@ -66,7 +66,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     if detach:
         fleet.detach(call)
         return
-    devices = Devices(gpus, cpus, per_gpu, pool, concurrency)
+    devices = DeviceRequest(gpus, cpus, per_gpu, pool, concurrency)
     fleet.run(
         call,
         lambda slots: plan(call.settings, devices, slots, os.environ, prefix=name),
@@ -76,7 +76,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     )
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def ls(ctx: typer.Context, watch: options.Watch = None) -> None:
     """Show the live workers of every host, busy ones too.
 
@@ -93,12 +93,12 @@ def ls(ctx: typer.Context, watch: options.Watch = None) -> None:
             show(tables.workers_document(found), partial(tables.workers_table, found))
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def drain(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.Everyone = False,
+    everyone: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
     timeout: worker_orders.Patience = None,
 ) -> None:
@@ -113,16 +113,16 @@ def drain(
     """
     order = Order("drain")
     worker_orders.carry_out(
-        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=False, patience=timeout
+        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=False, patience=timeout
     )
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def stop(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.Everyone = False,
+    everyone: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
     drain_timeout: worker_orders.Deadline = 30.0,
     timeout: worker_orders.Patience = None,
@@ -136,16 +136,16 @@ def stop(
     """
     order = Order("stop", drain_timeout)
     worker_orders.carry_out(
-        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=False, patience=timeout
+        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=False, patience=timeout
     )
 
 
-@command(app, cls=Answering)
+@command(app, cls=JsonCommand)
 def restart(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.Everyone = False,
+    everyone: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
     rolling: Annotated[
         bool, typer.Option("--rolling", help="One after the other, each ready before the next.")
@@ -164,7 +164,7 @@ def restart(
     """
     order = Order("restart", drain_timeout)
     worker_orders.carry_out(
-        begin(ctx), worker_orders.Whom(names or (), everyone, host), order, rolling=rolling, patience=timeout
+        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=rolling, patience=timeout
     )
 
 

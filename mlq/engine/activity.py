@@ -13,7 +13,7 @@ from celery.worker import state
 
 from mlq import __version__
 from mlq.engine.recycling import Recycling
-from mlq.ipc.worker_report import Report, Running
+from mlq.ipc.worker_report import RunningTask, WorkerReport
 from mlq.model.failure import DeviceLost
 from mlq.protocol.names import JOB_HEADER
 
@@ -29,8 +29,8 @@ class Activity:
     Its single attributes are replaced whole, so that another thread which reads it sees old values or new ones.
     """
 
-    def __init__(self, changed: Callable[[Report], None], recycling: Recycling) -> None:
-        self.report = Report(since=time.time(), version=__version__)
+    def __init__(self, changed: Callable[[WorkerReport], None], recycling: Recycling) -> None:
+        self.report = WorkerReport(since=time.time(), version=__version__)
         self.device_error: DeviceLost | None = None
         self.results_error: Exception | None = None
         self.recycled = False
@@ -114,7 +114,7 @@ class Activity:
     def _draining(self, **_: Any) -> None:
         self._become("draining")
 
-    def batch_began(self, tasks: Sequence[Running]) -> None:
+    def batch_began(self, tasks: Sequence[RunningTask]) -> None:
         """Be busy with a batch of these tasks. Those of it that Celery runs are a part of it."""
         self._in_batch = True
         self._began(tasks)
@@ -124,7 +124,7 @@ class Activity:
         self._in_batch = False
         self._ended()
 
-    def _began(self, tasks: Sequence[Running]) -> None:
+    def _began(self, tasks: Sequence[RunningTask]) -> None:
         self._began_at = time.monotonic()
         self.report.task, self.report.running = tasks[0].id, list(tasks)
         self._become("busy")
@@ -142,7 +142,7 @@ class Activity:
     def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:
             place = getattr(task.request, JOB_HEADER, None)
-            running = Running(task_id, task.name, _queue_of(task), time.time(), not task.acks_late, place)
+            running = RunningTask(task_id, task.name, _queue_of(task), time.time(), not task.acks_late, place)
             self._began([running])
 
     def _one_ended(self, task: Any = None, **_: Any) -> None:

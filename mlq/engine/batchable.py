@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.engine.strategy import Outcome
+from mlq.engine.strategy import BatchOutcome
 from mlq.model.failure import RowFailure
 from mlq.protocol.message import Message
 from mlq.protocol.names import PREDICT
@@ -21,7 +21,7 @@ _SPECIAL: Final = ("expires", "timelimit", "group", "stamped_headers", "replaced
 
 
 @dataclass(frozen=True)
-class Rows:
+class ModelRequest:
     """A message whose rows may share a forward with others'. `single`: the task takes one row, not a list."""
 
     message: Message
@@ -35,7 +35,7 @@ class Rows:
         return not any(embed.get(k) for k in _FOLLOWED) and not any(_asked(headers.get(k)) for k in _SPECIAL)
 
 
-def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str] = ()) -> Rows | None:
+def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str] = ()) -> ModelRequest | None:
     """Read the rows of a message; None if it must run by itself, as Celery runs any task.
 
     `tasks` maps each name under which the model is served to mlq.predict or mlq.batch_predict. A suspect runs by
@@ -51,18 +51,18 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
     if found is _NONE:
         return None
     if task == PREDICT:
-        return Rows(message, [found], single=True)
+        return ModelRequest(message, [found], single=True)
     try:
-        return Rows(message, rows_in(found), single=False)
+        return ModelRequest(message, rows_in(found), single=False)
     except (TypeError, ValueError):  # the task refuses the argument again, and its client reads why
         return None
 
 
 def split(
     messages: Sequence[Message], tasks: Mapping[str, str], revoked: Collection[str]
-) -> tuple[list[Rows], list[Message]]:
+) -> tuple[list[ModelRequest], list[Message]]:
     """Part what may share a forward from what runs by itself; an id that is there twice shares once."""
-    together: dict[str, Rows] = {}
+    together: dict[str, ModelRequest] = {}
     alone: list[Message] = []
     for message in messages:
         rows = rows_of(message, tasks, revoked)
@@ -90,7 +90,7 @@ def _asked(value: Any) -> bool:
     return any(value) if isinstance(value, (list, tuple)) else bool(value)
 
 
-def answer(outcome: Outcome[Rows]) -> Any:
+def answer(outcome: BatchOutcome[ModelRequest]) -> Any:
     """Give the task's result as the tracer would store it, or NO_ANSWER if only the tracer can end it.
 
     A failed single row is a failed task; one that can pass is a retry: both are the tracer's business.

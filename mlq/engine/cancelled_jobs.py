@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from redis.exceptions import RedisError
 
-from mlq.engine.batchable import Rows
+from mlq.engine.batchable import ModelRequest
 from mlq.protocol import keys
-from mlq.protocol.job_result import Place
+from mlq.protocol.job_result import JobChunkRef
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,7 +19,7 @@ _EVERY_S: Final = 0.1
 """How often, at most, Redis is asked; a cancelled job's rows may be computed for so long."""
 
 
-class Cancelling:
+class CancelledJobs:
     """The cancelled jobs. Asked for every chunk and before every forward; looks for itself now and then."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,14 +28,14 @@ class Cancelling:
         self._jobs: frozenset[str] = frozenset()
         self._look_at = 0.0
 
-    def took(self, rows: Rows) -> bool:
+    def took(self, rows: ModelRequest) -> bool:
         """Tell whether a message's rows are of a cancelled job. A Redis that is away has cancelled nothing."""
         try:
             return self.holds(rows.message.place)
         except (RedisError, OSError):
             return False
 
-    def holds(self, place: Place | None) -> bool:
+    def holds(self, place: JobChunkRef | None) -> bool:
         """Tell whether a chunk's job was cancelled. Raises redis.RedisError."""
         if place is None:
             return False

@@ -19,11 +19,11 @@ from mlq.broker.key_types import Misplaced
 from mlq.broker.reply_size import ReplySize
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
-from mlq.engine.rejection import SettingAside
+from mlq.engine.rejection import Rejection
 from mlq.protocol.claim import Claim
 from mlq.protocol.message import Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
-from mlq.store.claims.claims import Claims, Fenced, Nothing, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
 
 _EVERY_S: Final = 60.0
 
@@ -86,7 +86,7 @@ class Batch:
         return any(m.claim.is_suspect for m in self.messages)
 
 
-class Intake(threading.Thread):
+class Claimer(threading.Thread):
     """Fills the stage. `order` says how queues are to be served; `wake` is called when something is staged.
 
     Rows that are not a whole batch may wait for others, as long as the room says. By default they do not, since those
@@ -98,8 +98,8 @@ class Intake(threading.Thread):
         claims: Claims,
         ledger: Ledger,
         doorbell: Doorbell,
-        aside: SettingAside,
-        room: Room,
+        aside: Rejection,
+        room: ClaimLimit,
         *,
         order: Callable[[], Sequence[str]],
         wake: Callable[[], None],
@@ -161,7 +161,7 @@ class Intake(threading.Thread):
         Raises redis.RedisError.
         """
         got = self._claim(queues)
-        return self._sorted(got.claims) if isinstance(got, Taken) else ()
+        return self._sorted(got.claims) if isinstance(got, Claimed) else ()
 
     def end(self) -> None:
         """Claim nothing more. When this returns no claim is under way, and none will be."""
@@ -214,15 +214,15 @@ class Intake(threading.Thread):
         self._aside.move_due()
         holding = self._ledger.holding
         match self._claim(self._order()):
-            case Taken(claims):
+            case Claimed(claims):
                 self._stage(Batch(self._filled(self._sorted(claims))))
-            case Nothing(watch) if not holding:
+            case QueueEmpty(watch) if not holding:
                 self._doorbell.wait(watch=watch, seconds=self._aside.next_due_s())
-            case Nothing():
+            case QueueEmpty():
                 # Something is in our hands, so we are not idle and were not asked to watch: look again when it
                 # is recorded. To wait at the bell now could mean that nobody watches.
                 self._rest()
-            case Fenced():
+            case LeaseLost():
                 self.fenced = True
                 self._wake()
             case None:
@@ -243,7 +243,7 @@ class Intake(threading.Thread):
                 if left_bytes <= 0:
                     break
                 got = self._claim(self._order(), replace(self._room, rows=missing, bytes=left_bytes))
-                more = self._sorted(got.claims) if isinstance(got, Taken) else ()
+                more = self._sorted(got.claims) if isinstance(got, Claimed) else ()
             except (RedisError, OSError) as exc:
                 log.warning("no more rows can be waited for: %s", exc)
                 break
@@ -260,19 +260,19 @@ class Intake(threading.Thread):
             return 0
         return max(0, self._room.rows - sum(map(_rows_in, messages)))
 
-    def _claim(self, order: Sequence[str], room: Room | None = None) -> Taken | Nothing | Fenced | None:
+    def _claim(self, order: Sequence[str], room: ClaimLimit | None = None) -> Claimed | QueueEmpty | LeaseLost | None:
         with self._claiming:
             if self._ended:
                 return None
             got = self._ask(room or self._room, order)
-            if isinstance(got, Taken):
+            if isinstance(got, Claimed):
                 self._ledger.take(got.claims)
-        if isinstance(got, Taken | Nothing):
+        if isinstance(got, Claimed | QueueEmpty):
             self._misplaced.note(got.misplaced)
             self._doorbell.misplaced = self._misplaced.names
         return got
 
-    def _ask(self, room: Room, order: Sequence[str]) -> Taken | Nothing | Fenced:
+    def _ask(self, room: ClaimLimit, order: Sequence[str]) -> Claimed | QueueEmpty | LeaseLost:
         """Claim, or raise; of what the server cannot send less is asked for, and one message too large is buried."""
         fitting = room
         if self._rows_per_counted > 1:

@@ -13,30 +13,30 @@ from celery.worker import state
 from redis.exceptions import RedisError
 
 from mlq.engine import batchable, strategy
-from mlq.engine.batchable import Rows
-from mlq.engine.cancelled_jobs import Cancelling
+from mlq.engine.batchable import ModelRequest
+from mlq.engine.cancelled_jobs import CancelledJobs
 from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
 from mlq.engine.celery.delivery import Delivery
-from mlq.engine.claimer import Batch, Intake
+from mlq.engine.claimer import Batch, Claimer
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
-from mlq.engine.rate_limits import Pacing
-from mlq.engine.recorder import Answering
-from mlq.engine.rejection import SettingAside
-from mlq.engine.scheduling import Accounting, Shares, Urgency
-from mlq.engine.started_state import Announcing
+from mlq.engine.rate_limits import RateLimits
+from mlq.engine.recorder import Recorder
+from mlq.engine.rejection import Rejection
+from mlq.engine.scheduling import Shares, TurnStats, Urgency
+from mlq.engine.started_state import StartedStates
 from mlq.engine.startup import admission
-from mlq.engine.strategy import Outcome
-from mlq.engine.time_limits import Limits, Timed
+from mlq.engine.strategy import BatchOutcome
+from mlq.engine.time_limits import Timed, TimeLimits
 from mlq.ipc.supervisor_notices import NoticeReader
 from mlq.ipc.wakeup import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.model.failure import DeviceLost
 from mlq.protocol.message import Message
-from mlq.store.claims.claims import Claims, Room
+from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
-from mlq.store.memory import Overshoot
+from mlq.store.memory import MemoryAllowance
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -88,27 +88,29 @@ class Engine:
         self.ledger = Ledger()
         self._leases = leases
         self._delivery = Delivery(self.ledger, model.fingerprint)
-        self._cancelling = Cancelling(redis)
+        self._cancelling = CancelledJobs(redis)
         told = self._delivery
-        self._aside = SettingAside(redis, claims.wid, claims, self.ledger, told.make_answer, told.vouches)
-        self._answering = Answering(
-            claims, self.ledger, self._aside.bury_claim, Overshoot(redis), unusable=activity.results_lost
+        self._aside = Rejection(redis, claims.wid, claims, self.ledger, told.make_answer, told.vouches)
+        self._answering = Recorder(
+            claims, self.ledger, self._aside.bury_claim, MemoryAllowance(redis), unusable=activity.results_lost
         )
-        self._announcing = Announcing(claims, self._delivery.make_answer, claims.wid)
+        self._announcing = StartedStates(claims, self._delivery.make_answer, claims.wid)
         self._lease: LeaseThread | None = None
         self._bell = Wakeup()
         self._activity = activity
         self._notices = NoticeReader.inherited()
         doorbell = Doorbell(redis, claims.watched, claims.bell)
-        room = Room(rows=model.max_batch_size, wait_s=worker.max_wait)
+        room = ClaimLimit(rows=model.max_batch_size, wait_s=worker.max_wait)
         self._clock = self._aside.server_clock
-        self._intake = Intake(claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring)
-        self._outcomes: dict[str, Outcome[Any]] = {}
+        self._intake = Claimer(
+            claims, self.ledger, doorbell, self._aside, room, order=self._order, wake=self._bell.ring
+        )
+        self._outcomes: dict[str, BatchOutcome[Any]] = {}
         self._done: list[Completion] = []
         self._done_bytes = 0
         self._computing = False
-        self._accounting = Accounting(self._shares, activity, model.max_batch_size)
-        self._pacing = Pacing(self._delivery.wait_s, self._resume, activity.looked)
+        self._accounting = TurnStats(self._shares, activity, model.max_batch_size)
+        self._pacing = RateLimits(self._delivery.wait_s, self._resume, activity.looked)
         self._is_fenced = False
         self.has_crashed = False
 
@@ -119,7 +121,7 @@ class Engine:
         transport.install(self)
         backend.install(self.claims, self.ledger, answers_too=answers_too)
 
-    def begin(self, app: Celery, outcomes: dict[str, Outcome[Any]], *, renews: bool, rollout: bool) -> None:
+    def begin(self, app: Celery, outcomes: dict[str, BatchOutcome[Any]], *, renews: bool, rollout: bool) -> None:
         """Get a lease and start the threads; nothing is claimed before Celery has connected.
 
         With `renews` the lease is renewed here, from a thread; otherwise by the supervisor, which reads the board.
@@ -141,7 +143,7 @@ class Engine:
         self._answering.start()
         self._announcing.start()
 
-    def mark_tasks(self, limits: Limits) -> None:
+    def mark_tasks(self, limits: TimeLimits) -> None:
         """Time all tasks known by now, and follow their ends. Celery's tracers are built later, from these."""
         self._limits = limits
         task_wrapping.mark(self._app, self.ledger, limits)
@@ -274,11 +276,11 @@ class Engine:
                 return
             self._alone(message)
 
-    def _split(self, messages: Sequence[Message]) -> tuple[list[Rows], list[Message]]:
+    def _split(self, messages: Sequence[Message]) -> tuple[list[ModelRequest], list[Message]]:
         names = {n: task for n, task in self._names.items() if not self._delivery.is_limited(n)}
         return batchable.split(messages, names, self._delivery.revoked)
 
-    def _compute(self, messages: Sequence[Rows], more_urgent: Sequence[str]) -> None:
+    def _compute(self, messages: Sequence[ModelRequest], more_urgent: Sequence[str]) -> None:
         """Put the rows of many messages through the model, and end each message as its rows are done."""
         began = time.monotonic()
         self._activity.batch_began([self._delivery.running(m.message) for m in messages])
@@ -288,7 +290,7 @@ class Engine:
         self._computing = True
         model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
 
-        def before(left: int) -> Sequence[Rows]:
+        def before(left: int) -> Sequence[ModelRequest]:
             urgent = self._before(left, stages=stages, more_urgent=more_urgent)
             model.claims += [m.message.claim.id for m in urgent]
             return urgent
@@ -306,7 +308,7 @@ class Engine:
             self._accounting.book(time.monotonic() - began)
             self._activity.batch_ended()
 
-    def _end(self, outcome: Outcome[Rows]) -> None:
+    def _end(self, outcome: BatchOutcome[ModelRequest]) -> None:
         """End a message: with a plain result if that is all it is, else through Celery's own tracer."""
         message = outcome.message.message
         self._accounting.count_rows(len(outcome.message.rows))
@@ -320,7 +322,7 @@ class Engine:
         self._outcomes[message.task_id] = outcome
         self._deliver(message)
 
-    def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[Rows]:
+    def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[ModelRequest]:
         """Before a forward: record what is done, and take what must not wait for the `left` rows.
 
         With `stages`, the next batch is claimed behind the last forward. Not sooner: it waits for all that is left,
@@ -333,7 +335,7 @@ class Engine:
             self._allow()
         return together
 
-    def _urgent(self, more_urgent: Sequence[str]) -> Sequence[Rows]:
+    def _urgent(self, more_urgent: Sequence[str]) -> Sequence[ModelRequest]:
         """Take what waits on more urgent queues, but do not ask all the time."""
         if not self._urgency.is_due(more_urgent):
             return ()

@@ -20,7 +20,7 @@ _LOOK_EVERY_S: Final = 1.0
 """Between two looks at the longest: a limit may be lifted at any time."""
 
 
-class Pacing:
+class RateLimits:
     """The messages that wait, by task, each line in its order. For the main thread alone.
 
     `wait_s` tells how long a task has to wait from now on, 0.0 if it may run; `run` runs a message of one that may;

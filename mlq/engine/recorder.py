@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 
 from mlq.engine.ledger import Ledger
 from mlq.engine.startup.result_probe import is_lasting
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 from mlq.store.claims.claims import Claims, Ended
 from mlq.store.claims.completion import BodyDue, Completed, Completion
-from mlq.store.memory import Overshoot
+from mlq.store.memory import MemoryAllowance
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
@@ -44,7 +44,7 @@ class _End:
     """Nothing comes after this."""
 
 
-class Answering(threading.Thread):
+class Recorder(threading.Thread):
     """Records how claims end. While Redis is away or full the answers wait here, in order.
 
     What it would refuse whenever it were asked waits for nothing: `refused` is told,
@@ -56,7 +56,7 @@ class Answering(threading.Thread):
         claims: Claims,
         ledger: Ledger,
         refused: Callable[[Claim, str, str], None],
-        overshoot: Overshoot,
+        overshoot: MemoryAllowance,
         *,
         unusable: Callable[[Exception], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -180,12 +180,12 @@ class Answering(threading.Thread):
         self._ledger.drop([c.claim for c in batch])
         return True
 
-    def _settled(self, completion: Completion, end: Ended) -> Completed | Gone:
+    def _settled(self, completion: Completion, end: Ended) -> Completed | ClaimLost:
         """Compose the bodies of the chords of which the completion holds the last part, until all of it is recorded.
 
         Which part is the last is known only when it is counted: others are counted at the same time.
         """
-        while not isinstance(end, Completed | Gone):
+        while not isinstance(end, Completed | ClaimLost):
             part = end.part
             part.body = part.compose(part, completion) if isinstance(end, BodyDue) else None
             end = self._claims.complete(completion)

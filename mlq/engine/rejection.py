@@ -18,17 +18,17 @@ from mlq.engine.ledger import Ledger
 from mlq.engine.startup.unknown_tasks import UnknownTaskLog
 from mlq.protocol import exact_json
 from mlq.protocol.claim import Claim
-from mlq.protocol.job_result import Place
+from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.message import Malformed, Message, place_in, task_id_of
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claims, Side
-from mlq.store.messages.dead_letters import Buried, DeadLetters
+from mlq.store.messages.dead_letters import DeadLettered, DeadLetters
 from mlq.store.messages.delays import LONGEST_S, Delays, Full
 
 if TYPE_CHECKING:
     from redis import Redis
 
-MakeAnswer = Callable[[str, dict[str, Any], Place | None], Answer | None]
+MakeAnswer = Callable[[str, dict[str, Any], JobChunkRef | None], Answer | None]
 """Makes what is kept of a task (its id, Celery's fields, the job that it is of); None where nothing is kept here."""
 
 _DAY_S: Final = 24 * 3600
@@ -39,7 +39,7 @@ _REPAIRED_IN_S: Final = 10.0
 log = logging.getLogger("mlq.dead")
 
 
-class SettingAside:
+class Rejection:
     """Moves claims to where they belong instead: the dead letters, the delay list, their queue.
 
     Each method raises redis.RedisError when it cannot. The claim leaves the ledger in any case: what is still filed
@@ -53,7 +53,7 @@ class SettingAside:
         claims: Claims,
         ledger: Ledger,
         make_answer: MakeAnswer,
-        vouches: Callable[[Place], bool],
+        vouches: Callable[[JobChunkRef], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
@@ -86,7 +86,7 @@ class SettingAside:
         }
         with self._dropped([malformed.claim]):
             buried = self._letters.bury(self._wid, malformed.claim, circumstances, failure)
-        if isinstance(buried, Buried) and buried.dropped:
+        if isinstance(buried, DeadLettered) and buried.dropped:
             log.warning("%d of the oldest dead letters were dropped: there are too many", buried.dropped)
 
     def bury_claim(self, claim: Claim, reason: str, why: str) -> None:

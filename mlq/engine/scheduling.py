@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from mlq.engine.activity import Activity
-from mlq.engine.batchable import Rows
+from mlq.engine.batchable import ModelRequest
 from mlq.protocol.priorities import queue_of
 
 _MEMORY_S: Final = 10.0
@@ -77,7 +77,7 @@ _QUICK_S: Final = 0.25
 """While a turn takes longer, none is staged behind it: an idle worker would answer it sooner."""
 
 
-class Accounting:
+class TurnStats:
     """Books each forward on its queues' shares at once, and each turn once it is over."""
 
     def __init__(self, shares: Shares, activity: Activity, max_batch_size: int) -> None:
@@ -92,7 +92,7 @@ class Accounting:
         """Whether the last ones were, the later the more: then the next batch may wait here."""
         return self._turn_s < _QUICK_S
 
-    def spent(self, message: Rows, seconds: float) -> None:
+    def spent(self, message: ModelRequest, seconds: float) -> None:
         """Book a forward's time on a queue. Not later: a turn lasts for as long as more urgent rows keep coming."""
         self._shares.used(queue_of(message.message.claim.queue_key), seconds)
 

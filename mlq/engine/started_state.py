@@ -19,7 +19,7 @@ AFTER_S: Final = 0.1
 log = logging.getLogger("mlq.announcing")
 
 
-class Announcing(threading.Thread):
+class StartedStates(threading.Thread):
     """Writes STARTED once for each message that is still running after AFTER_S; `hostname` is who runs it."""
 
     def __init__(self, claims: Claims, make_answer: MakeAnswer, hostname: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from mlq.model.failure import RowFailure
 
 
-class Predictor(Protocol):
+class BatchModel(Protocol):
     """What the strategy needs of a model."""
 
     max_batch_size: int
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=HasRows)
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[M]):
+class BatchOutcome(Generic[M]):
     """What became of a message's rows: an answer or a failure each, or one failure of them all.
 
     That is a transient one, or Gone. `seconds` is its share of the time that forwards took.
@@ -46,7 +46,7 @@ class Outcome(Generic[M]):
     seconds: float = 0.0
 
 
-class Gone(Exception):
+class RowsUnwanted(Exception):
     """Nobody wants the rest of a message's rows any more."""
 
 
@@ -63,12 +63,12 @@ class _Progress(Generic[M]):
 
 
 def run(
-    model: Predictor,
+    model: BatchModel,
     messages: Sequence[M],
     urgent: Callable[[int], Sequence[M]],
     is_gone: Callable[[M], bool] = lambda _: False,
     spent: Callable[[M, float], None] = lambda *_: None,
-) -> Iterator[Outcome[M]]:
+) -> Iterator[BatchOutcome[M]]:
     """Answer messages, in forwards of up to the model's batch size; each is yielded once its last row is done.
 
     Greedy: a forward takes what is there, whoever's rows they are. Before every forward `urgent` is told how many
@@ -81,12 +81,12 @@ def run(
         line.extendleft(_Progress(m) for m in reversed(urgent(sum(p.left for p in line))))
         for progress in line:
             if is_gone(progress.message):
-                progress.failure = Gone()
+                progress.failure = RowsUnwanted()
         _forward(model, line, spent)
         yield from _finished(line)
 
 
-def _forward(model: Predictor, line: deque[_Progress[M]], spent: Callable[[M, float], None]) -> None:
+def _forward(model: BatchModel, line: deque[_Progress[M]], spent: Callable[[M, float], None]) -> None:
     """Compute the next rows of the line, and hand each message its own."""
     shares: list[tuple[_Progress[M], int]] = []
     room = model.max_batch_size
@@ -124,8 +124,8 @@ def _forward(model: Predictor, line: deque[_Progress[M]], spent: Callable[[M, fl
         start += share
 
 
-def _finished(line: deque[_Progress[M]]) -> Iterator[Outcome[M]]:
+def _finished(line: deque[_Progress[M]]) -> Iterator[BatchOutcome[M]]:
     """Take the messages off the line that have all their answers; an empty one has them from the start."""
     while line and not line[0].left:
         done = line.popleft()
-        yield Outcome(done.message, done.answers, done.failure, done.seconds)
+        yield BatchOutcome(done.message, done.answers, done.failure, done.seconds)

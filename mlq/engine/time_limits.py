@@ -16,7 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from mlq.model.failure import RowFailure
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import Report
+    from mlq.ipc.worker_report import WorkerReport
     from mlq.model.model import Model
 
 
@@ -69,7 +69,7 @@ def effective(message: Any, task: Any, worker: Limit, of_messages: OfMessages = 
     )
 
 
-class Limits:
+class TimeLimits:
     """The timers of a process, for its main thread. One span is timed at a time; one within it has its time.
 
     The soft limit is a signal, so it waits for Python to run again. The hard one is faulthandler's, a thread of C's
@@ -78,7 +78,7 @@ class Limits:
     """
 
     def __init__(
-        self, worker: Limit, report: Report, changed: Callable[[], None], of_messages: OfMessages = OfMessages()
+        self, worker: Limit, report: WorkerReport, changed: Callable[[], None], of_messages: OfMessages = OfMessages()
     ) -> None:
         self.worker = worker
         self.of_messages = of_messages
@@ -157,7 +157,7 @@ class Limits:
 class Timed:
     """A model whose every forward has the worker's limits, on behalf of `claims`, which may grow between two."""
 
-    def __init__(self, model: Model, limits: Limits, claims: list[str]) -> None:
+    def __init__(self, model: Model, limits: TimeLimits, claims: list[str]) -> None:
         self.max_batch_size = model.max_batch_size
         self.transient = model.transient
         self.interrupts = model.interrupts

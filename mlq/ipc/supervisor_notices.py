@@ -25,7 +25,7 @@ _REVOKED_BYTES: Final = _SIZE - 2**18
 """Of the ids on the page, as they are written there; tickets and punctuation have the rest."""
 
 
-class Notices:
+class SupervisorNotices:
     """In the supervisor: tasks that were revoked, and control messages that it has answered for a busy worker."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from mlq.ipc.worker_report import Board, Report
+from mlq.ipc.worker_report import ReportPage, WorkerReport
 
 THREADS_S: Final = 5.0
 """Seconds that threads and atexit hooks have, once the work has ended or was given back."""
@@ -23,10 +23,10 @@ def announce(code: int, within_s: float) -> None:
 
     An exit code that was not announced says nothing: a model may call os._exit(0) in the middle of a task.
     """
-    board = Board.inherited()
+    board = ReportPage.inherited()
     if board is None:
         return
-    report = board.read() or Report(since=time.time())
+    report = board.read() or WorkerReport(since=time.time())
     report.exit_code, report.leave_by = code, time.monotonic() + within_s
     board.write(report)
 

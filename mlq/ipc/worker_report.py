@@ -24,7 +24,7 @@ _SIZE: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningTask:
     """A task that a worker runs: by itself, or as one of a batch.
 
     One that `is_acked` was acknowledged before it ran: what is known of it here is all that is left. `place` is where
@@ -40,7 +40,7 @@ class Running:
 
 
 @dataclass
-class Report:
+class WorkerReport:
     """What a worker says of itself.
 
     `since` is when `state` began (seconds since 1970), `max_batch_size` the rows that its model takes at once, None
@@ -58,7 +58,7 @@ class Report:
     fingerprint: str | None = None
     max_batch_size: int | None = None
     task: str | None = None
-    running: list[Running] = field(default_factory=list)
+    running: list[RunningTask] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     tasks_done: int = 0
     rows_done: int = 0
@@ -95,37 +95,37 @@ def known(kind: Callable[..., T], told: Mapping[str, Any]) -> T:
     return kind(**{name: value for name, value in told.items() if name in names})
 
 
-class Board:
+class ReportPage:
     """The page of one worker."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     @classmethod
-    def create(cls) -> Board:
+    def create(cls) -> ReportPage:
         """Make an empty one, whose descriptor a child can inherit."""
         return cls(Page.create("mlq-board", _SIZE))
 
     @classmethod
-    def inherited(cls) -> Board | None:
+    def inherited(cls) -> ReportPage | None:
         """Open the one that a supervisor has handed down; None for a worker without one."""
         fd = os.environ.get(VARIABLE)
         return cls(Page.inherited(int(fd))) if fd is not None else None
 
-    def write(self, report: Report) -> None:
+    def write(self, report: WorkerReport) -> None:
         """Replace what is on the page. Of a batch that does not fit only the first task is told."""
         content = orjson.dumps(report)
         if len(content) > self.page.room:
             content = orjson.dumps(replace(report, running=report.running[:1], under=[]))
         self.page.write(content)
 
-    def read(self) -> Report | None:
+    def read(self) -> WorkerReport | None:
         """Read what was written last; None before the first time."""
         text = self.page.read()
         if text is None:
             return None
-        report = known(Report, orjson.loads(text))
-        report.running = [known(Running, r) for r in report.running]  # type: ignore[arg-type]  # tables, as JSON has them
+        report = known(WorkerReport, orjson.loads(text))
+        report.running = [known(RunningTask, r) for r in report.running]  # type: ignore[arg-type]  # tables, as JSON has them
         return report
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from mlq.broker.connection import (
 )
 from mlq.errors import NoResults, UnreadableResults
 from mlq.jobs.record import Job
-from mlq.jobs.send.posting import CeleryPost, Post, ScriptPost
+from mlq.jobs.send.posting import CeleryPost, ChunkSender, ScriptPost
 from mlq.settings.config import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Desk:
+class JobConnections:
     """Where jobs are handed in and collected. `one_step`: records and queues are on one server."""
 
     settings: Settings
@@ -43,7 +43,7 @@ class Desk:
             raise NoResults(origin=self.settings.origin("result_backend"))
         return self.answers
 
-    def post(self, job: Job, sender: str) -> Post:
+    def post(self, job: Job, sender: str) -> ChunkSender:
         """Give what sends a job's chunks."""
         if self.one_step:
             return ScriptPost(self.store, job, sender)
@@ -66,7 +66,7 @@ class Desk:
 
 
 @contextmanager
-def desk(settings: Settings) -> Iterator[Desk]:
+def desk(settings: Settings) -> Iterator[JobConnections]:
     """Connect; a server that is away is told within seconds.
 
     Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
@@ -80,4 +80,4 @@ def desk(settings: Settings) -> Iterator[Desk]:
         opened = {a.url: redis_client(stack.enter_context(connected(settings, a))) for a in {state, results} if a}
         stack.enter_context(explained(broker))
         one_step = is_redis(broker.url) and bare(state.url) == bare(broker.url)
-        yield Desk(settings, opened[state.url], opened[results.url] if results else None, one_step)
+        yield JobConnections(settings, opened[state.url], opened[results.url] if results else None, one_step)

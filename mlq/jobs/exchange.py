@@ -29,7 +29,7 @@ _STILL_S: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class WaitLimits:
     """When to stop, and how much may be on its way."""
 
     timeout_s: float | None = None
@@ -63,7 +63,7 @@ class Exchange:
     window: Window
     pace: Pace
     output: Output
-    limits: Limits
+    limits: WaitLimits
     halt: Halt
     watcher: Watcher
     rows: Callable[[], int]

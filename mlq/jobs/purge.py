@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kombu import Connection
     from redis import Redis
 
-    from mlq.protocol.job_result import Place
+    from mlq.protocol.job_result import JobChunkRef
     from mlq.settings.config import Settings
 
 _PAGE: Final = 100
@@ -43,7 +43,7 @@ def purge(settings: Settings, name: str) -> int:
         results: list[Redis] = []
         tokens = JobTokens(partial(state_store, settings))
 
-        def tell(place: Place) -> None:
+        def tell(place: JobChunkRef) -> None:
             if not results:  # opened for the first row of a file, and that once
                 results.append(stack.enter_context(result_store(settings)))
             end = job_result.end_of(place, "FAILURE", _TOLD)
@@ -54,7 +54,7 @@ def purge(settings: Settings, name: str) -> int:
         return sum(_drop(redis_client(connection), key, tell, tokens) for key in queue_keys(name))
 
 
-def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None], tokens: JobTokens) -> int:
+def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], None], tokens: JobTokens) -> int:
     """Empty a queue of RabbitMQ, message by message: only who has received one can tell its job."""
     channel: Any = connection.channel()
     dropped = 0
@@ -72,7 +72,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[Place], None],
     return dropped
 
 
-def _drop(redis: Redis, key: str, tell: Callable[[Place], None], tokens: JobTokens) -> int:
+def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: JobTokens) -> int:
     """Empty one list, a page at a time: it may hold more than fits into memory."""
     dropped = 0
     while page := _purge(redis, [key, keys.CRASHES], [_PAGE]):

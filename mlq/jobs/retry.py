@@ -19,7 +19,7 @@ _PASSING: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, Co
 Said = Callable[[str], None]
 
 
-class Insisting:
+class Retry:
     """Calls until a call comes back. `say` is told once that Redis is away, and once that it is there again.
 
     `patient` is called before each new try; what it raises ends the waiting. Refusals are raised: they do not pass.

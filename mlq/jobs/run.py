@@ -16,14 +16,14 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.collector import Collector
 from mlq.jobs.collect.output import Output
-from mlq.jobs.collect.results import Ends
+from mlq.jobs.collect.results import JobResults
 from mlq.jobs.collect.resumption import Held
-from mlq.jobs.connections import Desk
+from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
-from mlq.jobs.exchange import Exchange, Limits, Watcher
+from mlq.jobs.exchange import Exchange, WaitLimits, Watcher
 from mlq.jobs.interrupt import Halt
 from mlq.jobs.record import Job, Progress
-from mlq.jobs.retry import Insisting
+from mlq.jobs.retry import Retry
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder
 from mlq.jobs.send.pace import Pace
@@ -42,18 +42,18 @@ _BLIND_ROWS: Final = 128
 
 
 @dataclass
-class Manner:
+class RunOptions:
     """How to send and collect. `command` goes on with what an interruption leaves."""
 
     priority: int | None = None
     chunk_rows: int | None = None
     in_order: bool = True
-    limits: Limits = field(default_factory=Limits)
+    limits: WaitLimits = field(default_factory=WaitLimits)
     command: str = ""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a run ended. `failures` are the indexes of rows that failed, in the order of their ends."""
 
     job: Job
@@ -62,12 +62,12 @@ class Outcome:
     failures: tuple[int, ...] = ()
 
 
-def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt) -> None:
+def submit(desk: JobConnections, plan: Plan, manner: RunOptions, watcher: Watcher, halt: Halt) -> None:
     """Send every row.
 
     Raises Interrupted (the same call goes on), JobCancelled, JobTaken, NotJson where a pipe's array breaks.
     """
-    insist, token = Insisting(watcher.say), secrets.token_hex(8)
+    insist, token = Retry(watcher.say), secrets.token_hex(8)
     with living(desk.store, plan.job.id, token):
         sender = _sender(desk, plan, manner, watcher, insist, token)
         insist.patient = partial(_demand_patience, plan, manner, sender, halt)
@@ -75,17 +75,17 @@ def submit(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, halt: Halt)
     _complete(desk, plan, sender)
 
 
-def _demand_patience(plan: Plan, manner: Manner, sender: Sender, halt: Halt) -> None:
+def _demand_patience(plan: Plan, manner: RunOptions, sender: Sender, halt: Halt) -> None:
     if halt.asked:
         raise Interrupted(**_unsent(plan, manner, sender))
 
 
-def _unsent(plan: Plan, manner: Manner, sender: Sender) -> dict[str, Any]:
+def _unsent(plan: Plan, manner: RunOptions, sender: Sender) -> dict[str, Any]:
     rows = plan.job.rows or sender.taken
     return {"waiting": rows - sender.taken, "rows": rows, "command": manner.command}
 
 
-def _send_all(desk: Desk, plan: Plan, manner: Manner, sender: Sender, insist: Insisting) -> None:
+def _send_all(desk: JobConnections, plan: Plan, manner: RunOptions, sender: Sender, insist: Retry) -> None:
     look_at = 0.0
     while not sender.is_done:
         insist.patient()
@@ -98,16 +98,22 @@ def _send_all(desk: Desk, plan: Plan, manner: Manner, sender: Sender, insist: In
 
 
 def exchange(
-    desk: Desk, plan: Plan, manner: Manner, stream: BinaryIO, watcher: Watcher, halt: Halt, path: Path | None = None
-) -> Outcome:
+    desk: JobConnections,
+    plan: Plan,
+    manner: RunOptions,
+    stream: BinaryIO,
+    watcher: Watcher,
+    halt: Halt,
+    path: Path | None = None,
+) -> JobOutcome:
     """Send every row and write every answer; `path` is the output, where it is a file.
 
     Raises OutputFailed, TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is
     written.
     """
-    insist, token, held = Insisting(watcher.say), secrets.token_hex(8), plan.held
+    insist, token, held = Retry(watcher.say), secrets.token_hex(8), plan.held
     with living(desk.store, plan.job.id, token):
-        ends = Ends(desk.store, desk.results, plan.job.id, insist)
+        ends = JobResults(desk.store, desk.results, plan.job.id, insist)
         ends.begin()
         pending = _pending(desk, plan, ends)
         sender = _sender(desk, plan, manner, watcher, insist, token)
@@ -126,20 +132,20 @@ def exchange(
 
 
 def collect(
-    desk: Desk,
+    desk: JobConnections,
     found: Progress,
-    manner: Manner,
+    manner: RunOptions,
     stream: BinaryIO,
     watcher: Watcher,
     halt: Halt,
     path: Path | None = None,
-) -> Outcome:
+) -> JobOutcome:
     """Write the answers of a job that was submitted, as they come; `path` is the output, where it is a file.
 
     Raises OutputFailed, TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected, AnswersExpired.
     """
-    insist = Insisting(watcher.say)
-    ends = Ends(desk.store, desk.results, found.job.id, insist)
+    insist = Retry(watcher.say)
+    ends = JobResults(desk.store, desk.results, found.job.id, insist)
     pending = list(ends.uncollected())
     if not pending:
         raise JobCollected(id=found.job.id)
@@ -160,19 +166,19 @@ def demand_finished(found: Progress) -> None:
         raise Unfinished(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
 
 
-def _go(run: Exchange, job: Job, pending: list[Chunk]) -> Outcome:
+def _go(run: Exchange, job: Job, pending: list[Chunk]) -> JobOutcome:
     for chunk in pending:
         run.collector.sent(chunk, 0)
     run.run()
-    return Outcome(job, run.output.ok, run.output.failed, tuple(sorted(run.collector.failures)))
+    return JobOutcome(job, run.output.ok, run.output.failed, tuple(sorted(run.collector.failures)))
 
 
 def _assemble(  # noqa: PLR0913 (what a run needs; each is one thing)
     job: Job,
-    manner: Manner,
+    manner: RunOptions,
     watcher: Watcher,
     halt: Halt,
-    ends: Ends,
+    ends: JobResults,
     out: Output,
     *,
     held: Held | None = None,
@@ -198,7 +204,9 @@ def _assemble(  # noqa: PLR0913 (what a run needs; each is one thing)
     )
 
 
-def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: Insisting, token: str) -> Sender:
+def _sender(
+    desk: JobConnections, plan: Plan, manner: RunOptions, watcher: Watcher, insist: Retry, token: str
+) -> Sender:
     """Become the job's sender: whoever was before is refused from now on.
 
     `alive` says that this sender gives signs of life, which those of older versions do not.
@@ -223,7 +231,7 @@ def _sender(desk: Desk, plan: Plan, manner: Manner, watcher: Watcher, insist: In
     return sender
 
 
-def _pending(desk: Desk, plan: Plan, ends: Ends) -> list[Chunk]:
+def _pending(desk: JobConnections, plan: Plan, ends: JobResults) -> list[Chunk]:
     """Find what an earlier process sent and did not write; settle its rows, so that they are not sent again."""
     following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
     pending = []
@@ -241,7 +249,7 @@ def _pending(desk: Desk, plan: Plan, ends: Ends) -> list[Chunk]:
     return pending
 
 
-def _complete(desk: Desk, plan: Plan, sender: Sender) -> None:
+def _complete(desk: JobConnections, plan: Plan, sender: Sender) -> None:
     if plan.job.rows is None and sender.has_read_all:
         plan.job = replace(plan.job, rows=sender.taken)
         record.complete(desk.store, plan.job.id, sender.taken)

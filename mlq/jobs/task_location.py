@@ -26,11 +26,11 @@ from mlq.store.workers import heartbeats
 if TYPE_CHECKING:
     from redis import Redis
 
-    from mlq.jobs.connections import Desk
+    from mlq.jobs.connections import JobConnections
     from mlq.settings.config import Settings
 
 
-def explain(desk: Desk, task_id: str) -> MlqError:
+def explain(desk: JobConnections, task_id: str) -> MlqError:
     """Say where a task is that has no answer, for a command that does not wait for it.
 
     Of a queue of any length a bounded part is looked at, and what was not is said.

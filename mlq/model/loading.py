@@ -14,7 +14,7 @@ from mlq.model.accelerator import Trouble, trouble
 from mlq.model.classes import load_class
 from mlq.model.failure import NotServable, contained
 from mlq.model.files.exported import HOW_TO_EXPORT, load_exported
-from mlq.model.files.formats import Format, format_of
+from mlq.model.files.formats import ModelFormat, format_of
 from mlq.model.files.torchscript import load_torchscript
 from mlq.model.model import Model, Output
 from mlq.model.predictor import Predictor
@@ -90,20 +90,20 @@ def _open(ref: ModelRef, device: str, max_batch_size: int) -> Predictor:
     if ref.class_name is not None:
         return load_class(ref, device=device, max_batch_size=max_batch_size)
     path = ref.source()
-    found = Format.UNKNOWN if path.suffix == ".py" else format_of(path)
-    if found is Format.EXPORTED:
+    found = ModelFormat.UNKNOWN if path.suffix == ".py" else format_of(path)
+    if found is ModelFormat.EXPORTED:
         return load_exported(path, device=device, max_batch_size=max_batch_size)
-    if found is Format.TORCHSCRIPT:
+    if found is ModelFormat.TORCHSCRIPT:
         return load_torchscript(path, device=device, max_batch_size=max_batch_size)
     raise _refusal(found, path.suffix)
 
 
-def _refusal(found: Format, suffix: str) -> NotServable:
+def _refusal(found: ModelFormat, suffix: str) -> NotServable:
     if suffix == ".py":
         return NotServable("it names no class", mend="name the class that serves: serve.py:Model")
-    if found is Format.WEIGHTS:
+    if found is ModelFormat.WEIGHTS:
         return NotServable(f"it holds {found.value}, and no program to run", mend=_WRAP)
-    if found is Format.AOTINDUCTOR:
+    if found is ModelFormat.AOTINDUCTOR:
         # It computes on whatever it is given and records no shapes: rows of a wrong width would be read
         # past their end, and answered.
         return NotServable(

@@ -33,7 +33,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Gone:
+class ClaimLost:
     """The claim is no longer this worker's: given back, or answered already. What the caller did is void."""
 
 

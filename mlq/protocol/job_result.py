@@ -40,7 +40,7 @@ _NOT_FINITE: Final = orjson.dumps(
 
 
 @dataclass(frozen=True)
-class Place:
+class JobChunkRef:
     """Where a task's end is filed. `rows`: the answers that it brings; None: one result, whatever it is.
 
     `token` is what the message shows for it: job_tokens.py tells whether it is the job's.
@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class End:
+class ChunkResult:
     """How a chunk ended: Celery's state, and an answer for each row as JSON.
 
     `failed` counts the rows without an answer. `seconds` is what its forwards took, `model` the fingerprint of what
@@ -79,7 +79,7 @@ def is_job_id(text: str) -> bool:
     return _ID.match(text) is not None
 
 
-def place_of(headers: Mapping[str, Any]) -> Place | None:
+def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
     """Read where a message's end belongs; None if it is of no job. Raises ValueError for anything that is no place."""
     said = headers.get(JOB_HEADER)
     if said is None:
@@ -88,20 +88,22 @@ def place_of(headers: Mapping[str, Any]) -> Place | None:
         job, chunk, rows = said
         if isinstance(job, str) and is_job_id(job) and _is_count(chunk) and (rows is None or _is_count(rows)):
             token = headers.get(TOKEN_HEADER)
-            return Place(job, chunk, rows, token if isinstance(token, str) and token.isascii() else None)
+            return JobChunkRef(job, chunk, rows, token if isinstance(token, str) and token.isascii() else None)
     message = f"{JOB_HEADER} is not [job, chunk, rows]"
     raise ValueError(message)
 
 
-def end_of(place: Place, status: str, result: Any, *, seconds: float | None = None, model: str | None = None) -> End:
+def end_of(
+    place: JobChunkRef, status: str, result: Any, *, seconds: float | None = None, model: str | None = None
+) -> ChunkResult:
     """Make a chunk's end of what Celery would store of its task."""
     if status != "SUCCESS":
-        return End(status, failure=result if isinstance(result, dict) else {}, seconds=seconds, model=model)
+        return ChunkResult(status, failure=result if isinstance(result, dict) else {}, seconds=seconds, model=model)
     answers = [result] if place.rows is None else result if isinstance(result, list) else []
-    return End(status, [_json(a) for a in answers], seconds=seconds, model=model)
+    return ChunkResult(status, [_json(a) for a in answers], seconds=seconds, model=model)
 
 
-def answer_of(place: Place, end: End, db: int | None = None) -> Answer:
+def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> Answer:
     """Say where an end goes. Lines: what happened, then an answer for each row."""
     expected = 1 if place.rows is None else place.rows
     is_usable = end.status == "SUCCESS" and len(end.results) == expected
@@ -111,7 +113,7 @@ def answer_of(place: Place, end: End, db: int | None = None) -> Answer:
     return Answer(keys.ends(place.job), payload, KEPT_S, db, f"{place.chunk} {expected - failed} {failed}")
 
 
-def read(payload: bytes) -> End:
+def read(payload: bytes) -> ChunkResult:
     """Read what `answer_of` wrote, perhaps in another version; what is no end at all is the end of a chunk that failed.
 
     Of fields that only guide the sender (`seconds`, `model`) a value that cannot be is left out.
@@ -124,7 +126,7 @@ def read(payload: bytes) -> End:
     if not isinstance(found, dict) or not isinstance(found.get("status"), str):
         return unreadable("what the worker has stored is not an answer of mlq's")
     failure, model, failed = found.get("failure"), found.get("model"), found.get("failed")
-    return End(
+    return ChunkResult(
         found["status"],
         results,
         failure if isinstance(failure, dict) else None,
@@ -134,9 +136,9 @@ def read(payload: bytes) -> End:
     )
 
 
-def unreadable(why: str) -> End:
+def unreadable(why: str) -> ChunkResult:
     """Make the end of a task whose stored answer cannot be read."""
-    return End("FAILURE", failure={"exc_type": "BadAnswer", "exc_message": [why]})
+    return ChunkResult("FAILURE", failure={"exc_type": "BadAnswer", "exc_message": [why]})
 
 
 def _seconds(value: Any) -> float | None:

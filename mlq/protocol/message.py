@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mlq.protocol import compression, exact_json, job_result, nesting, signatures
 from mlq.protocol.claim import Claim
-from mlq.protocol.job_result import Place
+from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.names import LONGEST_ID_BYTES, ROWS_HEADER
 
 LARGEST_BYTES: Final = 32 * 2**20
@@ -67,7 +67,7 @@ class Message:
     args: list[Any]
     kwargs: dict[str, Any]
     embed: dict[str, Any]
-    place: Place | None = None
+    place: JobChunkRef | None = None
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def task_id_of(raw: bytes) -> str | None:
     return names_of(raw)[1]
 
 
-def place_in(raw: bytes) -> Place | None:
+def place_in(raw: bytes) -> JobChunkRef | None:
     """Read no more than the job to which a message's end belongs; None where it names none."""
     try:
         headers = _readable(raw).get("headers")
@@ -219,7 +219,7 @@ def _task_id(headers: dict[str, Any]) -> str:
     return task_id
 
 
-def _place(headers: dict[str, Any]) -> Place | None:
+def _place(headers: dict[str, Any]) -> JobChunkRef | None:
     try:
         return job_result.place_of(headers)
     except ValueError as exc:

@@ -35,7 +35,7 @@ _BLOCK_MS: Final = 1000
 
 
 @dataclass(frozen=True)
-class Order:
+class RecordedOrder:
     """An order as it is recorded.
 
     `at_ms` is the time of the server's clock. `result` is None while no end is recorded: the order is being carried
@@ -63,9 +63,9 @@ def end(redis: Redis, entry: str, result: Result, detail: str) -> None:
     _add(redis, ENDED, {"of": entry, "result": result, "detail": detail})
 
 
-def read(redis: Redis, since_ms: int = 0) -> list[Order]:
+def read(redis: Redis, since_ms: int = 0) -> list[RecordedOrder]:
     """Return the orders that were given since then, the oldest first, each with its end if there is one."""
-    orders: dict[str, Order] = {}
+    orders: dict[str, RecordedOrder] = {}
     for order in _orders(_pages(redis, since_ms)):
         known = orders.get(order.id)
         if known is not None:
@@ -75,13 +75,13 @@ def read(redis: Redis, since_ms: int = 0) -> list[Order]:
     return list(orders.values())
 
 
-def follow(redis: Redis, since_ms: int | None) -> Iterator[Order]:
+def follow(redis: Redis, since_ms: int | None) -> Iterator[RecordedOrder]:
     """Yield each order when it is given and again, with its result, when it has ended; without end.
 
     `since_ms` None leaves out what is there already.
     """
     last: Any = "$" if since_ms is None else f"{max(0, since_ms)}-0"
-    known: dict[str, Order] = {}
+    known: dict[str, RecordedOrder] = {}
     while True:
         reply: Any = redis.xread({keys.EVENTS: last}, count=_PAGE, block=_BLOCK_MS)
         if not reply:
@@ -118,7 +118,7 @@ def _page(redis: Redis, begin_at: str) -> Sequence[tuple[bytes, dict[bytes, byte
     return page or ()
 
 
-def _orders(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Order]:
+def _orders(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[RecordedOrder]:
     """Read entries. Kinds of later versions, and what is no entry at all, are left out."""
     for raw_id, fields in entries:
         kind = fields.get(b"kind", b"").decode(errors="replace")
@@ -132,10 +132,10 @@ def _orders(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Ord
             entry = raw_id.decode()
             texts = {name: _text(body, name) for name in ("order", "what", "who", "host")}
             pid = body.get("pid")
-            yield Order(entry, int(entry.partition("-")[0]), **texts, pid=pid if isinstance(pid, int) else 0)
+            yield RecordedOrder(entry, int(entry.partition("-")[0]), **texts, pid=pid if isinstance(pid, int) else 0)
         elif kind == ENDED:
             about = _text(body, "result") or "?", _text(body, "detail")
-            yield Order(_text(body, "of"), 0, "", "", "", "", 0, *about)
+            yield RecordedOrder(_text(body, "of"), 0, "", "", "", "", 0, *about)
 
 
 def _text(body: dict[str, Any], name: str) -> str:

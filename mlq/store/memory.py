@@ -21,7 +21,7 @@ _EVERY_S: Final = 1.0
 log = logging.getLogger("mlq.answering")
 
 
-class Overshoot:
+class MemoryAllowance:
     """Looks at the server's memory now and then.
 
     Workers write to a full server, or nobody would make room; but answers may be larger than the messages that they

@@ -15,8 +15,8 @@ from typing import Final
 
 from mlq.ipc import parent_death, ready_pipe, worker_report
 from mlq.ipc import supervisor_notices as mlq_notices
-from mlq.ipc.supervisor_notices import Notices
-from mlq.ipc.worker_report import Board
+from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.worker_report import ReportPage
 from mlq.security.masking import masked
 from mlq.supervisor.recovery import guard
 from mlq.supervisor.spec import WorkerSpec
@@ -28,7 +28,7 @@ _READ_BYTES: Final = 65536
 _LONGEST_LINE: Final = 16384
 
 
-class Lines:
+class PipeLines:
     """Cuts what a pipe delivers into lines; one that never ends is cut, not collected for ever."""
 
     def __init__(self, fd: int) -> None:
@@ -81,7 +81,12 @@ class Child:
     """
 
     def __init__(
-        self, spec: WorkerSpec, inherited: Mapping[str, str], notices: Notices, supervisor: str, umask: int = -1
+        self,
+        spec: WorkerSpec,
+        inherited: Mapping[str, str],
+        notices: SupervisorNotices,
+        supervisor: str,
+        umask: int = -1,
     ) -> None:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
@@ -92,7 +97,7 @@ class Child:
         self.ready_s: float | None = None
         self.cordoned: str | None = None
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.board = Board.create()
+        self.board = ReportPage.create()
         log_read, log_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
@@ -120,7 +125,7 @@ class Child:
         finally:
             os.close(log_write)
             os.close(status_write)
-        self.log, self.status = Lines(log_read), Lines(status_read)
+        self.log, self.status = PipeLines(log_read), PipeLines(status_read)
         self.pidfd = os.pidfd_open(self._process.pid)
 
     @property

@@ -114,7 +114,7 @@ class Drain:
 
 
 @dataclass(frozen=True)
-class LetGo:
+class GiveBackAndEnd:
     """Give the running task back and end (SIGQUIT)."""
 
     slot: str
@@ -159,4 +159,4 @@ class GiveUp:
     deaths: int
 
 
-Action = Start | Drain | LetGo | Abort | Kill | Abandon | Postponed | GiveUp
+Action = Start | Drain | GiveBackAndEnd | Abort | Kill | Abandon | Postponed | GiveUp

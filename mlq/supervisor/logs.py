@@ -129,7 +129,7 @@ def _is_another(path: Path, file: IO[bytes]) -> bool:
         return False
 
 
-class LastLines:
+class LogTails:
     """Writes what `read` gives (each worker's last lines), where it is new. Called with every round of heartbeats."""
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:

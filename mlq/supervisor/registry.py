@@ -15,7 +15,7 @@ from mlq import __version__
 from mlq.store.workers.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import Report
+    from mlq.ipc.worker_report import WorkerReport
     from mlq.supervisor.child import Child
     from mlq.supervisor.spec import WorkerSpec
 
@@ -66,7 +66,7 @@ def alive(said: Heartbeat, child: Child) -> Heartbeat:
     return replace(said.saying(report), state="hung") if hung else said.saying(report)
 
 
-def is_hung(report: Report, process_status: str, now: float) -> bool:
+def is_hung(report: WorkerReport, process_status: str, now: float) -> bool:
     """Tell a worker that makes no progress from one that is busy or idle; `now` is the host's monotonic clock.
 
     A busy one is not judged here: how long a task may take is its time limit's affair.

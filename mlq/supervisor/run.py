@@ -17,14 +17,14 @@ from typing import Final
 from mlq import __version__
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.ipc import ready_pipe
-from mlq.ipc.supervisor_notices import Notices
+from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.ipc.wakeup import Wakeup
-from mlq.ipc.worker_report import Report
+from mlq.ipc.worker_report import WorkerReport
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
 from mlq.supervisor import registry, signals
 from mlq.supervisor.child import LAST_LINES, Child
-from mlq.supervisor.control.inspection import Worker
+from mlq.supervisor.control.inspection import BusyWorker
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.events import (
     Abandon,
@@ -36,9 +36,9 @@ from mlq.supervisor.events import (
     Drain,
     Event,
     Fenced,
+    GiveBackAndEnd,
     GiveUp,
     Kill,
-    LetGo,
     Ordered,
     Overdue,
     Postponed,
@@ -58,7 +58,7 @@ from mlq.supervisor.supervisor import SYSTEM_REFUSES, Supervisor
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
     Drain: signal.SIGTERM,
-    LetGo: signal.SIGQUIT,
+    GiveBackAndEnd: signal.SIGQUIT,
     Abort: signal.SIGABRT,
     Kill: signal.SIGKILL,
 }
@@ -88,7 +88,7 @@ class Fleet:
         umask: int = -1,
     ) -> None:
         self._specs = {s.name: s for s in specs}
-        self.notices = Notices()
+        self.notices = SupervisorNotices()
         self._tell = tell
         self._recover = recover
         self._faults = faults
@@ -190,11 +190,11 @@ class Fleet:
         """Kill workers whose lease was taken away: what they do is void. One that has given it back is on its way."""
         self._ask(lambda: self._tell_supervisor([w for w in self.leased() if w in wids], Fenced))
 
-    def addressed(self) -> list[Worker]:
+    def addressed(self) -> list[BusyWorker]:
         """Describe the workers as Celery's control messages address them."""
         here = socket.gethostname()
         return [
-            Worker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
+            BusyWorker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
             for c in self._running
             if (report := c.board.read()) is not None
         ]
@@ -253,7 +253,7 @@ class Fleet:
                 self._tell(GaveUp(slot, code, deaths, list(child.last_lines), child.cordoned))
             case Abandon(slot):
                 self._abandon(self._children[slot])
-            case Drain(slot) | LetGo(slot) | Abort(slot) | Kill(slot):
+            case Drain(slot) | GiveBackAndEnd(slot) | Abort(slot) | Kill(slot):
                 self._children[slot].signal(_SIGNALS[type(action)])
 
     def _start(self, slot: str) -> None:
@@ -343,7 +343,7 @@ class Fleet:
         self._left[child] = (Leftovers(child.pid, child.owner), died)
         self._end_leftovers()
 
-    def _ended(self, child: Child, report: Report | None) -> int:
+    def _ended(self, child: Child, report: WorkerReport | None) -> int:
         """Give the exit code: the one that it announced, whatever ended its process after its work was over."""
         code = child.look_at_end()
         if report is None or report.exit_code is None or report.exit_code == code:
@@ -352,7 +352,7 @@ class Fleet:
         self._tell(Warned(f"{said} {exit_text(code)}"))
         return report.exit_code
 
-    def _died(self, child: Child, report: Report | None, code: int) -> Died:
+    def _died(self, child: Child, report: WorkerReport | None, code: int) -> Died:
         return Died(
             child.spec.name,
             code,
@@ -383,7 +383,7 @@ class Fleet:
             self._collected_at = time.monotonic()
             self._adopted.collect({child.pid for child in (*self._children.values(), *self._left)})
 
-    def _death(self, child: Child, report: Report | None, code: int, *, asked: bool) -> Death:
+    def _death(self, child: Child, report: WorkerReport | None, code: int, *, asked: bool) -> Death:
         died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
         oom = code == -signal.SIGKILL and not asked and self._oom.struck()
         spec, revoked = child.spec, frozenset(self.notices.revoked)

@@ -34,9 +34,9 @@ from mlq.supervisor.control.mailbox import MailboxThread
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.slots import Slots
-from mlq.supervisor.logs import LastLines, LogFiles
+from mlq.supervisor.logs import LogFiles, LogTails
 from mlq.supervisor.news import BrokerAwaited, BrokerFound, News, Planned, Warned
-from mlq.supervisor.recovery.lost_results import Obituaries
+from mlq.supervisor.recovery.lost_results import LostResults
 from mlq.supervisor.recovery.recovery import Recovery
 from mlq.supervisor.run import Fleet
 from mlq.supervisor.spec import WorkerSpec
@@ -118,7 +118,7 @@ def _fleet(
     faults = FaultWatch(nvml.library)
     drain_s = settings.worker.drain_timeout
     fleet = Fleet(specs, tell, recovery.died, drain_s, open_ended=open_ended, faults=faults, umask=umask)
-    heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LastLines(fleet.last_lines))
+    heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LogTails(fleet.last_lines))
     mailbox = _mailbox(settings, broker, fleet, heart.hurry)
     try:
         with _leases(settings, broker, fleet, tell):
@@ -204,7 +204,7 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
 
     here = results_beside_queues(settings, broker)
     vouches = JobTokens(partial(state_store, settings)).vouches
-    told = Obituaries(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
+    told = LostResults(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
     return Recovery(open_broker, told)
 
 

@@ -17,9 +17,9 @@ from mlq.supervisor.events import (
     Drain,
     Event,
     Fenced,
+    GiveBackAndEnd,
     GiveUp,
     Kill,
-    LetGo,
     Ordered,
     Overdue,
     Postponed,
@@ -308,7 +308,7 @@ class Supervisor:
             return [Start(slot.name)]
         if slot.let_go_at is not None and slot.let_go_at <= at:
             slot.let_go_at, slot.kill_at = None, at + LETTING_GO_S
-            return [LetGo(slot.name)]
+            return [GiveBackAndEnd(slot.name)]
         if slot.kill_at is not None and slot.kill_at <= at:
             slot.kill_at = None
             return [Kill(slot.name)]

@@ -12,8 +12,8 @@ from mlq.terminal.tables import UNKNOWN
 
 if TYPE_CHECKING:
     from mlq.autoscale.policy.policy import Decision
-    from mlq.autoscale.replay.simulation import Outcome
-    from mlq.terminal.live_line import BottomLine
+    from mlq.autoscale.replay.simulation import Replay
+    from mlq.terminal.live_line import LiveLine
     from mlq.terminal.terminal import Terminal
 
 
@@ -78,7 +78,7 @@ class DecisionLog:
     The last one stands in the bottom line.
     """
 
-    def __init__(self, terminal: Terminal, queue: str, bottom: BottomLine) -> None:
+    def __init__(self, terminal: Terminal, queue: str, bottom: LiveLine) -> None:
         self._terminal = terminal
         self._queue = queue
         self._bottom = bottom
@@ -100,7 +100,7 @@ class DecisionLog:
         self._bottom.show(now(self._queue, decision, datetime.now(timezone.utc).astimezone()))
 
 
-def replay_document(outcome: Outcome) -> dict[str, Any]:
+def replay_document(outcome: Replay) -> dict[str, Any]:
     """mlq.replay/1: what a trace would have cost, and how long its tasks would have waited."""
     return {
         "schema": "mlq.replay/1",
@@ -115,7 +115,7 @@ def replay_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def replay_text(outcome: Outcome) -> str:
+def replay_text(outcome: Replay) -> str:
     """Say the same to a person."""
     found = replay_document(outcome)
     return "\n".join(

@@ -12,13 +12,13 @@ from mlq.terminal.tables import row, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mlq.store.event_log import Order
+    from mlq.store.event_log import RecordedOrder
 
 _NO_END: Final = "no end recorded"
 """It is being carried out, or the process that gave it has died meanwhile."""
 
 
-def document(order: Order) -> dict[str, Any]:
+def document(order: RecordedOrder) -> dict[str, Any]:
     """mlq.event/1."""
     return {
         "schema": "mlq.event/1",
@@ -35,7 +35,7 @@ def document(order: Order) -> dict[str, Any]:
     }
 
 
-def orders_table(orders: Sequence[Order]) -> Table:
+def orders_table(orders: Sequence[RecordedOrder]) -> Table:
     """Draw when, who, what, and what became of it."""
     drawn = table("TIME", WHO=False, ORDER=False, WHAT=False, RESULT=False)
     for order in orders:
@@ -43,17 +43,17 @@ def orders_table(orders: Sequence[Order]) -> Table:
     return drawn
 
 
-def line(order: Order) -> str:
+def line(order: RecordedOrder) -> str:
     """Write an order as one line of text."""
     parts = _at(order.at_ms), _who(order), order.order, order.what, "given" if order.result is None else _result(order)
     return printable("  ".join(parts), limit=2000)
 
 
-def _who(order: Order) -> str:
+def _who(order: RecordedOrder) -> str:
     return f"{order.who}@{order.host} (pid {order.pid})"
 
 
-def _result(order: Order) -> str:
+def _result(order: RecordedOrder) -> str:
     if order.result is None:
         return _NO_END
     return f"{order.result}: {order.detail}" if order.detail else order.result

@@ -11,7 +11,7 @@ from mlq.terminal.printable import printable
 from mlq.terminal.terminal import Terminal
 
 
-class BottomLine(logging.Handler):
+class LiveLine(logging.Handler):
     """Shows a line until it is taken away; what this process logs meanwhile goes above it, like all talk."""
 
     def __init__(self, terminal: Terminal) -> None:

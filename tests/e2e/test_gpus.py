@@ -22,7 +22,7 @@ from mlq.supervisor.child import Child
 from mlq.supervisor.devices import device_locks, nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.gpus import Gpu
-from mlq.supervisor.devices.plan import Devices, plan
+from mlq.supervisor.devices.plan import DeviceRequest, plan
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.errors import DeviceLockUnusable, DeviceTaken
 from mlq.supervisor.news import GaveUp, News, Warned, in_words
@@ -78,7 +78,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "offered", lambda _library, _environ: GPUS)
 
 
-def names(devices: Devices, slots: Slots) -> list[str]:
+def names(devices: DeviceRequest, slots: Slots) -> list[str]:
     """Plan, and name the workers."""
     return [spec.name for spec in plan(SETTINGS, devices, slots, {})]
 
@@ -86,7 +86,7 @@ def names(devices: Devices, slots: Slots) -> list[str]:
 def test_a_device_that_another_supervisor_has_is_refused_naming_it(other: subprocess.Popen[str], slots: Slots) -> None:
     """Other state directories, other users: two workers on one GPU would take each other's memory."""
     with pytest.raises(DeviceTaken) as raised:
-        names(Devices(gpus="0"), slots)
+        names(DeviceRequest(gpus="0"), slots)
     assert f"worker theirs-gpu0 of user {os.getuid()} has it, kept up by process {other.pid}" in raised.value.message
 
 
@@ -94,7 +94,7 @@ def test_it_is_free_again_however_its_supervisor_ended(other: subprocess.Popen[s
     """The kernel frees it: nothing has to be cleaned up after a kill -9."""
     other.send_signal(signal.SIGKILL)
     other.wait()
-    assert names(Devices(gpus="0"), slots) == ["gpu0"]
+    assert names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
 
 
 def test_auto_goes_round_what_was_booked_a_moment_ago(
@@ -104,15 +104,15 @@ def test_auto_goes_round_what_was_booked_a_moment_ago(
     assert other.pid
     free = [GPUS[0], Gpu(1, "GPU-bbbb", "Some GPU", 0)]
     monkeypatch.setattr(nvml, "offered", lambda _library, _environ: free)
-    assert names(Devices(gpus="auto"), slots) == ["gpu1"]
+    assert names(DeviceRequest(gpus="auto"), slots) == ["gpu1"]
     free.pop()
     with pytest.raises(DeviceTaken):
-        names(Devices(gpus="auto"), slots)
+        names(DeviceRequest(gpus="auto"), slots)
 
 
 def test_two_workers_share_a_gpu_when_that_is_asked_for(slots: Slots) -> None:
     """Each has a name of its own, and both the same mask."""
-    specs = plan(SETTINGS, Devices(gpus="all", per_gpu=2), slots, {}, prefix="a")
+    specs = plan(SETTINGS, DeviceRequest(gpus="all", per_gpu=2), slots, {}, prefix="a")
     assert [(s.name, s.gpu) for s in specs] == [
         ("a-gpu0-0", GPUS[0]),
         ("a-gpu0-1", GPUS[0]),
@@ -120,12 +120,12 @@ def test_two_workers_share_a_gpu_when_that_is_asked_for(slots: Slots) -> None:
         ("a-gpu1-1", GPUS[1]),
     ]
     with pytest.raises(UsageError, match="goes with --gpus"):
-        names(Devices(cpus=2, per_gpu=2), slots)
+        names(DeviceRequest(cpus=2, per_gpu=2), slots)
 
 
 def test_slots_of_one_user_are_still_taken_once(slots: Slots, tmp_path: Path) -> None:
     """CPU workers book no device; their names are their own."""
-    assert names(Devices(cpus=1), slots) == ["cpu0"]
+    assert names(DeviceRequest(cpus=1), slots) == ["cpu0"]
     with closing(Slots(tmp_path / "state")) as others, pytest.raises(SlotTaken, match="cpu0"):
         others.take(["cpu0"])
 
@@ -134,7 +134,7 @@ def test_another_user_can_lock_what_this_one_made(slots: Slots, shared: Path) ->
     """Whatever the umask: a file that only its maker may open would keep everybody else off for good."""
     before = os.umask(0o077)
     try:
-        assert names(Devices(gpus="0"), slots) == ["gpu0"]
+        assert names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
     finally:
         os.umask(before)
     (made,) = shared.iterdir()
@@ -153,7 +153,7 @@ def test_what_somebody_planted_is_not_written_to(slots: Slots, shared: Path, tmp
     else:
         os.mkfifo(there)
     with pytest.raises(DeviceLockUnusable):
-        names(Devices(gpus="0"), slots)
+        names(DeviceRequest(gpus="0"), slots)
     assert ours.read_text() == "precious"
 
 
@@ -213,15 +213,15 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
 def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:
     """Freed, it would be the first that is started on again. One whose worker has ended well is free."""
     healthy, at_fault = (WorkerSpec(gpu.slot, SETTINGS, gpu=gpu) for gpu in GPUS)
-    pool = devices.Devices([healthy, at_fault], slots, pause_s=1.0, host="here")
+    pool = devices.DevicePool([healthy, at_fault], slots, pause_s=1.0, host="here")
     assert pool.take(healthy, at=0.0)
     assert pool.take(at_fault, at=0.0)
     pool.free({"gpu0": False, "gpu1": True}, frozenset({"gpu1"}), at=0.0)
     assert pool.available(at=1e9) == [healthy]
     with closing(Slots(tmp_path / "others", shared)) as others:
-        assert names(Devices(gpus="0"), others) == ["gpu0"]
+        assert names(DeviceRequest(gpus="0"), others) == ["gpu0"]
         with pytest.raises(DeviceTaken):
-            names(Devices(gpus="1"), others)
+            names(DeviceRequest(gpus="1"), others)
 
 
 def test_a_worker_for_which_the_system_has_no_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded
-from mlq.ipc.supervisor_notices import Notices
+from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.settings import config
 from mlq.supervisor.child import Child
 from mlq.supervisor.devices.gpus import Gpu
@@ -164,7 +164,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start:
 def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
     """It is there when Python starts, so it is there before torch can look."""
     spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
-    child = Child(spec, house.environment, Notices(), "supervisor")
+    child = Child(spec, house.environment, SupervisorNotices(), "supervisor")
     try:
         environ = Path(f"/proc/{child.pid}/environ")  # empty for a moment, while one program replaces another
         house.until(lambda: b"CUDA_VISIBLE_DEVICES=GPU-1234\0" in environ.read_bytes(), "the mask is there")

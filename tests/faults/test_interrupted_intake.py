@@ -11,17 +11,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chaos.faultkit import until
 from mlq.broker import embedded
-from mlq.engine.claimer import Intake
+from mlq.engine.claimer import Claimer
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
-from mlq.engine.rejection import SettingAside
-from mlq.store.claims.claims import Claims, Room
+from mlq.engine.rejection import Rejection
+from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
 
 WID = "host:interrupted:1"
 
 
-class Interrupted(SettingAside):
+class Interrupted(Rejection):
     """Fails once, as if the connection broke."""
 
     failed = False
@@ -57,7 +57,7 @@ def test_what_was_claimed_with_a_message_that_could_not_be_set_aside_is_run_all_
     innocent = stock.send_task("t", queue="q").id
     stock.close()
     doorbell = Doorbell(redis, claims.watched, claims.bell)
-    intake = Intake(claims, ledger, doorbell, aside, Room(rows=8), order=lambda: ["q"], wake=lambda: None)
+    intake = Claimer(claims, ledger, doorbell, aside, ClaimLimit(rows=8), order=lambda: ["q"], wake=lambda: None)
     intake.start()
     try:
         until(lambda: intake.waiting, "a batch is staged", 10)

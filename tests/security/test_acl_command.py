@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from mlq.commands.acl import Form
+from mlq.commands.acl import AclFormat
 from tests.security import users
 from tests.servers import serving
 
@@ -117,7 +117,7 @@ def rights(redis: Redis, name: str) -> list[set[Any]]:
 
 def test_a_server_starts_with_the_lines_as_its_acl_file(modern: Redis, state: Path) -> None:
     """All three roles in one file, with the password that was given, as at the prompt."""
-    lines = [users.line(role, Form.FILE) for role in users.ROLES]
+    lines = [users.line(role, AclFormat.FILE) for role in users.ROLES]
     file = state / "users.acl"
     file.write_text("user default on nopass ~* &* +@all\n" + "\n".join(lines) + "\n")
     with serving(state, "--aclfile", str(file)) as port:

@@ -12,7 +12,7 @@ from redis import Redis
 
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output_lines import write
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 from mlq.protocol.names import ROW_ERROR
 from tests.conftest import House
 
@@ -101,7 +101,7 @@ def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: 
 )
 def test_an_answer_that_looks_like_the_error_of_a_row_is_the_error_of_its_row(answer: Any) -> None:
     """Any task may answer with the key by which workers mark a failed row; it must not end who collects the job."""
-    end = End("SUCCESS", [orjson.dumps({ROW_ERROR: answer}), b"2"], failed=1)
+    end = ChunkResult("SUCCESS", [orjson.dumps({ROW_ERROR: answer}), b"2"], failed=1)
     written = write(Chunk(0, range(2), ["a", "b"]), end, single=False)
     bad, good = map(json.loads, written.lines.splitlines())
     assert (bad["status"], good["status"], good["result"]) == ("error", "ok", 2)

@@ -14,7 +14,7 @@ from redis import Redis
 from mlq.jobs import record
 from mlq.jobs.record import Job
 from mlq.protocol import keys, names
-from mlq.protocol.job_result import MOST_CHUNKS, Place
+from mlq.protocol.job_result import MOST_CHUNKS, JobChunkRef
 from mlq.store.jobs.job_tokens import JobTokens, take_over
 from tests.conftest import House
 
@@ -85,7 +85,7 @@ def test_a_job_may_be_sent_in_turns_with_a_version_that_knows_no_token(redis: Re
     job, tokens = Job("job", "batch", "rows", "f", 100), JobTokens(lambda: redis)  # the client closes itself
 
     def vouched(chunk: int, token: str | None = None) -> bool:
-        return tokens.vouches(Place("job", chunk, 1, token))
+        return tokens.vouches(JobChunkRef("job", chunk, 1, token))
 
     def old_version_sends(sender: str, next_chunk: int) -> None:
         redis.hset(keys.job("job"), mapping={"sender": sender, "alive": sender, "next": next_chunk})

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from redis import Redis
 
-from mlq.ipc.supervisor_notices import MOST_REVOKED, NoticeReader, Notices
+from mlq.ipc.supervisor_notices import MOST_REVOKED, NoticeReader, SupervisorNotices
 from mlq.protocol import keys
 from tests.conftest import House, Start
 from tests.security.mailbox import Stranger, answers, command, frame
@@ -78,7 +78,7 @@ def test_stamps_that_are_revoked_again_and_again_are_kept_once(
 )
 def test_the_page_of_notices_holds_whatever_is_revoked(written: str) -> None:
     """As many as fit are kept, the latest ones; tickets of other clients fit beside them."""
-    notices = Notices()
+    notices = SupervisorNotices()
     ids = [f"{n:05}{written}"[: len(written)] for n in range(3 * MOST_REVOKED)]
     notices.revoke([*ids, "", "y" * 513, "mine"])
     for n in range(200):

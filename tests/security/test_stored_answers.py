@@ -12,7 +12,7 @@ from mlq.jobs import chunk
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect import output_lines
 from mlq.protocol import job_result, keys
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 from tests.conftest import House
 
 DEEP: Final = b"[" * 900 + b"]" * 900
@@ -41,7 +41,7 @@ ENDS: Final = (
 def test_an_end_that_is_none_becomes_an_error_of_its_rows(payload: bytes) -> None:
     """One line for the row, and what the sender learns from it stays a number that can be."""
     end = job_result.read(payload)
-    assert isinstance(end, End)
+    assert isinstance(end, ChunkResult)
     assert end.seconds is None
     assert end.model is None
     written = output_lines.write(Chunk(0, range(1), ["me"]), end, single=False)

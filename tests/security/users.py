@@ -9,7 +9,7 @@ from redis import Redis
 
 from mlq.broker import roles
 from mlq.broker.roles import Role
-from mlq.commands.acl import Form, User
+from mlq.commands.acl import AclFormat, User
 from mlq.settings import config
 from tests.servers import free_port
 
@@ -17,7 +17,7 @@ ROLES = ("client", "submitter", "worker")
 PASSWORD = "of-a-test"  # noqa: S105 (of servers that end with their test)
 
 
-def line(role: str, form: Form = Form.CLI) -> str:
+def line(role: str, form: AclFormat = AclFormat.CLI) -> str:
     """Write a user with its password, as `mlq acl` prints it where nothing is configured."""
     queues, whose = config.load({}).known_queues, Role(role)
     rights = roles.rules(whose, queues, selects=False)

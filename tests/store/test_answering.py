@@ -11,13 +11,13 @@ from redis import Redis
 from chaos.faultkit import until
 from mlq.broker.embedded import Server
 from mlq.engine.ledger import Ledger
-from mlq.engine.recorder import Answering
+from mlq.engine.recorder import Recorder
 from mlq.protocol.claim import Claim
 from mlq.protocol.result import Answer
-from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
-from mlq.store.memory import LEAST_BYTES, Overshoot
+from mlq.store.memory import LEAST_BYTES, MemoryAllowance
 
 
 def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis) -> None:
@@ -30,7 +30,7 @@ def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis
         assert "no-queue" in why
         refused.append(claim)
 
-    answering = Answering(claims, ledger, refuse, Overshoot(redis))
+    answering = Recorder(claims, ledger, refuse, MemoryAllowance(redis))
     link = (Successor("no-queue", b"{}"),)
     ends = [Completion(c, Answer(f"end-{n}", b"{}", 60), link if n == 1 else ()) for n, c in enumerate(taken)]
     answering.record(ends, behind=False)
@@ -43,8 +43,8 @@ def test_answers_take_a_full_server_so_far_and_then_wait_for_room(server: Server
     claims, ledger, taken = claimed(server, redis, 6)
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) - 1)
     ticks = count(0.0, 10.0)
-    overshoot = Overshoot(redis, lambda: next(ticks))
-    answering = Answering(claims, ledger, lambda *_: None, overshoot)
+    overshoot = MemoryAllowance(redis, lambda: next(ticks))
+    answering = Recorder(claims, ledger, lambda *_: None, overshoot)
     answering.start()
     for n, claim in enumerate(taken):
         answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, 60))], behind=True)
@@ -63,7 +63,7 @@ def claimed(server: Server, redis: Redis, number: int) -> tuple[Claims, Ledger, 
             client.send_task("mlq.predict", [1], queue="q")
     Leases(redis).register("h:w:1")
     claims, ledger = Claims(redis, "h:w:1", ["q"], together=["mlq.predict"]), Ledger()
-    taken = claims.claim(Room(rows=number))
-    assert isinstance(taken, Taken)
+    taken = claims.claim(ClaimLimit(rows=number))
+    assert isinstance(taken, Claimed)
     ledger.take(taken.claims)
     return claims, ledger, taken.claims

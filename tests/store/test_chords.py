@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims import chord_parts
-from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.completion import (
     BodyDue,
     BodyUndue,
@@ -45,8 +45,8 @@ class Chord:
     def claim(self) -> Claim:
         """Take one message."""
         self.redis.lpush("default", b"{}")
-        reply = self.worker.claim(Room(rows=1), holding=["what it has"])
-        assert isinstance(reply, Taken)
+        reply = self.worker.claim(ClaimLimit(rows=1), holding=["what it has"])
+        assert isinstance(reply, Claimed)
         return reply.claims[0]
 
     def kept(self) -> list[bytes]:
@@ -95,7 +95,7 @@ def test_the_last_part_is_told_so_and_its_end_publishes_the_body_in_one_step(cho
     assert chord.worker.complete(end) == Completed()
     assert (chord.redis.lrange("batch", 0, -1), chord.redis.get("result-b")) == ([BODY.raw], b"done")
     assert chord.left() == []
-    assert chord.worker.complete(end) == Gone()
+    assert chord.worker.complete(end) == ClaimLost()
     assert chord.redis.llen("batch") == 1
 
 
@@ -104,7 +104,7 @@ def test_a_worker_that_was_declared_dead_counts_nothing(chord: Chord, redis: Red
     chord.begin(1)
     end = ending(chord.claim(), part("a"))
     Leases(redis, lease_ms=60_000).reap("host:cpu0:1", to="head")
-    assert chord.worker.complete(end) == Gone()
+    assert chord.worker.complete(end) == ClaimLost()
     assert chord.left() == ["s"]
 
 

@@ -19,18 +19,18 @@ from chaos.stock_client import stock_client
 from mlq.broker import embedded
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 from mlq.protocol.names import ROWS_HEADER
 from mlq.protocol.priorities import queue_key
 from mlq.protocol.result import Answer
-from mlq.store.claims.claims import Claims, Fenced, Nothing, Recorded, Released, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Released
 from mlq.store.claims.completion import Completed, Completion, Successor
 from mlq.store.claims.leases import AlreadyReaped, Crash, Leases, Reaped, Silence
-from mlq.store.messages.dead_letters import Answered, Buried, DeadLetters
+from mlq.store.messages.dead_letters import Answered, DeadLettered, DeadLetters
 from mlq.store.messages.delays import Delayed, Delays, Due
 
 QUEUES = ("realtime", "default", "batch")
-BATCH = Room(rows=64)
+BATCH = ClaimLimit(rows=64)
 CRASH = Crash(limit=3, circumstances={"reason": "crash", "signal": "9", "host": "here"})
 
 
@@ -58,9 +58,9 @@ def worker(start: Callable[[str], Claims]) -> Claims:
     return start("host:gpu0:1")
 
 
-def taken(reply: Taken | Nothing | Fenced) -> tuple[Claim, ...]:
+def taken(reply: Claimed | QueueEmpty | LeaseLost) -> tuple[Claim, ...]:
     """Expect messages."""
-    assert isinstance(reply, Taken), reply
+    assert isinstance(reply, Claimed), reply
     return reply.claims
 
 
@@ -93,7 +93,7 @@ def test_a_message_comes_as_its_producer_wrote_it(redis: Redis, worker: Claims) 
     for raw in hostile:
         redis.lpush("default", raw)
     served: list[Claim] = []
-    while isinstance(reply := worker.claim(BATCH, holding=[claim.id for claim in served]), Taken):
+    while isinstance(reply := worker.claim(BATCH, holding=[claim.id for claim in served]), Claimed):
         served.extend(reply.claims)
     assert bodies(tuple(served)) == hostile
     assert worker.release_many(served, "head") == len(hostile)
@@ -109,7 +109,7 @@ def test_a_batch_ends_where_its_rows_its_bytes_or_its_kind_end(client: Celery, w
     client.send_task("mlq.predict", ["x" * 3000], queue="default")
     held: list[str] = []
     sizes = []
-    while isinstance(reply := worker.claim(Room(64, bytes=6000), holding=held), Taken):
+    while isinstance(reply := worker.claim(ClaimLimit(64, bytes=6000), holding=held), Claimed):
         held += [claim.id for claim in reply.claims]
         sizes.append(len(reply.claims))
     assert sizes == [2, 1, 1, 1, 1]
@@ -122,16 +122,16 @@ def test_a_paused_queue_is_passed_over(redis: Redis, worker: Claims) -> None:
     redis.sadd(keys.PAUSED, "realtime")
     (claim,) = taken(worker.claim(BATCH))
     assert claim.raw == b"runs"
-    assert worker.claim(BATCH, holding=[claim.id]) == Nothing(watch=False)
+    assert worker.claim(BATCH, holding=[claim.id]) == QueueEmpty(watch=False)
 
 
 def test_a_lost_reply_is_handed_out_again_and_nothing_with_it(client: Celery, worker: Claims) -> None:
     """A connection that breaks after the claim loses nothing, and a repeated call takes no more."""
     for _ in range(3):
         client.send_task("mlq.predict", [[1.0]], queue="default")
-    lost = taken(worker.claim(Room(2)))
-    assert taken(worker.claim(Room(2))) == lost
-    assert len(taken(worker.claim(Room(2), holding=[claim.id for claim in lost]))) == 1
+    lost = taken(worker.claim(ClaimLimit(2)))
+    assert taken(worker.claim(ClaimLimit(2))) == lost
+    assert len(taken(worker.claim(ClaimLimit(2), holding=[claim.id for claim in lost]))) == 1
 
 
 def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
@@ -145,9 +145,9 @@ def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
     (again,) = taken(other.claim(BATCH))
     late, right = Answer("celery-task-meta-x", b"late", 60), Answer("celery-task-meta-x", b"right", 60)
     assert other.complete(Completion(again, right)) == Completed()
-    assert frozen.complete(Completion(claim, late)) == Gone()
-    assert frozen.record(claim, late) == Gone()
-    assert frozen.claim(BATCH, holding=[claim.id]) == Fenced()
+    assert frozen.complete(Completion(claim, late)) == ClaimLost()
+    assert frozen.record(claim, late) == ClaimLost()
+    assert frozen.claim(BATCH, holding=[claim.id]) == LeaseLost()
     assert Leases(redis).renew(["host:gpu0:1", "host:gpu1:2"]) == {"host:gpu0:1"}
     assert redis.get("celery-task-meta-x") == b"right"
 
@@ -192,9 +192,9 @@ def test_scripts_survive_a_server_that_forgot_them(redis: Redis, worker: Claims)
     """A server that restarts knows no script: the wrapper sends it again, in the middle of a batch, too."""
     for raw in (b"one", b"two"):
         redis.lpush("default", raw)
-    first = taken(worker.claim(Room(1)))
+    first = taken(worker.claim(ClaimLimit(1)))
     redis.script_flush()
-    second = taken(worker.claim(Room(1), holding=[first[0].id]))
+    second = taken(worker.claim(ClaimLimit(1), holding=[first[0].id]))
     redis.script_flush()
     done = worker.complete_all([Completion(claim) for claim in first + second])
     assert done == [Completed(), Completed()]
@@ -260,7 +260,7 @@ def test_a_suspect_is_not_taken_beside_other_work(redis: Redis, start: Callable[
     second = start("host:gpu0:2")
     (work,) = taken(second.claim(BATCH))
     assert work.raw == b"work"
-    assert second.claim(BATCH, holding=[work.id]) == Nothing(watch=False)
+    assert second.claim(BATCH, holding=[work.id]) == QueueEmpty(watch=False)
     assert second.complete(Completion(work)) == Completed()
     (suspect,) = taken(second.claim(BATCH))
     assert suspect.crashes == 0
@@ -311,7 +311,7 @@ def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
     assert delays.delay("host:gpu0:1", two, 1) == Delayed()
     assert delays.move_due() == Due(moved=1, next_in_ms=None)
     (two,) = taken(worker.claim(BATCH))
-    assert letters.bury("host:gpu0:1", two, {"reason": "malformed"}) == Buried(two.id)
+    assert letters.bury("host:gpu0:1", two, {"reason": "malformed"}) == DeadLettered(two.id)
     assert letters.answer(two.id, answer) == Answered()
     taken(worker.claim(BATCH))
     assert leases.reap("host:gpu0:1", to="tail", crash=CRASH) == Reaped(released=1, buried=None)
@@ -321,14 +321,14 @@ def test_an_idle_worker_can_take_the_watch_of_a_full_server(redis: Redis, worker
     """A claim that finds nothing has written nothing: its first write must be one that is not refused."""
     redis.set("filler", b"x" * 1000)
     redis.config_set("maxmemory", 1)
-    assert worker.claim(BATCH) == Nothing(watch=True)
+    assert worker.claim(BATCH) == QueueEmpty(watch=True)
 
 
 def test_a_call_that_arrives_twice_takes_once_and_never_reuses_an_id(redis: Redis, worker: Claims) -> None:
     """A client repeats a call on a new connection while the first still travels on the old one."""
     for raw in (b"one", b"two"):
         redis.lpush("default", raw)
-    call = worker._claim_keys(QUEUES), worker._claim_words(Room(1), [], QUEUES)
+    call = worker._claim_keys(QUEUES), worker._claim_words(ClaimLimit(1), [], QUEUES)
     claim = Script("claims/claim")
     (first,) = claim(redis, *call)[1]
     assert claim(redis, *call)[1] == [first]

@@ -21,13 +21,13 @@ from redis.client import PubSub
 
 from mlq.broker import embedded
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 from mlq.protocol.priorities import queue_key, queue_keys
 from mlq.protocol.result import Answer
-from mlq.store.claims.claims import Claims, Fenced, Nothing, Recorded, Room, Side, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Side
 from mlq.store.claims.completion import Completed, Completion, Successor
 from mlq.store.claims.leases import Alive, AlreadyReaped, Crash, Leases, Reaped, Silence
-from mlq.store.messages.dead_letters import Answered, Buried, DeadLetters
+from mlq.store.messages.dead_letters import Answered, DeadLettered, DeadLetters
 from mlq.store.messages.delays import Delayed, Delays
 
 SEED = int(os.environ.get("MLQ_SEED", "20251121"))
@@ -74,7 +74,7 @@ class Truth:
             messages = self.lists[claim.queue_key]
             messages.insert(len(messages) if side == "head" else 0, claim.raw)
 
-    def take(self, order: Iterable[str], room: Room, *, holding: bool) -> list[tuple[str, bytes]]:
+    def take(self, order: Iterable[str], room: ClaimLimit, *, holding: bool) -> list[tuple[str, bytes]]:
         """Choose what a claim must bring, knowing each message decoded."""
         taken: list[tuple[str, bytes]] = []
         rows, size = room.rows, room.bytes
@@ -195,16 +195,16 @@ class Walk:
     def claim_for(self, worker: Worker) -> dict[str, Claim]:
         filed = self.truth.claims[worker.wid]
         lost = [claim for claim_id, claim in filed.items() if claim_id not in worker.held]
-        room = Room(self.rng.choice([1, 8, 64]), self.rng.choice([400, 10**6]))
+        room = ClaimLimit(self.rng.choice([1, 8, 64]), self.rng.choice([400, 10**6]))
         sizes = accumulate(len(claim.raw) for claim in lost[: room.rows])
         lost = [claim for n, (claim, size) in enumerate(zip(lost, sizes, strict=False)) if not n or size <= room.bytes]
         order = self.rng.sample(QUEUES, len(QUEUES))
         expected = [(c.queue_key, c.raw) for c in lost] or self.truth.take(order, room, holding=bool(worker.held))
         reply = worker.claims.claim(room, holding=worker.held, order=order)
         if not expected:
-            assert isinstance(reply, Nothing)
+            assert isinstance(reply, QueueEmpty)
             return {}
-        assert isinstance(reply, Taken)
+        assert isinstance(reply, Claimed)
         assert [(c.queue_key, c.raw) for c in reply.claims] == expected
         assert [c.crashes for c in reply.claims] == [self.truth.crashes.get(c.digest) for c in reply.claims]
         if lost:
@@ -259,7 +259,7 @@ class Walk:
         if claim := self.pick(worker):
             done = Completion(claim, self.answer_to(claim, "SUCCESS"))
             again = Completion(claim, self.answer_to(claim, "FAILURE"), (Successor("batch", b"never"),))
-            assert worker.claims.complete_all([done, again]) == [Completed(), Gone()]
+            assert worker.claims.complete_all([done, again]) == [Completed(), ClaimLost()]
             self.is_completed(worker, done)
 
     def record(self) -> None:
@@ -284,7 +284,7 @@ class Walk:
         if claim := self.pick(worker):
             until = next(self.number) + (NEVER_MS if self.rng.random() < 0.1 else 0)
             assert self.delays.delay(worker.wid, claim, until) == Delayed()
-            assert self.delays.delay(worker.wid, claim, until) == Gone()
+            assert self.delays.delay(worker.wid, claim, until) == ClaimLost()
             self.truth.delayed.append((until, claim))
             del worker.held[claim.id], self.truth.claims[worker.wid][claim.id]
 
@@ -299,10 +299,10 @@ class Walk:
         worker = self.rng.choice(self.workers)
         if claim := self.pick(worker):
             failure = self.answer_to(claim, "FAILURE") if self.rng.random() < 0.5 else None
-            assert self.letters.bury(worker.wid, claim, {"reason": "malformed"}, failure) == Buried(claim.id)
+            assert self.letters.bury(worker.wid, claim, {"reason": "malformed"}, failure) == DeadLettered(claim.id)
             if failure:
                 self.is_told(failure)
-                assert self.letters.answer(claim.id, failure) == Gone()
+                assert self.letters.answer(claim.id, failure) == ClaimLost()
             self.is_buried(claim)
             del worker.held[claim.id], self.truth.claims[worker.wid][claim.id]
 
@@ -333,7 +333,7 @@ class Walk:
         if buried:
             failure = self.answer_to(claim, "FAILURE")
             assert self.letters.answer(buried, failure) == Answered()
-            assert self.letters.answer(buried, failure) == Gone()
+            assert self.letters.answer(buried, failure) == ClaimLost()
             self.is_told(failure)
 
     def drain(self) -> None:
@@ -367,14 +367,14 @@ class Walk:
         if not self.zombies:
             return
         zombie = self.rng.choice(self.zombies)
-        assert zombie.claims.claim(Room(8), holding=zombie.held) == Fenced()
+        assert zombie.claims.claim(ClaimLimit(8), holding=zombie.held) == LeaseLost()
         if claim := self.pick(zombie):
             done = Completion(claim, self.answer_to(claim, "SUCCESS"), (Successor("batch", b"never"),))
-            assert zombie.claims.complete(done) == Gone()
-            assert zombie.claims.record(claim, self.answer_to(claim, "STARTED")) == Gone()
-            assert zombie.claims.release(claim, "head") == Gone()
-            assert self.delays.delay(zombie.wid, claim, 0) == Gone()
-            assert self.letters.bury(zombie.wid, claim, {}, self.answer_to(claim, "FAILURE")) == Gone()
+            assert zombie.claims.complete(done) == ClaimLost()
+            assert zombie.claims.record(claim, self.answer_to(claim, "STARTED")) == ClaimLost()
+            assert zombie.claims.release(claim, "head") == ClaimLost()
+            assert self.delays.delay(zombie.wid, claim, 0) == ClaimLost()
+            assert self.letters.bury(zombie.wid, claim, {}, self.answer_to(claim, "FAILURE")) == ClaimLost()
 
     def replace(self, worker: Worker) -> None:
         self.workers[self.workers.index(worker)] = self.start_worker()

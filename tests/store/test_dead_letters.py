@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from redis import Redis
 
 from mlq.protocol import keys
-from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
-from mlq.store.messages.dead_letters import DeadLetters, Exhumed, ResultKey
+from mlq.store.messages.dead_letters import DeadLetters, Requeued, ResultKey
 
 
 def bury(redis: Redis, number: int) -> list[str]:
@@ -19,8 +19,8 @@ def bury(redis: Redis, number: int) -> list[str]:
     ids = []
     for n in range(number):
         redis.lpush("q", b'{"n": %d}' % n)
-        taken = claims.claim(Room(rows=1), holding=())
-        assert isinstance(taken, Taken)
+        taken = claims.claim(ClaimLimit(rows=1), holding=())
+        assert isinstance(taken, Claimed)
         letters.bury("w", taken.claims[0], {"reason": "crash"})
         ids.append(taken.claims[0].id)
     return ids
@@ -34,7 +34,7 @@ def test_two_operators_who_retry_the_same_letters_queue_each_once(redis: Redis) 
     letters = DeadLetters(redis)
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda i: letters.exhume(i, ResultKey("celery-task-meta-t")), ids * 4))
-    assert sum(isinstance(d, Exhumed) for d in done) == 50
+    assert sum(isinstance(d, Requeued) for d in done) == 50
     assert sorted(redis.lrange("q", 0, -1)) == sorted([b"waits", *(b'{"n": %d}' % n for n in range(50))])
     assert redis.lindex("q", -1) == b"waits"
     assert not redis.exists(keys.DEAD, "celery-task-meta-t", *map(keys.dead_letter, ids))
@@ -44,7 +44,7 @@ def test_letters_are_retried_and_dropped_while_memory_is_full(redis: Redis) -> N
     """That is when an operator makes room."""
     one, other = bury(redis, 2)
     redis.config_set("maxmemory", "1")
-    assert isinstance(DeadLetters(redis).exhume(one, None), Exhumed)
+    assert isinstance(DeadLetters(redis).exhume(one, None), Requeued)
     assert DeadLetters(redis).drop(other)
     assert not DeadLetters(redis).drop(other)
     redis.config_set("maxmemory", "0")

@@ -13,7 +13,7 @@ from redis import Redis
 from mlq.broker.embedded import Server
 from mlq.errors import NoSuchQueue
 from mlq.settings import config
-from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays
 from mlq.store.queues import depth, overview
@@ -87,7 +87,7 @@ def test_what_our_workers_hold_is_in_flight_by_the_queue_that_it_came_from(
     for queue in ("realtime", "batch", "batch"):
         app.send_task("mlq.predict", [[1.0]], queue=queue)
     Leases(redis, lease_ms=60_000).register("h:cpu0:1")
-    Claims(redis, "h:cpu0:1", ("realtime", "batch"), together=["mlq.predict"]).claim(Room(rows=64))
+    Claims(redis, "h:cpu0:1", ("realtime", "batch"), together=["mlq.predict"]).claim(ClaimLimit(rows=64))
     found = depth.read(connection, ["realtime", "batch"])
     assert [(d.name, d.ready, d.in_flight) for d in found] == [("realtime", 0, 1), ("batch", 0, 2)]
 
@@ -96,8 +96,8 @@ def test_what_waits_for_its_time_is_delayed_and_not_ready(app: Celery, connectio
     """A retry in an hour is in no queue, and must not be forgotten by whoever looks."""
     app.send_task("mlq.predict", [1], queue="batch", priority=9)
     Leases(redis, lease_ms=60_000).register("h:cpu0:1")
-    got = Claims(redis, "h:cpu0:1", ("batch",), together=()).claim(Room(rows=1))
-    assert isinstance(got, Taken)
+    got = Claims(redis, "h:cpu0:1", ("batch",), together=()).claim(ClaimLimit(rows=1))
+    assert isinstance(got, Claimed)
     Delays(redis).delay("h:cpu0:1", got.claims[0], until_ms=4_000_000_000_000)
     (found,) = depth.read(connection, ["batch"])
     assert (found.ready, found.in_flight, found.delayed) == (0, 0, 1)

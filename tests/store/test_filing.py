@@ -8,13 +8,13 @@ from redis import Redis
 
 from mlq.broker.script import Script, Word
 from mlq.protocol import job_result, keys
-from mlq.protocol.job_result import KEPT_S, End, Place
+from mlq.protocol.job_result import KEPT_S, ChunkResult, JobChunkRef
 from mlq.store.jobs import job_results
 
 
 def end(redis: Redis, chunk: int, *results: bytes) -> None:
     """File a chunk's end."""
-    job_results.file(redis, job_result.answer_of(Place("j", chunk, 2), End("SUCCESS", results)))
+    job_results.file(redis, job_result.answer_of(JobChunkRef("j", chunk, 2), ChunkResult("SUCCESS", results)))
 
 
 def test_a_chunk_that_ran_twice_counts_once(redis: Redis) -> None:

@@ -12,14 +12,14 @@ from kombu import Connection
 from redis import Redis
 
 from mlq.broker import embedded
-from mlq.ipc.supervisor_notices import Notices
-from mlq.ipc.worker_report import Report
+from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.worker_report import WorkerReport
 from mlq.liveness import heartbeat_writer
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.store.workers import heartbeats, orders
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
-from mlq.supervisor.control.inspection import Worker
+from mlq.supervisor.control.inspection import BusyWorker
 from mlq.supervisor.control.mailbox import MailboxThread
 from tests.conftest import DEADLINE_S
 
@@ -84,15 +84,15 @@ def test_an_announced_order_is_fetched_at_once(
 ) -> None:
     """By any supervisor that has the worker, over the connection on which it hears Celery's control messages anyway."""
     thread, wait = obeyed
-    here = Worker("cpu0@here", 1, WORKER.id, ("realtime",), 0.0, Report(state="idle"))
+    here = BusyWorker("cpu0@here", 1, WORKER.id, ("realtime",), 0.0, WorkerReport(state="idle"))
     listens = threading.Event()
 
-    def workers() -> list[Worker]:
+    def workers() -> list[BusyWorker]:
         listens.set()  # it has heard something
         return [here]
 
     mailbox = MailboxThread(
-        lambda: Connection(server.url), workers, Notices(), lambda _: None, _Nothing(), thread.hurry
+        lambda: Connection(server.url), workers, SupervisorNotices(), lambda _: None, _Nothing(), thread.hurry
     )
     mailbox.start()
     try:

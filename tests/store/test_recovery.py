@@ -14,10 +14,10 @@ from chaos.faultkit import until
 from mlq.broker.embedded import Server
 from mlq.errors import BrokerUnreachable
 from mlq.protocol import keys
-from mlq.store.claims.claims import Claims, Room, Taken
+from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Crash, Leases, Reaped
 from mlq.supervisor.recovery.death import Death, Overrun
-from mlq.supervisor.recovery.lost_results import Obituaries
+from mlq.supervisor.recovery.lost_results import LostResults
 from mlq.supervisor.recovery.recovery import Recovery
 
 META = "celery-task-meta-{}"
@@ -36,14 +36,15 @@ def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
     crash = Death("h:w:1", -9, asked=False, overrun=overrun).crash
     assert crash is not None
     Leases(redis).register("h:w:1")
-    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
-    assert isinstance(taken, Taken)
+    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(ClaimLimit(rows=1))
+    assert isinstance(taken, Claimed)
     reaped = Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     assert isinstance(reaped, Reaped)
     assert reaped.buried
     assert not redis.exists(META.format(task_id)), "here its supervisor dies"
     recovery = Recovery(
-        lambda: opened(redis), Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
+        lambda: opened(redis),
+        LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True),
     )
     recovery.start()
     recovery.end(10)
@@ -58,12 +59,12 @@ def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> N
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         task_id = client.send_task("mlq.predict", [1], queue="q").id
     Leases(redis).register("h:w:1")
-    Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
+    Claims(redis, "h:w:1", ["q"], together=[]).claim(ClaimLimit(rows=1))
     crash = Death("h:w:1", -9, asked=False).crash
     assert crash is not None
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
-        told = Obituaries(
+        told = LostResults(
             lambda i: (META.format(i), 60), lambda: opened(elsewhere), vouches=lambda _: True, answers_here=False
         )
         recovery = Recovery(lambda: opened(redis), told)
@@ -78,8 +79,8 @@ def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         client.send_task("mlq.predict", [1], queue="q")
     Leases(redis).register("h:w:1")
-    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(Room(rows=1))
-    assert isinstance(taken, Taken)
+    taken = Claims(redis, "h:w:1", ["q"], together=[]).claim(ClaimLimit(rows=1))
+    assert isinstance(taken, Claimed)
     tries = iter([True, True])
 
     def open_broker() -> AbstractContextManager[Redis]:
@@ -88,7 +89,7 @@ def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back
         return opened(redis)
 
     recovery = Recovery(
-        open_broker, Obituaries(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
+        open_broker, LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
     )
     recovery.start()
     recovery.died(Death("h:w:1", -9, asked=False))

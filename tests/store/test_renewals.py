@@ -13,7 +13,7 @@ from chaos.faultkit import until
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.protocol import keys
 from mlq.store.claims import held
-from mlq.store.claims.claims import Claims, Fenced, Room
+from mlq.store.claims.claims import ClaimLimit, Claims, LeaseLost
 from mlq.store.claims.leases import AlreadyReaped, Crash, Leases, Reaped
 from mlq.store.messages.dead_letters import DeadLetters
 from mlq.store.messages.delays import Delays, Due
@@ -162,7 +162,7 @@ def test_a_reaper_that_dies_in_the_midst_leaves_a_fenced_worker_to_the_next(
         dying.setattr(held, "by_worker", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             leases.reap(WID, to="head")
-    assert isinstance(Claims(redis, WID, ["q"], []).claim(Room(rows=1)), Fenced)
+    assert isinstance(Claims(redis, WID, ["q"], []).claim(ClaimLimit(rows=1)), LeaseLost)
     assert leases.renew([WID]) == {WID}
     assert leases.reap_expired(WID, leases.expired()[WID]) == Reaped(MANY, None)
     assert not redis.exists(keys.LEASES, keys.claims(WID))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from mlq.autoscale.policy.policy import Decision
-from mlq.autoscale.replay.simulation import Outcome
+from mlq.autoscale.replay.simulation import Replay
 from mlq.broker.roles import Role
 from mlq.cli import job_wait, worker_orders
 from mlq.cli.worker_selection import Followed
@@ -38,11 +38,11 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.job/1": job_wait.task_document("t", ok=1, failed=0),
     "mlq.dead/1": dead_letters.whole(LETTER),
     "mlq.order/1": worker_orders.document(Order("drain"), [Followed(BEAT, "stopped")])["workers"][0],
-    "mlq.event/1": event_lines.document(event_log.Order("1-0", 1, "queues pause", "batch", "me", "h", 1)),
+    "mlq.event/1": event_lines.document(event_log.RecordedOrder("1-0", 1, "queues pause", "batch", "me", "h", 1)),
     "mlq.config/1": tables.settings_document(config.load({}))["settings"][0],
-    "mlq.acl/1": acl.document(acl.User("u", Role.CLIENT, ("q",), (), None), acl.Form.CLI),
+    "mlq.acl/1": acl.document(acl.User("u", Role.CLIENT, ("q",), (), None), acl.AclFormat.CLI),
     "mlq.decision/1": decisions.document("q", DECISION),
-    "mlq.replay/1": decisions.replay_document(Outcome(1.0, [0.0], 2.0, 0, 0, [])),
+    "mlq.replay/1": decisions.replay_document(Replay(1.0, [0.0], 2.0, 0, 0, [])),
 }
 """An entry of each document, from the functions that write them."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mlq.autoscale.policy.last_seen import LastSeen
-from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import BLIND, Deciding, Decision, Tuning
 
 _AGAIN_S: Final = 600.0
@@ -96,7 +96,7 @@ class BurstWatch:
         self._is_whole = self._is_whole and len(self._looks) < _LOOKS
         self._looks.append(_Look(seen.at - last_at, ready + flying - before + done, done, ready))
 
-    def _advice(self, at: float, burst: _Burst, joined: Sequence[Worker], rate: float) -> str | None:
+    def _advice(self, at: float, burst: _Burst, joined: Sequence[WorkerSample], rate: float) -> str | None:
         """Advise if all was over before anybody joined."""
         there = len(burst.before)
         each = self._rate_of_one(there, rate)

@@ -24,7 +24,7 @@ _DOUBLED: Final = 16
 log = logging.getLogger("mlq.autoscale")
 
 
-class Devices:
+class DevicePool:
     """The devices of one host that an autoscaler may use; after a start that failed it waits `pause_s`, then longer."""
 
     def __init__(self, pool: Sequence[WorkerSpec], slots: Slots, pause_s: float, host: str) -> None:

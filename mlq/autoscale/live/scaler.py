@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlq.autoscale.policy.observation import Observation
 
 if TYPE_CHECKING:
-    from mlq.autoscale.live.devices import Devices
+    from mlq.autoscale.live.devices import DevicePool
     from mlq.autoscale.policy.policy import Deciding, Decision
     from mlq.store.workers.booking import Booking
     from mlq.supervisor.spec import WorkerSpec
@@ -47,7 +47,7 @@ class Scaler:
     def __init__(
         self,
         policy: Deciding,
-        devices: Devices,
+        devices: DevicePool,
         fleet: Workers,
         tell: Callable[[Decision], None],
         most: int,

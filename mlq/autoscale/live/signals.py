@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mlq.autoscale.policy.observation import Observation, State, Worker
+from mlq.autoscale.policy.observation import Observation, State, WorkerSample
 from mlq.protocol.names import BARE_QUEUE
 from mlq.store.queues import depth
 from mlq.store.workers import heartbeats
@@ -50,7 +50,7 @@ class Signals:
         self._since = {k: self._since.get(k, at) for k in keys}
         workers = [self._worker(h, at, mine) for h in found if h.state in _STATES]
         seen = {place(h.host, h.name) for h in found}
-        unseen = [Worker(p, "starting", 0, 0, 0.0, age_s=0.0) for p in mine if p not in seen]
+        unseen = [WorkerSample(p, "starting", 0, 0, 0.0, age_s=0.0) for p in mine if p not in seen]
         flying = [d.in_flight for d in depths]
         ages = [d.oldest_age_s for d in depths if d.oldest_age_s is not None]
         return Observation(
@@ -61,9 +61,9 @@ class Signals:
             max(ages, default=None),
         )
 
-    def _worker(self, h: Heartbeat, at: float, mine: Collection[str]) -> Worker:
+    def _worker(self, h: Heartbeat, at: float, mine: Collection[str]) -> WorkerSample:
         for_s = at - self._since[h.id, h.state, h.task]
-        return Worker(
+        return WorkerSample(
             id=h.id,
             state=_STATES[h.state],
             done=sum(h.done.get(q, 0) for q in self._queues),

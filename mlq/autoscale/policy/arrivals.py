@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlq.autoscale.policy.last_seen import LastSeen
-from mlq.autoscale.policy.observation import Worker
+from mlq.autoscale.policy.observation import WorkerSample
 from mlq.autoscale.policy.windows import Totals
 
 _SLOW_S: Final = 45.0
@@ -37,7 +37,7 @@ class ArrivalMeter:
         self._looked_at = 0.0
         self._totals = Totals(1, self._slow_s)
 
-    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[Worker]) -> Rates | None:
+    def look(self, at: float, ready: int, in_flight: int, workers: Sequence[WorkerSample]) -> Rates | None:
         """Add one look; None if it is the first: nothing is known before the second."""
         done = sum(self._done_since(w, at - self._looked_at) for w in workers)
         self._done.keep(at, {w.id: w.done for w in workers})
@@ -51,7 +51,7 @@ class ArrivalMeter:
         self._there = None
         self._totals.clear()
 
-    def _done_since(self, worker: Worker, seconds: float) -> float:
+    def _done_since(self, worker: WorkerSample, seconds: float) -> float:
         """Tell what a worker has done since the last look.
 
         One that was never seen before may be new, or have served for days where no heartbeat came from: it has not

@@ -10,7 +10,7 @@ State = Literal["starting", "idle", "busy", "draining", "gone"]
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerSample:
     """One incarnation of a worker that serves the queue, with counters that begin at 0 with it.
 
     `done` are tasks of this queue, `all_done` of every queue, `busy_s` the seconds that all of them took. `running_s`
@@ -49,5 +49,5 @@ class Observation:
     at: float
     ready: int | None
     in_flight: int | None
-    workers: Sequence[Worker]
+    workers: Sequence[WorkerSample]
     oldest_s: float | None = None

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from mlq.autoscale.policy.arrivals import ArrivalMeter, Rates
-from mlq.autoscale.policy.observation import Observation, Worker
-from mlq.autoscale.policy.service import Service, ServiceMeter
+from mlq.autoscale.policy.observation import Observation, WorkerSample
+from mlq.autoscale.policy.service import ServiceMeter, ServiceRate
 from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
-class Holding:
+class Retention:
     """Remembers when each number of workers was last needed for the rate, and when for a backlog."""
 
     def __init__(self, most: int) -> None:
@@ -127,7 +127,7 @@ class Policy:
         self._tuning = tuning
         self._arrivals = ArrivalMeter(tuning.target_s)
         self._service = ServiceMeter()
-        self._holding = Holding(tuning.most)
+        self._holding = Retention(tuning.most)
         self._cold_starts: deque[float] = deque(maxlen=_COLD_STARTS)
         self._started: set[str] = set()
         self._leaving: set[str] = set()
@@ -156,7 +156,13 @@ class Policy:
         return self._decide(decision, seen, seen.ready, seen.in_flight, live, starting)
 
     def _decide(
-        self, decision: Decision, seen: Observation, ready: int, flying: int, live: list[Worker], starting: list[Worker]
+        self,
+        decision: Decision,
+        seen: Observation,
+        ready: int,
+        flying: int,
+        live: list[WorkerSample],
+        starting: list[WorkerSample],
     ) -> Decision:
         tuning, at = self._tuning, seen.at
         if self._seen_at is None or at - self._seen_at > BLIND * tuning.tick_s:
@@ -200,7 +206,7 @@ class Policy:
         return replace(acted, drain=[*acted.drain, *told])
 
     def _act(
-        self, figures: Decision, need: int, keep: int, why: str, live: list[Worker], starting: list[Worker]
+        self, figures: Decision, need: int, keep: int, why: str, live: list[WorkerSample], starting: list[WorkerSample]
     ) -> Decision:
         there = len(live) + len(starting)
         if need > there:
@@ -222,7 +228,7 @@ class Policy:
             reason = "as many as are needed" if figures.rate is not None else why
         return replace(figures, want=self._want, reason=reason)
 
-    def _hold_who_was_there(self, at: float, workers: Sequence[Worker]) -> None:
+    def _hold_who_was_there(self, at: float, workers: Sequence[WorkerSample]) -> None:
         """Take who was there before the first look for needed now, since nothing else is known.
 
         Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then, and
@@ -245,7 +251,7 @@ class Policy:
         mean_s = self._service.mean_s
         return _FIRST_S if mean_s is None else max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
 
-    def _cold_start(self, workers: Sequence[Worker], starting: Sequence[Worker]) -> float:
+    def _cold_start(self, workers: Sequence[WorkerSample], starting: Sequence[WorkerSample]) -> float:
         """Give the upper quartile of the last eight starts; before the first, what the longest has taken so far."""
         started = {w.id: w.ready_s for w in workers if w.ready_s is not None}
         self._cold_starts.extend(s for wid, s in started.items() if wid not in self._started)
@@ -255,7 +261,7 @@ class Policy:
         return max([_COLD_START_S, *(w.age_s for w in starting)])
 
     def _backlog(
-        self, ready: int, rate: float, each: Capacity, live: int, starting: Sequence[Worker], cold: float
+        self, ready: int, rate: float, each: Capacity, live: int, starting: Sequence[WorkerSample], cold: float
     ) -> float:
         """Follow the backlog as a fluid until a worker that is started now would be ready."""
         horizon = cold + self._tuning.tick_s
@@ -273,8 +279,8 @@ class Policy:
         each: Capacity,
         cold: float,
         rate: float,
-        live: Sequence[Worker],
-        starting: Sequence[Worker],
+        live: Sequence[WorkerSample],
+        starting: Sequence[WorkerSample],
         seen: Observation,
     ) -> tuple[int, str | None]:
         tuning = self._tuning
@@ -305,7 +311,7 @@ class Policy:
         return held
 
 
-def _usual_reason(rates: Rates | None, service: Service, each: Capacity) -> str:
+def _usual_reason(rates: Rates | None, service: ServiceRate, each: Capacity) -> str:
     if rates is None:
         return "how fast work arrives is not known yet"
     does = f"a worker can do {each.rate:.3g}" if service.is_known else "what a worker can do is not known yet"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlq.autoscale.policy.last_seen import LastSeen
-from mlq.autoscale.policy.observation import Worker
+from mlq.autoscale.policy.observation import WorkerSample
 from mlq.autoscale.policy.windows import Totals
 
 _WINDOW_S: Final = 60.0
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceRate:
     """`rate`: tasks a second of one worker that works all the time. `squared_cv`: of the times of tasks.
 
     Both are what one starts from until a task has ended (`is_known`). `batch_s`: t(b) = base + slope·b seconds of a
@@ -51,7 +51,7 @@ class ServiceMeter:
         self._largest = _ROWS_AT_ONCE
         self._totals = Totals(9, _KEPT_S)  # tasks, seconds, rows, and the six sums over forwards
 
-    def look(self, at: float, workers: Sequence[Worker], stuck_s: float) -> Service:
+    def look(self, at: float, workers: Sequence[WorkerSample], stuck_s: float) -> ServiceRate:
         """Add one look, and judge by the last minute, or as far back as twenty tasks."""
         self._totals.add(at, self._added(at, workers))
         _, (tasks, seconds, rows, *sums) = self._totals.over_at_least(_WINDOW_S, _TASKS)
@@ -63,18 +63,18 @@ class ServiceMeter:
         censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
         seconds = max(seconds, _SHORTEST_S * tasks)
         rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(mean_s, *censored, 0.0)
-        return Service(
+        return ServiceRate(
             rate, _squared_cv(sums), _fit(sums), rows / tasks if tasks else 1.0, self._largest, self.mean_s is not None
         )
 
-    def _learn_mean(self, tasks: float, seconds: float, workers: Sequence[Worker]) -> None:
+    def _learn_mean(self, tasks: float, seconds: float, workers: Sequence[WorkerSample]) -> None:
         """Take it from the window, and before anything has ended in one, from the lives of those that are here."""
         if not tasks and self.mean_s is None:
             tasks, seconds = sum(w.all_done for w in workers), sum(w.busy_s for w in workers)
         if tasks:
             self.mean_s = seconds / tasks
 
-    def _added(self, at: float, workers: Sequence[Worker]) -> list[float]:
+    def _added(self, at: float, workers: Sequence[WorkerSample]) -> list[float]:
         is_first = self._last.is_empty
         added = [0.0] * 9
         counted = {w.id: (float(w.all_done), w.busy_s, float(w.rows_done), *w.forwards) for w in workers}

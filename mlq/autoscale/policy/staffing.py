@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlq.autoscale.policy.service import Service
+    from mlq.autoscale.policy.service import ServiceRate
 
 
 def waits(workers: int, load: float) -> float:
@@ -46,7 +46,7 @@ class Capacity:
     turn_s: float
 
 
-def capacity(service: Service, target_s: float) -> Capacity:
+def capacity(service: ServiceRate, target_s: float) -> Capacity:
     """Tell what a worker can do, not what it does while it is bored and its batches are small.
 
     That is mu(B) = B / t(B), where B is its limit, or less if its forward would not leave half of the target for

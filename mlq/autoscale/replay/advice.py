@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from mlq.autoscale.policy.policy import Policy, Tuning
-from mlq.autoscale.replay.simulation import Outcome, Task, World
+from mlq.autoscale.replay.simulation import Replay, Task, World
 from mlq.autoscale.replay.simulation import replay as replayed
 
 _GOOD: Final = 0.99
@@ -15,14 +15,14 @@ _WORTH: Final = 0.005
 """A suggestion is given only if it brings so many more tasks in time."""
 
 
-def more_at_least(tasks: Sequence[Task], outcome: Outcome, tuning: Tuning, world: World) -> str | None:
+def more_at_least(tasks: Sequence[Task], outcome: Replay, tuning: Tuning, world: World) -> str | None:
     """Suggest the smallest --min that brings the trace in time, with what it costs; None if nothing is to be gained.
 
     Bursts shorter than the cold start can only be met by workers that are there already.
     """
     if outcome.in_time >= _GOOD or tuning.least >= tuning.most:
         return None
-    best: tuple[int, Outcome] | None = None
+    best: tuple[int, Replay] | None = None
     for least in range(tuning.least + 1, tuning.most + 1):
         found = replayed(tasks, Policy(replace(tuning, least=least)), replace(world, first=least))
         if best is None or found.in_time > best[1].in_time + _WORTH:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mlq.autoscale.replay.simulation import Outcome, Task, quantile
+from mlq.autoscale.replay.simulation import Replay, Task, quantile
 from mlq.errors import NoPlotting, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _BIN_S: Final = 30.0
 
 
-def draw(tasks: Sequence[Task], outcome: Outcome, path: Path) -> None:
+def draw(tasks: Sequence[Task], outcome: Replay, path: Path) -> None:
     """Write the picture.
 
     Raises NoPlotting where matplotlib is not installed, UsageError where the file cannot be written.
@@ -33,7 +33,7 @@ def draw(tasks: Sequence[Task], outcome: Outcome, path: Path) -> None:
         raise UsageError(what=f"cannot write --plot {path}: {exc}", mend="such as `--plot day.png`") from None
 
 
-def _fill(figure: Figure, tasks: Sequence[Task], outcome: Outcome) -> None:
+def _fill(figure: Figure, tasks: Sequence[Task], outcome: Replay) -> None:
     """Draw the three, one below the other: who waits is seen under what came and who was there."""
     top, middle, bottom = figure.subplots(3, sharex=True)
     bins = Counter(int(task.at // _BIN_S) for task in tasks)
@@ -51,7 +51,7 @@ def _fill(figure: Figure, tasks: Sequence[Task], outcome: Outcome) -> None:
     bottom.set_xlabel("minutes")
 
 
-def waits(outcome: Outcome, share: float) -> list[tuple[float, float]]:
+def waits(outcome: Replay, share: float) -> list[tuple[float, float]]:
     """Give what so large a share of the tasks that came within a bin waited at most, at the middle of the bin (s)."""
     bins: defaultdict[int, list[float]] = defaultdict(list)
     for came, wait in zip(outcome.arrivals, outcome.waits, strict=True):

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count, takewhile
 from typing import Final
 
-from mlq.autoscale.policy.observation import Observation, State, Worker
+from mlq.autoscale.policy.observation import Observation, State, WorkerSample
 from mlq.autoscale.policy.policy import Deciding
 
 _UNSCORED_S: Final = 120.0
@@ -60,7 +60,7 @@ class _Machine:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Replay:
     """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
 
     `history` holds time, workers there and tasks waiting, at each tick; `arrivals` are the times at which the tasks
@@ -96,7 +96,7 @@ def quantile(waits: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-class Service:
+class SimulatedQueue:
     """A queue and its workers, up to now: what a trace does to them, and what they look like to an autoscaler."""
 
     def __init__(
@@ -216,10 +216,10 @@ class Service:
         self._resting.append(machine)
         self._serve(at)
 
-    def _seen(self, machine: _Machine, at: float) -> Worker:
+    def _seen(self, machine: _Machine, at: float) -> WorkerSample:
         state: State = "draining" if machine.leaving else machine.state
         took = machine.ready_at - machine.began_at
-        return Worker(
+        return WorkerSample(
             id=machine.id,
             state=state,
             done=machine.done,
@@ -235,12 +235,12 @@ class Service:
         )
 
 
-def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
+def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Replay:
     """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped.
 
     What still runs at the end is waited for, and paid.
     """
-    service = Service(tasks, world.batch, unscored_s=world.unscored_s)
+    service = SimulatedQueue(tasks, world.batch, unscored_s=world.unscored_s)
     until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
     history: list[tuple[float, int, int]] = []
     starts = stops = 0
@@ -257,7 +257,7 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Outcome:
             service.drain(name, at)
             stops += 1
     service.advance(math.inf)
-    return Outcome(service.cost(until), service.waits, world.target_s, starts, stops, history, service.arrivals)
+    return Replay(service.cost(until), service.waits, world.target_s, starts, stops, history, service.arrivals)
 
 
 def ticks(every_s: float, until: float) -> Iterator[float]:

@@ -10,10 +10,10 @@ from mlq.engine.celery import task_wrapping
 if TYPE_CHECKING:
     from celery import Celery
 
-    from mlq.engine.time_limits import Limits
+    from mlq.engine.time_limits import TimeLimits
 
 
-def begin(app: Celery, limits: Limits) -> None:
+def begin(app: Celery, limits: TimeLimits) -> None:
     """Time all tasks known by now, and let the solo worker of this app send each acknowledgement at once.
 
     Celery puts it off to the next turn of kombu's loop. When a task has run inside the loop, before it polls, that turn

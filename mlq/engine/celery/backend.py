@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from mlq.engine.ledger import Ledger
-    from mlq.protocol.job_result import Place
+    from mlq.protocol.job_result import JobChunkRef
     from mlq.store.claims.claims import Claims
     from mlq.store.jobs.job_tokens import JobTokens
 
@@ -104,14 +104,14 @@ class FilingBackend(RedisBackend):
         stock: Any = self
         return int(stock.connparams.get("db") or 0)
 
-    def vouches(self, place: Place) -> bool:
+    def vouches(self, place: JobChunkRef) -> bool:
         """Tell whether the message that names this place is a chunk of that job."""
         if self.tokens is None:
             raise ImproperlyConfigured(_OURS)
         stock: Any = self
         return bool(stock.ensure(self.tokens.vouches, (place,)))
 
-    def _place(self, request: Any) -> Place | None:
+    def _place(self, request: Any) -> JobChunkRef | None:
         """Find the job of a running task; what claimed it has checked the header, other transports have not."""
         said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
         try:
@@ -120,7 +120,7 @@ class FilingBackend(RedisBackend):
             return None
         return place if place is not None and self.vouches(place) else None
 
-    def file(self, place: Place, state: str, result: Any) -> None:
+    def file(self, place: JobChunkRef, state: str, result: Any) -> None:
         """File the end of a job's task by itself."""
         stock: Any = self
         stock.ensure(

@@ -11,15 +11,15 @@ from celery import signals
 from celery.worker import state
 
 from mlq.engine import batchable
-from mlq.engine.batchable import Rows
+from mlq.engine.batchable import ModelRequest
 from mlq.engine.celery.backend import ClaimBackend, FilingBackend
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import encode
-from mlq.engine.strategy import Gone, Outcome
+from mlq.engine.strategy import BatchOutcome, RowsUnwanted
 from mlq.ipc.supervisor_notices import NoticeReader
-from mlq.ipc.worker_report import Running
+from mlq.ipc.worker_report import RunningTask
 from mlq.protocol import exact_json, job_result
-from mlq.protocol.job_result import Place
+from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.message import Message
 from mlq.protocol.priorities import queue_of
 from mlq.protocol.result import Answer
@@ -114,7 +114,7 @@ class Delivery:
         groups = getattr(getattr(self.consumer, "event_dispatcher", None), "groups", None) or ()
         return "task" in groups or _count_listeners() != self._listeners
 
-    def make_answer(self, task_id: str, meta: dict[str, Any], place: Place | None = None) -> Answer | None:
+    def make_answer(self, task_id: str, meta: dict[str, Any], place: JobChunkRef | None = None) -> Answer | None:
         """Write what the result store keeps of a task; None where it is not the broker's server.
 
         The end of a job's task is then filed at once, by itself: whoever collects the job must learn of it.
@@ -131,21 +131,21 @@ class Delivery:
             return None
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
 
-    def vouches(self, place: Place) -> bool:
+    def vouches(self, place: JobChunkRef) -> bool:
         """Tell whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
         backend = self._app.backend
         return not isinstance(backend, FilingBackend) or backend.vouches(place)
 
-    def end_plainly(self, outcome: Outcome[Rows]) -> Completion | None:
+    def end_plainly(self, outcome: BatchOutcome[ModelRequest]) -> Completion | None:
         """End and count a message whose answers are all that its sender asked for; None if only Celery can end it."""
         completion = self._plainly(outcome)
         if completion is not None:
             self.count(outcome.message.message)
         return completion
 
-    def _plainly(self, outcome: Outcome[Rows]) -> Completion | None:
+    def _plainly(self, outcome: BatchOutcome[ModelRequest]) -> Completion | None:
         message = outcome.message.message
-        if message.place is not None and isinstance(outcome.failure, Gone):
+        if message.place is not None and isinstance(outcome.failure, RowsUnwanted):
             return self.revoke(message)
         if not outcome.message.is_plain or not self.keeps_answers or self.is_watched():
             return None
@@ -187,9 +187,9 @@ class Delivery:
         """Name the queue that a message was claimed from."""
         return queue_of(message.claim.queue_key)
 
-    def running(self, message: Message) -> Running:
+    def running(self, message: Message) -> RunningTask:
         """Describe a message that is about to run."""
-        return Running(message.task_id, message.task, self.queue_of(message), time.time())
+        return RunningTask(message.task_id, message.task, self.queue_of(message), time.time())
 
     def acks_early(self, message: Message) -> bool:
         """Whether a message's task wants to be acknowledged before it runs: then it runs once at the most."""

@@ -19,7 +19,7 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from mlq.broker import script
-from mlq.store.memory import Overshoot
+from mlq.store.memory import MemoryAllowance
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
@@ -88,9 +88,9 @@ class PatientRedis(Redis):
 
     def _has_room(self) -> bool:
         """Tell whether more may be written beyond the limit; while Redis is away it cannot be known."""
-        overshoot: Overshoot | None = vars(self).get("_overshoot")
+        overshoot: MemoryAllowance | None = vars(self).get("_overshoot")
         if overshoot is None:
-            overshoot = self._overshoot = Overshoot(Redis(connection_pool=self.connection_pool))
+            overshoot = self._overshoot = MemoryAllowance(Redis(connection_pool=self.connection_pool))
         try:
             overshoot.look()
         except (RedisConnectionError, RedisTimeoutError):

@@ -15,13 +15,13 @@ from celery.exceptions import Reject, WorkerTerminate
 from mlq.model.failure import contained
 
 
-class LetGo(WorkerTerminate):
+class TaskGivenBack(WorkerTerminate):
     """Raised by signal handlers of this process alone, to leave the running task; a model may raise anything else."""
 
 
 def is_let_go(error: BaseException) -> bool:
     """Recognize an order to end among the exceptions that pass through a model."""
-    return isinstance(error, LetGo)
+    return isinstance(error, TaskGivenBack)
 
 
 class SoloPool(TaskPool):
@@ -39,7 +39,7 @@ class SoloPool(TaskPool):
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 (the pool's signature)
         """Leave the task at once. WorkerTerminate passes through the tracer without an ack: the message goes back."""
-        raise LetGo(0)
+        raise TaskGivenBack(0)
 
 
 def _apply(
@@ -78,7 +78,7 @@ def let_go_on_sigquit(is_computing: Callable[[], bool]) -> None:
 
     def let_go(number: int, frame: Any) -> None:
         if is_computing():
-            raise LetGo(0)
+            raise TaskGivenBack(0)
         if callable(stock):
             stock(number, frame)
 

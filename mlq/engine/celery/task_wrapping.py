@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from celery import Celery, Task
 
     from mlq.engine.ledger import Ledger
-    from mlq.engine.time_limits import Limits
+    from mlq.engine.time_limits import TimeLimits
 
 
-def mark(app: Celery, ledger: Ledger | None, limits: Limits) -> None:
+def mark(app: Celery, ledger: Ledger | None, limits: TimeLimits) -> None:
     """Time every task's body, and tell the ledger of its end: what is published is kept from then on.
 
     Not from its beginning: what a body sends it may wait for. No ledger: another broker keeps what it delivered.
@@ -103,7 +103,7 @@ def follow(ledger: Ledger) -> None:
     signals.task_postrun.connect(trace_ended, weak=False)
 
 
-def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: Limits) -> None:
+def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> None:
     run, retry, replace, add = task.run, task.retry, task.on_replace, task.add_to_chord
 
     def ended() -> None:

@@ -18,7 +18,7 @@ from mlq.store.claims.completion import Successor
 log = logging.getLogger("mlq.transport")
 
 
-class Keeper(Protocol):
+class ClaimOwner(Protocol):
     """Who holds the claims of this process."""
 
     @property
@@ -77,7 +77,7 @@ class _Poller(redis.MultiChannelPoller):
 class _Claiming(WithoutMulti):
     """Mixed into kombu's Redis channels. Control and reply queues, which are fanout, keep stock behaviour."""
 
-    keeper: ClassVar[Keeper]
+    keeper: ClassVar[ClaimOwner]
     QoS = _QoS
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
@@ -126,7 +126,7 @@ def _is_of_a_queue(said: dict[str, Any]) -> bool:
 class _Attaching(_Delivering):
     """Mixed into kombu's Redis transports."""
 
-    keeper: ClassVar[Keeper]
+    keeper: ClassVar[ClaimOwner]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -138,13 +138,13 @@ class _Attaching(_Delivering):
         self.keeper.attach(self, loop)
 
 
-def keeper_of(channel: Any) -> Keeper:
+def keeper_of(channel: Any) -> ClaimOwner:
     """Give the keeper to which a channel belongs."""
-    keeper: Keeper = channel.keeper
+    keeper: ClaimOwner = channel.keeper
     return keeper
 
 
-def install(keeper: Keeper) -> None:
+def install(keeper: ClaimOwner) -> None:
     """Replace kombu's Redis transports in this process: URLs stay stock, and every form of them works.
 
     A class path in `broker_transport` would not do: redis+socket:// ignores it, rediss:// becomes plaintext, and a
@@ -176,6 +176,6 @@ def _checked(transport: type, channel: type) -> Any:
     return type(transport.__name__, (_Delivering, transport), {"Channel": checking})
 
 
-def _made(name: str, transport: type, channel: type, keeper: Keeper) -> Any:
+def _made(name: str, transport: type, channel: type, keeper: ClaimOwner) -> Any:
     claiming = type(f"{name}Channel", (_Claiming, channel), {"keeper": keeper})
     return type(f"{name}Transport", (_Attaching, transport), {"keeper": keeper, "Channel": claiming})

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output import Output
 from mlq.jobs.collect.output_lines import write
-from mlq.jobs.collect.results import Ends
+from mlq.jobs.collect.results import JobResults
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.send.pace import Pace
 from mlq.jobs.send.window import Sent, Window
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 
 
 class Collector:
@@ -21,7 +21,7 @@ class Collector:
 
     def __init__(
         self,
-        ends: Ends,
+        ends: JobResults,
         window: Window,
         output: Output,
         pace: Pace,
@@ -51,7 +51,7 @@ class Collector:
         """Wait for a chunk; one without rows that can be sent has ended."""
         self._window.add(chunk, size)
         if not chunk.sent:
-            self._window.ended(chunk.number, End("SUCCESS"), b"")
+            self._window.ended(chunk.number, ChunkResult("SUCCESS"), b"")
 
     def step(self, *, wait: bool) -> bool:
         """Take in what has come, with `wait` for a moment what will; tell whether anything was."""
@@ -72,7 +72,7 @@ class Collector:
             self._ends.confirm(written)
         return bool(came or written)
 
-    def _learn(self, sent: Sent, end: End, came: int) -> None:
+    def _learn(self, sent: Sent, end: ChunkResult, came: int) -> None:
         self.is_revoked = self.is_revoked or end.status == "REVOKED"
         if end.status == "SUCCESS":
             # Where a worker does not say what a chunk took, the time since the last is as good a guess.

@@ -10,8 +10,8 @@ import orjson
 
 from mlq.jobs import strict_json
 from mlq.jobs.input import tables
-from mlq.jobs.input.format import Format
-from mlq.jobs.input.lines import Lines, is_cut
+from mlq.jobs.input.format import InputFormat
+from mlq.jobs.input.lines import JsonLines, is_cut
 from mlq.jobs.input.sources import Input
 from mlq.jobs.row import Unreadable
 
@@ -31,7 +31,7 @@ def write(path: Path, given: Input, indexes: Sequence[int]) -> None:
         if given.is_table:
             with given.stream() as stream:
                 target.writelines(tables.copied(stream, given.delimiter, given.shown, iter(indexes)))
-        elif given.format is Format.JSON:
+        elif given.format is InputFormat.JSON:
             target.write(b"[\n" + b",\n".join(_rows(given, indexes)) + b"\n]\n")
         else:
             target.writelines(row + b"\n" for row in _rows(given, indexes))
@@ -41,7 +41,7 @@ def _rows(given: Input, indexes: Sequence[int]) -> Iterator[bytes]:
     wanted, first = frozenset(indexes), 0
     with given.opened() as source:
         while True:
-            if isinstance(source, Lines):
+            if isinstance(source, JsonLines):
                 rows = source.take_raw(_AT_ONCE)
             else:
                 rows = [_written(v) for v in source.take(_AT_ONCE, _SIZE)]

@@ -10,7 +10,7 @@ from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.row import RowError
 from mlq.protocol import exact_json
-from mlq.protocol.job_result import End, is_failed
+from mlq.protocol.job_result import ChunkResult, is_failed
 from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
 
 _MOST_ATTEMPTS: Final = 2**31
@@ -28,7 +28,7 @@ class Written:
     failed: Sequence[int]
 
 
-def write(chunk: Chunk, end: End, *, single: bool, leave_out: frozenset[int] = frozenset()) -> Written:
+def write(chunk: Chunk, end: ChunkResult, *, single: bool, leave_out: frozenset[int] = frozenset()) -> Written:
     """Write a line for each row; `leave_out` are indexes of rows that have theirs.
 
     An answer of the wrong length is an error of every row, which names both lengths.
@@ -65,7 +65,7 @@ def error_of(status: str, failure: Mapping[str, Any], *, single: bool) -> RowErr
     return RowError(kind, message, retryable=passing, attempts=tries if passing else 1)
 
 
-def _whole_error(chunk: Chunk, end: End, *, single: bool) -> RowError | None:
+def _whole_error(chunk: Chunk, end: ChunkResult, *, single: bool) -> RowError | None:
     if not chunk.sent:
         return None
     if end.status != "SUCCESS":

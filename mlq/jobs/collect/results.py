@@ -15,10 +15,10 @@ from mlq.jobs import chunk as chunks
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import BrokenRecord, JobTaken, UnsendableEnd
-from mlq.jobs.retry import Insisting
+from mlq.jobs.retry import Retry
 from mlq.jobs.send.window import Sent
 from mlq.protocol import job_result, keys
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,10 +34,10 @@ BLOCK_MS: Final = 1000
 """Well below the time after which a silent server is taken for frozen."""
 
 
-class Ends:
+class JobResults:
     """The ends of one job's chunks. One process collects at a time: the last that asked."""
 
-    def __init__(self, store: Redis, results: Redis, job_id: str, insist: Insisting) -> None:
+    def __init__(self, store: Redis, results: Redis, job_id: str, insist: Retry) -> None:
         self._insist = insist
         self._store = store
         self._results = results
@@ -66,7 +66,7 @@ class Ends:
         """Tell whether somebody cancelled the job."""
         return self._insist(lambda: record.is_cancelled(self._store, self._job_id))
 
-    def read(self, *, wait: bool) -> list[tuple[bytes, int, End, int]]:
+    def read(self, *, wait: bool) -> list[tuple[bytes, int, ChunkResult, int]]:
         """Give the next ends: entry, chunk number, end, its bytes; with `wait`, wait a while for one.
 
         Where they are large, fewer are read at once: all of a reply is in memory twice.

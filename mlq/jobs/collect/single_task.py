@@ -12,7 +12,7 @@ from mlq.jobs.collect.output_lines import Written, write
 from mlq.jobs.errors import BadResult, Interrupted, TimedOut
 from mlq.jobs.interrupt import Halt
 from mlq.protocol import exact_json, job_result
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -53,7 +53,7 @@ def find(results: Redis, task_id: str) -> Written | None:
     return None if end is None else _line(task_id, end)
 
 
-def read(results: Redis, task_id: str) -> End | None:
+def read(results: Redis, task_id: str) -> ChunkResult | None:
     """Read what is stored of a task; None if it has not ended.
 
     A stored exception stays text: to build it again would be to run what a message names.
@@ -66,12 +66,12 @@ def read(results: Redis, task_id: str) -> End | None:
         meta = exact_json.loads(stored)
         if meta["status"] not in _READY:
             return None
-        return job_result.end_of(job_result.Place("task", 0, None), meta["status"], meta["result"])
+        return job_result.end_of(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
     except RecursionError:
         raise BadResult(id=task_id, reason="it is nested too deeply") from None
     except (ValueError, LookupError, TypeError):  # whoever may write results may write anything
         raise BadResult(id=task_id, reason="it is no JSON of the form in which Celery stores one") from None
 
 
-def _line(task_id: str, end: End) -> Written:
+def _line(task_id: str, end: ChunkResult) -> Written:
     return write(Chunk(0, range(1), [task_id]), end, single=True)

@@ -14,7 +14,7 @@ from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES
 
 
-class Format(str, Enum):
+class InputFormat(str, Enum):
     """What --format takes."""
 
     JSONL = "jsonl"
@@ -25,15 +25,15 @@ class Format(str, Enum):
     FILES = "files"
 
 
-TABLES: Final = frozenset({Format.CSV, Format.TSV})
-TEXTS: Final = frozenset({Format.JSONL, Format.JSON, *TABLES})
+TABLES: Final = frozenset({InputFormat.CSV, InputFormat.TSV})
+TEXTS: Final = frozenset({InputFormat.JSONL, InputFormat.JSON, *TABLES})
 
 _BY_SUFFIX: Final = {
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".csv": Format.CSV,
-    ".tsv": Format.TSV,
-    ".parquet": Format.PARQUET,
+    ".jsonl": InputFormat.JSONL,
+    ".ndjson": InputFormat.JSONL,
+    ".csv": InputFormat.CSV,
+    ".tsv": InputFormat.TSV,
+    ".parquet": InputFormat.PARQUET,
 }
 _PARQUET: Final = (b"PAR1", b"PARE")
 _FOREIGN: Final = {
@@ -50,7 +50,7 @@ _FOREIGN: Final = {
 _HEAD: Final = 2**16
 
 
-def by_name(name: str) -> Format | None:
+def by_name(name: str) -> InputFormat | None:
     """Return the format that a suffix tells, in capitals or not; None for other suffixes."""
     return _BY_SUFFIX.get(PurePath(name.lower().removesuffix(".gz")).suffix)
 
@@ -67,16 +67,16 @@ def is_parquet(head: bytes) -> bool:
     return head.startswith(_PARQUET)
 
 
-def sniff(stream: Stream) -> Format:
+def sniff(stream: Stream) -> InputFormat:
     """Tell the format of text from its first lines."""
     first, is_more = _first_lines(stream)
     if _is_value(first):
-        return Format.JSONL if is_more else Format.JSON
+        return InputFormat.JSONL if is_more else InputFormat.JSON
     if first.lstrip()[:1] in (b"[", b"{", b""):
-        return Format.JSON
+        return InputFormat.JSON
     if b"\t" in first:
-        return Format.TSV
-    return Format.CSV if any(mark in first for mark in (b",", b";", b"|")) else Format.JSON
+        return InputFormat.TSV
+    return InputFormat.CSV if any(mark in first for mark in (b",", b";", b"|")) else InputFormat.JSON
 
 
 def _first_lines(stream: Stream) -> tuple[bytes, bool]:

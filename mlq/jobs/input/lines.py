@@ -21,7 +21,7 @@ _CUT: Final = bytes(bytearray(b"(cut)"))
 """Stands for a line that was too long to keep. Compared by identity: a file may hold the same bytes."""
 
 
-class Lines:
+class JsonLines:
     """A source over JSON Lines. Reads a block at a time, and never keeps a line that is too long."""
 
     def __init__(self, stream: Stream) -> None:

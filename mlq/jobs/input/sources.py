@@ -14,9 +14,9 @@ from mlq.errors import NoSuchFile, UsageError
 from mlq.jobs.errors import NotReadable, ReadFailed
 from mlq.jobs.input import delimiters as separators
 from mlq.jobs.input import documents, encodings, files, handles, parquet, tables
-from mlq.jobs.input.format import TABLES, TEXTS, Format, by_name, demand_text, is_parquet, sniff
+from mlq.jobs.input.format import TABLES, TEXTS, InputFormat, by_name, demand_text, is_parquet, sniff
 from mlq.jobs.input.handles import Say
-from mlq.jobs.input.lines import Lines
+from mlq.jobs.input.lines import JsonLines
 from mlq.jobs.input.source import Source, Values
 from mlq.jobs.input.stream import Stream
 
@@ -28,7 +28,7 @@ _MAGIC: Final = 8
 class Reading:
     """How to read an input, where it does not tell: what the options of `mlq submit` say."""
 
-    format: Format | None = None
+    format: InputFormat | None = None
     inline: bool = False
     encoding: str | None = None
     delimiter: str | None = None
@@ -39,7 +39,7 @@ class Input:
     """What a job reads: a file, a directory, a glob, or what can be read only once (`once`, open already)."""
 
     name: str
-    format: Format
+    format: InputFormat
     reading: Reading = field(default_factory=Reading)
     once: Stream | None = None
 
@@ -64,9 +64,9 @@ class Input:
 
         Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
         """
-        if self.format is Format.FILES:
+        if self.format is InputFormat.FILES:
             yield Values(files.values(files.found(self.name), files.root_of(self.name), inline=self.reading.inline))
-        elif self.format is Format.PARQUET:
+        elif self.format is InputFormat.PARQUET:
             yield Values(parquet.values(Path(self.name), self.shown))
         else:
             with self.stream(digest) as stream:
@@ -84,11 +84,11 @@ class Input:
     @property
     def delimiter(self) -> str | None:
         """What separates the fields of a table; None where its first records tell."""
-        return self.reading.delimiter or ("\t" if self.format is Format.TSV else None)
+        return self.reading.delimiter or ("\t" if self.format is InputFormat.TSV else None)
 
     def _over(self, stream: Stream) -> Source:
-        if self.format is Format.JSONL:
-            return Lines(stream)
+        if self.format is InputFormat.JSONL:
+            return JsonLines(stream)
         if self.is_table:
             return Values(tables.values(stream, self.delimiter, self.shown))
         return Values(documents.values(stream, self.shown))
@@ -108,7 +108,7 @@ def find(name: str, reading: Reading | None = None, say: Say = lambda _: None) -
 def fingerprint(given: Input) -> str:
     """Make the fingerprint of an input that is not read as one stream."""
     digest = hashlib.blake2b(digest_size=16)
-    if given.format is Format.FILES:
+    if given.format is InputFormat.FILES:
         for path in files.found(given.name):
             try:
                 about = path.stat()
@@ -123,13 +123,13 @@ def fingerprint(given: Input) -> str:
 
 
 def _once(name: str, reading: Reading, say: Say) -> Input:
-    form = reading.format or by_name(name) or Format.JSONL
-    if form is Format.FILES:
+    form = reading.format or by_name(name) or InputFormat.JSONL
+    if form is InputFormat.FILES:
         raise UsageError(what=f"--format files is for a directory or a pattern, not for {name}", mend="name one")
     raw = handles.raw(handles.open_once(name, say), name)
     shown = handles.shown(name)
     head = raw.peek(_MAGIC)
-    if form is Format.PARQUET or is_parquet(head):
+    if form is InputFormat.PARQUET or is_parquet(head):
         reason = "its end is read first, and this can be read only once; write it to a file, and submit that"
         raise NotReadable(path=shown, kind="Parquet", reason=reason)
     demand_text(head, shown)
@@ -140,16 +140,16 @@ def _again_and_again(name: str, reading: Reading) -> Input:
     """Look at a file, a directory or a glob, which can be read as often as it takes."""
     form = reading.format
     if form is None and (os.path.isdir(name) or files.is_glob(name)):  # noqa: PTH112 (False for a name that is too long)
-        form = Format.FILES
-    if form is Format.FILES:
+        form = InputFormat.FILES
+    if form is InputFormat.FILES:
         if not files.found(name):
             raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
         return Input(name, form, reading)
     with handles.opened(Path(name)) as raw:
         head = raw.peek(_MAGIC)
         if form is None:
-            form = Format.PARQUET if is_parquet(head) else by_name(name)
-        if form is not Format.PARQUET:
+            form = InputFormat.PARQUET if is_parquet(head) else by_name(name)
+        if form is not InputFormat.PARQUET:
             demand_text(head, handles.shown(name))
         if form is None:
             form = sniff(handles.text(raw, name, reading.encoding))
@@ -159,7 +159,7 @@ def _again_and_again(name: str, reading: Reading) -> Input:
 def _demand_sense(given: Input) -> None:
     """Refuse options that would be ignored. Raises UsageError."""
     reading, what = given.reading, f"not for {given.shown} ({given.format.value})"
-    if reading.inline and given.format is not Format.FILES:
+    if reading.inline and given.format is not InputFormat.FILES:
         raise UsageError(what=f"--inline is for a directory or a pattern, {what}", mend="leave it out")
     if reading.encoding is not None and given.format not in TEXTS:
         raise UsageError(what=f"--encoding is for text, {what}", mend="leave it out")
@@ -168,7 +168,7 @@ def _demand_sense(given: Input) -> None:
 
 
 def reading_of(
-    form: Format | None, *, inline: bool = False, encoding: str | None = None, delimiter: str | None = None
+    form: InputFormat | None, *, inline: bool = False, encoding: str | None = None, delimiter: str | None = None
 ) -> Reading:
     """Make a Reading of what was typed. Raises UsageError for an unknown encoding or delimiter."""
     named = None if encoding is None else encodings.find(encoding)

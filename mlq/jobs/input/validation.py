@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mlq.jobs.errors import DuplicateIds, UnknownIdField
 from mlq.jobs.input.format import TEXTS
-from mlq.jobs.input.lines import Lines, decode
+from mlq.jobs.input.lines import JsonLines, decode
 from mlq.jobs.input.source import Source
 from mlq.jobs.input.sources import Input, fingerprint
 from mlq.jobs.row import Unreadable
@@ -55,7 +55,7 @@ def check(given: Input, id_field: str | None) -> Checked:
 
 def _read(source: Source, id_field: str | None) -> Iterator[Sequence[Any]]:
     """Return the rows. Lines that cannot hold an id are not decoded: they come as bytes."""
-    if isinstance(source, Lines):
+    if isinstance(source, JsonLines):
         name = re.escape((id_field or "id").encode("utf-8", "surrogateescape"))
         holds_id = re.compile(rb'"%s"|"custom_id"|\\' % name).search  # a key may be written with escapes
         while lines := source.take_raw(_AT_ONCE):

@@ -18,7 +18,7 @@ from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.record import Job
 from mlq.protocol import names, nesting
-from mlq.protocol.job_result import Place
+from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.packing import pack
 
 _ORIGIN: Final = f"gen{os.getpid()}@{socket.gethostname()}"
@@ -26,7 +26,7 @@ _FOLLOWS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": 
 
 
 @dataclass(frozen=True)
-class Call:
+class ChunkCall:
     """What a chunk asks for: a task, its arguments, and where it is sent. `shown` is what monitors see of those."""
 
     id: str
@@ -35,7 +35,7 @@ class Call:
     queue: str
     shown: str
     rows: int
-    place: Place
+    place: JobChunkRef
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     priority: int | None = None
     sent_at: float = field(default_factory=time.time)
@@ -49,21 +49,21 @@ class Call:
         return {**ours, names.JOB_HEADER: self.place.header, **token}
 
 
-def call_of(job: Job, chunk: Chunk, priority: int | None) -> Call:
+def call_of(job: Job, chunk: Chunk, priority: int | None) -> ChunkCall:
     """Say what a chunk asks for."""
     name = f"{job.id}.{chunk.number}"
     if job.kind == "rows":
-        place = Place(job.id, chunk.number, chunk.sent, job.token)
+        place = JobChunkRef(job.id, chunk.number, chunk.sent, job.token)
         args = (pack(chunk.inputs),)
         shown = f"({chunk.sent} rows)"
-        return Call(name, names.BATCH_PREDICT, args, job.queue, shown, chunk.sent, place, priority=priority)
-    place = Place(job.id, chunk.number, None, job.token)
+        return ChunkCall(name, names.BATCH_PREDICT, args, job.queue, shown, chunk.sent, place, priority=priority)
+    place = JobChunkRef(job.id, chunk.number, None, job.token)
     (given,) = chunk.inputs
     if job.kind == "single":
-        return Call(name, names.PREDICT, (given,), job.queue, "(1 row)", 1, place, priority=priority)
+        return ChunkCall(name, names.PREDICT, (given,), job.queue, "(1 row)", 1, place, priority=priority)
     queue, own = given.get("queue") or job.queue, given.get("priority", priority)
     args, kwargs = given.get("args", ()), given.get("kwargs", {})
-    return Call(name, given["task"], args, queue, "(a row of a job)", 1, place, kwargs, own)
+    return ChunkCall(name, given["task"], args, queue, "(a row of a job)", 1, place, kwargs, own)
 
 
 def body_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
@@ -75,7 +75,7 @@ def body_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     return body
 
 
-def raw(call: Call, *, answered: bool) -> bytes:
+def raw(call: ChunkCall, *, answered: bool) -> bytes:
     """Write a message. Raises TypeError as body_of does."""
     body = body_of(call.args, call.kwargs).decode()
     # The headers come first: the script that claims looks for some of them.
@@ -98,7 +98,7 @@ def raw(call: Call, *, answered: bool) -> bytes:
     )
 
 
-def protocol(call: Call) -> dict[str, Any]:
+def protocol(call: ChunkCall) -> dict[str, Any]:
     """Give the headers that are Celery's."""
     return {
         "lang": "py",

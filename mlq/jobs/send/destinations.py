@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlq.errors import ReservedQueue, UnknownQueue
-from mlq.jobs.connections import Desk
+from mlq.jobs.connections import JobConnections
 from mlq.jobs.input.sources import Input
 from mlq.jobs.row import RowError
 from mlq.jobs.send.submission import Plan
@@ -23,7 +23,7 @@ class QueueCheck:
     Names that are used are written down, so that `mlq queues` lists the queue while no worker serves it.
     """
 
-    def __init__(self, desk: Desk, *, create: bool) -> None:
+    def __init__(self, desk: JobConnections, *, create: bool) -> None:
         self._store = desk.store
         self._names = queue_names.known(desk.settings, desk.store)
         self._known = set(self._names)
@@ -55,7 +55,7 @@ class QueueCheck:
         return True
 
 
-def check(plan: Plan, desk: Desk) -> None:
+def check(plan: Plan, desk: JobConnections) -> None:
     """Check the queue of a job, and of a file of tasks those of its rows, before anything is sent.
 
     Raises UnknownQueue, ReservedQueue.

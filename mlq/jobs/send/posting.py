@@ -11,7 +11,7 @@ from mlq.broker.script import Script, Word
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import JobTaken
 from mlq.jobs.record import RECORDED_S, Job
-from mlq.jobs.send.chunk_message import Call, raw
+from mlq.jobs.send.chunk_message import ChunkCall, raw
 from mlq.protocol import keys
 from mlq.protocol.priorities import queue_key
 
@@ -23,11 +23,11 @@ _send: Final = Script("jobs/send")
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ChunkMessage:
     """A chunk with its message (None where no row of it can be sent). `taken`: rows of the input up to its end."""
 
     chunk: Chunk
-    call: Call | None
+    call: ChunkCall | None
     message: bytes
     taken: int
 
@@ -36,10 +36,10 @@ class Early(Exception):
     """A chunk was refused before this one: they have to be sent again, in order."""
 
 
-class Post(Protocol):
+class ChunkSender(Protocol):
     """Sends parcels, in order."""
 
-    def send(self, parcels: Sequence[Parcel]) -> None:
+    def send(self, parcels: Sequence[ChunkMessage]) -> None:
         """Send and record; what was sent before is not sent again. Raises redis.RedisError, Early, JobTaken."""
 
 
@@ -51,7 +51,7 @@ class ScriptPost:
         self._job = job
         self._sender = sender
 
-    def send(self, parcels: Sequence[Parcel]) -> None:
+    def send(self, parcels: Sequence[ChunkMessage]) -> None:
         """See Post."""
         said = _send.batch(self._store, map(self._call, parcels))
         if b"TAKEN" in said:
@@ -59,7 +59,7 @@ class ScriptPost:
         if b"EARLY" in said:
             raise Early
 
-    def _call(self, parcel: Parcel) -> ScriptCall:
+    def _call(self, parcel: ChunkMessage) -> ScriptCall:
         return record_call(self._job, self._sender, parcel, parcel.message)
 
 
@@ -82,7 +82,7 @@ class CeleryPost:
         self._published = -1
         self._prepared: set[str] = set()
 
-    def send(self, parcels: Sequence[Parcel]) -> None:
+    def send(self, parcels: Sequence[ChunkMessage]) -> None:
         """See Post. What this process has published is not published again when the store fails further on."""
         for parcel in parcels:
             if parcel.chunk.number <= self._published:
@@ -94,7 +94,7 @@ class CeleryPost:
                 self._publish(parcel.call)
             self._published = parcel.chunk.number
 
-    def _publish(self, call: Call) -> None:
+    def _publish(self, call: ChunkCall) -> None:
         from kombu.exceptions import OperationalError
 
         if call.queue not in self._prepared:
@@ -114,12 +114,12 @@ class CeleryPost:
             raise ConnectionError(str(exc)) from exc  # which the sender takes for an outage, and tries again
 
 
-def parcel_of(chunk: Chunk, call: Call | None, taken: int, *, answered: bool) -> Parcel:
+def parcel_of(chunk: Chunk, call: ChunkCall | None, taken: int, *, answered: bool) -> ChunkMessage:
     """Wrap a chunk up. Raises TypeError for inputs that JSON cannot hold."""
-    return Parcel(chunk, call, b"" if call is None else raw(call, answered=answered), taken)
+    return ChunkMessage(chunk, call, b"" if call is None else raw(call, answered=answered), taken)
 
 
-def record_call(job: Job, sender: str, parcel: Parcel, message: bytes) -> ScriptCall:
+def record_call(job: Job, sender: str, parcel: ChunkMessage, message: bytes) -> ScriptCall:
     """Give the keys and the words of send.lua."""
     chunk, call = parcel.chunk, parcel.call
     queue = queue_key(call.queue, call.priority or 0) if call else job.queue

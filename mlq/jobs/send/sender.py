@@ -12,12 +12,12 @@ from redis.exceptions import ResponseError
 from mlq.broker.script import is_full
 from mlq.jobs.chunk import Chunk, placed, refuse
 from mlq.jobs.record import Job
-from mlq.jobs.retry import Insisting
+from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder
 from mlq.jobs.send.chunk_message import body_of, call_of
-from mlq.jobs.send.posting import Early, Parcel, Post, parcel_of
+from mlq.jobs.send.posting import ChunkMessage, ChunkSender, Early, parcel_of
 
 HasRoom: TypeAlias = Callable[[int, int], bool]
 """Asked whether one more chunk may be made, beside so many, of so many bytes, that are not sent yet."""
@@ -33,9 +33,9 @@ class Sender:
         self,
         job: Job,
         feeder: Feeder,
-        post: Post,
+        post: ChunkSender,
         pressure: Pressure,
-        insist: Insisting,
+        insist: Retry,
         *,
         priority: int | None,
         answered: bool,
@@ -47,7 +47,7 @@ class Sender:
         self._insist = insist
         self._priority = priority
         self._answered = answered
-        self._outbox: list[Parcel] = []
+        self._outbox: list[ChunkMessage] = []
         #: Gives the time of sending; the server's, where somebody has asked for it.
         self.now: Callable[[], float] = time.time
         self.is_done = False
@@ -101,13 +101,13 @@ class Sender:
             size += len(parcel.message)
             self._outbox.append(parcel)
 
-    def _parcel(self, chunk: Chunk) -> Parcel:
+    def _parcel(self, chunk: Chunk) -> ChunkMessage:
         try:
             return self._wrapped(chunk)
         except TypeError:
             return self._wrapped(refuse(chunk, dict(self._unwritable(chunk))))
 
-    def _wrapped(self, chunk: Chunk) -> Parcel:
+    def _wrapped(self, chunk: Chunk) -> ChunkMessage:
         call = None
         if chunk.inputs:
             call = replace(call_of(self._job, chunk, self._priority), sent_at=self.now())

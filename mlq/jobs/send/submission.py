@@ -17,7 +17,7 @@ from mlq.jobs import record
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.collect.sidecar import Sidecar
-from mlq.jobs.connections import Desk
+from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import JobExists, NotResumable
 from mlq.jobs.input.source import Once, Peeked, Source
 from mlq.jobs.input.sources import Input
@@ -94,7 +94,7 @@ def planned(request: Request, settings: Settings) -> Iterator[Plan]:
         yield Plan(job, Peeked(first, rest), request, bytearray(), StreamNaming(request.id_field))
 
 
-def attach(plan: Plan, desk: Desk, say: Callable[[str], None]) -> None:
+def attach(plan: Plan, desk: JobConnections, say: Callable[[str], None]) -> None:
     """Record a plan's job, once the broker has room; if it was submitted before, only what was not sent is left.
 
     Raises JobExists for a job of this id with other rows, UsageError for one that was cancelled.
@@ -111,7 +111,7 @@ def attach(plan: Plan, desk: Desk, say: Callable[[str], None]) -> None:
         plan.settled = bytearray(b"\1" * taken)
 
 
-def resume(plan: Plan, path: Path, desk: Desk) -> None:
+def resume(plan: Plan, path: Path, desk: JobConnections) -> None:
     """Go on with an output where its sidecar says how it began; start afresh where nothing is there.
 
     Raises OtherInput, NotResumable, JobExists.
@@ -134,7 +134,7 @@ def resume(plan: Plan, path: Path, desk: Desk) -> None:
     plan.sidecar = sidecar.Sidecar(**{**vars(begun), "job": job_id})
 
 
-def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: Desk) -> None:
+def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: JobConnections) -> None:
     """Make sure that an output may be written, and say beside it what it will be made of.
 
     Raises OutputIsInput, OutputExists, NotResumable, OtherInput, NoSuchFile, OutputFailed.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlq.jobs.chunk import Chunk
-from mlq.protocol.job_result import End
+from mlq.protocol.job_result import ChunkResult
 
 MOST_CHUNKS: Final = 256
 MOST_BYTES: Final = 64 * 2**20
@@ -19,7 +19,7 @@ class Sent:
 
     chunk: Chunk
     size: int
-    end: End | None = None
+    end: ChunkResult | None = None
     end_size: int = 0
     entry: bytes = b""
 
@@ -61,7 +61,7 @@ class Window:
         self._sent[chunk.number] = Sent(chunk, size)
         self._size += size
 
-    def ended(self, number: int, end: End, entry: bytes, size: int = 0) -> Sent | None:
+    def ended(self, number: int, end: ChunkResult, entry: bytes, size: int = 0) -> Sent | None:
         """Take in an end; None if its chunk is not on its way, or has ended before."""
         sent = self._sent.get(number)
         if sent is None or sent.end is not None:

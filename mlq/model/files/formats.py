@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-class Format(enum.Enum):
+class ModelFormat(enum.Enum):
     """What torch 2.13 writes. The first folder of a member is the archive's name and says nothing."""
 
     EXPORTED = "an exported program"
@@ -18,21 +18,21 @@ class Format(enum.Enum):
     UNKNOWN = "unknown"
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path) -> ModelFormat:
     """Look at the list of members only; nothing is unpickled."""
     if not zipfile.is_zipfile(path):
-        return Format.UNKNOWN
+        return ModelFormat.UNKNOWN
     with zipfile.ZipFile(path) as archive:
         return format_from_members(archive.namelist())
 
 
-def format_from_members(names: Iterable[str]) -> Format:
+def format_from_members(names: Iterable[str]) -> ModelFormat:
     """Decide by names. A package that holds both a program and its compiled form counts as the program."""
     members = {name.partition("/")[2] for name in names}
     if any(m.startswith("models/") and m.endswith(".json") for m in members):
-        return Format.EXPORTED
+        return ModelFormat.EXPORTED
     if any(m.startswith("data/aotinductor/") for m in members):
-        return Format.AOTINDUCTOR
+        return ModelFormat.AOTINDUCTOR
     if "constants.pkl" in members or any(m.startswith("code/") for m in members):
-        return Format.TORCHSCRIPT
-    return Format.WEIGHTS if "data.pkl" in members else Format.UNKNOWN
+        return ModelFormat.TORCHSCRIPT
+    return ModelFormat.WEIGHTS if "data.pkl" in members else ModelFormat.UNKNOWN

@@ -15,7 +15,7 @@ from mlq.broker import key_types
 from mlq.broker.key_types import Misplaced
 from mlq.broker.script import Call, Script, Word
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, Gone, parse
+from mlq.protocol.claim import Claim, ClaimLost, parse
 from mlq.protocol.priorities import PriorityOrder, queue_keys
 from mlq.protocol.result import Answer
 from mlq.store.claims import chord_parts, stored_results
@@ -24,7 +24,7 @@ from mlq.store.claims.completion import BodyDue, BodyUndue, ChordPart, Completed
 if TYPE_CHECKING:
     from redis import Redis
 
-Ended: TypeAlias = Completed | Gone | BodyDue | BodyUndue
+Ended: TypeAlias = Completed | ClaimLost | BodyDue | BodyUndue
 """What came of a completion."""
 
 Side: TypeAlias = Literal["head", "tail"]
@@ -44,7 +44,7 @@ _END_BYTES: Final = 4096
 
 
 @dataclass(frozen=True)
-class Room:
+class ClaimLimit:
     """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold.
 
     `wait_s` is how long rows that leave room wait for others.
@@ -56,7 +56,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Taken:
+class Claimed:
     """Messages for this worker, in the order in which they are to be served.
 
     `misplaced` are keys of another type than they ought to be, without which the claim did what it could.
@@ -67,7 +67,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Nothing:
+class QueueEmpty:
     """Nothing waits. Exactly one idle worker of those that serve the same queues is told to watch them.
 
     The watcher asks EXISTS of `Claims.watched` on a tracking connection, claims again if anything is there,
@@ -79,7 +79,7 @@ class Nothing:
 
 
 @dataclass(frozen=True)
-class Fenced:
+class LeaseLost:
     """The worker has no lease: what it held is others' now, and it must end."""
 
 
@@ -131,8 +131,8 @@ class Claims:
         return [key for queue in self.queues for key in queue_keys(queue)] + [keys.PAUSED]
 
     def claim(
-        self, room: Room, *, holding: Collection[str] = (), order: Sequence[str] | None = None
-    ) -> Taken | Nothing | Fenced:
+        self, room: ClaimLimit, *, holding: Collection[str] = (), order: Sequence[str] | None = None
+    ) -> Claimed | QueueEmpty | LeaseLost:
         """Take messages, queue by queue: in `order`, if somebody's share demands another than usual.
 
         `holding` are the ids that the worker really has; whatever else is filed under it is handed out again.
@@ -142,10 +142,10 @@ class Claims:
         queues = self.queues if order is None else order
         verdict, *rest = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
         if verdict == b"FENCED":
-            return Fenced()
+            return LeaseLost()
         if verdict == b"TAKEN":
-            return Taken(tuple(map(parse, rest[0])), tuple(key.decode() for key in rest[1:]))
-        return Nothing(verdict == b"WATCH", tuple(key.decode() for key in rest))
+            return Claimed(tuple(map(parse, rest[0])), tuple(key.decode() for key in rest[1:]))
+        return QueueEmpty(verdict == b"WATCH", tuple(key.decode() for key in rest))
 
     def describe_key(self, key: str) -> Misplaced | None:
         """Look whether a key is of another type than it ought to be."""
@@ -166,7 +166,7 @@ class Claims:
     def complete(self, completion: Completion) -> Ended:
         """Answer a claim in one step: the result, what follows from it, and the end of the claim.
 
-        A second caller gets `Gone`, and so does a worker that was declared dead: complete.lua looks for the
+        A second caller gets `ClaimLost`, and so does a worker that was declared dead: complete.lua looks for the
         claim first, so neither can overwrite a result, or answer for a message that another now runs.
 
         `BodyDue` and `BodyUndue`: nothing was done, because a part of a chord turned out to be its last, or not to be
@@ -177,19 +177,19 @@ class Claims:
     def complete_all(self, completions: Sequence[Completion]) -> list[Ended]:
         """Answer a batch in one round trip.
 
-        A batch whose reply got lost can be sent again: what had been recorded then comes back as `Gone`.
+        A batch whose reply got lost can be sent again: what had been recorded then comes back as `ClaimLost`.
         """
         replies = _complete.batch(self._redis, map(self._completing, completions))
         return [*map(_ended, completions, replies)]
 
-    def record(self, claim: Claim, state: Answer) -> Recorded | Gone:
+    def record(self, claim: Claim, state: Answer) -> Recorded | ClaimLost:
         """Store a state that is not the last: it can never overwrite one that is."""
         stored = _progress(self._redis, [self._key], [claim.id, *stored_results.words(self._redis, state)])
-        return Recorded() if stored else Gone()
+        return Recorded() if stored else ClaimLost()
 
-    def release(self, claim: Claim, to: Side) -> Released | Gone:
+    def release(self, claim: Claim, to: Side) -> Released | ClaimLost:
         """Put a claim's message back on its queue, once."""
-        return Released() if self.release_many([claim], to) else Gone()
+        return Released() if self.release_many([claim], to) else ClaimLost()
 
     def release_many(self, claims: Collection[Claim], to: Side) -> int:
         """Put several back in one step, in their old order: all but the suspect, the surplus of a batch."""
@@ -205,7 +205,7 @@ class Claims:
         ours = [keys.LEASES, self._key, keys.CLAIM_SERIAL, keys.CRASHES, keys.PAUSED, keys.WATCHES, self.bell]
         return ours + [key for queue in queues for key in queue_keys(queue, self._priority_order)]
 
-    def _claim_words(self, room: Room, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
+    def _claim_words(self, room: ClaimLimit, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
         watch_ms = 0 if holding else _WATCH_MS
         words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, watch_ms]
         return [*words, len(queues), len(self.together), *queues, *self.together, *holding]
@@ -234,7 +234,7 @@ def _parts_of(found: Iterable[Consequences]) -> list[ChordPart]:
 def _ended(completion: Completion, reply: Any) -> Ended:
     """Read the reply of complete.lua: 1, 0, or which part is the last (from 2 on), or is not (from -1 down)."""
     if reply in {0, 1}:
-        return Completed() if reply else Gone()
+        return Completed() if reply else ClaimLost()
     parts = _parts_of(completion.consequences())
     return BodyDue(parts[reply - 2]) if reply > 1 else BodyUndue(parts[-reply - 1])
 

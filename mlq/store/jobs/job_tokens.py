@@ -24,7 +24,7 @@ from mlq.protocol import keys
 if TYPE_CHECKING:
     from redis import Redis
 
-    from mlq.protocol.job_result import Place
+    from mlq.protocol.job_result import JobChunkRef
 
 _FIELDS: Final = ("kind", "next", "sender", "token", "token_from", "token_sender")
 _REMEMBERED: Final = 256
@@ -52,7 +52,7 @@ class JobTokens:
         self._store: Redis | None = None
         self._tokens: OrderedDict[str, str] = OrderedDict()
 
-    def vouches(self, place: Place) -> bool:
+    def vouches(self, place: JobChunkRef) -> bool:
         """Tell whether the sender of the job has sent this chunk; if not, the log says why.
 
         Raises redis.RedisError, also where the records cannot be reached now.
@@ -65,7 +65,7 @@ class JobTokens:
             log.warning("a message says that it is chunk %d of job %s, and is not: %s", place.chunk, place.job, why_not)
         return why_not is None
 
-    def _why_not(self, place: Place) -> str | None:
+    def _why_not(self, place: JobChunkRef) -> str | None:
         found = cast("list[bytes | None]", self._records().hmget(keys.job(place.job), list(_FIELDS)))
         kind, following, sender, token, token_from, issued_to = (None if f is None else f.decode() for f in found)
         if kind is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 from mlq.protocol.priorities import queue_of
 from mlq.protocol.result import Answer
 from mlq.store.claims import stored_results
@@ -27,7 +27,7 @@ _answer_letter: Final = Script("messages/answer_letter")
 
 
 @dataclass(frozen=True)
-class Buried:
+class DeadLettered:
     """The message is a dead letter, whose id is that of its last claim. So many older ones were dropped for it."""
 
     id: str
@@ -40,7 +40,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Exhumed:
+class Requeued:
     """The message waits in its queue again."""
 
 
@@ -97,7 +97,7 @@ class DeadLetters:
 
     def bury(
         self, wid: str, claim: Claim, circumstances: Mapping[str, str], failure: Answer | None = None
-    ) -> Buried | Gone:
+    ) -> DeadLettered | ClaimLost:
         """Move a worker's claim to the dead letters; with `failure`, its task is answered in the same step."""
         told = {"answered": "1"} if failure else {}
         pairs = [word for pair in {**circumstances, **told}.items() for word in pair]
@@ -106,12 +106,12 @@ class DeadLetters:
             [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
             [claim.id, *stored_results.words(self._redis, failure), *pairs],
         )
-        return Buried(claim.id, buried - 1) if buried else Gone()
+        return DeadLettered(claim.id, buried - 1) if buried else ClaimLost()
 
-    def answer(self, letter_id: str, failure: Answer) -> Answered | Gone:
+    def answer(self, letter_id: str, failure: Answer) -> Answered | ClaimLost:
         """Answer the task of a letter that `Leases.reap` has buried, unless somebody has."""
         words = stored_results.words(self._redis, failure)
-        return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else Gone()
+        return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else ClaimLost()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
         """Name letters that a reaper has buried, and whose tasks nobody may have answered: some, if there are more."""
@@ -154,12 +154,12 @@ class DeadLetters:
                 found = pipe.execute()
             yield from (_letter(i, fields) for i, fields in zip(page, found, strict=True) if fields)
 
-    def exhume(self, letter_id: str, result: ResultKey | None) -> Exhumed | Gone:
-        """Put a letter back on its queue, and take its stored failure away; `Gone` if somebody else was first."""
+    def exhume(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
+        """Put a letter back on its queue, and take its stored failure away; `ClaimLost` if somebody else was first."""
         here = stored_results.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
         done = _exhume(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
-        return Exhumed() if done else Gone()
+        return Requeued() if done else ClaimLost()
 
     def drop(self, letter_id: str) -> bool:
         """Forget a letter; False if it was gone."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, Gone
+from mlq.protocol.claim import Claim, ClaimLost
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -56,11 +56,11 @@ class Delays:
         self.most = most
         self.most_bytes = most_bytes
 
-    def delay(self, wid: str, claim: Claim, until_ms: int) -> Delayed | Full | Gone:
+    def delay(self, wid: str, claim: Claim, until_ms: int) -> Delayed | Full | ClaimLost:
         """Move a worker's claim to the delay list until a time of the server's clock (ms since 1970)."""
         ours = [keys.claims(wid), keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES]
         moved = _delay(self._redis, ours, [claim.id, until_ms, self.most, self.most_bytes])
-        return Full() if moved < 0 else Delayed() if moved else Gone()
+        return Full() if moved < 0 else Delayed() if moved else ClaimLost()
 
     def move_due(self) -> Due:
         """Put a portion of what is due at the head of its queue, what has been due for longest in front.

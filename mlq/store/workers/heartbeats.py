@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq.broker.script import Call, Script
-from mlq.ipc.worker_report import Report
+from mlq.ipc.worker_report import WorkerReport
 from mlq.protocol import keys
 from mlq.security.complaints import Complaints
 from mlq.store import records
@@ -89,7 +89,7 @@ class Heartbeat:
         """Read the value of the key. Raises UnreadableRecord."""
         return records.read(cls, value)
 
-    def saying(self, report: Report) -> Heartbeat:
+    def saying(self, report: WorkerReport) -> Heartbeat:
         """Add what the worker reports of itself."""
         return replace(
             self,

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlq.ipc.worker_report import Report, Running
+from mlq.ipc.worker_report import RunningTask, WorkerReport
 
 MINE_AFTER_S: Final = 0.25
 """A worker that is busy for so long is answered for; one that was idle a moment ago answers by itself."""
 
 
 @dataclass(frozen=True)
-class Worker:
+class BusyWorker:
     """A child as control messages address it: its Celery name, and what is on its board."""
 
     hostname: str
@@ -21,15 +21,15 @@ class Worker:
     wid: str
     queues: tuple[str, ...]
     started_at: float
-    report: Report
+    report: WorkerReport
 
 
-def is_deaf(report: Report | None, now: float) -> bool:
+def is_deaf(report: WorkerReport | None, now: float) -> bool:
     """Tell whether a worker cannot hear: it is in a task, and has been for a while. `now` is in seconds since 1970."""
     return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
 
 
-def answer(worker: Worker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
+def answer(worker: BusyWorker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
     """Answer as Celery's worker does; None for what only the worker itself can answer, when it hears again."""
     match method:
         case "ping":
@@ -49,7 +49,7 @@ def answer(worker: Worker, method: str, revoked: list[str]) -> Any | None:  # no
     return None
 
 
-def _task(worker: Worker, task: Running) -> dict[str, Any]:
+def _task(worker: BusyWorker, task: RunningTask) -> dict[str, Any]:
     return {
         "id": task.id,
         "name": task.name,
@@ -64,7 +64,7 @@ def _task(worker: Worker, task: Running) -> dict[str, Any]:
     }
 
 
-def _stats(worker: Worker) -> dict[str, Any]:
+def _stats(worker: BusyWorker) -> dict[str, Any]:
     return {
         "total": worker.report.totals,
         "pid": worker.pid,

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
-from mlq.ipc.supervisor_notices import Notices
+from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.protocol import control_messages
 from mlq.protocol.control_messages import is_addressed
 from mlq.protocol.control_policy import obeys, refusal
 from mlq.protocol.names import Controls
 from mlq.store.workers import orders
-from mlq.supervisor.control.inspection import MINE_AFTER_S, Worker, answer, is_deaf
+from mlq.supervisor.control.inspection import MINE_AFTER_S, BusyWorker, answer, is_deaf
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -73,8 +73,8 @@ class MailboxThread(threading.Thread):
     def __init__(
         self,
         open_broker: Callable[[], AbstractContextManager[Connection]],
-        workers: Callable[[], Sequence[Worker]],
-        notices: Notices,
+        workers: Callable[[], Sequence[BusyWorker]],
+        notices: SupervisorNotices,
         terminate: Terminate,
         remembered: Remembered,
         beat: Callable[[], None],
@@ -184,7 +184,7 @@ class MailboxThread(threading.Thread):
                 question.answered.add(worker.hostname)
                 self._answer(worker, question.method, question.body, question.reply)
 
-    def _answer(self, worker: Worker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
+    def _answer(self, worker: BusyWorker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         to, ticket = body.get("reply_to"), body.get("ticket")
         is_obeyed = obeys(self._controls, method)
         said = answer(worker, method, list(self._notices.revoked)) if is_obeyed else refusal(self._controls)
@@ -226,7 +226,7 @@ class MailboxThread(threading.Thread):
                 )
 
 
-def _heartbeat(worker: Worker) -> dict[str, Any]:
+def _heartbeat(worker: BusyWorker) -> dict[str, Any]:
     return {
         "type": "worker-heartbeat",
         "hostname": worker.hostname,

@@ -15,7 +15,7 @@ from mlq.supervisor.spec import WorkerSpec
 
 
 @dataclass(frozen=True)
-class Devices:
+class DeviceRequest:
     """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers.
 
     Or one worker with a `pool` of Celery's own, of `concurrency` processes (a number or a range).
@@ -29,7 +29,7 @@ class Devices:
 
 
 def plan(
-    settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
+    settings: Settings, devices: DeviceRequest, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
 ) -> list[WorkerSpec]:
     """Make a spec for each worker on the GPUs that are named, or for each CPU worker.
 
@@ -54,7 +54,7 @@ def plan(
     return _on_gpus(settings, devices, slots, environ, lead)
 
 
-def _prefork(settings: Settings, devices: Devices, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
+def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
     """Make the spec of one prefork worker. What the engine alone can do is refused, and so are devices."""
     if devices.gpus is not None or devices.per_gpu is not None or devices.cpus is not None:
         mend = "leave them out; `--concurrency N` is the number of processes"
@@ -70,7 +70,7 @@ def _prefork(settings: Settings, devices: Devices, pool: Pool, slots: Slots, lea
 
 
 def _on_gpus(
-    settings: Settings, devices: Devices, slots: Slots, environ: Mapping[str, str], lead: str
+    settings: Settings, devices: DeviceRequest, slots: Slots, environ: Mapping[str, str], lead: str
 ) -> list[WorkerSpec]:
     """Take slots and devices. One that was free a moment ago may be somebody's by now: auto does without it."""
     wanted = devices.gpus or ""
@@ -94,7 +94,9 @@ def _names(slot: str, workers: int) -> list[str]:
     return [slot] if workers == 1 else [f"{slot}-{number}" for number in range(workers)]
 
 
-def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, prefix: str | None) -> list[WorkerSpec]:
+def pool(
+    settings: Settings, devices: DeviceRequest, environ: Mapping[str, str], *, prefix: str | None
+) -> list[WorkerSpec]:
     """Make a spec for each device that an autoscaler may use; none is taken yet.
 
     Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
@@ -112,7 +114,7 @@ def pool(settings: Settings, devices: Devices, environ: Mapping[str, str], *, pr
     return [WorkerSpec(lead + gpu.slot, settings, gpu=gpu) for gpu in chosen]
 
 
-def number(devices: Devices, environ: Mapping[str, str]) -> int:
+def number(devices: DeviceRequest, environ: Mapping[str, str]) -> int:
     """Count the devices that an autoscaler may use, whatever it would serve on them.
 
     Raises what `pool` does, but for NoModel.
@@ -127,12 +129,12 @@ def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[
     return [WorkerSpec(name, settings, threads=threads) for name in slots.take_free(f"{lead}cpu", workers)]
 
 
-def found(environ: Mapping[str, str]) -> Devices:
+def found(environ: Mapping[str, str]) -> DeviceRequest:
     """Say what this machine offers: all its GPUs; where it has none, one CPU worker on all cores.
 
     Raises GpuDriverFails: GPUs that could not be asked are not the same as none.
     """
     try:
-        return Devices(gpus="all") if nvml.offered(nvml.library(), environ) else Devices(cpus=1)
+        return DeviceRequest(gpus="all") if nvml.offered(nvml.library(), environ) else DeviceRequest(cpus=1)
     except NoGpuDriver:
-        return Devices(cpus=1)
+        return DeviceRequest(cpus=1)

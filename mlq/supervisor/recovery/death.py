@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mlq.store.claims.leases import Crash
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import Report, Running
+    from mlq.ipc.worker_report import RunningTask, WorkerReport
 
 
 BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
@@ -50,7 +50,7 @@ class Death:
     asked: bool
     announced: bool = False
     overrun: Overrun | None = None
-    acked: Sequence[Running] = ()
+    acked: Sequence[RunningTask] = ()
     revoked: Collection[str] = ()
     device: str = ""
     device_at_fault: bool = False
@@ -58,7 +58,7 @@ class Death:
     max_crashes: int = 3
 
     @classmethod
-    def seen(cls, wid: str, code: int, report: Report | None, at: float, *, asked: bool) -> Death:
+    def seen(cls, wid: str, code: int, report: WorkerReport | None, at: float, *, asked: bool) -> Death:
         """Describe the end of a worker by its last report, at a time of the monotonic clock."""
         if report is None:
             return cls(wid, code, asked, announced=True)

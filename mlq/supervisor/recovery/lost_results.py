@@ -20,8 +20,8 @@ from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 if TYPE_CHECKING:
     from redis import Redis
 
-    from mlq.ipc.worker_report import Running
-    from mlq.protocol.job_result import Place
+    from mlq.ipc.worker_report import RunningTask
+    from mlq.protocol.job_result import JobChunkRef
     from mlq.supervisor.recovery.death import Death
 
 log = logging.getLogger("mlq.recovery")
@@ -32,7 +32,7 @@ _AT_ONCE: Final = 100
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
-class Obituaries:
+class LostResults:
     """Writes the last state of tasks for those who died running them.
 
     `answer_key` gives the key of a task's result and the seconds to keep it; `open_results` opens the store of
@@ -45,7 +45,7 @@ class Obituaries:
         answer_key: Callable[[str], tuple[str, int]],
         open_results: Callable[[], AbstractContextManager[Redis]],
         *,
-        vouches: Callable[[Place], bool],
+        vouches: Callable[[JobChunkRef], bool],
         answers_here: bool = True,
     ) -> None:
         self._answer_key = answer_key
@@ -82,7 +82,7 @@ class Obituaries:
         except (NoResults, UnreadableResults) as exc:
             log.warning("nobody is told that %s died with its task: %s", death.wid, exc.message)
 
-    def _write(self, results: Redis, tasks: Iterable[Running], death: Death) -> None:
+    def _write(self, results: Redis, tasks: Iterable[RunningTask], death: Death) -> None:
         for task in tasks:
             status, result = _end_of(task.id, death)
             place = job_result.place_of({JOB_HEADER: task.place})
@@ -116,7 +116,7 @@ class Obituaries:
         with self._open_results() as results:
             store(results, answer)
 
-    def _file(self, place: Place, result: dict[str, Any]) -> None:
+    def _file(self, place: JobChunkRef, result: dict[str, Any]) -> None:
         with self._open_results() as results:
             job_results.file(results, job_result.answer_of(place, job_result.end_of(place, "FAILURE", result)))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from mlq.supervisor.recovery.death import Death
-    from mlq.supervisor.recovery.lost_results import Obituaries
+    from mlq.supervisor.recovery.lost_results import LostResults
 
 _AGAIN_S: Final = 0.5
 """Between two tries: sooner than other hosts may take the dead worker's lease for lost, and so forget the blame."""
@@ -29,7 +29,7 @@ log = logging.getLogger("mlq.recovery")
 class Recovery(threading.Thread):
     """Fences dead workers and releases their claims, in a thread: Redis may be away, and the fleet must not wait."""
 
-    def __init__(self, open_broker: Callable[[], AbstractContextManager[Redis]], obituaries: Obituaries) -> None:
+    def __init__(self, open_broker: Callable[[], AbstractContextManager[Redis]], obituaries: LostResults) -> None:
         super().__init__(name="mlq-recovery", daemon=True)
         self._open_broker = open_broker
         self._obituaries = obituaries

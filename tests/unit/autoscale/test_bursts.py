@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from mlq.autoscale.live.bursts import Advised, BurstWatch
-from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
 from mlq.autoscale.replay.simulation import Task, World, replay
 
 TICK_S, COLD_S = 2.0, 30.0
-NEW = Worker("new:1", "idle", 0, 0, 0.0, age_s=COLD_S, ready_s=COLD_S)
+NEW = WorkerSample("new:1", "idle", 0, 0, 0.0, age_s=COLD_S, ready_s=COLD_S)
 
 
 def burst(began: float, tasks: int = 20, seconds: float = 40.0) -> Iterator[Observation]:
@@ -24,8 +24,8 @@ def burst(began: float, tasks: int = 20, seconds: float = 40.0) -> Iterator[Obse
         done = min(tasks, int(2 * since))
         left = tasks - done if number else 0  # they come right after the first look
         oldest = since if left > 1 and number else None
-        old = Worker("old:1", "busy" if left else "idle", done, done, done / 2, age_s=900.0, ready_s=COLD_S)
-        new = [Worker("h:new", "starting", 0, 0, 0.0, age_s=since)] if number else []
+        old = WorkerSample("old:1", "busy" if left else "idle", done, done, done / 2, age_s=900.0, ready_s=COLD_S)
+        new = [WorkerSample("h:new", "starting", 0, 0, 0.0, age_s=since)] if number else []
         there = [old, *([NEW] if since >= COLD_S else new)]
         yield Observation(began + since, max(0, left - 1), min(1, left), there, oldest)
 

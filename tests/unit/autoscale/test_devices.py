@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from mlq.autoscale.live.devices import LONGEST_PAUSE_S, Devices
+from mlq.autoscale.live.devices import LONGEST_PAUSE_S, DevicePool
 from mlq.autoscale.live.scaler import Scaler
-from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
 from mlq.settings import config
 from mlq.store.workers.booking import Standing
@@ -24,13 +24,13 @@ TICK_S = 2.0
 
 
 @pytest.fixture
-def devices(tmp_path: Path) -> Iterator[Devices]:
+def devices(tmp_path: Path) -> Iterator[DevicePool]:
     """One device, in a state directory of our own."""
     with closing(Slots(tmp_path)) as slots:
-        yield Devices([WorkerSpec("cpu0", config.load({}))], slots, TICK_S, "here")
+        yield DevicePool([WorkerSpec("cpu0", config.load({}))], slots, TICK_S, "here")
 
 
-def starts(devices: Devices, seconds: float, *, fails: bool) -> list[float]:
+def starts(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
     """Start whenever it may be, each of which ends within a tick; give the moments."""
     found, at = [], 0.0
     while (at := at + TICK_S) <= seconds:
@@ -41,7 +41,7 @@ def starts(devices: Devices, seconds: float, *, fails: bool) -> list[float]:
     return found
 
 
-def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: Devices) -> None:
+def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: DevicePool) -> None:
     """1,800 starts in an hour without it. It never stops: the next model file may load."""
     moments = starts(devices, 3600, fails=True)
     assert len(moments) < 25
@@ -50,7 +50,7 @@ def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: D
     assert pauses[-1] <= LONGEST_PAUSE_S + TICK_S
 
 
-def test_one_that_ended_well_may_be_started_at_once(devices: Devices) -> None:
+def test_one_that_ended_well_may_be_started_at_once(devices: DevicePool) -> None:
     """It was drained, and work has come."""
     assert len(starts(devices, 100, fails=False)) == 50
 
@@ -98,13 +98,13 @@ class Hosted:
         """Nothing to do."""
 
 
-def turn(devices: Devices, places: Places, hosted: Hosted, seen: Observation, most: int = 2) -> None:
+def turn(devices: DevicePool, places: Places, hosted: Hosted, seen: Observation, most: int = 2) -> None:
     """Take one turn with a policy that has just begun."""
     scaler = Scaler(Policy(Tuning(most=most)), devices, hosted, lambda _: None, most, lambda: seen.at)
     scaler.tick(cast("Any", places), lambda _: seen, lambda _: None)
 
 
-def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: Devices) -> None:
+def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: DevicePool) -> None:
     """Redis went away in between. Held, it would count as a worker that starts, for ever."""
     hosted, nothing = Hosted(), Observation(0.0, 0, 0, ())
     with pytest.raises(ConnectionError):
@@ -116,10 +116,10 @@ def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: Devices
 
 @pytest.mark.parametrize(("most", "added"), [(2, ["cpu0"]), (1, [])])
 def test_a_worker_that_is_stuck_takes_no_place_from_one_that_is_needed(
-    devices: Devices, most: int, added: list[str]
+    devices: DevicePool, most: int, added: list[str]
 ) -> None:
     """Else the start that was decided would never happen: its place is full. More than --max there are never."""
-    stuck = Worker("w", "busy", 0, 0, 0.0, age_s=700.0, running_s=600.0, ready_s=1.0)
+    stuck = WorkerSample("w", "busy", 0, 0, 0.0, age_s=700.0, running_s=600.0, ready_s=1.0)
     hosted = Hosted()
     turn(devices, Places(["h:cpu9"]), hosted, Observation(0.0, 1, 1, [stuck]), most)
     assert hosted.added == added
@@ -130,7 +130,7 @@ def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
 ) -> None:
     """An unusable lock file is one device's trouble, not the broker's."""
     with closing(Slots(tmp_path)) as slots:
-        pool = Devices([WorkerSpec(name, config.load({})) for name in ("cpu0", "cpu1")], slots, TICK_S, "here")
+        pool = DevicePool([WorkerSpec(name, config.load({})) for name in ("cpu0", "cpu1")], slots, TICK_S, "here")
         take = slots.take
 
         def refuse(names: Sequence[str], *more: Any) -> list[str]:
@@ -143,7 +143,7 @@ def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
         assert [spec.name for spec in pool.available(LONGEST_PAUSE_S - 1)] == []
 
 
-def test_a_device_that_fails_for_days_is_still_tried(devices: Devices) -> None:
+def test_a_device_that_fails_for_days_is_still_tried(devices: DevicePool) -> None:
     """Two to the thousandth is more than a float can hold."""
     for at in range(2000):
         (spec,) = devices.available(1e6 * at)
@@ -151,12 +151,12 @@ def test_a_device_that_fails_for_days_is_still_tried(devices: Devices) -> None:
         devices.free({"cpu0": True}, frozenset(), 1e6 * at)
 
 
-def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(devices: Devices) -> None:
+def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(devices: DevicePool) -> None:
     """Two are wanted and one has died, say: without the broker no place can be booked, and nobody is stopped."""
     told: list[Decision] = []
     hosted, now = Hosted(), 0.0
     scaler = Scaler(Policy(Tuning(least=2, most=2)), devices, hosted, told.append, 2, lambda: now)
-    one = Worker("w", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0, idle_s=500.0)
+    one = WorkerSample("w", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0, idle_s=500.0)
     scaler.tick(cast("Any", Places(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
     hosted.added.clear()
     for now in (2.0, 1000.0, 100_000.0):
@@ -166,10 +166,10 @@ def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(de
     assert hosted.added == []
 
 
-def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: Devices) -> None:
+def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: DevicePool) -> None:
     """It ends between two decisions, and a host that fills what is wanted would start another one for it."""
-    idle = Worker("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
-    seen = Observation(0.0, 0, 0, [idle, Worker("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
+    idle = WorkerSample("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
+    seen = Observation(0.0, 0, 0, [idle, WorkerSample("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
     places = Places(["h:cpu8", "h:cpu9"])
     turn(devices, places, Hosted(), seen)
     assert places.wanted == 1

@@ -13,13 +13,13 @@ from benchmarks.autoscale.workloads import ramp, steady, step
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
 from mlq.autoscale.policy.staffing import waits, waits_longer
-from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
+from mlq.autoscale.replay.simulation import Replay, Task, World, replay
 
 SLACK = 1.05
 """Fewer seeds than the benchmark has, so a little more room."""
 
 
-def played(name: str, seeds: int, world: World | None = None) -> list[Outcome]:
+def played(name: str, seeds: int, world: World | None = None) -> list[Replay]:
     """Replay a workload."""
     make = getattr(workloads, name)
     return [replay(make(seed), Policy(Tuning()), world or World()) for seed in range(seeds)]

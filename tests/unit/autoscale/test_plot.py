@@ -9,7 +9,7 @@ import pytest
 
 from mlq.autoscale.policy.policy import Policy, Tuning
 from mlq.autoscale.replay import plot
-from mlq.autoscale.replay.simulation import Outcome, Task, World, replay
+from mlq.autoscale.replay.simulation import Replay, Task, World, replay
 from mlq.errors import UsageError
 
 BURST = [*(Task(float(at), 0.5) for at in range(600)), *(Task(300 + n / 10, 0.5) for n in range(300))]
@@ -17,12 +17,12 @@ TASKS = sorted(BURST, key=lambda task: task.at)
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> Replay:
     """Ten minutes, with a burst in the middle for which nobody was there."""
     return replay(TASKS, Policy(Tuning()), World())
 
 
-def test_each_wait_stands_where_its_task_came(outcome: Outcome) -> None:
+def test_each_wait_stands_where_its_task_came(outcome: Replay) -> None:
     """Not when it began to run: the burst is what people look for."""
     assert len(outcome.arrivals) == len(outcome.waits) > 0
     late = [at for at, wait in plot.waits(outcome, 0.99) if wait > 5]
@@ -31,7 +31,7 @@ def test_each_wait_stands_where_its_task_came(outcome: Outcome) -> None:
     assert max(wait for _, wait in plot.waits(outcome, 0.5)) > outcome.quantile(0.5)
 
 
-def test_the_picture_shows_arrivals_workers_and_waits(outcome: Outcome, tmp_path: Path) -> None:
+def test_the_picture_shows_arrivals_workers_and_waits(outcome: Replay, tmp_path: Path) -> None:
     """And the target that they should keep to."""
     figures = pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     figure: Any = figures.Figure()
@@ -46,7 +46,7 @@ def test_the_picture_shows_arrivals_workers_and_waits(outcome: Outcome, tmp_path
 
 
 @pytest.mark.parametrize("name", ["day.nonsense", "nowhere/day.png"])
-def test_a_picture_that_cannot_be_written_is_the_users_to_mend(outcome: Outcome, tmp_path: Path, name: str) -> None:
+def test_a_picture_that_cannot_be_written_is_the_users_to_mend(outcome: Replay, tmp_path: Path, name: str) -> None:
     """And no fault of mlq's."""
     pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     with pytest.raises(UsageError, match=f"cannot write --plot .*{name}"):

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from mlq.autoscale.policy.observation import Observation, Worker
+from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import PRESETS, Decision, Policy, Threshold, Tuning
 
 
-def worker(n: int, state: Any = "idle", **more: Any) -> Worker:
+def worker(n: int, state: Any = "idle", **more: Any) -> WorkerSample:
     """A worker of half a second a task that has served for a while."""
     done = more.pop("done", 100)
     usual = {"age_s": 600.0, "ready_s": 30.0, "idle_s": 60.0}
-    return Worker(f"w{n}", state, done, done, 0.5 * done, **{**usual, **more})
+    return WorkerSample(f"w{n}", state, done, done, 0.5 * done, **{**usual, **more})
 
 
 class Timeline:
@@ -222,7 +222,7 @@ def test_a_batching_worker_is_not_taken_for_a_slow_one() -> None:
 def test_an_unknown_cold_start_is_not_a_short_one() -> None:
     """A start timeout below the cold start would kill every start: until one succeeds the longest so far counts."""
     timeline = Timeline(workers=0)
-    timeline.workers = [Worker("w", "starting", 0, 0, 0.0, age_s=200.0)]
+    timeline.workers = [WorkerSample("w", "starting", 0, 0, 0.0, age_s=200.0)]
     assert timeline.tick(ready=1).cold_start_s == 200.0
 
 

@@ -8,21 +8,21 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from mlq.autoscale.policy.observation import Worker
-from mlq.autoscale.policy.service import Service, ServiceMeter
+from mlq.autoscale.policy.observation import WorkerSample
+from mlq.autoscale.policy.service import ServiceMeter, ServiceRate
 from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
-def met(seconds: Callable[[int], float], rows: tuple[int, ...], limit: int | None = None) -> Service:
+def met(seconds: Callable[[int], float], rows: tuple[int, ...], limit: int | None = None) -> ServiceRate:
     """Let one worker do forwards of so many rows in turn, each of as many tasks of one row."""
     meter, sums, done = ServiceMeter(), np.zeros(6), 0
-    found = meter.look(0.0, [Worker("w", "busy", 0, 0, 0.0, age_s=9.0)], 1800.0)
+    found = meter.look(0.0, [WorkerSample("w", "busy", 0, 0, 0.0, age_s=9.0)], 1800.0)
     for n in range(400):
         b = rows[n % len(rows)]
         s = seconds(b)
         sums += (1, b, s, b * b, b * s, s * s)
         done += b
-        seen = Worker(
+        seen = WorkerSample(
             "w", "busy", done, done, float(sums[2]), 9.0, rows_done=done, forwards=tuple(sums), max_batch_size=limit
         )
         found = meter.look(0.1 * (n + 1), [seen], 1800.0)
@@ -45,7 +45,9 @@ def test_a_full_batch_is_what_the_workers_take() -> None:
 def test_the_limit_of_the_workers_is_remembered_while_there_is_none() -> None:
     """Scaled to zero, and what the next one will take is known; of several limits the least."""
     meter = ServiceMeter()
-    three = [Worker(f"w{n}", "idle", 0, 0, 0.0, 9.0, max_batch_size=limit) for n, limit in enumerate((8, 4, None))]
+    three = [
+        WorkerSample(f"w{n}", "idle", 0, 0, 0.0, 9.0, max_batch_size=limit) for n, limit in enumerate((8, 4, None))
+    ]
     assert [meter.look(at, workers, 1800.0).largest for at, workers in ((0, three[2:]), (2, three), (4, []))] == [
         64,
         4,

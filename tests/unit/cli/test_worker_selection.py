@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlq.cli.worker_selection import Outcome, outcome_of, pick
+from mlq.cli.worker_selection import OrderOutcome, outcome_of, pick
 from mlq.errors import NoSuchWorker, UsageError
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order, Word
@@ -72,7 +72,7 @@ def test_a_worker_that_is_not_there_is_named(names: list[str], host: str | None)
     ],
 )
 def test_an_order_is_done_when_the_incarnation_it_was_given_to_has_ended(
-    word: Word, found: list[Heartbeat], outcome: Outcome | None
+    word: Word, found: list[Heartbeat], outcome: OrderOutcome | None
 ) -> None:
     """And a restart only when the next one serves."""
     assert outcome_of(FOUND[0], Order(word), found) == outcome

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as AwayError
 
 from chaos.faultkit import until
 from mlq.engine.ledger import Ledger
-from mlq.engine.recorder import MOST_BYTES, Answering
+from mlq.engine.recorder import MOST_BYTES, Recorder
 from mlq.protocol.claim import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.completion import Completed, Completion, Successor
@@ -63,7 +63,7 @@ class Desk:
         refuse = lambda *told: self.refused.append(told)  # noqa: E731 (an argument with a name)
         roomy: Any = SimpleNamespace(is_spent=False, look=lambda: None)  # stands in for Overshoot
         clock, sleep = self.server.clock, self.server.sleep
-        self.answering = Answering(claims, self.ledger, refuse, roomy, clock=clock, sleep=sleep)
+        self.answering = Recorder(claims, self.ledger, refuse, roomy, clock=clock, sleep=sleep)
 
     def batch(self, *ids: str) -> list[Completion]:
         """Hold claims, and end them."""

@@ -19,7 +19,7 @@ from mlq.engine import batchable
 from mlq.engine.celery.backend import ClaimBackend
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.ledger import Ledger
-from mlq.engine.strategy import Outcome
+from mlq.engine.strategy import BatchOutcome
 from mlq.model.failure import RowFailure
 from mlq.protocol.claim import Claim
 from mlq.protocol.message import Message, decode
@@ -90,7 +90,7 @@ class Worker:
 
     def long_way(self, message: Message, answers: list[Any]) -> Answer | None:
         """Let Celery's tracer end a message whose rows are computed, and give what it stores."""
-        self.serving.outcomes[message.task_id] = Outcome(rows(message), answers)
+        self.serving.outcomes[message.task_id] = BatchOutcome(rows(message), answers)
         self.ledger.open(message.claim, message.task_id)
         body = base64.b64decode(message.payload["body"])
         request = {**message.headers, "delivery_info": {"priority": message.payload["properties"]["priority"]}}
@@ -101,7 +101,7 @@ class Worker:
 
     def short_way(self, message: Message, answers: list[Any]) -> Answer | None:
         """End a message as the engine does."""
-        result = batchable.answer(Outcome(rows(message), answers))
+        result = batchable.answer(BatchOutcome(rows(message), answers))
         assert result is not batchable.NO_ANSWER
         payload = batchable.success(message, result)
         return None if payload is None else self.delivery.make_payload_answer(message, payload)
@@ -146,7 +146,7 @@ def message_of(
     return found
 
 
-def rows(message: Message) -> batchable.Rows:
+def rows(message: Message) -> batchable.ModelRequest:
     """Read a message's rows; all messages here have some."""
     found = batchable.rows_of(message, SERVED)
     assert found is not None
@@ -253,7 +253,7 @@ def test_a_message_with_limits_of_its_own_runs_by_itself(header: str, value: Any
 def test_what_only_the_tracer_can_end_has_no_short_answer(failure: Exception | None) -> None:
     """A retry is a message, and a failure has a traceback: both are the tracer's."""
     answers = [] if failure else [RowFailure(ValueError("bad"), retryable=False)]
-    assert batchable.answer(Outcome(rows(message_of()), answers, failure)) is batchable.NO_ANSWER
+    assert batchable.answer(BatchOutcome(rows(message_of()), answers, failure)) is batchable.NO_ANSWER
 
 
 def test_a_stock_app_is_left_alone(worker: Worker) -> None:

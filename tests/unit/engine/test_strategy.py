@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlq.engine.strategy import Outcome, run
+from mlq.engine.strategy import BatchOutcome, run
 from mlq.model.failure import RowFailure
 
 
@@ -44,7 +44,7 @@ def nothing_urgent(_: int) -> Sequence[Message]:
     return ()
 
 
-def outcomes(model: Doubling, *messages: Message, urgent: Urgent = nothing_urgent) -> list[Outcome[Message]]:
+def outcomes(model: Doubling, *messages: Message, urgent: Urgent = nothing_urgent) -> list[BatchOutcome[Message]]:
     """Run messages to their ends."""
     return list(run(model, messages, urgent))
 

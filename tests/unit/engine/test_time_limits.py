@@ -12,8 +12,8 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from mlq.engine.recycling import Recycling
-from mlq.engine.time_limits import Limit, Limits, effective
-from mlq.ipc.worker_report import Report
+from mlq.engine.time_limits import Limit, TimeLimits, effective
+from mlq.ipc.worker_report import WorkerReport
 from mlq.supervisor.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
 from mlq.supervisor.recovery.death import Death, Overrun
 from mlq.supervisor.supervisor import Supervisor
@@ -43,16 +43,16 @@ def test_the_messages_own_limit_goes_before_its_tasks_before_the_workers(
 
 
 @pytest.fixture
-def limits() -> Iterator[Limits]:
+def limits() -> Iterator[TimeLimits]:
     """Timers with their signal installed."""
     before = signal.getsignal(signal.SIGALRM)
-    limits = Limits(Limit(), Report(), lambda: None)
+    limits = TimeLimits(Limit(), WorkerReport(), lambda: None)
     signal.signal(signal.SIGALRM, limits._expired)
     yield limits
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_span_within_a_span_has_the_outer_ones_time(limits: Limits) -> None:
+def test_a_span_within_a_span_has_the_outer_ones_time(limits: TimeLimits) -> None:
     """A task's own limit covers its forwards, whose end must not disarm it."""
 
     def outer() -> None:
@@ -65,7 +65,7 @@ def test_a_span_within_a_span_has_the_outer_ones_time(limits: Limits) -> None:
         outer()
 
 
-def test_a_signal_that_comes_after_its_span_hits_nobody(limits: Limits) -> None:
+def test_a_signal_that_comes_after_its_span_hits_nobody(limits: TimeLimits) -> None:
     """It was pending when the span ended."""
     with limits.over(Limit(soft=60.0)):
         pass
@@ -75,8 +75,8 @@ def test_a_signal_that_comes_after_its_span_hits_nobody(limits: Limits) -> None:
 def test_a_deadline_is_on_the_board_while_it_runs_and_gone_afterwards() -> None:
     """With the claims that it is for, so that nobody else is blamed."""
     seen: list[tuple[bool, list[str]]] = []
-    report = Report()
-    limits = Limits(Limit(), report, lambda: seen.append((report.deadline is not None, list(report.under))))
+    report = WorkerReport()
+    limits = TimeLimits(Limit(), report, lambda: seen.append((report.deadline is not None, list(report.under))))
     with limits.over(Limit(hard=60.0), ["1", "2"]):
         assert report.limit_s == 60.0
     assert seen == [(True, ["1", "2"]), (False, [])]
@@ -136,7 +136,7 @@ UNSETTABLE = [
 
 @pytest.mark.parametrize("answers", [False, True])
 @pytest.mark.parametrize("limit", [*UNSETTABLE, Limit(soft=1e300)], ids=str)
-def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: Limits, limit: Limit, answers: bool) -> None:  # noqa: FBT001 (a parameter of the test)
+def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: TimeLimits, limit: Limit, answers: bool) -> None:  # noqa: FBT001 (a parameter of the test)
     """Left armed, it would end the process in the middle of a later task; left open, no other would be timed."""
     if answers:
         limits.answer_first(lambda _: None)

@@ -19,7 +19,7 @@ from mlq.errors import MlqError
 from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.input import documents, handles, sources, validation
-from mlq.jobs.input.format import Format
+from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Reading
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.record import Job
@@ -71,7 +71,9 @@ def test_a_byte_order_mark_tells_the_encoding(rows: list[Any], encoding: str) ->
     """Of every text, whatever it holds."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     assert same(values(text.encode(encoding), "rows.jsonl"), rows)
-    assert same(values(gzip.compress(json.dumps(rows).encode(encoding)), "rows.json.gz", Reading(Format.JSON)), rows)
+    assert same(
+        values(gzip.compress(json.dumps(rows).encode(encoding)), "rows.json.gz", Reading(InputFormat.JSON)), rows
+    )
 
 
 @LOOSE

@@ -15,7 +15,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect import failed_rows
 from mlq.jobs.errors import DuplicateIds, NotJson, NotReadable
 from mlq.jobs.input import documents, sources, validation
-from mlq.jobs.input.format import Format
+from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Input, Reading
 from mlq.jobs.row import LARGEST_BYTES, Unreadable
 from mlq.jobs.row_ids import Naming
@@ -184,7 +184,7 @@ def test_a_truncated_gzip_file_is_said_before_anything_is_sent(tmp_path: Path) -
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b"[1]\n" * 10_000)[:-20])
     with pytest.raises(NotReadable, match="as gzip"):
-        validation.check(sources.find(str(path), Reading(Format.JSONL)), None)
+        validation.check(sources.find(str(path), Reading(InputFormat.JSONL)), None)
 
 
 def test_ids_that_are_there_twice_are_named_the_first_ten(tmp_path: Path) -> None:

@@ -17,26 +17,26 @@ from mlq.jobs.collect import output_lines, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
 from mlq.jobs.record import Job
-from mlq.jobs.retry import Insisting
+from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
 from mlq.jobs.send.chunk_feed import Feeder
-from mlq.jobs.send.chunk_message import Call, call_of, protocol, raw
+from mlq.jobs.send.chunk_message import ChunkCall, call_of, protocol, raw
 from mlq.jobs.send.pace import Pace
-from mlq.jobs.send.posting import Parcel
+from mlq.jobs.send.posting import ChunkMessage
 from mlq.jobs.send.sender import Sender
 from mlq.jobs.send.window import MOST_BYTES, Window
 from mlq.protocol import job_result
-from mlq.protocol.job_result import End, Place
+from mlq.protocol.job_result import ChunkResult, JobChunkRef
 from mlq.protocol.packing import pack, rows_in
 
 if TYPE_CHECKING:
     from mlq.jobs.send.back_pressure import Pressure
 
-OK = Place("j", 0, 2)
+OK = JobChunkRef("j", 0, 2)
 
 
-def lines(chunk: Chunk, end: End, **how: Any) -> list[dict[str, Any]]:
+def lines(chunk: Chunk, end: ChunkResult, **how: Any) -> list[dict[str, Any]]:
     """Write a chunk's lines, and read them."""
     return [json.loads(line) for line in output_lines.write(chunk, end, single=False, **how).lines.splitlines()]
 
@@ -44,7 +44,7 @@ def lines(chunk: Chunk, end: End, **how: Any) -> list[dict[str, Any]]:
 def test_answers_of_the_wrong_length_are_errors_that_name_both() -> None:
     """Rows must never be given each other's answers."""
     chunk = chunk_of(0, range(2), [1, 2], None)
-    found = lines(chunk, End("SUCCESS", [b"1"]))
+    found = lines(chunk, ChunkResult("SUCCESS", [b"1"]))
     assert [line["status"] for line in found] == ["error", "error"]
     assert found[0]["error"]["message"] == "the worker answered 1 rows to 2"
 
@@ -84,10 +84,10 @@ def test_the_window_gives_chunks_in_order_and_is_bounded() -> None:
     for number in range(3):
         window.add(Chunk(number, range(number, number + 1), range(number, number + 1)), 10)
     assert not window.has_room(3)
-    assert window.ended(1, End("SUCCESS"), b"1-0") is not None
-    assert window.ended(1, End("SUCCESS"), b"2-0") is None  # ran twice, counts once
+    assert window.ended(1, ChunkResult("SUCCESS"), b"1-0") is not None
+    assert window.ended(1, ChunkResult("SUCCESS"), b"2-0") is None  # ran twice, counts once
     assert window.take() == []
-    window.ended(0, End("SUCCESS"), b"3-0")
+    window.ended(0, ChunkResult("SUCCESS"), b"3-0")
     assert [s.chunk.number for s in window.take()] == [0, 1]
     assert window.has_room(3)
     window.add(Chunk(9, range(1), range(1)), MOST_BYTES)
@@ -95,7 +95,7 @@ def test_the_window_gives_chunks_in_order_and_is_bounded() -> None:
     hasty = Window(in_order=False)
     for number in range(2):
         hasty.add(Chunk(number, range(1), range(1)), 10)
-    hasty.ended(1, End("SUCCESS"), b"1-0")
+    hasty.ended(1, ChunkResult("SUCCESS"), b"1-0")
     assert [s.chunk.number for s in hasty.take()] == [1]
 
 
@@ -139,7 +139,7 @@ def test_a_task_row_says_where_it_goes() -> None:
     job = Job("j", "default", "tasks", "f", 1)
     given = {"task": "train", "args": [1], "kwargs": {"x": 2}, "queue": "slow", "priority": 9}
     call = call_of(job, Chunk(0, range(1), range(1), inputs=[given]), None)
-    assert isinstance(call, Call)
+    assert isinstance(call, ChunkCall)
     assert (call.task, call.queue, call.priority, call.kwargs) == ("train", "slow", 9, {"x": 2})
     assert call.place.rows is None
 
@@ -202,7 +202,7 @@ def test_packed_rows_come_back_as_they_were(rows: list[Any]) -> None:
 class FullThenStopped:
     """A post that a full server refuses."""
 
-    def send(self, parcels: Sequence[Parcel]) -> None:
+    def send(self, parcels: Sequence[ChunkMessage]) -> None:
         assert parcels
         raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
@@ -226,7 +226,7 @@ def test_nobody_waits_for_what_a_full_server_refused() -> None:
         feeder,
         FullThenStopped(),
         cast("Pressure", NoPressure()),
-        Insisting(lambda _: None),
+        Retry(lambda _: None),
         priority=None,
         answered=True,
     )
@@ -242,11 +242,11 @@ def test_answers_that_are_far_larger_than_their_rows_bound_what_is_sent() -> Non
     for number in range(3):
         window.add(Chunk(number, range(1), range(1)), 100)
     assert window.has_room(256), "nothing is known of the answers"
-    window.ended(2, End("SUCCESS"), b"1-0", MOST_BYTES // 4)
+    window.ended(2, ChunkResult("SUCCESS"), b"1-0", MOST_BYTES // 4)
     assert window.has_room(256, 0, 0)
     assert not window.has_room(256, 1, 100), "one has come, and two and one more are to come"
-    window.ended(0, End("SUCCESS"), b"2-0", MOST_BYTES // 4)
-    window.ended(1, End("SUCCESS"), b"3-0", MOST_BYTES // 4)
+    window.ended(0, ChunkResult("SUCCESS"), b"2-0", MOST_BYTES // 4)
+    window.ended(1, ChunkResult("SUCCESS"), b"3-0", MOST_BYTES // 4)
     assert window.waiting == 0
     assert len(window.take()) == 3
     assert window.has_room(256)

@@ -19,7 +19,7 @@ from mlq.errors import MlqError, UsageError
 from mlq.jobs.collect import failed_rows
 from mlq.jobs.errors import NotReadable, NotText, UnclearDelimiter
 from mlq.jobs.input import handles, sources
-from mlq.jobs.input.format import Format
+from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Reading, reading_of
 from mlq.jobs.row import Unreadable
 from mlq.jobs.send import submission
@@ -221,7 +221,7 @@ def test_what_an_input_is_read_with_belongs_to_what_a_resumed_job_compares(tmp_p
     """And without these options a job that an earlier version began goes on."""
     path = wrote(tmp_path / "a.csv", "x;y\n1;2\n")
     prints = set()
-    for reading in (Reading(), Reading(delimiter=";"), Reading(encoding="latin-1"), Reading(Format.TSV)):
+    for reading in (Reading(), Reading(delimiter=";"), Reading(encoding="latin-1"), Reading(InputFormat.TSV)):
         prints.add(submission._fingerprint(submission.Request(sources.find(str(path), reading)), "content"))
     assert len(prints) == 4
 

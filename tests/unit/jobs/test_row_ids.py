@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlq.jobs.chunk import Chunk, decode, placed
 from mlq.jobs.errors import UnknownIdField
 from mlq.jobs.input import sources, validation
-from mlq.jobs.input.lines import Lines
+from mlq.jobs.input.lines import JsonLines
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.row_ids import Naming, StreamNaming
 from mlq.jobs.send.chunk_feed import Feeder
@@ -34,7 +34,7 @@ def written(rows: list[Any]) -> bytes:
 
 def fed(data: bytes, naming: Naming, at_once: int = 3) -> list[Chunk]:
     """Feed lines as a job does, and keep of each chunk what its record keeps."""
-    feeder = Feeder(Lines(Stream(io.BytesIO(data).read)), "rows", naming, number=0, settled=b"")
+    feeder = Feeder(JsonLines(Stream(io.BytesIO(data).read)), "rows", naming, number=0, settled=b"")
     chunks = []
     while (part := feeder.next(at_once)) is not None:
         assert list(decode(part.number, part.encode()).ids) == list(part.ids)
@@ -69,7 +69,7 @@ def test_every_id_in_a_file_is_kept_and_none_stands_twice(own: list[Any], bare: 
     """An index that another row has as its id is not made up."""
     rows = data.draw(st.permutations([{"id": row_id, "input": 1} for row_id in own] + bare))
     ids = validation._Ids(None)
-    source = Lines(Stream(io.BytesIO(written(rows)).read))
+    source = JsonLines(Stream(io.BytesIO(written(rows)).read))
     for values in validation._read(source, None):
         ids.add(values)
     found = named(fed(written(rows), Naming(None, ids.taken)))

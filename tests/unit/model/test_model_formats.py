@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from mlq.model.files.formats import Format, format_from_members, format_of
+from mlq.model.files.formats import ModelFormat, format_from_members, format_of
 
 
 @pytest.mark.parametrize(
     ("file", "found"),
     [
-        ("dynamic.pt", Format.EXPORTED),
-        ("scripted.onnx", Format.TORCHSCRIPT),
-        ("weights.pt2", Format.WEIGHTS),
-        ("pickled.pt2", Format.WEIGHTS),
-        ("text.pt2", Format.UNKNOWN),
+        ("dynamic.pt", ModelFormat.EXPORTED),
+        ("scripted.onnx", ModelFormat.TORCHSCRIPT),
+        ("weights.pt2", ModelFormat.WEIGHTS),
+        ("pickled.pt2", ModelFormat.WEIGHTS),
+        ("text.pt2", ModelFormat.UNKNOWN),
     ],
 )
-def test_what_torch_writes_is_recognised_under_a_wrong_suffix(files: Path, file: str, found: Format) -> None:
+def test_what_torch_writes_is_recognised_under_a_wrong_suffix(files: Path, file: str, found: ModelFormat) -> None:
     """These are the real members of this torch, not remembered ones."""
     assert format_of(files / file) is found
 
@@ -27,10 +27,10 @@ def test_what_torch_writes_is_recognised_under_a_wrong_suffix(files: Path, file:
 def test_a_compiled_package_is_recognised() -> None:
     """Members as torch 2.13's aoti_compile_and_package wrote them; compiling one takes a minute."""
     compiled = ["m/data/aotinductor/model/cr7y.wrapper.cpp", "m/data/aotinductor/model/cr7y.wrapper.so", "m/version"]
-    assert format_from_members(compiled) is Format.AOTINDUCTOR
-    assert format_from_members([*compiled, "m/models/model.json"]) is Format.EXPORTED
+    assert format_from_members(compiled) is ModelFormat.AOTINDUCTOR
+    assert format_from_members([*compiled, "m/models/model.json"]) is ModelFormat.EXPORTED
 
 
 def test_any_other_archive_is_unknown() -> None:
     """A wheel is a zip too."""
-    assert format_from_members(["mlq/__init__.py", "mlq.dist-info/METADATA"]) is Format.UNKNOWN
+    assert format_from_members(["mlq/__init__.py", "mlq.dist-info/METADATA"]) is ModelFormat.UNKNOWN

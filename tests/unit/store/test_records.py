@@ -11,8 +11,8 @@ import pytest
 
 from mlq.broker import embedded
 from mlq.ipc.shared_page import Page
-from mlq.ipc.supervisor_notices import NoticeReader, Notices
-from mlq.ipc.worker_report import Board, Report, Running
+from mlq.ipc.supervisor_notices import NoticeReader, SupervisorNotices
+from mlq.ipc.worker_report import ReportPage, RunningTask, WorkerReport
 from mlq.jobs.collect import sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.store.workers.heartbeats import Heartbeat
@@ -44,10 +44,10 @@ def test_an_order_with_more_is_read() -> None:
 
 def test_a_report_with_more_and_with_less_is_read() -> None:
     """The worker may be of another version than its supervisor, and so may the tasks that it names."""
-    board = Board.create()
+    board = ReportPage.create()
     running = {"id": "1", "name": "t", "queue": "q", "began_at": 1.0, "later": True}
     board.page.write(orjson.dumps({"state": "busy", "running": [running], "later": 1}))
-    assert board.read() == Report(state="busy", running=[Running("1", "t", "q", 1.0)])
+    assert board.read() == WorkerReport(state="busy", running=[RunningTask("1", "t", "q", 1.0)])
     board.close()
 
 
@@ -64,7 +64,7 @@ def test_a_page_is_read_in_the_size_that_its_maker_chose(size: int) -> None:
 
 def test_notices_with_more_are_read() -> None:
     """A worker reads what its supervisor wrote."""
-    notices = Notices()
+    notices = SupervisorNotices()
     notices.revoke(["a"])
     notices.page.write(with_more(notices.page.read() or b""))
     reader = NoticeReader(notices.page)
@@ -77,7 +77,7 @@ def test_a_note_of_the_embedded_broker_with_more_is_read(tmp_path: Path) -> None
     (tmp_path / "broker.json").write_text('{"url": "redis+socket:///s", "pid": 7, "later": 1}')
     with (tmp_path / "broker.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert embedded.find(tmp_path) == embedded.Running("redis+socket:///s", 7)
+        assert embedded.find(tmp_path) == embedded.RunningServer("redis+socket:///s", 7)
 
 
 def test_a_sidecar_with_more_and_with_less_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mlq.errors import UsageError
 from mlq.settings import config
 from mlq.supervisor.devices import pools
-from mlq.supervisor.devices.plan import Devices, plan
+from mlq.supervisor.devices.plan import DeviceRequest, plan
 from mlq.supervisor.devices.pools import Pool
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.errors import NoWorkForPool
@@ -46,28 +46,28 @@ def test_what_makes_no_sense_is_refused(kind: str | None, concurrency: str | Non
 def test_a_pool_takes_no_devices(slots: Slots, devices: dict[str, object]) -> None:
     """CUDA does not survive a fork, and the number of processes is --concurrency."""
     with pytest.raises(UsageError, match="takes no --gpus"):
-        plan(config.load({"MLQ_WORKER_MODEL": "m.pt2"}), Devices(pool="prefork", **devices), slots, {})  # type: ignore[arg-type]
+        plan(config.load({"MLQ_WORKER_MODEL": "m.pt2"}), DeviceRequest(pool="prefork", **devices), slots, {})  # type: ignore[arg-type]
 
 
 def test_a_pool_keeps_no_shares(slots: Slots) -> None:
     """They are the engine's; Celery takes the messages of a pool."""
     settings = config.load({"MLQ_WORKER_MODEL": "m.pt2", "MLQ_WORKER_SHARES": '{"batch": 0.1}'})
     with pytest.raises(UsageError, match="shares"):
-        plan(settings, Devices(pool="prefork"), slots, {})
+        plan(settings, DeviceRequest(pool="prefork"), slots, {})
 
 
 def test_a_pool_needs_a_model_or_tasks_and_their_queues(slots: Slots) -> None:
     """With neither it would take everybody's rows, to fail them."""
     for lacking in ({}, {"MLQ_WORKER_IMPORTS": "own"}, {"MLQ_WORKER_QUEUES": "own"}):
         with pytest.raises(NoWorkForPool):
-            plan(config.load(lacking), Devices(pool="prefork"), slots, {})
+            plan(config.load(lacking), DeviceRequest(pool="prefork"), slots, {})
 
 
 def test_cores_are_shared_among_the_processes(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight processes with a thread for each of eight cores would only be in each other's way."""
     monkeypatch.setattr("mlq.supervisor.devices.cpus.cores", lambda: 8)
     settings = config.load({"MLQ_WORKER_MODEL": "m.pt2"})
-    (spec,) = plan(settings, Devices(pool="prefork", concurrency="1-4"), slots, {}, prefix="a")
+    (spec,) = plan(settings, DeviceRequest(pool="prefork", concurrency="1-4"), slots, {}, prefix="a")
     assert (spec.name, spec.environment({})["OMP_NUM_THREADS"]) == ("a-pool0", "2")
     assert spec.environment({})["CUDA_VISIBLE_DEVICES"] == ""
     assert spec.device == "CPU, 1 to 4 processes of 2 threads"

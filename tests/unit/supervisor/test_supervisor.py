@@ -13,9 +13,9 @@ from mlq.supervisor.events import (
     Died,
     Drain,
     Fenced,
+    GiveBackAndEnd,
     GiveUp,
     Kill,
-    LetGo,
     Ordered,
     Overdue,
     Postponed,
@@ -131,7 +131,7 @@ def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fl
     """One SIGTERM each, then SIGQUIT, then SIGKILL after its time; who has ended gets no signal."""
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0"), Drain("gpu1")]
     assert fleet.step(Died("gpu0", 0), at=2.0) == []
-    assert fleet.step(StopAsked(), at=3.0) == [LetGo("gpu1")]
+    assert fleet.step(StopAsked(), at=3.0) == [GiveBackAndEnd("gpu1")]
     assert fleet.wake_at() == 3.0 + LETTING_GO_S
     assert fleet.step(Tick(), at=3.0 + LETTING_GO_S) == [Kill("gpu1")]
     assert fleet.step(Died("gpu1", -9), at=6.0) == []
@@ -154,7 +154,7 @@ def test_an_order_ends_one_worker_and_no_other(fleet: Supervisor) -> None:
     assert fleet.is_draining("gpu0")
     assert not fleet.is_draining("gpu1")
     assert fleet.step(Tick(), at=30.9) == []
-    assert fleet.step(Tick(), at=31.0) == [LetGo("gpu0")]
+    assert fleet.step(Tick(), at=31.0) == [GiveBackAndEnd("gpu0")]
     assert fleet.step(Tick(), at=31.0 + LETTING_GO_S) == [Kill("gpu0")]
     assert fleet.step(Died("gpu0", -9), at=34.0) == []
     assert fleet.running == ["gpu1"]
@@ -196,7 +196,7 @@ def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
     fleet.step(Began(), at=0.0)
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0")]
     assert fleet.wake_at() == 11.0
-    assert fleet.step(Tick(), at=11.0) == [LetGo("gpu0")]
+    assert fleet.step(Tick(), at=11.0) == [GiveBackAndEnd("gpu0")]
     assert fleet.step(Tick(), at=11.0 + LETTING_GO_S) == [Kill("gpu0")]
 
 

@@ -12,7 +12,7 @@ import pytest
 from mlq.autoscale.policy.policy import Decision
 from mlq.terminal import decisions
 from mlq.terminal.decisions import DecisionLog
-from mlq.terminal.live_line import BottomLine
+from mlq.terminal.live_line import LiveLine
 from mlq.terminal.terminal import Terminal
 
 HOLD = Decision(0.0, 4, 2, 2, 1, 3, "hold", "as many as are needed", rate=4.2)
@@ -42,7 +42,7 @@ def test_it_is_rewritten_in_place_and_what_is_said_goes_above_it() -> None:
     """A worker's lines, and warnings of the loop's thread, come in the middle of it."""
     screen = Screen()
     terminal = Terminal(stderr=screen)
-    bottom = BottomLine(terminal)
+    bottom = LiveLine(terminal)
     with bottom:
         bottom.show("2 workers")
         terminal.say("cpu0 | ready after 1.0 s")
@@ -56,7 +56,7 @@ def test_it_is_rewritten_in_place_and_what_is_said_goes_above_it() -> None:
 def test_it_does_not_come_back_once_nothing_is_decided_any_more() -> None:
     """The loop's last turn may still be under way when the fleet is told to stop."""
     screen = Screen()
-    bottom = BottomLine(Terminal(stderr=screen))
+    bottom = LiveLine(Terminal(stderr=screen))
     with bottom:
         bottom.leave()
         bottom.show("3 workers")
@@ -66,7 +66,7 @@ def test_it_does_not_come_back_once_nothing_is_decided_any_more() -> None:
 def test_a_line_that_would_wrap_is_cut() -> None:
     """Only one line can be erased, and a terminal of unknown width is taken to have 80 columns."""
     screen = Screen()
-    bottom = BottomLine(Terminal(stderr=screen))
+    bottom = LiveLine(Terminal(stderr=screen))
     with bottom:
         bottom.show("x" * 200)
         assert len(screen.lines()[-1]) == 79
@@ -83,7 +83,7 @@ def test_where_nobody_looks_nothing_changes(
     monkeypatch.setenv("TERM", term)
     screen, out = Screen(is_terminal=is_terminal), io.StringIO()
     terminal = Terminal(json=json, verbosity=verbosity, stdout=out, stderr=screen)
-    bottom = BottomLine(terminal)
+    bottom = LiveLine(terminal)
     with bottom:
         tell = DecisionLog(terminal, "realtime", bottom)
         for at in range(3):
@@ -97,7 +97,7 @@ def test_every_decision_stands_in_it_though_only_news_are_said() -> None:
     """Workers there and starting, wanted, waiting, in flight, the rate, the reason; with the time of the look."""
     screen = Screen()
     terminal = Terminal(stderr=screen)
-    bottom = BottomLine(terminal)
+    bottom = LiveLine(terminal)
     with bottom:
         tell = DecisionLog(terminal, "realtime", bottom)
         tell(HOLD)
