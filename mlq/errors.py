@@ -16,7 +16,7 @@ class MlqError(Exception):
     """{what}"""
 
     exit_code: ClassVar[int] = 1
-    hint: ClassVar[str] = "{mend}"
+    hint: ClassVar[str] = "{fix}"
 
     def __init__(self, **facts: Any) -> None:
         self.facts = facts
@@ -109,7 +109,7 @@ class UsageError(MlqError):
     """{what}"""
 
     exit_code = 2
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class BadTrace(MlqError):
@@ -154,7 +154,7 @@ class IncompleteInstallation(MlqError):
     """{what}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class InvalidSetting(MlqError):
@@ -182,7 +182,7 @@ class UnusableUrlFile(MlqError):
     """{key} cannot be read from the file {path} (from {origin}): {reason}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class BadConfigFile(MlqError):
@@ -245,14 +245,14 @@ class ResultsUnusable(MlqError):
     """results cannot be kept in {url} (from {origin}): {reason}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class ResultsUnreachable(MlqError):
     """cannot reach the result backend at {url} (from {origin}): {reason}"""
 
     exit_code = 4
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class EvictingBroker(MlqError):
@@ -266,7 +266,7 @@ class ClusterBroker(MlqError):
     """the broker at {url} (from {origin}) is a cluster, whose nodes would each hold a part of the records"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class UnknownPrimary(MlqError):
@@ -280,7 +280,7 @@ class QueueDiffers(MlqError):
     """{kind} {name!r} exists at {url} with {argument} = {theirs}, and this configuration has {argument} = {ours}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class InvalidQueueArgument(MlqError):
@@ -294,7 +294,7 @@ class OtherSchema(MlqError):
     """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class NoModel(MlqError):
@@ -308,7 +308,7 @@ class InvalidModel(MlqError):
     """the model {reference} (from {origin}) does not load: {reason}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class ModelDiffers(MlqError):
@@ -324,7 +324,7 @@ class TasksNotImportable(MlqError):
     """the module {module} (worker.imports from {origin}) cannot be imported: {reason}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class UnknownTasks(MlqError):
@@ -358,20 +358,20 @@ class BrokerUnreachable(MlqError):
     """cannot reach the broker at {url} (from {origin}): {reason}"""
 
     exit_code = 4
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class BrokerRefused(MlqError):
     """the broker at {url} (from {origin}) refuses: {reason}"""
 
     exit_code = 4
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class KeyOfAnotherType(BrokerRefused):
     """the key {key!r} on {url} is a {kind}, where mlq keeps a {expected}"""
 
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class MissingRights(BrokerRefused):
@@ -406,7 +406,7 @@ class NoSuchFile(MlqError):
     """no such file: {path}"""
 
     exit_code = 5
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class NoSuchQueue(MlqError):

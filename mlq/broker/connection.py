@@ -276,7 +276,7 @@ def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | No
     if not found:
         return None
     key = found[0]
-    return KeyOfAnotherType(key=key.key, kind=key.kind, expected=key.expected, url=address.shown, mend=key.repair)
+    return KeyOfAnotherType(key=key.key, kind=key.kind, expected=key.expected, url=address.shown, fix=key.repair)
 
 
 def _demand_no_cluster(redis: Redis, address: Address) -> None:
@@ -288,8 +288,8 @@ def _demand_no_cluster(redis: Redis, address: Address) -> None:
     except ResponseError:  # INFO is refused or renamed: then the first command that a cluster refuses names it
         return
     if "cluster" in {server.get("redis_mode"), server.get("server_mode")}:
-        mend = f"set {address.setting} to a server that is no cluster; Sentinel (sentinel://) gives one that fails over"
-        raise ClusterBroker(url=address.shown, origin=address.origin, mend=mend)
+        fix = f"set {address.setting} to a server that is no cluster; Sentinel (sentinel://) gives one that fails over"
+        raise ClusterBroker(url=address.shown, origin=address.origin, fix=fix)
 
 
 @contextmanager

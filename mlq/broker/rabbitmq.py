@@ -71,8 +71,8 @@ def refusal(exc: BaseException, address: Address) -> MlqError | None:
     if found := _INVALID.search(said):
         why = f"a queue of type {found['type']} has none" if found["type"] else found["why"].strip('"')
         return InvalidQueueArgument(url=address.shown, argument=found["argument"], name=found["name"], reason=why)
-    reason, mend = said.partition(". For details")[0], _hint(said).replace("{set}", address.setting)
-    return BrokerRefused(url=address.shown, origin=address.origin, reason=reason, mend=mend)
+    reason, fix = said.partition(". For details")[0], _hint(said).replace("{set}", address.setting)
+    return BrokerRefused(url=address.shown, origin=address.origin, reason=reason, fix=fix)
 
 
 def _differs(found: re.Match[str], address: Address) -> QueueDiffers:
@@ -80,13 +80,13 @@ def _differs(found: re.Match[str], address: Address) -> QueueDiffers:
     argument, name = found["argument"], found["name"]
     if not argument.startswith("x-"):
         wanted = "mlq declares durable queues and direct exchanges, as Celery does"
-        mend = f"{wanted}: delete that {found['kind']}, or set queues to other names"
+        fix = f"{wanted}: delete that {found['kind']}, or set queues to other names"
     elif theirs == _NOT_SET:
-        mend = f"remove {argument} from queue.{name}.arguments in mlq.toml, or delete the queue once it is empty"
+        fix = f"remove {argument} from queue.{name}.arguments in mlq.toml, or delete the queue once it is empty"
     else:
-        mend = f"add to mlq.toml: [queue.{_toml(name)}] arguments = {{{_toml(argument)} = {_literal(theirs)}}}"
+        fix = f"add to mlq.toml: [queue.{_toml(name)}] arguments = {{{_toml(argument)} = {_literal(theirs)}}}"
     facts = {"url": address.shown, "kind": found["kind"], "name": name, "argument": argument}
-    return QueueDiffers(**facts, ours=ours, theirs=theirs, mend=mend)
+    return QueueDiffers(**facts, ours=ours, theirs=theirs, fix=fix)
 
 
 def _value(said: str) -> str:

@@ -200,7 +200,7 @@ def _error(kind: type[MlqError], address: Address, reason: str, hint: str) -> Ml
     at = f"{place.hostname or 'HOST'}:{place.port or 6379}" if "," not in place.netloc else "HOST:PORT"
     user = unquote(place.username or "") or "default"
     filled = hint.replace("{set}", address.setting).replace("{at}", at).replace("{user}", user)
-    return kind(url=address.shown, origin=address.origin, reason=reason, mend=filled)
+    return kind(url=address.shown, origin=address.origin, reason=reason, fix=filled)
 
 
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:

@@ -53,8 +53,8 @@ def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
         f"`mlq acl worker --user {user}` prints all rights of a worker"
     )
     allow = f"allow these there (`rename-command`), or set {address.setting} to another server"
-    mend = "; ".join([grant] * bool(rules) + [allow] * bool(disabled))
-    raise MissingRights(url=address.shown, origin=address.origin, missing="; ".join(filter(None, missing)), mend=mend)
+    fix = "; ".join([grant] * bool(rules) + [allow] * bool(disabled))
+    raise MissingRights(url=address.shown, origin=address.origin, missing="; ".join(filter(None, missing)), fix=fix)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

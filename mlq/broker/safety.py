@@ -43,8 +43,8 @@ def _demand_primary(info: Mapping[str, Any], address: Address) -> None:
         return
     primary = f"{info.get('master_host')}:{info.get('master_port')}"
     reason = f"it is a read-only replica of {primary}"
-    mend = f"set {address.setting} to the primary at {primary}, or to Sentinel (sentinel://), which knows the primary"
-    raise BrokerRefused(url=address.shown, origin=address.origin, reason=reason, mend=mend)
+    fix = f"set {address.setting} to the primary at {primary}, or to Sentinel (sentinel://), which knows the primary"
+    raise BrokerRefused(url=address.shown, origin=address.origin, reason=reason, fix=fix)
 
 
 def warnings(url: str, info: Mapping[str, Any]) -> list[str]:

@@ -87,7 +87,7 @@ def migrate(
     if not 1 <= to <= newest:
         raise UsageError(
             what=f"this mlq knows versions 1 to {newest} of the keys, not {to}",
-            mend="`python -m mlq.migrate --to N` takes one of them",
+            fix="`python -m mlq.migrate --to N` takes one of them",
         )
     found = cast("bytes | None", redis.get(keys.SCHEMA)) or str(newest).encode()
     ends = _ends(found)
@@ -140,12 +140,12 @@ def _other(found: bytes, address: Address) -> OtherSchema:
     theirs, ours = found.decode(errors="replace"), keys.SCHEMA_VERSION
     ends = _ends(found)
     if ends is not None and ends[0] != ends[1]:
-        theirs, mend = f"{theirs} (a migration that has not ended)", "wait for it, or run `python -m mlq.migrate` again"
+        theirs, fix = f"{theirs} (a migration that has not ended)", "wait for it, or run `python -m mlq.migrate` again"
     elif ends is not None and ends[0] < ours:
-        mend = f"end its workers with their own mlq, then `python -m mlq.migrate --to {ours}`"
+        fix = f"end its workers with their own mlq, then `python -m mlq.migrate --to {ours}`"
     else:
-        mend = (
+        fix = (
             "run the version of mlq that runs there, or set MLQ_BROKER_URL to another database: redis://host:6379/1; "
             f"`python -m mlq.migrate --to {ours}` of that version leads the keys back"
         )
-    return OtherSchema(url=address.shown, theirs=theirs, ours=ours, mend=mend)
+    return OtherSchema(url=address.shown, theirs=theirs, ours=ours, fix=fix)

@@ -54,9 +54,9 @@ def explain(address: Address, options: Mapping[str, Any], failed: str) -> MlqErr
         hint = 'its own password goes into broker_transport_options: {"sentinel_kwargs": {"password": "…"}}'
         if "unknown command" in said.refused[0]:
             hint = f"that is no Sentinel: set {address.setting} to redis://, or to the port of one ({_PORT})"
-        return BrokerRefused(**facts, reason=said.refused[0], mend=hint)
+        return BrokerRefused(**facts, reason=said.refused[0], fix=hint)
     hint = f"start them, or name those that run in {address.setting}: sentinel://a:{_PORT};sentinel://b:{_PORT}"
-    return BrokerUnreachable(**facts, reason=f"no Sentinel answers: {'; '.join(said.away)}", mend=hint)
+    return BrokerUnreachable(**facts, reason=f"no Sentinel answers: {'; '.join(said.away)}", fix=hint)
 
 
 def _of_primary(seen: _Watched, name: str, failed: str) -> dict[str, str]:
@@ -65,10 +65,10 @@ def _of_primary(seen: _Watched, name: str, failed: str) -> dict[str, str]:
     quorum = f"`redis-cli -h {host} -p {port} SENTINEL CKQUORUM {name}` tells whether another can be elected"
     if seen.is_down:
         reason = f"its Sentinels take primary {name!r} for down ({seen.primary}, {seen.state})"
-        return {"reason": reason, "mend": f"start it; {quorum}"}
+        return {"reason": reason, "fix": f"start it; {quorum}"}
     said = failed.partition(" : ")[0]  # the rest describes redis-py's clients
     reason = f"{said}; its Sentinels take primary {name!r} for up ({seen.primary}, {seen.state})"
-    return {"reason": reason, "mend": f"start it, or let this host reach {seen.primary} if it runs; {quorum}"}
+    return {"reason": reason, "fix": f"start it, or let this host reach {seen.primary} if it runs; {quorum}"}
 
 
 def _ask(url: str, name: str, given: Mapping[str, Any], said: _Said) -> None:

@@ -117,7 +117,7 @@ def report(call: Invocation, at: JobConnections, outcome: JobOutcome, path: Path
         call.terminal.emit({**document(at, outcome.job.id), "rows": rows, **ended})
     if outcome.failed:
         shown = f"`jq 'select(.status == \"error\")' {path}` shows them" if path else "their lines say why"
-        raise RowsFailed(failed=outcome.failed, rows=rows, mend=shown)
+        raise RowsFailed(failed=outcome.failed, rows=rows, fix=shown)
 
 
 def find(at: JobConnections, job_id: str) -> Progress:

@@ -152,7 +152,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
 def _usage(exc: ClickException) -> UsageError:
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "mlq"
-    return UsageError(what=exc.format_message().rstrip("."), mend=f"`{command} --help` shows how it is used")
+    return UsageError(what=exc.format_message().rstrip("."), fix=f"`{command} --help` shows how it is used")
 
 
 def _refused_by_stdout(exc: Exception) -> MlqError | None:
@@ -171,8 +171,8 @@ def _unexpected(exc: Exception) -> MlqError:
     import mlq_cli
 
     if isinstance(exc, ImportError) or any(mlq_cli.unmet()):
-        what, mend = mlq_cli.explain(exc)
-        return IncompleteInstallation(what=what, mend=mend)
+        what, fix = mlq_cli.explain(exc)
+        return IncompleteInstallation(what=what, fix=fix)
     return InternalError(kind=type(exc).__name__, reason=exc)
 
 

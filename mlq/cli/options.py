@@ -19,7 +19,7 @@ def finite(param: typer.CallbackParam, value: float | None) -> float | None:
     Raises UsageError.
     """
     if value is not None and not math.isfinite(value):
-        raise UsageError(what=f"{param.opts[0]} {value} is no number of seconds", mend="such as 2, or 0.5")
+        raise UsageError(what=f"{param.opts[0]} {value} is no number of seconds", fix="such as 2, or 0.5")
     return value
 
 

@@ -43,7 +43,7 @@ def tuning(ctx: typer.Context, *, devices: int) -> Tuning:
     asked = given(ctx, "")
     preset = asked.get("preset", "balanced")
     if preset not in PRESETS:
-        raise UsageError(what=f"no preset {preset!r}", mend="add `--preset` economy, balanced or latency")
+        raise UsageError(what=f"no preset {preset!r}", fix="add `--preset` economy, balanced or latency")
     named = {"target_wait": "target_s", "min": "least", "max": "most", "interval": "tick_s", "zero_after": "zero_s"}
     _check_times(asked)
     chosen = {field: asked[name] for name, field in named.items() if name in asked}
@@ -53,7 +53,7 @@ def tuning(ctx: typer.Context, *, devices: int) -> Tuning:
     found = replace(found, floor_s=floor_s, dear_floor_s=dear_floor_s)
     if not 0 <= found.least <= found.most or found.most < 1:
         what = f"--min {found.least} and --max {found.most} leave nothing to choose"
-        raise UsageError(what=what, mend="such as `--min 1 --max 4`")
+        raise UsageError(what=what, fix="such as `--min 1 --max 4`")
     return found
 
 
@@ -64,7 +64,7 @@ def _check_times(asked: dict[str, Any]) -> None:
         if not least <= value < math.inf:
             flag = "--" + name.replace("_", "-")
             what = f"{flag} {value:g} is no number of seconds, of which there must be {least:g} at least"
-            raise UsageError(what=what, mend="such as `--target-wait 2 --interval 2 --zero-after 300`")
+            raise UsageError(what=what, fix="such as `--target-wait 2 --interval 2 --zero-after 300`")
 
 
 def policy(ctx: typer.Context, chosen: Tuning) -> Deciding:
@@ -75,7 +75,7 @@ def policy(ctx: typer.Context, chosen: Tuning) -> Deciding:
     asked = given(ctx, "")
     if "threshold" not in asked:
         return Policy(chosen)
-    refuse(asked, ("preset", "target_wait"), "--threshold is the plain rule", mend="leave out --threshold")
+    refuse(asked, ("preset", "target_wait"), "--threshold is the plain rule", fix="leave out --threshold")
     return threshold(asked, chosen)
 
 
@@ -86,12 +86,12 @@ def threshold(asked: dict[str, Any], chosen: Tuning) -> Threshold:
     """
     number = asked.get("threshold", THRESHOLD)
     if number < 0:
-        raise UsageError(what=f"--threshold {number} is no number of tasks", mend="such as `--threshold 50`")
+        raise UsageError(what=f"--threshold {number} is no number of tasks", fix="such as `--threshold 50`")
     return Threshold(chosen, number)
 
 
-def refuse(asked: dict[str, Any], ignored: Sequence[str], what: str, *, mend: str) -> None:
+def refuse(asked: dict[str, Any], ignored: Sequence[str], what: str, *, fix: str) -> None:
     """Refuse options that would do nothing: none is ignored. Raises UsageError."""
     flags = ["--" + name.replace("_", "-") for name in ignored if name in asked]
     if flags:
-        raise UsageError(what=f"{what}, to which {flags[0]} says nothing", mend=f"leave it out, or {mend}")
+        raise UsageError(what=f"{what}, to which {flags[0]} says nothing", fix=f"leave it out, or {fix}")

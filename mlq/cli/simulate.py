@@ -104,15 +104,15 @@ def _rule(ctx: typer.Context, name: str | None) -> tuple[Deciding, Tuning]:
     """
     asked, chosen = given(ctx, ""), tuning(ctx, devices=8)
     if name == "threshold" or (name is None and "threshold" in asked):
-        refuse(asked, ("preset",), "the plain rule goes by what waits", mend="use `--policy mlq`")
+        refuse(asked, ("preset",), "the plain rule goes by what waits", fix="use `--policy mlq`")
         return threshold(asked, chosen), chosen
     if name is None or name == "mlq":
-        refuse(asked, ("threshold",), "--policy mlq goes by rates", mend="use `--policy threshold`")
+        refuse(asked, ("threshold",), "--policy mlq goes by rates", fix="use `--policy threshold`")
         return Policy(chosen), chosen
     if not name.startswith("static:"):
-        raise UsageError(what=f"--policy {name!r} is none", mend="use `--policy mlq`, threshold, or static:N")
+        raise UsageError(what=f"--policy {name!r} is none", fix="use `--policy mlq`, threshold, or static:N")
     ignored = ("threshold", "min", "max", "preset", "zero_after")
-    refuse(asked, ignored, f"--policy {name} is a fixed fleet", mend="use `--policy mlq` or threshold")
+    refuse(asked, ignored, f"--policy {name} is a fixed fleet", fix="use `--policy mlq` or threshold")
     fixed = _number("--policy", name.removeprefix("static:"))
     chosen = Tuning(target_s=chosen.target_s, least=fixed, most=fixed, tick_s=chosen.tick_s)
     return Policy(chosen), chosen
@@ -120,7 +120,7 @@ def _rule(ctx: typer.Context, name: str | None) -> tuple[Deciding, Tuning]:
 
 def _number(flag: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(what=f"{flag}: {text!r} is no number of workers", mend="such as `--policy static:4`")
+        raise UsageError(what=f"{flag}: {text!r} is no number of workers", fix="such as `--policy static:4`")
     return int(text)
 
 
@@ -130,8 +130,8 @@ def _batch(text: str | None) -> tuple[float, float, int] | None:
     try:
         base, slope = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(what=f"--batch-time {text!r} is not A,B", mend="such as `--batch-time 0.02,0.001`") from None
+        raise UsageError(what=f"--batch-time {text!r} is not A,B", fix="such as `--batch-time 0.02,0.001`") from None
     if not (math.isfinite(base + slope) and min(base, slope) >= 0 and base + slope > 0):
         what = f"--batch-time {text!r}: no forward takes that many seconds"
-        raise UsageError(what=what, mend="such as `--batch-time 0.02,0.001`")
+        raise UsageError(what=what, fix="such as `--batch-time 0.02,0.001`")
     return base, slope, 64

@@ -62,7 +62,7 @@ class WorkerSelector:
     def check(self) -> None:
         """Raise UsageError where nobody was named: silence must not mean everybody."""
         if not (self.names or self.everyone or self.host) or (self.names and self.everyone):
-            raise UsageError(what="name workers or a --host, or say --all", mend="`mlq worker` lists them")
+            raise UsageError(what="name workers or a --host, or say --all", fix="`mlq worker` lists them")
 
 
 def carry_out(call: Invocation, whom: WorkerSelector, order: Order, *, rolling: bool, patience: float | None) -> None:

@@ -51,8 +51,8 @@ def pick(found: Sequence[Heartbeat], names: Collection[str], host: str | None) -
         if not meant:
             raise NoSuchWorker(name=name, known=_names(found))
         if len({w.host for w in meant}) > 1:
-            mend = "one of: " + ", ".join(f"{w.name}@{w.host}" for w in meant)
-            raise UsageError(what=f"several hosts have a worker {name}", mend=mend)
+            fix = "one of: " + ", ".join(f"{w.name}@{w.host}" for w in meant)
+            raise UsageError(what=f"several hosts have a worker {name}", fix=fix)
         picked += [w for w in meant if w not in picked]
     return picked
 

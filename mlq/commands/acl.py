@@ -97,7 +97,7 @@ def acl(
     call = begin(ctx)
     name = _user_name(role.value if user is None else user)
     if role is Role.WORKER and queue:
-        raise UsageError(what="a worker needs every key, and --queue names one", mend="leave --queue out")
+        raise UsageError(what="a worker needs every key, and --queue names one", fix="leave --queue out")
     queues = _queue_names(queue) if queue else call.settings.known_queues
     rules = roles.rules(role, queues, selects=_selects(call.settings))
     found = User(name, role, queues, rules, _hash_of_password(name) if password_stdin else None)
@@ -122,7 +122,7 @@ def _user_name(name: str) -> str:
     if not name or not name.isprintable() or any(c.isspace() or c in "\"'()" for c in name):
         raise UsageError(
             what=f"--user {name!r} is no name of a user: the server takes none with spaces, quotes or parentheses",
-            mend="name it with letters, digits and - _ .",
+            fix="name it with letters, digits and - _ .",
         )
     return name
 
@@ -131,7 +131,7 @@ def _queue_names(given: list[str]) -> tuple[str, ...]:
     try:
         return parsers.names(given)
     except ValueError as exc:
-        raise UsageError(what=f"--queue: {exc}", mend="name each queue once, as `mlq queues` shows it") from None
+        raise UsageError(what=f"--queue: {exc}", fix="name each queue once, as `mlq queues` shows it") from None
 
 
 def _hash_of_password(user: str) -> str:
@@ -144,7 +144,7 @@ def _hash_of_password(user: str) -> str:
     if not 0 < len(password) <= _LONGEST_PASSWORD:
         raise UsageError(
             what=f"--password-stdin read a line of {len(password):,} bytes; a password has 1 to {_LONGEST_PASSWORD:,}",
-            mend=f"`openssl rand -hex 32 > FILE` makes one: `mlq acl … --user {user} --password-stdin < FILE`",
+            fix=f"`openssl rand -hex 32 > FILE` makes one: `mlq acl … --user {user} --password-stdin < FILE`",
         )
     return hashlib.sha256(password).hexdigest()
 

@@ -109,8 +109,8 @@ def run(  # noqa: PLR0913 (an option each)
     policy = policy_options.policy(ctx, chosen)
     if once or dry_run:
         if rollout or keep_workers or wait_broker is not None:
-            mend = "leave out --rollout, --keep-workers and --wait-broker"
-            raise UsageError(what="--once and --dry-run start nobody, and wait for nothing", mend=mend)
+            fix = "leave out --rollout, --keep-workers and --wait-broker"
+            raise UsageError(what="--once and --dry-run start nobody, and wait for nothing", fix=fix)
         _watch(call, served, policy, chosen, once=once)
         return
     specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]

@@ -95,7 +95,7 @@ class Filter:
         try:
             after_ms = 0.0 if since is None else 1000 * moment(since, now=server_time(redis))
         except ValueError as exc:
-            raise UsageError(what=f"--since {since!r}: {exc}", mend="such as `mlq dead ls --since 2h`") from None
+            raise UsageError(what=f"--since {since!r}: {exc}", fix="such as `mlq dead ls --since 2h`") from None
         return cls(asked.get("queue"), asked.get("reason"), after_ms)
 
     def __call__(self, letter: DeadLetter) -> bool:
@@ -131,7 +131,7 @@ def show(ctx: typer.Context, letter: Id, *, raw: Raw = False) -> None:
     """
     call = begin(ctx)
     if raw and call.terminal.json:
-        raise UsageError(what="--raw writes bytes, and --json none of them", mend="leave one of them out")
+        raise UsageError(what="--raw writes bytes, and --json none of them", fix="leave one of them out")
     with _store(call) as redis:
         found = _read(DeadLetters(redis), letter)
     if raw:
@@ -245,7 +245,7 @@ def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
 
 def _check(ids: Sequence[str] | None, *, everything: bool) -> None:
     if bool(ids) == everything:
-        raise UsageError(what="name dead letters, or say --all", mend="`mlq dead` lists them")
+        raise UsageError(what="name dead letters, or say --all", fix="`mlq dead` lists them")
 
 
 @contextmanager
@@ -290,7 +290,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate < math.inf:
-        raise UsageError(what=f"--rate {text!r} is no number of messages a second", mend="such as `--rate 5/s`")
+        raise UsageError(what=f"--rate {text!r} is no number of messages a second", fix="such as `--rate 5/s`")
     return rate
 
 
@@ -302,7 +302,7 @@ def _retried(
         for letter in found:
             if done and rate is not None:
                 time.sleep(1 / rate)
-            if isinstance(letters.exhume(letter.id, _result_key(call, letter)), Requeued):
+            if isinstance(letters.requeue(letter.id, _result_key(call, letter)), Requeued):
                 done.append(letter)
     except KeyboardInterrupt:  # what is done is done, and told
         call.terminal.warn(f"interrupted after {len(done)} of {len(found)}")

@@ -49,7 +49,7 @@ def events(ctx: typer.Context, *, orders: Orders = False, since: Since = None, f
         try:
             since_ms = None if since is None else int(1000 * moment(since, now=server_time(store)))
         except (ValueError, OverflowError) as exc:
-            raise UsageError(what=f"--since {since!r}: {exc}", mend="such as `mlq events --since 2h`") from None
+            raise UsageError(what=f"--since {since!r}: {exc}", fix="such as `mlq events --since 2h`") from None
         if follow:
             with suppress(KeyboardInterrupt):  # which is how following ends as it should
                 for order in event_log.follow(store, since_ms):

@@ -54,7 +54,7 @@ def ls(
     """
     call = begin(ctx)
     if everything and names:
-        raise UsageError(what="--all shows every queue, and NAMES only some", mend="leave one of them out")
+        raise UsageError(what="--all shows every queue, and NAMES only some", fix="leave one of them out")
     also = _found(call) if everything else ()
     with overview.queues(call.settings, names or (), also) as read, call.terminal.live() as show:
         for _ in every(watch):

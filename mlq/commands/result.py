@@ -44,7 +44,7 @@ def result(
     """
     call = begin(ctx)
     if timeout is not None and not wait:
-        raise UsageError(what="--timeout is for waiting", mend=f"add --wait: `mlq result {id} --wait --timeout …`")
+        raise UsageError(what="--timeout is for waiting", fix=f"add --wait: `mlq result {id} --wait --timeout …`")
     with desk(call.settings) as at:
         out = output.target(out)
         if (kept := output.kept(out)) is not None:
@@ -92,4 +92,4 @@ def _task(
     if call.terminal.json:
         call.terminal.emit(job_wait.task_document(task_id, ok=sink.ok, failed=sink.failed))
     if sink.failed:
-        raise RowsFailed(failed=1, rows=1, mend="its line says why")
+        raise RowsFailed(failed=1, rows=1, fix="its line says why")

@@ -128,24 +128,24 @@ def _demand_sense(
     """Refuse options that would be ignored; `later` are those that need --wait, where that is missing."""
     if any(option is not None for option in later):
         what = "-o, --resume, --errors, --max-errors, --max-inflight, --order and --timeout are for waiting"
-        raise UsageError(what=what, mend="add --wait, or use `mlq result ID -o OUT` later")
+        raise UsageError(what=what, fix="add --wait, or use `mlq result ID -o OUT` later")
     once, kept = handles.is_once(file), output.kept(output.target(out))
     if resume and (kept is None or once):
-        raise UsageError(what="--resume needs an input and an output that are files", mend="name them: FILE … -o OUT")
+        raise UsageError(what="--resume needs an input and an output that are files", fix="name them: FILE … -o OUT")
     if errors is not None:
         if once:
-            raise UsageError(what="--errors needs an input that is a file", mend="write the rows to a file first")
+            raise UsageError(what="--errors needs an input that is a file", fix="write the rows to a file first")
         if out is not None and errors.absolute() == out.absolute():
-            raise UsageError(what=f"--errors and -o both name {out}", mend="name two files: -o OUT --errors FAILED")
+            raise UsageError(what=f"--errors and -o both name {out}", fix="name two files: -o OUT --errors FAILED")
         output.demand_new(errors, Path(file))
     if job_id is not None and (once or not submission.is_job_id(job_id)):
         what = "--job-id needs an input that is a file, and 1 to 64 letters, digits or . _ -"
-        raise UsageError(what=what, mend="leave it out, and mlq makes one")
+        raise UsageError(what=what, fix="leave it out, and mlq makes one")
 
 
 def _demand_rows(*, tasks: bool, chunk: int | None) -> None:
     if tasks and chunk is not None:
-        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", mend="leave it out")
+        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", fix="leave it out")
 
 
 def _again(plan: Plan, out: Path | None) -> str:

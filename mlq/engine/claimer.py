@@ -284,7 +284,7 @@ class Claimer(threading.Thread):
             got = self._claims.claim(fitting, holding=holding, order=order)
         except RedisError as exc:
             if self._size.failed(exc):
-                self._aside.bury_unsendable(holding)
+                self._aside.dead_letter_unsendable(holding)
             raise
         self._size.fitted()
         return got
@@ -323,7 +323,7 @@ class Claimer(threading.Thread):
         for index, claim in enumerate(claims):
             decoded = decode(claim)
             if isinstance(decoded, Malformed):
-                self._aside.bury(decoded)
+                self._aside.dead_letter(decoded)
                 continue
             if decoded.place is not None and not self._aside.vouches(decoded.place):
                 decoded = replace(decoded, place=None)

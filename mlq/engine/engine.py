@@ -92,7 +92,7 @@ class Engine:
         told = self._delivery
         self._aside = Rejection(redis, claims.wid, claims, self.ledger, told.make_answer, told.vouches)
         self._answering = Recorder(
-            claims, self.ledger, self._aside.bury_claim, MemoryAllowance(redis), unusable=activity.results_lost
+            claims, self.ledger, self._aside.dead_letter_claim, MemoryAllowance(redis), unusable=activity.results_lost
         )
         self._announcing = StartedStates(claims, self._delivery.make_answer, claims.wid)
         self._lease: LeaseThread | None = None
@@ -206,7 +206,9 @@ class Engine:
         elif completion.answer is not None or completion.successors:
             self._answering.record([completion], behind=False)
         else:
-            self._aside.bury_claim(completion.claim, "rejected", "its task rejected it, or Celery cannot decode it")
+            self._aside.dead_letter_claim(
+                completion.claim, "rejected", "its task rejected it, or Celery cannot decode it"
+            )
 
     @property
     def skew_s(self) -> float:
@@ -361,7 +363,7 @@ class Engine:
             self._answering.record([self._delivery.revoke(message)], behind=False)
             return
         if not self._delivery.knows(message.task):
-            self._aside.bury_unknown(message)
+            self._aside.dead_letter_unknown(message)
             return
         if self._delivery.acks_early(message) and not self._answering.record_first(Completion(message.claim)):
             return
@@ -375,7 +377,7 @@ class Engine:
             self._delivery.deliver(message)
         except _AT_ODD_VALUES as exc:
             why = f"Celery cannot end its task: {type(exc).__name__}: {exc}"
-            self._aside.bury_claim(message.claim, "malformed", why)
+            self._aside.dead_letter_claim(message.claim, "malformed", why)
 
     def _flush(self, *, behind: bool) -> None:
         done, self._done, self._done_bytes = self._done, [], 0

@@ -69,12 +69,12 @@ class Rejection:
         self.server_clock = ServerClock(redis)
         self._unknown = UnknownTaskLog()
 
-    def bury(self, malformed: Malformed) -> None:
+    def dead_letter(self, malformed: Malformed) -> None:
         """Move a message to the dead letters; where its id or its job can be read, its client gets a FAILURE."""
         log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "buried"})
-        self._bury(malformed)
+        self._dead_letter(malformed)
 
-    def _bury(self, malformed: Malformed) -> None:
+    def _dead_letter(self, malformed: Malformed) -> None:
         task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
         if task_id or place:
             failure = self._make_answer(task_id, failure_of(malformed), place)
@@ -85,30 +85,30 @@ class Rejection:
             "host": socket.gethostname(),
         }
         with self._dropped([malformed.claim]):
-            buried = self._letters.bury(self._wid, malformed.claim, circumstances, failure)
+            buried = self._letters.dead_letter(self._wid, malformed.claim, circumstances, failure)
         if isinstance(buried, DeadLettered) and buried.dropped:
             log.warning("%d of the oldest dead letters were dropped: there are too many", buried.dropped)
 
-    def bury_claim(self, claim: Claim, reason: str, why: str) -> None:
+    def dead_letter_claim(self, claim: Claim, reason: str, why: str) -> None:
         """Bury a message of which no more than its claim is at hand."""
-        self.bury(Malformed(claim, reason, why, task_id_of(claim.raw)))
+        self.dead_letter(Malformed(claim, reason, why, task_id_of(claim.raw)))
 
-    def bury_unsendable(self, holding: Collection[str]) -> None:
+    def dead_letter_unsendable(self, holding: Collection[str]) -> None:
         """Bury the message that no reply of the server can hold; it would be asked for without end."""
         found = self._claims.find_unsendable(holding)
         if found is None:
             return
         why = f"its {found.bytes:,} bytes are more than the server sends in a reply (client-output-buffer-limit normal)"
-        self.bury(Malformed(found.claim, "too-large", why, task_id_of(found.claim.raw)))
+        self.dead_letter(Malformed(found.claim, "too-large", why, task_id_of(found.claim.raw)))
 
-    def bury_unknown(self, message: Message) -> None:
+    def dead_letter_unknown(self, message: Message) -> None:
         """Bury a message whose task is unknown here. Its client gets Celery's own NotRegistered.
 
         `mlq dead retry` takes that answer away again, once a worker is there that knows the task.
         """
         self._unknown.add(message.task)
         why = f"no task {message.task!r} is known here"
-        self._bury(Malformed(message.claim, "unknown-task", why, message.task_id, "NotRegistered"))
+        self._dead_letter(Malformed(message.claim, "unknown-task", why, message.task_id, "NotRegistered"))
 
     def delay(self, message: Message, until: float, seconds: float) -> None:
         """Move a message to the delay list until a time of the server's clock, which is so many seconds from now.
@@ -117,7 +117,7 @@ class Rejection:
         """
         if seconds > LONGEST_S:
             days = f"it may run in {seconds / _DAY_S:,.0f} days at the earliest, the limit is {LONGEST_S // _DAY_S}"
-            self.bury(Malformed(message.claim, "not-delayed", days, message.task_id))
+            self.dead_letter(Malformed(message.claim, "not-delayed", days, message.task_id))
             return
         with self._dropped([message.claim]):
             delayed = self._delays.delay(self._wid, message.claim, math.ceil(1000 * until))
@@ -125,7 +125,7 @@ class Rejection:
                 full = (
                     f"{self._delays.most:,} messages or {self._delays.most_bytes:,} bytes wait for their time already"
                 )
-                self.bury(Malformed(message.claim, "not-delayed", full, message.task_id))
+                self.dead_letter(Malformed(message.claim, "not-delayed", full, message.task_id))
                 return
         self._look_at = min(self._look_at, self._clock() + seconds)
 

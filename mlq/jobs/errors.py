@@ -71,7 +71,7 @@ class UnknownIdField(MlqError):
     """{path}: no row has the field {field!r} (--id-field)"""
 
     exit_code = 2
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class InputBroken(MlqError):
@@ -175,14 +175,14 @@ class TooManyFailed(MlqError):
     """stopped after {failed} failed rows (--max-errors {limit})"""
 
     exit_code = 6
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class RowsFailed(MlqError):
     """{failed} of {rows} rows failed"""
 
     exit_code = 6
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 class JobCancelled(MlqError):

@@ -98,7 +98,7 @@ class Exchange:
             raise JobCancelled(job=self.job_id, **self._left())
         if self._is_over_limit:
             raise TooManyFailed(
-                failed=len(self.collector.failures), limit=self.limits.failed, mend=f"`{self.command}` goes on"
+                failed=len(self.collector.failures), limit=self.limits.failed, fix=f"`{self.command}` goes on"
             )
         if self.sender is not None and not self.sender.has_read_all:
             raise Interrupted(**self._left())

@@ -84,7 +84,7 @@ def _find_class(module: ModuleType, reference: ModelRef) -> type[Any]:
     ]
     raise NotServable(
         f"{place} has no class {reference.class_name!r} with a predict method",
-        mend=f"it has {', '.join(able)}" if able else "add one: predict(batch) answers a list, one output a row",
+        fix=f"it has {', '.join(able)}" if able else "add one: predict(batch) answers a list, one output a row",
     )
 
 
@@ -107,7 +107,7 @@ def _own_limit(instance: Any, asked: int) -> int:
     limit = getattr(instance, "max_batch_size", asked)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise NotServable(
-            f"its max_batch_size is {limit!r}", mend="expected a whole number, at least 1; or leave it out"
+            f"its max_batch_size is {limit!r}", fix="expected a whole number, at least 1; or leave it out"
         )
     return limit
 
@@ -115,5 +115,5 @@ def _own_limit(instance: Any, asked: int) -> int:
 def _retry_on(instance: Any) -> tuple[type[Exception], ...]:
     kinds = getattr(instance, "retry_on", ())
     if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
-        raise NotServable(f"its retry_on is {kinds!r}", mend="expected a tuple of exception classes: (SomeError,)")
+        raise NotServable(f"its retry_on is {kinds!r}", fix="expected a tuple of exception classes: (SomeError,)")
     return kinds

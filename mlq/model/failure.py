@@ -140,7 +140,7 @@ class DeviceLost(Exception):
 class NotServable(Exception):
     """Why a reference cannot be served. `load` adds the reference and its origin, and makes it InvalidModel."""
 
-    def __init__(self, reason: str, *, mend: str) -> None:
+    def __init__(self, reason: str, *, fix: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.mend = mend
+        self.fix = fix

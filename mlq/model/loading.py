@@ -26,13 +26,13 @@ class Diagnosis:
     """The two halves of an error message."""
 
     reason: str
-    mend: str
+    fix: str
 
 
 def diagnose(error: BaseException, source: Path | None) -> Diagnosis:
     """Say what an exception of loading, setup or warm-up means; `source` is the file the operator named."""
     if isinstance(error, NotServable):
-        return Diagnosis(error.reason, error.mend)
+        return Diagnosis(error.reason, error.fix)
     if isinstance(error, Exception) and trouble(error) is Trouble.MEMORY:
         return Diagnosis(_memory(str(error)), "serve a smaller model, or free the device: `nvidia-smi` shows its users")
     reason = f"{type(error).__name__}: {_sentence(str(error))}{_where(error, source)}"
@@ -82,7 +82,7 @@ def load(reference: str, *, origin: str, device: str, output: Output, max_batch_
     except BaseException as raised:  # noqa: BLE001 (a script without `if __name__ == "__main__"` raises SystemExit)
         error = contained(raised)
         found = diagnose(error, ref.path)
-        raise InvalidModel(reference=reference, origin=origin, reason=found.reason, mend=found.mend) from error
+        raise InvalidModel(reference=reference, origin=origin, reason=found.reason, fix=found.fix) from error
     return model
 
 
@@ -100,16 +100,16 @@ def _open(ref: ModelRef, device: str, max_batch_size: int) -> Predictor:
 
 def _refusal(found: ModelFormat, suffix: str) -> NotServable:
     if suffix == ".py":
-        return NotServable("it names no class", mend="name the class that serves: serve.py:Model")
+        return NotServable("it names no class", fix="name the class that serves: serve.py:Model")
     if found is ModelFormat.WEIGHTS:
-        return NotServable(f"it holds {found.value}, and no program to run", mend=_WRAP)
+        return NotServable(f"it holds {found.value}, and no program to run", fix=_WRAP)
     if found is ModelFormat.AOTINDUCTOR:
         # It computes on whatever it is given and records no shapes: rows of a wrong width would be read
         # past their end, and answered.
         return NotServable(
             f"it is {found.value}, which does not check the shape of its input, nor tell it",
-            mend="serve the exported program, or name file.py:Class, whose predict() checks shapes and calls it",
+            fix="serve the exported program, or name file.py:Class, whose predict() checks shapes and calls it",
         )
     return NotServable(
-        "it is neither an exported program (torch.export.save) nor TorchScript (torch.jit.save)", mend=_WRAP
+        "it is neither an exported program (torch.export.save) nor TorchScript (torch.jit.save)", fix=_WRAP
     )

@@ -76,5 +76,5 @@ def demand_own(file: Path) -> None:
             raise NotServable(
                 f"{places[stranger]} belongs to {user_name(facts[stranger].st_uid)}, and every user can make files in "
                 f"{place}",
-                mend="copy it to a directory of your own, if you trust it",
+                fix="copy it to a directory of your own, if you trust it",
             )

@@ -82,7 +82,7 @@ class ModelRef:
         if not path.is_file():
             raise NotServable(
                 f"{path} is a directory" if path.is_dir() else f"there is no file {path} in {Path.cwd()}",
-                mend="name a file (model.pt2) or a class (serve.py:Model, package.module:Model)",
+                fix="name a file (model.pt2) or a class (serve.py:Model, package.module:Model)",
             )
         return path
 
@@ -96,6 +96,6 @@ def _module_file(module: str) -> Path:
     if spec is None or not spec.has_location or spec.origin is None:
         raise NotServable(
             f"Python finds no module {module!r} from {Path.cwd()}",
-            mend=refused or "start the worker where it can be imported, or name the file: serve.py:Model",
+            fix=refused or "start the worker where it can be imported, or name the file: serve.py:Model",
         )
     return Path(spec.origin)

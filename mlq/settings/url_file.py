@@ -17,11 +17,11 @@ _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Unusable(ValueError):
-    """A file that holds no URL that can be used; `mend` is the command that corrects it."""
+    """A file that holds no URL that can be used; `fix` is the command that corrects it."""
 
-    def __init__(self, reason: str, mend: str) -> None:
+    def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
-        self.mend = mend
+        self.fix = fix
 
 
 def read(path: Path, parse: Callable[[str], str]) -> str:

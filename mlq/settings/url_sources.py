@@ -72,6 +72,6 @@ def read(found: Found, parsers: Mapping[str, Callable[[Any], Any]]) -> None:
         try:
             url = url_file.read(path, parsers[key])
         except url_file.Unusable as exc:
-            raise UnusableUrlFile(key=key, path=path, origin=named, reason=exc, mend=exc.mend) from None
+            raise UnusableUrlFile(key=key, path=path, origin=named, reason=exc, fix=exc.fix) from None
         remember(url)
         found[key] = (url, f"{path}, named by {named}")

@@ -39,7 +39,7 @@ class GpuDriverFails(MlqError):
     """the NVIDIA driver does not work: {reason}"""
 
     exit_code = 3
-    hint = "{mend}"
+    hint = "{fix}"
 
 
 # 5: no such thing

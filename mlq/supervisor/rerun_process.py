@@ -25,7 +25,7 @@ def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
     """
     chosen = gpus.choose(gpu, nvml.offered(nvml.library(), os.environ)) if gpu else []
     if len(chosen) > 1:
-        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", mend="name one: `mlq dead rerun ID --gpu 0`")
+        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", fix="name one: `mlq dead rerun ID --gpu 0`")
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
     command = python_command.python("mlq.rerun")
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode

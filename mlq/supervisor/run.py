@@ -273,7 +273,7 @@ class Fleet:
         self._guard.follow(child.pid)
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
-        self._watch(child.pidfd, lambda: self._bury(child))
+        self._watch(child.pidfd, lambda: self._collect(child))
         if self._faults is not None and child.spec.gpu is not None:
             self._faults.follow(child.spec.gpu)
         self._tell(Started(slot, child.pid, child.spec.device))
@@ -325,7 +325,7 @@ class Fleet:
         self._tell(Warned(f"{child.spec.name} ended while Python packages are being replaced: it is tried again"))
         return True
 
-    def _bury(self, child: Child) -> None:
+    def _collect(self, child: Child) -> None:
         """Collect a dead child, its last words first, and let the supervisor decide about its slot."""
         self._log(child, child.log.finish())
         for fd in (child.log.fd, child.status.fd, child.pidfd):

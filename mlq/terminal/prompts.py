@@ -14,5 +14,5 @@ def agreed(terminal: Terminal, question: str) -> bool:
     Raises UsageError.
     """
     if not terminal.interactive:
-        raise UsageError(what=f"{question} There is nobody to ask here", mend="add `--yes` to go ahead")
+        raise UsageError(what=f"{question} There is nobody to ask here", fix="add `--yes` to go ahead")
     return typer.confirm(question, err=True)

@@ -81,7 +81,7 @@ class Terminal:
     def write(self, data: bytes) -> None:
         """Answer with bytes as they are. Raises UsageError on a terminal, which they could steer."""
         if self._stdout.isatty():
-            raise UsageError(what="these bytes are not for a terminal", mend="send them to a file: `> message.json`")
+            raise UsageError(what="these bytes are not for a terminal", fix="send them to a file: `> message.json`")
         self._stdout.buffer.write(data)
         self._stdout.flush()
 

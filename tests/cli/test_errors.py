@@ -21,7 +21,7 @@ from mlq.supervisor import errors as fleet_errors
 
 FACTS: Final = {
     "command": "mlq result 3f2a9c41 --wait",
-    "mend": "`mlq doctor` is what the caller says",
+    "fix": "`mlq doctor` is what the caller says",
     "variable": "MLQ_BROKER_URL",
     "nearest": "broker_url",
     "job": "3f2a9c41",
@@ -49,11 +49,11 @@ def rendered(error: type[MlqError]) -> MlqError:
     return error(**{**made_up(error.__doc__ or ""), **made_up(error.hint)})
 
 
-def every_mend() -> Iterator[Any]:
-    """Find the hints that are written where an error is raised: `mend="…"` anywhere in mlq."""
+def every_fix() -> Iterator[Any]:
+    """Find the hints that are written where an error is raised: `fix="…"` anywhere in mlq."""
     for path in Path(mlq.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "mend":
+            if isinstance(node, ast.keyword) and node.arg == "fix":
                 for number, text in enumerate(texts(node.value)):
                     yield pytest.param(text, id=f"{path.stem}:{node.lineno}:{number}")
 
@@ -114,7 +114,7 @@ def option_names(command: Any) -> list[str]:
 
 @pytest.mark.parametrize("error", every_error())
 def test_an_error_is_two_lines(error: type[MlqError]) -> None:
-    """One says what happened, one how to mend it; neither is empty, neither breaks."""
+    """One says what happened, one how to fix it; neither is empty, neither breaks."""
     made = rendered(error)
     for line in (made.message, made.advice):
         assert line.strip()
@@ -126,11 +126,11 @@ def test_an_error_is_two_lines(error: type[MlqError]) -> None:
 @pytest.mark.parametrize("error", every_error())
 def test_a_hint_names_something_that_exists(error: type[MlqError]) -> None:
     """A command, an option or a setting; a user can type it."""
-    if error.hint != "{mend}":
+    if error.hint != "{fix}":
         assert named_in(rendered(error).advice)
 
 
-@pytest.mark.parametrize("hint", list(every_mend()))
+@pytest.mark.parametrize("hint", list(every_fix()))
 def test_a_hint_given_where_the_error_is_raised_names_what_exists(hint: str) -> None:
     """The same for those that depend on the circumstances, so far as they are written out."""
     named_in(hint)

@@ -1,6 +1,6 @@
 """What is in a message stays out of the logs: its rows, its arguments, what came of them.
 
-What an exception of the model's or of a task's own says is its author's, and is logged: nobody could mend it else.
+What an exception of the model's or of a task's own says is its author's, and is logged: nobody could fix it else.
 """
 
 from __future__ import annotations

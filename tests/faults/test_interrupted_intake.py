@@ -31,9 +31,9 @@ class Interrupted(Rejection):
             self.failed = True
             raise RedisConnectionError
 
-    def bury(self, *args: Any) -> None:
+    def dead_letter(self, *args: Any) -> None:
         self._once()
-        super().bury(*args)
+        super().dead_letter(*args)
 
     def delay(self, *args: Any) -> None:
         self._once()

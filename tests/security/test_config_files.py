@@ -66,7 +66,7 @@ def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(hous
 
 
 @pytest.mark.parametrize(
-    ("place", "mode", "who", "mend"),
+    ("place", "mode", "who", "fix"),
     [
         ("mlq.toml", 0o646, "every user", "chmod o-w"),
         (".", 0o757, "every user", "chmod o-w"),
@@ -74,7 +74,7 @@ def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(hous
     ],
 )
 def test_what_others_may_write_is_refused_with_the_command_that_ends_it(
-    project: Path, place: str, mode: int, who: str, mend: str
+    project: Path, place: str, mode: int, who: str, fix: str
 ) -> None:
     """The file itself, or the directory in which it could be replaced."""
     (project / place).chmod(mode)
@@ -82,7 +82,7 @@ def test_what_others_may_write_is_refused_with_the_command_that_ends_it(
         expires(project / "deep")
     assert f"mode {mode:04o}" in raised.value.message
     assert who in raised.value.message
-    assert mend in raised.value.advice
+    assert fix in raised.value.advice
     (project / place).chmod(mode & 0o755)
     assert expires(project / "deep") == 7
 

@@ -65,19 +65,19 @@ def test_dead_letters_are_kept_whole_up_to_a_gibibyte_of_them(redis: Redis) -> N
     """Then their ends are; what is dropped or queued again makes room."""
     one, other, third = claimed(redis, b"x" * MIB, b"y" * MIB, b"z" * MIB)
     letters = DeadLetters(redis)
-    assert letters.bury(WID, one, {}) == DeadLettered(one.id)
+    assert letters.dead_letter(WID, one, {}) == DeadLettered(one.id)
     assert int(redis.get(keys.DEAD_BYTES) or 0) == MIB
     redis.set(keys.DEAD_BYTES, GIB - MIB // 2)
-    assert letters.bury(WID, other, {}) == DeadLettered(other.id)
+    assert letters.dead_letter(WID, other, {}) == DeadLettered(other.id)
     cut, whole = letters.read(other.id), letters.read(one.id)
     assert cut is not None
     assert (cut.is_whole, cut.size, cut.raw) == (False, MIB, b"y" * 8192)
     assert whole is not None
     assert whole.is_whole
-    assert not isinstance(letters.exhume(other.id, None), DeadLettered)
+    assert not isinstance(letters.requeue(other.id, None), DeadLettered)
     assert letters.read(other.id) is not None
     assert letters.drop(one.id)
-    assert letters.bury(WID, third, {}) == DeadLettered(third.id)
+    assert letters.dead_letter(WID, third, {}) == DeadLettered(third.id)
     last = letters.read(third.id)
     assert last is not None
     assert last.is_whole
@@ -87,7 +87,7 @@ def test_the_oldest_dead_letters_go_when_there_are_too_many(redis: Redis) -> Non
     """A client that sends nonsense all day long fills no server; whoever buries is told how many went."""
     (claim,) = claimed(redis, b"x")
     redis.zadd(keys.DEAD, {f"old-{n}": n for n in range(100_001)})
-    assert DeadLetters(redis).bury(WID, claim, {}) == DeadLettered(claim.id, 2)
+    assert DeadLetters(redis).dead_letter(WID, claim, {}) == DeadLettered(claim.id, 2)
     assert redis.zcard(keys.DEAD) == 100_000
     assert redis.zscore(keys.DEAD, "old-1") is None
     assert redis.zscore(keys.DEAD, "old-2") is not None

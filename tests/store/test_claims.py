@@ -311,7 +311,7 @@ def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
     assert delays.delay("host:gpu0:1", two, 1) == Delayed()
     assert delays.move_due() == Due(moved=1, next_in_ms=None)
     (two,) = taken(worker.claim(BATCH))
-    assert letters.bury("host:gpu0:1", two, {"reason": "malformed"}) == DeadLettered(two.id)
+    assert letters.dead_letter("host:gpu0:1", two, {"reason": "malformed"}) == DeadLettered(two.id)
     assert letters.answer(two.id, answer) == Answered()
     taken(worker.claim(BATCH))
     assert leases.reap("host:gpu0:1", to="tail", crash=CRASH) == Reaped(released=1, buried=None)

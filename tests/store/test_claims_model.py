@@ -135,7 +135,7 @@ class Walk:
             self.release: 4,
             self.delay: 4,
             self.due: 3,
-            self.bury: 1,
+            self.dead_letter: 1,
             self.crash: 2,
             self.drain: 1,
             self.fall_silent: 2,
@@ -295,11 +295,13 @@ class Walk:
             self.truth.lists[claim.queue_key].append(claim.raw)
             self.truth.delayed.remove((until, claim))
 
-    def bury(self) -> None:
+    def dead_letter(self) -> None:
         worker = self.rng.choice(self.workers)
         if claim := self.pick(worker):
             failure = self.answer_to(claim, "FAILURE") if self.rng.random() < 0.5 else None
-            assert self.letters.bury(worker.wid, claim, {"reason": "malformed"}, failure) == DeadLettered(claim.id)
+            assert self.letters.dead_letter(worker.wid, claim, {"reason": "malformed"}, failure) == DeadLettered(
+                claim.id
+            )
             if failure:
                 self.is_told(failure)
                 assert self.letters.answer(claim.id, failure) == ClaimLost()
@@ -374,7 +376,7 @@ class Walk:
             assert zombie.claims.record(claim, self.answer_to(claim, "STARTED")) == ClaimLost()
             assert zombie.claims.release(claim, "head") == ClaimLost()
             assert self.delays.delay(zombie.wid, claim, 0) == ClaimLost()
-            assert self.letters.bury(zombie.wid, claim, {}, self.answer_to(claim, "FAILURE")) == ClaimLost()
+            assert self.letters.dead_letter(zombie.wid, claim, {}, self.answer_to(claim, "FAILURE")) == ClaimLost()
 
     def replace(self, worker: Worker) -> None:
         self.workers[self.workers.index(worker)] = self.start_worker()

@@ -12,7 +12,7 @@ from mlq.store.claims.leases import Leases
 from mlq.store.messages.dead_letters import DeadLetters, Requeued, ResultKey
 
 
-def bury(redis: Redis, number: int) -> list[str]:
+def dead_letter(redis: Redis, number: int) -> list[str]:
     """Bury so many messages."""
     Leases(redis).register("w")
     claims, letters = Claims(redis, "w", ["q"], together=[]), DeadLetters(redis)
@@ -21,19 +21,19 @@ def bury(redis: Redis, number: int) -> list[str]:
         redis.lpush("q", b'{"n": %d}' % n)
         taken = claims.claim(ClaimLimit(rows=1), holding=())
         assert isinstance(taken, Claimed)
-        letters.bury("w", taken.claims[0], {"reason": "crash"})
+        letters.dead_letter("w", taken.claims[0], {"reason": "crash"})
         ids.append(taken.claims[0].id)
     return ids
 
 
 def test_two_operators_who_retry_the_same_letters_queue_each_once(redis: Redis) -> None:
     """As it was, behind what waits, and its old failure is gone."""
-    ids = bury(redis, 50)
+    ids = dead_letter(redis, 50)
     redis.lpush("q", b"waits")
     redis.set("celery-task-meta-t", b"FAILURE")
     letters = DeadLetters(redis)
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda i: letters.exhume(i, ResultKey("celery-task-meta-t")), ids * 4))
+        done = list(pool.map(lambda i: letters.requeue(i, ResultKey("celery-task-meta-t")), ids * 4))
     assert sum(isinstance(d, Requeued) for d in done) == 50
     assert sorted(redis.lrange("q", 0, -1)) == sorted([b"waits", *(b'{"n": %d}' % n for n in range(50))])
     assert redis.lindex("q", -1) == b"waits"
@@ -42,9 +42,9 @@ def test_two_operators_who_retry_the_same_letters_queue_each_once(redis: Redis) 
 
 def test_letters_are_retried_and_dropped_while_memory_is_full(redis: Redis) -> None:
     """That is when an operator makes room."""
-    one, other = bury(redis, 2)
+    one, other = dead_letter(redis, 2)
     redis.config_set("maxmemory", "1")
-    assert isinstance(DeadLetters(redis).exhume(one, None), Requeued)
+    assert isinstance(DeadLetters(redis).requeue(one, None), Requeued)
     assert DeadLetters(redis).drop(other)
     assert not DeadLetters(redis).drop(other)
     redis.config_set("maxmemory", "0")
@@ -53,7 +53,7 @@ def test_letters_are_retried_and_dropped_while_memory_is_full(redis: Redis) -> N
 
 def test_more_letters_than_a_page_are_all_read_once(redis: Redis) -> None:
     """A page at a time; one that another operator takes meanwhile is left out."""
-    ids = bury(redis, 250)
+    ids = dead_letter(redis, 250)
     found = iter(DeadLetters(redis))
     first = next(found)
     DeadLetters(redis).drop(ids[200])

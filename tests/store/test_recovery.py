@@ -85,7 +85,7 @@ def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back
 
     def open_broker() -> AbstractContextManager[Redis]:
         if next(tries, False):
-            raise BrokerUnreachable(url="", origin="", reason="", mend="")
+            raise BrokerUnreachable(url="", origin="", reason="", fix="")
         return opened(redis)
 
     recovery = Recovery(

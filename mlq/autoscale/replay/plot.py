@@ -30,7 +30,7 @@ def draw(tasks: Sequence[Task], outcome: Replay, path: Path) -> None:
     try:
         figure.savefig(path)
     except (OSError, ValueError) as exc:  # a directory that is not there, a format that nobody writes
-        raise UsageError(what=f"cannot write --plot {path}: {exc}", mend="such as `--plot day.png`") from None
+        raise UsageError(what=f"cannot write --plot {path}: {exc}", fix="such as `--plot day.png`") from None
 
 
 def _fill(figure: Figure, tasks: Sequence[Task], outcome: Replay) -> None:

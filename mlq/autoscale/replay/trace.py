@@ -33,7 +33,7 @@ def read(path: Path, service_s: float) -> list[Task]:
     try:
         found = sorted(_tasks(path, _text(path), service_s), key=lambda numbered: numbered[1].at)
     except OSError as exc:
-        raise NoSuchFile(path=path, mend=f"check the path ({exc.strerror})") from None
+        raise NoSuchFile(path=path, fix=f"check the path ({exc.strerror})") from None
     if not found:
         raise BadTrace(path=path, line=1, reason="no arrivals")
     first, (line, last) = found[0][1], found[-1]

@@ -107,15 +107,15 @@ def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
     from celery.backends.base import KeyValueStoreBackend
 
     where = {"url": address.shown, "origin": address.origin}
-    mend = f"set {address.setting} to a result backend that works, or to `none`"
+    fix = f"set {address.setting} to a result backend that works, or to `none`"
     try:
         backend: Any = make_app().backend
     except ImportError as exc:
         package = (exc.name or "").partition(".")[0]
         install = f"`pip install {package}` in the environment of the workers; or " if package else ""
-        raise ResultsUnusable(**where, reason=str(exc), mend=install + mend) from exc
+        raise ResultsUnusable(**where, reason=str(exc), fix=install + fix) from exc
     except Exception as exc:
-        raise ResultsUnusable(**where, reason=_first_line(exc), mend=mend) from exc
+        raise ResultsUnusable(**where, reason=_first_line(exc), fix=fix) from exc
     if not hasattr(backend, "_store_result"):  # answers go to who asked (rpc://): there is nothing to try before
         return
     task_id = f"mlq-probe-{socket.gethostname()}-{os.getpid()}"
@@ -125,9 +125,9 @@ def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
         backend._forget(task_id)  # noqa: SLF001
     except Exception as exc:
         kind = ResultsUnreachable if _is_away(exc, address) else ResultsUnusable
-        raise kind(**where, reason=_first_line(exc), mend=mend) from exc
+        raise kind(**where, reason=_first_line(exc), fix=fix) from exc
     if not is_kept:  # a client of memcached's says nothing of a server that is away
-        raise ResultsUnreachable(**where, reason="what is stored there cannot be read", mend=mend)
+        raise ResultsUnreachable(**where, reason="what is stored there cannot be read", fix=fix)
 
 
 def _is_away(exc: Exception, address: Address) -> bool:

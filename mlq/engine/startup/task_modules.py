@@ -26,4 +26,4 @@ def import_tasks(settings: Settings, directory: Path) -> None:
             importlib.import_module(module)
         except Exception as exc:
             origin, reason = settings.origin("worker.imports"), f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise TasksNotImportable(module=module, origin=origin, reason=reason, mend=refused or _MEND) from exc
+            raise TasksNotImportable(module=module, origin=origin, reason=reason, fix=refused or _MEND) from exc

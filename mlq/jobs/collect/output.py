@@ -106,7 +106,7 @@ def not_opened(path: Path, exc: OSError | ValueError, command: str = "mlq submit
     if isinstance(exc, OSError) and not isinstance(exc, _NO_PLACE) and exc.errno != errno.ENAMETOOLONG:
         return failed(shown, exc, command)
     reason = exc.strerror if isinstance(exc, OSError) else exc
-    return NoSuchFile(path=f"{shown} ({reason})", mend="name an output file in a directory that exists")
+    return NoSuchFile(path=f"{shown} ({reason})", fix="name an output file in a directory that exists")
 
 
 def target(path: Path | None) -> Path | None:
@@ -136,7 +136,7 @@ def demand_new(path: Path, source: Path | None, or_else: type[MlqError] = Output
     if os.path.lexists(path):
         raise or_else(path=handles.shown(str(path)))
     if not os.path.isdir(path.absolute().parent):  # noqa: PTH112 (False, not an error, for a name that is too long)
-        raise NoSuchFile(path=path.parent, mend="name an output file in a directory that exists")
+        raise NoSuchFile(path=path.parent, fix="name an output file in a directory that exists")
 
 
 def demand_apart(path: Path, source: Path | None) -> None:

@@ -24,8 +24,8 @@ def find(given: str) -> str:
     """Return the character that --delimiter names. Raises UsageError."""
     found = NAMES.get(given.lower(), given)
     if len(found) != 1 or found in _NEVER or (not found.isprintable() and found != "\t"):
-        mend = f"give one character, or one of {', '.join(NAMES)}"
-        raise UsageError(what=f"--delimiter {given!r} is not one character that can separate fields", mend=mend)
+        fix = f"give one character, or one of {', '.join(NAMES)}"
+        raise UsageError(what=f"--delimiter {given!r} is not one character that can separate fields", fix=fix)
     return found
 
 

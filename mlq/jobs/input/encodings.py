@@ -42,12 +42,10 @@ def find(name: str) -> str:
     except (LookupError, ValueError, ImportError):
         known = [*COMMON, *aliases, *aliases.values()]
         nearest = difflib.get_close_matches(name.lower(), known, 1)
-        mend = f"did you mean {nearest[0]}?" if nearest else f"such as {', '.join(COMMON[:7])}"
-        raise UsageError(what=f"--encoding {name} is no encoding that Python knows", mend=mend) from None
+        fix = f"did you mean {nearest[0]}?" if nearest else f"such as {', '.join(COMMON[:7])}"
+        raise UsageError(what=f"--encoding {name} is no encoding that Python knows", fix=fix) from None
     if not getattr(found, "_is_text_encoding", True) or found.name.replace("-", "_") in _NO_FILES:
-        raise UsageError(
-            what=f"--encoding {name} is no encoding of text files", mend=f"such as {', '.join(COMMON[:7])}"
-        )
+        raise UsageError(what=f"--encoding {name} is no encoding of text files", fix=f"such as {', '.join(COMMON[:7])}")
     return found.name
 
 

@@ -140,6 +140,6 @@ def _unpacked(stream: Stream, name: str) -> Stream:
 
 def _not_opened(name: str, exc: OSError | ValueError) -> NoSuchFile:
     if isinstance(exc, FileNotFoundError):
-        return NoSuchFile(path=shown(name), mend="check the path; `-` reads JSON Lines from standard input")
+        return NoSuchFile(path=shown(name), fix="check the path; `-` reads JSON Lines from standard input")
     reason = exc.strerror if isinstance(exc, OSError) else exc
-    return NoSuchFile(path=f"{shown(name)} ({reason})", mend="name a file that can be read")
+    return NoSuchFile(path=f"{shown(name)} ({reason})", fix="name a file that can be read")

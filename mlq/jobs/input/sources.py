@@ -125,7 +125,7 @@ def fingerprint(given: Input) -> str:
 def _once(name: str, reading: Reading, say: Say) -> Input:
     form = reading.format or by_name(name) or InputFormat.JSONL
     if form is InputFormat.FILES:
-        raise UsageError(what=f"--format files is for a directory or a pattern, not for {name}", mend="name one")
+        raise UsageError(what=f"--format files is for a directory or a pattern, not for {name}", fix="name one")
     raw = handles.raw(handles.open_once(name, say), name)
     shown = handles.shown(name)
     head = raw.peek(_MAGIC)
@@ -143,7 +143,7 @@ def _again_and_again(name: str, reading: Reading) -> Input:
         form = InputFormat.FILES
     if form is InputFormat.FILES:
         if not files.found(name):
-            raise NoSuchFile(path=name, mend="name a directory that holds files, or a pattern that fits some")
+            raise NoSuchFile(path=name, fix="name a directory that holds files, or a pattern that fits some")
         return Input(name, form, reading)
     with handles.opened(Path(name)) as raw:
         head = raw.peek(_MAGIC)
@@ -160,11 +160,11 @@ def _demand_sense(given: Input) -> None:
     """Refuse options that would be ignored. Raises UsageError."""
     reading, what = given.reading, f"not for {given.shown} ({given.format.value})"
     if reading.inline and given.format is not InputFormat.FILES:
-        raise UsageError(what=f"--inline is for a directory or a pattern, {what}", mend="leave it out")
+        raise UsageError(what=f"--inline is for a directory or a pattern, {what}", fix="leave it out")
     if reading.encoding is not None and given.format not in TEXTS:
-        raise UsageError(what=f"--encoding is for text, {what}", mend="leave it out")
+        raise UsageError(what=f"--encoding is for text, {what}", fix="leave it out")
     if reading.delimiter is not None and not given.is_table:
-        raise UsageError(what=f"--delimiter is for tables, {what}", mend="leave it out, or add --format csv")
+        raise UsageError(what=f"--delimiter is for tables, {what}", fix="leave it out, or add --format csv")
 
 
 def reading_of(

@@ -46,7 +46,7 @@ def check(given: Input, id_field: str | None) -> Checked:
         for values in _read(source, id_field):
             ids.add(values)
     if id_field is not None and ids.rows and not ids.has_field:
-        raise UnknownIdField(path=given.shown, field=id_field, mend=_meant(given, id_field))
+        raise UnknownIdField(path=given.shown, field=id_field, fix=_meant(given, id_field))
     if ids.repeat:
         _complain(given, ids)
     found = digest.hexdigest() if given.format in TEXTS else fingerprint(given)

@@ -105,7 +105,7 @@ def attach(plan: Plan, desk: JobConnections, say: Callable[[str], None]) -> None
     if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
         raise JobExists(id=plan.job.id)
     if record.is_cancelled(desk.store, plan.job.id):
-        raise UsageError(what=f"job {plan.job.id} was cancelled", mend="submit it under another --job-id")
+        raise UsageError(what=f"job {plan.job.id} was cancelled", fix="submit it under another --job-id")
     taken = int(desk.store.hget(keys.job(plan.job.id), "taken") or 0)
     if plan.held is None:
         plan.settled = bytearray(b"\1" * taken)
@@ -149,8 +149,8 @@ def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: JobConnections)
     else:
         output.demand_new(path, source)
     if not path.parent.is_dir():
-        mend = "name an output file in a directory that exists"
-        raise NoSuchFile(path=path, mend=mend)
+        fix = "name an output file in a directory that exists"
+        raise NoSuchFile(path=path, fix=fix)
     if plan.sidecar is None:
         plan.sidecar = sidecar_of(plan)
 

@@ -46,7 +46,7 @@ def _input(program: ExportedProgram) -> torch.Tensor:
     if len(found) != 1 or not isinstance(found[0], torch.Tensor) or found[0].dim() == 0:
         raise NotServable(
             f"the program takes ({', '.join(map(str, names))}), not one tensor of rows",
-            mend="serve it from a class, file.py:Class, whose setup() calls torch.export.load",
+            fix="serve it from a class, file.py:Class, whose setup() calls torch.export.load",
         )
     return found[0]
 
@@ -61,7 +61,7 @@ def _rows_at_once(program: ExportedProgram, batch: Any, asked: int) -> int:
         return 1
     raise NotServable(
         f"it was exported for batches of exactly {batch} rows",
-        mend=f"export it with a dynamic batch dimension: {HOW_TO_EXPORT}",
+        fix=f"export it with a dynamic batch dimension: {HOW_TO_EXPORT}",
     )
 
 

@@ -20,8 +20,8 @@ _PAGE: Final = 100
 _NAMES: Final = 5000
 """Letters, and names of letters, that are read at once."""
 
-_bury: Final = Script("messages/bury")
-_exhume: Final = Script("messages/exhume")
+_dead_letter: Final = Script("messages/dead_letter")
+_requeue: Final = Script("messages/requeue")
 _drop: Final = Script("messages/drop_letter")
 _answer_letter: Final = Script("messages/answer_letter")
 
@@ -90,18 +90,18 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """All dead letters: permanent, within the bounds of letter.lua and bury.lua, and never dropped silently."""
+    """All dead letters: permanent, within the bounds of letter.lua and dead_letter.lua, and never dropped silently."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def bury(
+    def dead_letter(
         self, wid: str, claim: Claim, circumstances: Mapping[str, str], failure: Answer | None = None
     ) -> DeadLettered | ClaimLost:
         """Move a worker's claim to the dead letters; with `failure`, its task is answered in the same step."""
         told = {"answered": "1"} if failure else {}
         pairs = [word for pair in {**circumstances, **told}.items() for word in pair]
-        buried = _bury(
+        buried = _dead_letter(
             self._redis,
             [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
             [claim.id, *stored_results.words(self._redis, failure), *pairs],
@@ -154,11 +154,11 @@ class DeadLetters:
                 found = pipe.execute()
             yield from (_letter(i, fields) for i, fields in zip(page, found, strict=True) if fields)
 
-    def exhume(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
+    def requeue(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
         """Put a letter back on its queue, and take its stored failure away; `ClaimLost` if somebody else was first."""
         here = stored_results.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
-        done = _exhume(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
+        done = _requeue(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
         return Requeued() if done else ClaimLost()
 
     def drop(self, letter_id: str) -> bool:

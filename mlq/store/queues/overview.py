@@ -64,7 +64,7 @@ def scan(settings: Settings) -> Scan:
     address = broker_address(settings)
     if not is_redis(address.url):
         what = f"--all looks at the keys of a Redis broker, which {address.shown} is not"
-        raise UsageError(what=what, mend="`rabbitmqctl list_queues` lists them there; `mlq queues NAME` shows one")
+        raise UsageError(what=what, fix="`rabbitmqctl list_queues` lists them there; `mlq queues NAME` shows one")
     with connected(settings, address) as connection:
         return queue_names.scan(redis_client(connection))
 

@@ -87,7 +87,7 @@ def choose(wanted: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     (twice, times), *_ = Counter(device.uuid for device in devices).most_common(1)
     if times > 1:
         raise UsageError(
-            what=f"--gpus {wanted} names {twice} twice", mend="name it once; `--per-gpu 2` puts two workers on each GPU"
+            what=f"--gpus {wanted} names {twice} twice", fix="name it once; `--per-gpu 2` puts two workers on each GPU"
         )
     return _healthy(devices)
 

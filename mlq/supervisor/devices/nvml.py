@@ -71,8 +71,8 @@ def _driver_error(nvml: Any, exc: Any) -> NoGpuDriver | GpuDriverFails:
         return NoGpuDriver(reason="the NVIDIA driver is not loaded")
     if exc.value == nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
         reason = "its library and its kernel module are of different versions: it was updated while in use"
-        return GpuDriverFails(reason=reason, mend=f"reboot, or reload the kernel modules; {_WITHOUT}")
-    return GpuDriverFails(reason=str(exc), mend=f"`nvidia-smi` says more; {_WITHOUT}")
+        return GpuDriverFails(reason=reason, fix=f"reboot, or reload the kernel modules; {_WITHOUT}")
+    return GpuDriverFails(reason=str(exc), fix=f"`nvidia-smi` says more; {_WITHOUT}")
 
 
 def _present(nvml: Any) -> list[Gpu]:

@@ -43,10 +43,10 @@ def plan(
     if (devices.gpus is None) == (devices.cpus is None):
         raise UsageError(
             what="name the devices: --gpus or --cpus, one of them",
-            mend="`mlq worker start --gpus all`, or `--gpus 0,1`, or `--cpus 2`",
+            fix="`mlq worker start --gpus all`, or `--gpus 0,1`, or `--cpus 2`",
         )
     if devices.per_gpu is not None and devices.gpus is None:
-        raise UsageError(what="--per-gpu goes with --gpus", mend="`mlq worker start --cpus N` starts N CPU workers")
+        raise UsageError(what="--per-gpu goes with --gpus", fix="`mlq worker start --cpus N` starts N CPU workers")
     if settings.worker.model is None:
         raise NoModel
     if devices.gpus is None:
@@ -57,11 +57,11 @@ def plan(
 def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
     """Make the spec of one prefork worker. What the engine alone can do is refused, and so are devices."""
     if devices.gpus is not None or devices.per_gpu is not None or devices.cpus is not None:
-        mend = "leave them out; `--concurrency N` is the number of processes"
-        raise UsageError(what="--pool prefork computes on the CPU, and takes no --gpus, --per-gpu or --cpus", mend=mend)
+        fix = "leave them out; `--concurrency N` is the number of processes"
+        raise UsageError(what="--pool prefork computes on the CPU, and takes no --gpus, --per-gpu or --cpus", fix=fix)
     if settings.worker.shares:
-        mend = "leave out `--share`, or start solo workers with `--cpus N`"
-        raise UsageError(what="--pool prefork keeps no shares: Celery takes the messages", mend=mend)
+        fix = "leave out `--share`, or start solo workers with `--cpus N`"
+        raise UsageError(what="--pool prefork keeps no shares: Celery takes the messages", fix=fix)
     if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
         raise NoWorkForPool
     threads = cpus.threads_each(pool.most, cpus.cores())
@@ -102,7 +102,7 @@ def pool(
     Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
     """
     if devices.gpus is not None and devices.cpus is not None:
-        raise UsageError(what="name GPUs or a number of CPU workers, not both", mend="`mlq autoscale --gpus all`")
+        raise UsageError(what="name GPUs or a number of CPU workers, not both", fix="`mlq autoscale --gpus all`")
     if settings.worker.model is None:
         raise NoModel
     lead = f"{prefix}-" if prefix else ""

@@ -33,15 +33,15 @@ def read(kind: str | None, concurrency: str | None, cores: int) -> Pool | None:
     Raises UsageError.
     """
     if kind not in {None, "solo", PREFORK}:
-        raise UsageError(what=f"no pool {kind!r}: there are solo and prefork", mend=_LIKE)
+        raise UsageError(what=f"no pool {kind!r}: there are solo and prefork", fix=_LIKE)
     if kind != PREFORK:
         if concurrency is not None:
-            raise UsageError(what="--concurrency goes with --pool prefork; a solo worker runs one task", mend=_LIKE)
+            raise UsageError(what="--concurrency goes with --pool prefork; a solo worker runs one task", fix=_LIKE)
         return None
     if concurrency is None:
         return Pool(cores, cores)
     match = _RANGE.fullmatch(concurrency)
     least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
     if least > most:
-        raise UsageError(what=f"--concurrency {concurrency} is neither a number nor a range", mend=_LIKE)
+        raise UsageError(what=f"--concurrency {concurrency} is neither a number nor a range", fix=_LIKE)
     return Pool(least, most)

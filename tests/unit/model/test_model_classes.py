@@ -141,7 +141,7 @@ def test_numpy_inside_an_output_becomes_json(serve_class: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "reason", "mend"),
+    ("body", "reason", "fix"),
     [
         ("def predict(self): ...\ndef setup(self, device): {}['weights']", "KeyError: 'weights'", "--debug"),
         ("def predict(self, batch): 1 / 0\ndef example(self): return 1", "ZeroDivisionError: division", "--debug"),
@@ -152,13 +152,13 @@ def test_numpy_inside_an_output_becomes_json(serve_class: Serve) -> None:
         ("def answer(self): ...", "no class 'Model' with a predict method", "predict(batch) answers a list"),
     ],
 )
-def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body: str, reason: str, mend: str) -> None:
+def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body: str, reason: str, fix: str) -> None:
     """With the last line of its traceback and the operator's own line, and no restart loop."""
     with pytest.raises(InvalidModel) as refused:
         serve_class(body)
     assert reason in refused.value.message
     assert "serve.py" in refused.value.message
-    assert mend in refused.value.advice
+    assert fix in refused.value.advice
 
 
 def test_out_of_memory_in_setup_says_how_much_was_missing(serve_class: Serve) -> None:

@@ -33,7 +33,7 @@ def test_the_export_decides_how_many_rows_go_at_once(files: Path, serve: Serve, 
 
 
 @pytest.mark.parametrize(
-    ("file", "reason", "mend"),
+    ("file", "reason", "fix"),
     [
         ("five.pt", "exported for batches of exactly 5 rows", "torch.export.Dim.DYNAMIC"),
         ("at_least_4.pt", "rows.size()[0] >= 4", "--debug"),
@@ -46,14 +46,14 @@ def test_the_export_decides_how_many_rows_go_at_once(files: Path, serve: Serve, 
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_way_out(
-    files: Path, serve: Serve, file: str, reason: str, mend: str
+    files: Path, serve: Serve, file: str, reason: str, fix: str
 ) -> None:
     """At the start, by name and origin; never at the first message."""
     with pytest.raises(InvalidModel) as refused:
         serve(files / file)
     assert reason in refused.value.message
     assert f"{files / file} (from --model)" in refused.value.message
-    assert mend in refused.value.advice
+    assert fix in refused.value.advice
 
 
 def test_torchscript_says_once_that_it_is_deprecated(

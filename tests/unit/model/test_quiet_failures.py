@@ -1,4 +1,4 @@
-"""What mlq itself says of a row that a file model cannot take: enough to mend it, nothing of what it holds."""
+"""What mlq itself says of a row that a file model cannot take: enough to fix it, nothing of what it holds."""
 
 from __future__ import annotations
 
