@@ -72,9 +72,8 @@ def submit(  # noqa: PLR0913 (an option each)
     gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
     reading = sources.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
     request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
-    manner = RunOptions(
-        priority, chunk, order is RowOrder.INPUT, WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
-    )
+    limits = WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
+    manner = RunOptions(priority, chunk, order is RowOrder.INPUT, limits)
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
         if wait:

@@ -15,6 +15,7 @@ HOUSE: Final = Path(mlq.__file__).parent
 ROOMS: Final = sorted(HOUSE.rglob("*.py"))
 FILE_LINES: Final = 500
 FUNCTION_LINES: Final = 50
+FOLDER_MODULES: Final = 16
 DOCSTRING_WIDTH: Final = 120
 NAMELESS: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
 """Names that say nothing about what is inside, so that everything ends up there."""
@@ -51,6 +52,13 @@ def test_a_function_fits_on_a_screen(path: Path) -> None:
     """Its decorators and docstring count: they are read too."""
     lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions(path)}
     assert {name: n for name, n in lengths.items() if n > FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("folder", [HOUSE, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    """A reader looks for a thing among the names in one folder; among more names, only a search finds it."""
+    assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= FOLDER_MODULES
+    assert len(list(folder.glob("*.lua"))) <= FOLDER_MODULES
 
 
 @pytest.mark.parametrize("path", [*ROOMS, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
