@@ -76,10 +76,9 @@ def submit(  # noqa: PLR0913 (an option each)
     manner = RunOptions(priority, chunk, order is RowOrder.INPUT, limits)
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
         manner.command = _again(plan, out)
-        if wait:
-            _exchange(call, at, plan, manner, output.target(out), errors, resume=resume)
-        else:
-            _send(call, at, plan, manner)
+        if not wait:
+            return _send(call, at, plan, manner)
+        return _exchange(call, at, plan, manner, output.target(out), errors, resume=resume)
 
 
 def _send(call: Invocation, at: JobConnections, plan: Plan, manner: RunOptions) -> None:
