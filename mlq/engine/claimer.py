@@ -111,7 +111,7 @@ class Claimer(threading.Thread):
         self._aside = aside
         self._room = room
         self._size = ReplySize(room.rows)
-        self._rows_per_counted = 1.0
+        self._batch_rows = 1
         self._misplaced = MisplacedKeys(claims.describe_key)
         self._order = order
         self._wake = wake
@@ -275,8 +275,8 @@ class Claimer(threading.Thread):
     def _ask(self, room: ClaimLimit, order: Sequence[str]) -> Claimed | QueueEmpty | LeaseLost:
         """Claim, or raise; of what the server cannot send less is asked for, and one message too large is buried."""
         fitting = room
-        if self._rows_per_counted > 1:
-            fitting = replace(fitting, rows=max(1, int(room.rows / self._rows_per_counted)))
+        if self._batch_rows > 1:
+            fitting = replace(fitting, batch_rows=self._batch_rows)
         if self._size.is_reduced:
             fitting = replace(fitting, rows=self._size.of(fitting.rows), bytes=self._size.of(room.bytes))
         holding = self._ledger.holding
@@ -318,7 +318,7 @@ class Claimer(threading.Thread):
 
     def _usable(self, claims: Sequence[Claim]) -> Iterator[Message]:
         """Decode; set aside what cannot or must not run now, and give back what is more than a batch."""
-        rows = counted = 0
+        rows = 0
         now = self._aside.server_clock.now()
         for index, claim in enumerate(claims):
             decoded = decode(claim)
@@ -331,21 +331,24 @@ class Claimer(threading.Thread):
                 self._aside.delay(decoded, decoded.eta.timestamp(), wait_s)
                 continue
             rows += _rows_in(decoded)
-            counted += _rows_counted(decoded)
             yield decoded
-            # Redis counts a stock message of many rows as one row, because it does not decode messages.
+            self._learn(decoded)
+            # The script does not decode messages, so it can only guess how many rows a stock client's message has.
             if rows >= self._room.rows and index + 1 < len(claims):
                 self._aside.give_back(claims[index + 1 :])
-                break
-        # The next claim probably finds messages like these: without this a backlog of stock messages of 256 rows was
-        # claimed 64 at a time, and 63 of them went back to the queue after each.
-        self._rows_per_counted = rows / counted if counted else 1.0
+                return
+
+    def _learn(self, message: Message) -> None:
+        """Let the next claim count as many rows for a stock client's batch as this one has.
+
+        Without it a backlog of such messages of 256 rows was claimed 64 at a time, and 63 of them were given back.
+        """
+        if _is_batch(message) and ROWS_HEADER not in message.headers:
+            self._batch_rows = max(1, _rows_in(message))
 
 
-def _rows_counted(message: Message) -> int:
-    """Count the rows as the claim script does, which reads a header and does not decode the body."""
-    said = message.headers.get(ROWS_HEADER)
-    return said if isinstance(said, int) and said > 0 else 1
+def _is_batch(message: Message) -> bool:
+    return message.task.endswith("batch_predict")
 
 
 def _rows_in(message: Message) -> int:
@@ -354,4 +357,4 @@ def _rows_in(message: Message) -> int:
     said = message.headers.get(ROWS_HEADER)
     if isinstance(said, int):
         return said
-    return len(first) if message.task.endswith("batch_predict") and isinstance(first, list) else 1
+    return len(first) if _is_batch(message) and isinstance(first, list) else 1

@@ -14,7 +14,7 @@ import pwd, sys
 def nobody(uid): raise KeyError(uid)
 pwd.getpwuid = nobody
 sys.argv[0] = "mlq"
-from mlq.cli import main
+from mlq.cli.main import main
 main()
 """
 START = ["worker", "start", "--cpus", "1", "--model", "m.py:M"]

@@ -270,25 +270,31 @@ CALLS: Final[dict[str, Sequence[str]]] = {
 """Under each command its calls, in this order; some calls of other commands make what the next ones need."""
 
 
+_STARTING: Final = ("up", "worker start")
+
+
 def read(house: House) -> dict[str, dict[str, int]]:
     """Run every call beside a broker that runs, and give the code of each."""
     for name, text in FILES.items():
         house.write(name, text)
         (house.directory / name).chmod(0o600)
-    alone = {**house.environment, "XDG_STATE_HOME": str(house.directory / "alone")}
-    houses = {
-        "": house,
-        NO_BROKER: replace(house, environment=alone),
-        BROKER_AWAY: replace(house, environment={**house.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"}),
+    environments = {
+        NO_BROKER: {**house.environment, "XDG_STATE_HOME": str(house.directory / "alone")},
+        BROKER_AWAY: {**house.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"},
     }
-    # Commands that start and stop workers run one after another: `worker stop --all` would end another call's worker.
-    lanes = [[name for name in CALLS if name.startswith("worker")], [n for n in CALLS if not n.startswith("worker")]]
+    houses = {"": house, **{name: replace(house, environment=found) for name, found in environments.items()}}
+    # Workers that start have a state directory of their own, and run one after another: `worker stop --all` of another
+    # call would end them, and `worker logs` would find what they have left.
+    own = {**house.environment, "XDG_STATE_HOME": str(house.directory / "starting")}
+    starting = {**houses, "": replace(house, environment=own)}
 
-    def run_lane(names: Sequence[str]) -> dict[str, dict[str, int]]:
-        return {name: _codes(houses, CALLS[name]) for name in names}
+    def run_lane(names: Sequence[str], in_houses: dict[str, House]) -> dict[str, dict[str, int]]:
+        return {name: _codes(in_houses, CALLS[name]) for name in names}
 
-    with ThreadPoolExecutor(len(lanes)) as both:
-        found = dict(code for lane in both.map(run_lane, lanes) for code in lane.items())
+    others = [name for name in CALLS if name not in _STARTING]
+    with ThreadPoolExecutor(2) as both:
+        lanes = [both.submit(run_lane, _STARTING, starting), both.submit(run_lane, others, houses)]
+        found = dict(code for lane in lanes for code in lane.result().items())
     return {name: found[name] for name in CALLS}
 
 

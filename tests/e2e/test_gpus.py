@@ -35,9 +35,9 @@ SETTINGS = config.load({"MLQ_WORKER_MODEL": "m.pt2"})
 HOLD = """
 import sys
 from pathlib import Path
-from mlq.fleet import bookings
-from mlq.fleet.gpus import Gpu
-file = bookings.book(Path(sys.argv[1]), Gpu(0, "GPU-aaaa", "Some GPU", 0), "theirs-gpu0")
+from mlq.supervisor.devices import device_locks
+from mlq.supervisor.devices.gpus import Gpu
+file = device_locks.book(Path(sys.argv[1]), Gpu(0, "GPU-aaaa", "Some GPU", 0), "theirs-gpu0")
 print("booked", flush=True)
 sys.stdin.read()
 """

@@ -47,11 +47,13 @@ _END_BYTES: Final = 4096
 class ClaimLimit:
     """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold.
 
-    `wait_s` is how long rows that leave room wait for others.
+    `wait_s` is how long rows that leave room wait for others. `batch_rows` is what the script counts for a
+    `mlq.batch_predict` message that does not say its number of rows, as those of stock clients do not.
     """
 
     rows: int
     bytes: int = 16 * 1024 * 1024
+    batch_rows: int = 1
     wait_s: float = 0.0
 
 
@@ -207,7 +209,7 @@ class Claims:
 
     def _claim_words(self, room: ClaimLimit, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
         watch_ms = 0 if holding else _WATCH_MS
-        words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, watch_ms]
+        words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, room.batch_rows, watch_ms]
         return [*words, len(queues), len(self.together), *queues, *self.together, *holding]
 
     def _completing(self, completion: Completion) -> Call:

@@ -1,15 +1,16 @@
 -- Take messages for a worker, queue by queue, and file each under it in the same call.
 -- KEYS: leases claims serial crashes paused watches bell, then as many keys for each queue, most urgent first
--- ARGV: wid call rows bytes watch_ms (0: not idle), how many queues, tasks; queues, tasks, ids that it holds
+-- ARGV: wid call rows bytes batch_rows watch_ms (0: not idle), how many queues, tasks; queues, tasks, ids that it holds
 -- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}; behind that the keys that
 -- are of another type than they ought to be, if any are. Without them it does what it can: nothing is paused, nothing
 -- is suspected, every idle worker watches, and the other queues are served. Without leases, claims and serial it fails.
 -- with: clock record crash weigh watch lost take
 
 local leases, claims, serial, crashes, paused, watches, bell = unpack(KEYS, 1, 7)
-local wid, call, rows, bytes, watch_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local queues_end = 7 + ARGV[6]
-local tasks_end = queues_end + ARGV[7]
+local wid, call, rows, bytes, batch_rows = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local watch_ms = ARGV[6]
+local queues_end = 8 + ARGV[7]
+local tasks_end = queues_end + ARGV[8]
 
 local function set_of(words, first, last)
   local set = {}
@@ -37,9 +38,9 @@ local names = redis.pcall('SMEMBERS', paused)
 if names.err then
   names, misplaced[1] = {}, paused
 end
-local stopped, keys_a_queue, open = set_of(names, 1, #names), (#KEYS - 7) / ARGV[6], {}
+local stopped, keys_a_queue, open = set_of(names, 1, #names), (#KEYS - 7) / ARGV[7], {}
 for i = 8, #KEYS do
-  if not stopped[ARGV[7 + math.ceil((i - 7) / keys_a_queue)]] then
+  if not stopped[ARGV[8 + math.ceil((i - 7) / keys_a_queue)]] then
     open[#open + 1] = KEYS[i]
   end
 end
@@ -59,7 +60,7 @@ if lists > 0 then
     last = last + 1
     return call .. '-' .. last
   end
-  local room = { rows = rows, bytes = bytes, alone = tasks_end == #ARGV }
+  local room = { rows = rows, bytes = bytes, batch_rows = batch_rows, alone = tasks_end == #ARGV }
   taken, full = take(open, lists, claims, crashes, new_id, room, set_of(ARGV, queues_end + 1, tasks_end), misplaced)
 end
 

@@ -1,4 +1,5 @@
--- Pop and file, key by key, until `room` is used up: {rows, bytes, alone = may a suspect be taken}.
+-- Pop and file, key by key, until `room` is used up: {rows, bytes, alone = may a suspect be taken,
+-- batch_rows = see weigh.lua}.
 -- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
 -- the caller has written to `claims` already.
 -- `lists`: how many of the keys hold anything. Behind the last of them nothing is looked at.
@@ -28,7 +29,7 @@ local function take(keys, lists, claims, crashes, new_id, room, together, mispla
     while raw do
       local id, record = new_id(), frame .. raw
       redis.call('HSET', claims, id, record)
-      local rows, crashed = rows_of(raw, together), crashes_of(raw)
+      local rows, crashed = rows_of(raw, together, room.batch_rows), crashes_of(raw)
       if not fits(rows, crashed, #raw) then
         redis.call('RPUSH', key, raw)
         redis.call('HDEL', claims, id)

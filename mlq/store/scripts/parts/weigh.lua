@@ -1,8 +1,9 @@
--- How many rows a message brings, or nil if it is to be claimed alone.
+-- How many rows a message brings, or nil if it is to be claimed alone. `batch_rows` is what to count for a
+-- batch_predict message of a stock client, which does not say its number of rows.
 -- Read off the text, never decoded: cjson raises on hostile input. `"task":` with bare quotes cannot stand
 -- inside a JSON string, so it is always a key; a message that repeats it deeper inside fools this hint, and
 -- only ends up in a larger or smaller batch than it should. The worker decodes, and has the last word.
-local function rows_of(raw, together)
+local function rows_of(raw, together, batch_rows)
   local _, colon = raw:find('"task":', 1, true)
   local task = colon and raw:match('^%s*"([^"]*)"', colon + 1)
   if not task or not together[task] then
@@ -10,5 +11,5 @@ local function rows_of(raw, together)
   end
   _, colon = raw:find('"mlq_rows":', 1, true)
   local rows = colon and tonumber(raw:match('^%s*(%d+)', colon + 1))
-  return math.max(1, rows or 1)
+  return math.max(1, rows or task:sub(-13) == 'batch_predict' and batch_rows or 1)
 end
