@@ -1,4 +1,4 @@
-"""The main job, end to end: a broker, two workers, 1,797 digits in, 1,797 answers out, nothing left behind."""
+"""Demo: start a broker and two workers, classify 1,797 digits with them, and stop everything."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WANTED_ACCURACY = 0.97
 
 
 def main() -> int:
-    """Run the demo; exit 1 when fewer digits are read right than the model promises."""
+    """Run the demo; return 1 if the accuracy is not above WANTED_ACCURACY."""
     if not (HERE / "model.pt2").exists():
         subprocess.run([sys.executable, str(HERE / "make.py")], check=True)
     with tempfile.TemporaryDirectory(prefix="mlq-demo-") as directory:
-        # A state directory of its own: the demo meets neither your broker nor your workers.
+        # A separate state directory keeps the demo apart from your broker and your workers.
         environment = {**os.environ, "XDG_STATE_HOME": directory}
         answers = Path(directory) / "answers.jsonl"
         with workers(environment, Path(directory) / "workers.log"):
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def accuracy(lines: list[str]) -> float:
-    """Give the share of answers that agree with the labels."""
+    """Return the share of digits whose result equals the label."""
     labels = json.loads((HERE / "labels.json").read_text())
     answers = [json.loads(line) for line in lines]
     right = [a["status"] == "ok" and a["result"]["class"] == labels[a["id"]] for a in answers]
@@ -49,7 +49,7 @@ def accuracy(lines: list[str]) -> float:
 
 @contextmanager
 def workers(environment: dict[str, str], log: Path) -> Iterator[None]:
-    """Keep `mlq worker start` running in the background, and end it with one SIGTERM."""
+    """Run `mlq worker start` in the background, and stop it with SIGTERM at the end."""
     devices = ["--gpus", "all"] if has_cuda() else ["--cpus", "2"]
     command = ["worker", "start", *devices, "--model", str(HERE / "model.pt2"), "--output", "classify"]
     print(f"$ mlq {shlex.join(command)} &")
@@ -64,7 +64,7 @@ def workers(environment: dict[str, str], log: Path) -> Iterator[None]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
-    """Ask `mlq worker` until every worker has its model."""
+    """Run `mlq worker` until every worker is idle, which means that its model is loaded."""
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
         asked = subprocess.run([MLQ, "worker", "--json"], env=environment, capture_output=True, check=False)
@@ -77,13 +77,13 @@ def wait_until_ready(process: subprocess.Popen[bytes], environment: dict[str, st
 
 
 def show(command: list[str], environment: dict[str, str]) -> None:
-    """Run a command as a user would, in view."""
+    """Print a command line, then run it with its output on the terminal."""
     print(f"\n$ mlq {shlex.join(command)}", flush=True)
     subprocess.run([MLQ, *command], env=environment, check=True)
 
 
 def has_cuda() -> bool:
-    """Tell whether this torch can compute on a GPU here."""
+    """Return whether torch can use a GPU on this host."""
     import torch
 
     return torch.cuda.is_available()
