@@ -1,4 +1,4 @@
-"""mlq where a service is locked up: an ordinary user, a read-only root file system, one directory to write to."""
+"""mlq on a hardened host: an ordinary user, a read-only root file system, and one writable directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ exec setpriv --no-new-privs --reuid {user} --regid {user} --clear-groups \
 """
 """What systemd does for ProtectSystem=strict, ReadWritePaths=, User=, NoNewPrivileges= and CapabilityBoundingSet=.
 
-The capability to read lets that user run an interpreter that is installed below /root.
+The capability dac_read_search lets the user run an interpreter that is installed below /root.
 """
 
 _TRY_TO_MOUNT: Final = ["/bin/sh", "-c", "unshare -m mount --make-rprivate /"]
@@ -38,7 +38,7 @@ _TRY_TO_MOUNT: Final = ["/bin/sh", "-c", "unshare -m mount --make-rprivate /"]
 
 @pytest.fixture
 def locked_up(house: House, tmp_path: Path) -> Iterator[House]:
-    """A house whose `mlq` runs locked up, where root runs the tests; else one that can write to one directory."""
+    """A house whose `mlq` is sandboxed if root runs the tests; otherwise, a house with one writable directory."""
     state = house.directory.parent / "var"
     state.mkdir(mode=0o700)
     house.directory.chmod(0o755)
@@ -62,7 +62,7 @@ def locked_up(house: House, tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def worker(locked_up: House) -> Iterator[Running]:
-    """A worker there, with a broker of its own."""
+    """A worker on the hardened host, with its own embedded broker."""
     running = locked_up.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
         running.wait_for("ready after")
@@ -72,8 +72,8 @@ def worker(locked_up: House) -> Iterator[Running]:
         running.wait()
 
 
-def test_a_worker_needs_one_directory_and_no_right(locked_up: House, worker: Running) -> None:
-    """Broker, slots, logs and answers: all in MLQ_STATE_DIR."""
+def test_a_worker_needs_one_directory_and_no_capability(locked_up: House, worker: Running) -> None:
+    """The broker, slots, logs and results are all in MLQ_STATE_DIR."""
     state = Path(locked_up.environment["MLQ_STATE_DIR"])
     rows = locked_up.directory.parent / "rows.json"
     rows.write_text("[1, 2, 3]")
@@ -90,8 +90,8 @@ def test_a_worker_needs_one_directory_and_no_right(locked_up: House, worker: Run
     assert "ready" in locked_up.run("worker", "logs", "cpu0").stdout
 
 
-def test_where_nothing_can_be_written_mlq_says_so(locked_up: House) -> None:
-    """Without the directory, in two lines."""
+def test_a_start_without_a_writable_directory_names_the_setting(locked_up: House) -> None:
+    """Without MLQ_STATE_DIR, the error and its hint are two lines."""
     del locked_up.environment["MLQ_STATE_DIR"]
     refused = locked_up.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert refused.returncode == 3
@@ -100,8 +100,8 @@ def test_where_nothing_can_be_written_mlq_says_so(locked_up: House) -> None:
     assert "MLQ_STATE_DIR" in hint
 
 
-def test_systemd_knows_every_line_of_the_documented_unit(tmp_path: Path) -> None:
-    """A directive that is misspelt protects nothing, and systemd only logs it."""
+def test_systemd_accepts_every_line_of_the_documented_unit(tmp_path: Path) -> None:
+    """A misspelled directive has no effect, and systemd only logs it."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze, which needs no systemd to run")
     page = (Path(__file__).parents[2] / "docs" / "hardening.md").read_text()

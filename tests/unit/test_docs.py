@@ -1,4 +1,4 @@
-"""The documents keep up with the code: what they link to is there, what they list is all there is."""
+"""The documents match the code: every link has a target, and every list of fields and settings is complete."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
     "mlq.decision/1": decisions.document("q", DECISION),
     "mlq.replay/1": decisions.replay_document(Replay(1.0, [0.0], 2.0, 0, 0, [])),
 }
-"""An entry of each document, from the functions that write them."""
+"""One entry of each JSON document, from the functions that write the documents."""
 
 
 def section(title: str) -> str:
-    """Give what docs/json.md says under a heading."""
+    """Return the section of docs/json.md with this heading."""
     return (ROOT / "docs" / "json.md").read_text().split(f"\n## `{title}`\n")[1].split("\n## ")[0]
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_what_a_document_links_to_is_there(path: Path) -> None:
-    """A link that leads nowhere is a promise that nobody kept."""
+def test_every_link_of_a_document_has_a_target(path: Path) -> None:
+    """Relative links name files of the repository."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("schema", SHAPES)
-def test_every_field_of_a_document_is_described_and_no_other(schema: str) -> None:
-    """Scripts are written after docs/json.md."""
+def test_exactly_the_fields_of_a_json_document_are_described(schema: str) -> None:
+    """docs/json.md lists the fields that scripts may read."""
     rows = re.findall(r"^\| (`[^|]+) \|", section(schema), re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert described == set(SHAPES[schema]) - {"schema"}
 
 
-def test_every_setting_is_listed_as_it_is() -> None:
-    """Key, variables, meaning and default, in the order in which `mlq config` shows them."""
+def test_the_table_of_settings_matches_the_code() -> None:
+    """Each row has key, variables, help text and default, in the order of `mlq config`."""
     listed = (ROOT / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \| (.*) \|$", listed, re.MULTILINE)
     expected = [(s.dotted, ", ".join(f"`{v}`" for v in s.variables), s.help, default(s)) for s in config.SETTINGS]
@@ -76,7 +76,7 @@ def test_every_setting_is_listed_as_it_is() -> None:
 
 
 def default(setting: config.Setting) -> str:
-    """Write a default as the table does."""
+    """Return a default as the table shows it."""
     value = setting.default
     if isinstance(value, tuple):
         return ", ".join(value)
