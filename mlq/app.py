@@ -1,4 +1,4 @@
-"""The Celery app: stock, JSON only. `from mlq.app import app` in a client; `celery -A mlq.app` for monitors."""
+"""The Celery app, which accepts JSON only. Clients use `from mlq.app import app`, monitors `celery -A mlq.app`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _OFF = "none"
 
 
 def create_app(settings: Settings) -> Celery:
-    """Build the app from the settings.
+    """Create the app from the settings.
 
-    Raises NoBroker where neither a broker is configured nor an embedded one runs.
+    Raises NoBroker if no broker is configured and no embedded one runs.
     """
     broker = broker_address(settings)
-    compression.install()  # of whatever this process reads: replies to `celery inspect` may hold anything, too
+    compression.install()  # bounds all that this process decompresses, including replies to `celery inspect`
     app = Celery("mlq", set_as_current=False)
     app.conf.update(_routing(settings), **_delivery(), **_connections(settings, broker), **_results(settings, broker))
     reconnection.install(app, credentials(broker))
@@ -46,9 +46,10 @@ def create_app(settings: Settings) -> Celery:
 
 
 def _routing(settings: Settings) -> dict[str, Any]:
-    """Name the queues, most urgent first. Workers also serve the one that bare clients publish to, last.
+    """Return the settings of queues and routes, most urgent queue first.
 
-    Each has an exchange and a key of its own: Celery would bind them all to the default queue's.
+    The last queue is the one to which clients without routes publish. Each queue has its own exchange and routing key:
+    Celery would bind all of them to those of the default queue.
     """
     return {
         "task_queues": [rabbitmq.queue_entity(settings, name) for name in settings.known_queues],
@@ -61,9 +62,9 @@ def _routing(settings: Settings) -> dict[str, Any]:
 
 
 def _delivery() -> dict[str, Any]:
-    """JSON only; a message is acknowledged when its answer is stored; one message at a time.
+    """Return the settings of delivery: JSON only, acknowledgement after the result is stored, one message at a time.
 
-    Soft shutdown stays off: under the solo pool it sleeps on top of the running task and then fails it.
+    Soft shutdown stays off: in the solo pool it interrupts the running task, sleeps, and then fails the task.
     """
     return {
         "task_serializer": "json",
@@ -83,11 +84,11 @@ def _delivery() -> dict[str, Any]:
 
 
 _SENTINELS: Final = ("master_name", "sentinel_kwargs", "min_other_sentinels")
-"""Without them Celery's backend does not find the primary, and keeps trying to store a result."""
+"""Options without which Celery's backend does not find the primary, and retries to store a result without end."""
 
 
 def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
-    """Keep trying while the broker is away, and notice when it is frozen."""
+    """Return the settings of connections: retry while the broker is away, and time out if it hangs."""
     return {
         "broker_url": connectable(broker),
         "broker_transport_options": transport_options(settings, broker.url),
@@ -99,7 +100,7 @@ def _connections(settings: Settings, broker: Address) -> dict[str, Any]:
 
 
 def _results(settings: Settings, broker: Address) -> dict[str, Any]:
-    """Keep answers, and never give one up because the store is away for a while."""
+    """Return the settings of results: retry to store a result for as long as the store is away."""
     address = broker if settings.result_backend is None else configured_address(settings, "result_backend")
     backend = address.url
     if backend == _OFF:
@@ -123,7 +124,7 @@ def _results(settings: Settings, broker: Address) -> dict[str, Any]:
 
 
 def _credentials_of_results(address: Address) -> dict[str, Any]:
-    """Let the result backends of workers read a password anew; clients of this app keep the one of their start."""
+    """Let result backends in workers read the password file again; clients keep the password of their start."""
     from mlq.broker.credentials import OPTION
 
     found = credentials(address) if is_redis(address.url) else None
@@ -135,19 +136,19 @@ _SAME_IN_BACKENDS: Final = ("max_connections", "retry_on_timeout", "client_name"
 
 
 def _keepalive(backend: str, options: Mapping[str, Any]) -> bool | None:
-    """Tell whether TCP keeps looking for the server; None on a socket, which knows no such option."""
+    """Return whether TCP keepalive is on; None for a Unix socket, which has no such option."""
     return None if backend.startswith("redis+socket") else bool(options.get("socket_keepalive", True))
 
 
 def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
-    """Write the time of sending into a message, so that `mlq queues` can tell how old the oldest is."""
+    """Write the time of sending into a message, so that `mlq queues` can show the age of the oldest one."""
     if headers is not None:
         headers.setdefault(names.SENT_AT_HEADER, time.time())
 
 
 @signals.celeryd_init.connect(weak=False)
 def _refuse_without_model(instance: Any = None, **_: Any) -> None:
-    """Stop `celery -A mlq.app worker`: without a model it would take tasks only to fail them."""
+    """Stop `celery -A mlq.app worker`: without a model it would fail all tasks that it takes."""
     if getattr(instance, "app", None) is None or tasks.can_answer(instance.app):
         return
     error = WorkerNeedsModel()
@@ -156,7 +157,7 @@ def _refuse_without_model(instance: Any = None, **_: Any) -> None:
 
 
 def __getattr__(name: str) -> Celery:
-    """Build `mlq.app.app` when it is first asked for: importing this module reads no configuration."""
+    """Create `mlq.app.app` on first access, so that importing this module reads no configuration."""
     if name != "app":
         raise AttributeError(name)
     app = create_app(load())

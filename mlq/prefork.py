@@ -1,7 +1,7 @@
-"""Celery's own prefork pool, for work on the CPU, under a supervisor.  python -m mlq.prefork --name pool0 --most 8
+"""The prefork worker: Celery's prefork pool, on the CPU, supervised.  python -m mlq.prefork --name pool0 --most 8
 
-What it promises is what stock Celery promises, not what the engine does: stock transport, acknowledgements and
-recovery. Whatever computes is loaded after the fork, once in each process: torch does not survive one.
+It gives the guarantees of stock Celery, not those of the engine: Celery's transport, acknowledgements and recovery. The
+model is loaded after the fork, once in each process, because torch does not survive a fork.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mlq.model.failure import DeviceLost
 
 _STARTS_IN_S: Final = 600.0
-"""How long a process may take to load its model, before Celery kills it. Its own patience is 4 s."""
+"""Seconds that a process may take to load its model before Celery kills it. Celery's default is 4 s."""
 
 _REPORT_EVERY_S: Final = 1.0
 _EVENT_EVERY_S: Final = 10.0
@@ -48,18 +48,25 @@ log = logging.getLogger("mlq.prefork")
 
 @dataclass(frozen=True)
 class PoolIdentity:
-    """Who this worker is: its slot's name, its incarnation, and how many processes it may have."""
+    """The identity of this worker, and the size of its pool."""
 
     name: str
+    """Name of the slot on this host."""
+
     id: str
+    """Name of this incarnation; a slot's next process has another."""
+
     least: int
+    """Fewest processes of the pool."""
+
     most: int
+    """Most processes of the pool."""
 
 
 class Counts:
-    """A pipe on which the pool's processes tell of rows answered; the first word of each, 0, says that it serves.
+    """A pipe on which the processes of the pool report rows that they answered. A first 0 reports that one is ready.
 
-    Not a shared counter: a process that is killed while it holds the counter's lock would stop all others.
+    It is no shared counter: a process that was killed while it held the counter's lock would stop all others.
     """
 
     def __init__(self) -> None:
@@ -68,32 +75,33 @@ class Counts:
         os.set_blocking(self._writing, False)
 
     def count_rows(self, rows: int) -> None:
-        """Tell of rows, in one write: what several processes write so is not mixed.
+        """Report rows in a single write, so that counts of several processes do not mix.
 
-        Nobody reads while the broker is away. A count that finds the pipe full is lost; to wait would stop the work.
+        The main process does not read while the broker is away. A count that finds the pipe full is lost, because
+        waiting would stop the work.
         """
         with suppress(BlockingIOError):
             os.write(self._writing, _COUNT.pack(rows))
 
     def device_lost(self, reason: DeviceLost) -> None:
-        """Say so. The message goes back; a CPU does not get lost, so this is a model's own claim."""
-        log.error("%s", reason)
+        """Log what the model raised: it uses DeviceLost for a device of its own. The message goes back to its queue."""
+        log.error("%s", reason, extra={"action": "device_lost"})
 
     def read(self) -> list[int]:
-        """Take what was told since."""
+        """Return the counts that arrived since the last call."""
         try:
-            told = os.read(self.fd, _COUNT.size * 4096)
+            data = os.read(self.fd, _COUNT.size * 4096)
         except BlockingIOError:
             return []
-        return [count for (count,) in _COUNT.iter_unpack(told)]
+        return [count for (count,) in _COUNT.iter_unpack(data)]
 
 
-class Telling:
-    """In the main process: tells the supervisor, between two messages, what the pool is doing."""
+class PoolReporter:
+    """Reports to the supervisor what the pool is doing; runs in the main process."""
 
-    def __init__(self, board: ReportPage | None, fingerprint: str | None, counts: Counts) -> None:
+    def __init__(self, page: ReportPage | None, fingerprint: str | None, counts: Counts) -> None:
         self._report = WorkerReport(since=time.time(), version=__version__, fingerprint=fingerprint)
-        self._board = board
+        self._page = page
         self._counts = counts
         self._draining = False
         self._ready = False
@@ -102,40 +110,40 @@ class Telling:
         """Follow Celery's signals, and its connections."""
         from celery import bootsteps, signals
 
-        told = self
+        reporter = self
 
         class Reporting(bootsteps.StartStopStep):
-            """A step of Celery's consumer: what it begins is begun anew with each connection."""
+            """A step of Celery's consumer, which starts again with each connection."""
 
             def register_with_event_loop(self, _: Any, hub: Any) -> None:
-                told.follow(hub)
+                reporter.follow(hub)
 
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
         app.steps["consumer"].add(Reporting)
 
     def follow(self, hub: Any) -> None:
-        """Begin, or begin anew: Celery forgets readers and timers with each connection that it loses."""
+        """Start or restart reading and reporting: Celery drops readers and timers with each lost connection."""
         hub.add_reader(self._counts.fd, self._counted)
-        hub.call_repeatedly(_REPORT_EVERY_S, self._tell)
+        hub.call_repeatedly(_REPORT_EVERY_S, self._write_report)
 
     def limited(self, rate_limits: dict[str, str]) -> None:
-        """Tell which tasks have a rate limit."""
+        """Report the tasks that have a rate limit."""
         self._report.rate_limits = rate_limits
-        self._tell()
+        self._write_report()
 
     def _shutting_down(self, **_: Any) -> None:
         self._draining = True
-        self._tell()
+        self._write_report()
 
     def _counted(self) -> None:
         for rows in self._counts.read():
             self._report.rows_done += rows
             if not self._ready:
                 self._ready = True
-                self._tell()
+                self._write_report()
                 ready_pipe.tell(ready_pipe.READY)
 
-    def _tell(self) -> None:
+    def _write_report(self) -> None:
         from celery.worker import state
 
         active = sorted(request.id for request in state.active_requests)
@@ -144,30 +152,30 @@ class Telling:
         now = "draining" if self._draining else "busy" if active else "idle" if self._ready else "starting"
         if now != self._report.state:
             self._report.state, self._report.since = now, time.time()
-        if self._board is not None:
-            self._board.write(self._report)
+        if self._page is not None:
+            self._page.write(self._report)
 
 
 class Unloaded:
-    """Stands for the model where there is none: in the main process, and in a pool that serves other tasks alone."""
+    """A stand-in for the model: in the main process, and in a pool that serves other tasks only."""
 
     transient: tuple[type[Exception], ...] = ()
 
     def predict(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """Raise NoModel, which is the answer to whoever sends rows here."""
+        """Raise NoModel, which becomes the failure of the task."""
         del rows
         raise NoModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; give the process's exit code."""
+    """Serve until a signal ends this process; return its exit code."""
     arguments = _arguments(argv)
     guard_stderr()
     log_to_stderr(verbose=arguments.verbose)
     try:
         settings = load()
         for warning in advisories.of_settings(settings):
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"action": "settings_advised"})
         if arguments.try_model:
             close_model(load_model(settings, "cpu"))
             return 0
@@ -179,10 +187,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_tasks: bool = False) -> int:
-    """Try the model in a process of its own, then let the pool consume: a model that does not load eats no queue.
+    """Load the model in a trial process, then let the pool consume: with a broken model it takes no message.
 
-    Raises InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, NoBroker, BrokerUnreachable: each its exit
-    code.
+    Returns:
+        The exit code of the process.
+
+    Raises:
+        InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, NoBroker, BrokerUnreachable: Each has its exit
+        code.
     """
     from mlq import tasks
     from mlq.app import create_app
@@ -215,14 +227,14 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     task_wrapping.contain(app)
     message_checks.screen(app, of_messages(settings))
     _load_after_fork(app, settings, counts)
-    telling = Telling(ReportPage.inherited(), fingerprint, counts)
-    telling.connect(app)
-    controls.begin(app, settings.controls, telling.limited, keeps_queues=False)
+    reporter = PoolReporter(ReportPage.inherited(), fingerprint, counts)
+    reporter.connect(app)
+    controls.begin(app, settings.controls, reporter.limited, keeps_queues=False)
     return _consume(app, settings, identity)
 
 
 def _try_model() -> int:
-    """Load the model in a process that ends: its threads and its memory must not be there when the pool forks."""
+    """Load the model in a trial process: its threads and memory must not exist in this process when the pool forks."""
     command = [*python_command.python("mlq.prefork"), "--name", "trial", "--try-model"]
     environment = {k: v for k, v in os.environ.items() if k != worker_report.VARIABLE}  # the trial has no supervisor
     trial = parent_death.command(command, signal.SIGKILL)
@@ -236,7 +248,7 @@ def _fingerprint(model: str) -> str:
 
 
 def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
-    """Let each process of the pool load the model, before it is given a task, and die with the main process."""
+    """Let each process of the pool load the model before its first task, and die with the main process."""
     from celery import signals
     from celery.exceptions import SoftTimeLimitExceeded
 
@@ -253,8 +265,8 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
         if settings.worker.model is not None:
             try:
                 model = load_model(settings, "cpu")
-            except MlqError as exc:  # its file was there a moment ago. The supervisor starts us anew, and then it shows
-                log.error("%s", exc.message)  # noqa: TRY400 (the message says it, a traceback would not)
+            except MlqError as exc:  # the trial could load it. The supervisor restarts this worker, with another trial
+                log.error("%s", exc.message, extra={"action": "model_load_failed"})  # noqa: TRY400 (the message is the cause)
                 os.kill(parent, signal.SIGTERM)
                 raise SystemExit(exc.exit_code) from exc
             model.interrupts = (SoftTimeLimitExceeded,)
@@ -265,19 +277,19 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
 
 
 def _is_termination(error: BaseException) -> bool:
-    """Recognize the SystemExit with which billiard's handler of SIGTERM ends a process of the pool."""
+    """Recognize the SystemExit with which billiard's SIGTERM handler ends a process of the pool."""
     from billiard import common
 
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    stock: Any = common  # whose stubs know less than there is
-    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (raised there, and nowhere else)
+    stock: Any = common  # the stubs lack this name
+    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (only this function raises it)
     return frame is not None and frame.tb_frame.f_code is handler
 
 
 def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:
-    """Run Celery's worker in this process until it is told to stop."""
+    """Run Celery's worker in this process until a signal ends it; return the exit code."""
     from celery.exceptions import SecurityWarning
 
     worker = settings.worker
@@ -285,10 +297,10 @@ def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:
         task_time_limit=worker.time_limit,
         task_soft_time_limit=worker.soft_time_limit,
         worker_max_tasks_per_child=worker.max_tasks,
-        worker_max_memory_per_child=worker.max_memory // 1024 if worker.max_memory else None,  # in KiB there
+        worker_max_memory_per_child=worker.max_memory // 1024 if worker.max_memory else None,  # Celery counts in KiB
         worker_proc_alive_timeout=_STARTS_IN_S,
     )
-    # Celery warns of root on every start. What it warns of is pickle, which is not accepted here.
+    # Celery warns at each start as root. The danger is pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     celery_worker = app.Worker(
         hostname=f"{identity.name}@{socket.gethostname()}",
@@ -307,20 +319,29 @@ def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m mlq.prefork", description="Celery's prefork pool, on the CPU.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mlq.prefork", description="Run Celery's prefork pool on the CPU, under a supervisor."
+    )
     parser.add_argument("--name", required=True, help="the worker's name on this host")
-    parser.add_argument("--id", default="", help="the name of this incarnation")
-    parser.add_argument("--least", type=int, default=1, help="processes that there are at least")
-    parser.add_argument("--most", type=int, default=1, help="processes that there are at most")
-    parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
+    parser.add_argument("--id", default="", help="the id of this process")
+    parser.add_argument("--least", type=int, default=1, help="fewest processes of the pool (default 1)")
+    parser.add_argument("--most", type=int, default=1, help="most processes of the pool (default 1)")
     parser.add_argument(
-        "--check-tasks", action="store_true", help="do not start where most messages are of unknown tasks"
+        "--rollout", action="store_true", help="serve even if other workers serve these queues with another model"
+    )
+    parser.add_argument(
+        "--check-tasks", action="store_true", help="do not start if most waiting messages are of unknown tasks"
     )
     parser.add_argument("--verbose", action="store_true", help="log every task")
-    parser.add_argument("--try-model", action="store_true", help="load the model and end")
+    parser.add_argument("--try-model", action="store_true", help="load the model, then exit")
     arguments, unknown = parser.parse_known_args(argv)
-    if unknown:  # mlq was downgraded under a supervisor of a newer version
-        log.warning("mlq %s does not know these options of its supervisor: %s", __version__, " ".join(unknown))
+    if unknown:  # mlq was downgraded while a newer supervisor runs
+        log.warning(
+            "mlq %s does not know these options of its supervisor: %s",
+            __version__,
+            " ".join(unknown),
+            extra={"action": "options_ignored"},
+        )
     return arguments
 
 

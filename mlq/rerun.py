@@ -1,6 +1,6 @@
-"""A throw-away worker: one message on stdin, run away from the queues.  python -m mlq.rerun < message
+"""A throw-away worker: it runs one message from stdin, without any queue.  python -m mlq.rerun < message
 
-What comes of it goes to stdout as one JSON object; a death leaves its stacks on stderr.
+The result goes to stdout as one JSON object; if the process dies, the stacks are on stderr.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ from mlq.settings.config import Settings, load
 
 
 def main() -> int:
-    """Run the message; 0 when it ran through, 1 when it failed, as MlqError says when it could not be tried."""
+    """Run the message; return 0 if it succeeded, 1 if it failed, or the exit code of the error that prevented it."""
     guard_stderr()
     faulthandler.enable()
     message = decode(Claim("rerun", "", 0, sys.stdin.buffer.read()))
     if isinstance(message, Malformed):
-        return _tell({"status": "FAILURE", "error": {"type": message.reason, "message": message.why}})
+        return _print_outcome({"status": "FAILURE", "error": {"type": message.reason, "message": message.why}})
     try:
         answer = _run(load(), message)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
-    except BaseException as raised:  # noqa: BLE001 (the message's own failure is what was asked for)
+    except BaseException as raised:  # noqa: BLE001 (the failure of the message is the result)
         import traceback
 
         failure = contained(raised)
         traceback.print_exc()
-        return _tell({"status": "FAILURE", "error": {"type": type(failure).__name__, "message": masked(str(failure))}})
-    return _tell({"status": "SUCCESS", "result": answer})
+        return _print_outcome(
+            {"status": "FAILURE", "error": {"type": type(failure).__name__, "message": masked(str(failure))}}
+        )
+    return _print_outcome({"status": "SUCCESS", "result": answer})
 
 
 def _run(settings: Settings, message: Message) -> Any:
-    """Call the task's body in this process: no backend, no links, no retries."""
+    """Call the body of the task in this process, without a result backend, links or retries."""
     from mlq import tasks
     from mlq.app import create_app
     from mlq.engine.startup.task_modules import import_tasks
@@ -52,7 +54,7 @@ def _run(settings: Settings, message: Message) -> Any:
     limits = message.headers.get("timelimit") or [None, None]
     hard = limits[0] or settings.worker.time_limit
     if _is_predict(settings, message.task):
-        tasks.serve(app, _model(settings), _Nobody())
+        tasks.serve(app, _model(settings), _NoMeter())
     import_tasks(settings, Path.cwd())
     if message.task not in app.tasks:
         raise NotImplementedError(message.task)
@@ -81,8 +83,8 @@ def _model(settings: Settings) -> Any:
     )
 
 
-class _Nobody:
-    """Counts nothing."""
+class _NoMeter:
+    """A meter that counts nothing."""
 
     def count_rows(self, rows: int) -> None:
         del rows
@@ -91,7 +93,7 @@ class _Nobody:
         del reason
 
 
-def _tell(outcome: dict[str, Any]) -> int:
+def _print_outcome(outcome: dict[str, Any]) -> int:
     sys.stdout.write(json.dumps(outcome, default=str) + "\n")
     return 0 if outcome["status"] == "SUCCESS" else 1
 

@@ -1,4 +1,4 @@
-"""What mlq serves: mlq.predict (one row) and mlq.batch_predict (a list of rows)."""
+"""The tasks that mlq serves: mlq.predict (one row) and mlq.batch_predict (a list of rows)."""
 
 from __future__ import annotations
 
@@ -18,40 +18,42 @@ from mlq.protocol.packing import rows_in
 if TYPE_CHECKING:
     _Task = Task[Any, Any]
 else:
-    _Task = Task  # generic in the stubs alone
+    _Task = Task  # it is generic only in the stubs
 
 RETRY_DELAY_S: Final = 5
+"""Seconds before a task with a transient failure is retried."""
 
 
 class Meter(Protocol):
-    """Who counts what a worker did."""
+    """Counts the rows that a worker answers."""
 
     def count_rows(self, rows: int) -> None:
-        """Add to the rows answered."""
+        """Count rows that were answered."""
 
     def device_lost(self, reason: DeviceLost) -> None:
-        """Stop taking work: the device answers nothing until the process is replaced."""
+        """Stop claiming: the device works again only after the process is replaced."""
 
 
 class ServedModel(Protocol):
-    """What answers rows: a model."""
+    """The part of a model that the tasks use."""
 
     transient: tuple[type[Exception], ...]
 
     def predict(self, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
-        """Answer each row, in order. Raises what is `transient`, and DeviceLost."""
+        """Answer each row, in order. Raises `transient` exceptions and DeviceLost."""
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a worker answers with. `outcomes`: what a shared forward has computed already, by task id."""
+    """What the tasks of a worker need."""
 
     model: ServedModel
     meter: Meter
     outcomes: dict[str, BatchOutcome[Any]] = field(default_factory=dict)
+    """Results that a shared forward has computed already, by task id."""
 
     def answer(self, task_id: str | None, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
-        """Answer rows, or give the answers that are there. Raises what Model.predict raises."""
+        """Return the answers of a shared forward, or else compute them. Raises what Model.predict raises."""
         ready = self.outcomes.pop(task_id or "", None)
         if ready is None:
             answers = self.model.predict(rows)
@@ -63,16 +65,19 @@ class TaskContext:
 
 
 class ModelTask(_Task):
-    """A task answered by the worker's model. Clients register it too, without one."""
+    """A task that the worker's model answers. Clients register it without a model."""
 
     abstract = True
     default_retry_delay = RETRY_DELAY_S
     serving: TaskContext | None = None
 
     def answer(self, rows: Sequence[Any]) -> Sequence[Any | RowFailure]:
-        """Run the rows; raise celery's Retry for failures that can pass, while tries are left.
+        """Answer rows.
 
-        Raises NoModel where no model was loaded, Reject (the message goes back) when the device is gone.
+        Raises:
+            NoModel: This process has no model.
+            celery.exceptions.Retry: A failure is transient, and attempts are left.
+            celery.exceptions.Reject: The device failed; the message goes back to its queue.
         """
         if self.serving is None:
             raise NoModel
@@ -90,7 +95,7 @@ class ModelTask(_Task):
 
 
 class Predict(ModelTask):
-    """mlq.predict: one row; a row that fails is a task that fails, with the model's own complaint."""
+    """mlq.predict: one row; if the row fails, the task fails with the exception of the model."""
 
     name = PREDICT
     max_retries = RETRIES[PREDICT]
@@ -104,7 +109,7 @@ class Predict(ModelTask):
 
 
 class BatchPredict(ModelTask):
-    """mlq.batch_predict: a list of rows; one that fails becomes {"mlq.error": {type, message, retryable, attempts}}."""
+    """mlq.batch_predict: a list of rows; a failed row becomes {"mlq.error": {type, message, retryable, attempts}}."""
 
     name = BATCH_PREDICT
     max_retries = RETRIES[BATCH_PREDICT]
@@ -116,21 +121,21 @@ class BatchPredict(ModelTask):
 
 
 def register(app: Celery, aliases: Mapping[str, str]) -> None:
-    """Add both tasks to an app, and the foreign names for them; without a model until `serve` gives them one."""
+    """Register both tasks and their aliases in an app; they have no model until `serve` is called."""
     kinds: dict[str, type[ModelTask]] = {PREDICT: Predict, BATCH_PREDICT: BatchPredict}
     for name, ours in {**{k: k for k in kinds}, **aliases}.items():
         app.register_task(_named(kinds[ours], name))
 
 
 def _named(kind: type[ModelTask], task_name: str) -> ModelTask:
-    class Named(kind):  # type: ignore[misc, valid-type]  # a class made of a value
+    class Named(kind):  # type: ignore[misc, valid-type]  # the base class is a value
         name = task_name
 
     return Named()
 
 
 def serve(app: Celery, model: ServedModel, meter: Meter) -> TaskContext:
-    """Let this process answer: from now on the tasks have a model."""
+    """Give the tasks of this app a model; return their context."""
     serving = TaskContext(model, meter)
     for task in _model_tasks(app):
         task.serving = serving
@@ -138,7 +143,7 @@ def serve(app: Celery, model: ServedModel, meter: Meter) -> TaskContext:
 
 
 def can_answer(app: Celery) -> bool:
-    """Tell whether every task of mlq's that this app has could be answered in this process."""
+    """Return whether all tasks of mlq in this app have a model."""
     return all(task.serving is not None for task in _model_tasks(app))
 
 

@@ -1,4 +1,4 @@
-"""One inference process: device mask, model, Celery solo consumer.  python -m mlq.worker --name cpu0"""
+"""The worker process: one device, one model, one consumer.  python -m mlq.worker --name cpu0"""
 
 from __future__ import annotations
 
@@ -42,49 +42,56 @@ if TYPE_CHECKING:
     from mlq.store.workers.orders import Order
 
 DEVICE_LOST: Final = 70
-"""Exit code of a worker whose device must not be used again by this process (sysexits' EX_SOFTWARE)."""
+"""Exit code of a worker whose process cannot use its device again (sysexits' EX_SOFTWARE)."""
 
 RECYCLED: Final = 75
-"""Exit code of a worker that has done its share, and is to be replaced (sysexits' EX_TEMPFAIL)."""
+"""Exit code of a worker that reached max_tasks or max_memory, and is to be replaced (sysexits' EX_TEMPFAIL)."""
 
 _UNEXPECTED: Final = 1
-"""Exit code of a worker that something ended which it does not know."""
+"""Exit code of a worker that ended for an unexpected reason."""
 
 _TEARDOWN_S: Final = 30.0
-"""Seconds that a model has for its teardown."""
+"""Seconds that the teardown of a model may take."""
 
 _EVENT_EVERY_S: Final = 10.0
-"""Between two of Celery's heartbeat events, which are for monitors; they tell these how long to wait for the next."""
+"""Seconds between two heartbeat events of Celery, which are for monitors, and tell them when to expect the next."""
 
 log = logging.getLogger("mlq.worker")
 
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """Who this process is: its slot's name, its incarnation (`id`), its GPU as `--gpu` named it."""
+    """The identity of this process."""
 
     name: str
+    """Name of the slot on this host, as in `gpu0`."""
+
     host: str
     gpu: str | None
+    """The GPU as `--gpu` named it; None for the CPU."""
+
     id: str
+    """Name of this incarnation; a slot's next process has another."""
+
     started_at: float
+    """Unix time in seconds."""
 
     @property
     def device(self) -> str:
-        """The device as torch numbers it under the mask."""
+        """The device as torch names it, under the mask of CUDA_VISIBLE_DEVICES."""
         return "cuda:0" if self.gpu else "cpu"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; give the process's exit code."""
+    """Serve until a signal ends this process; return its exit code."""
     arguments = _arguments(argv)
     if arguments.gpu:
-        # Before torch is imported anywhere: CUDA reads the mask once.
+        # Before anything imports torch: CUDA reads the mask once.
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         os.environ["CUDA_VISIBLE_DEVICES"] = arguments.gpu
     guard_stderr()
     log_to_stderr(verbose=arguments.verbose)
-    # Until Celery takes Ctrl-C over, it ends the process; a KeyboardInterrupt is then always the model's own.
+    # Until Celery handles Ctrl-C, it ends the process. So a KeyboardInterrupt always comes from the model's code.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     host = socket.gethostname()
     wid = arguments.id or f"{host}:{arguments.name}:{secrets.token_hex(4)}"
@@ -92,22 +99,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         identity = WorkerIdentity(arguments.name, host, arguments.gpu, wid, time.time())
         settings = load()
         for warning in advisories.of_settings(settings):
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"action": "settings_advised"})
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
         sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
         return exc.exit_code
     except BaseException:
-        log.exception("this worker ends: nothing of its own handles this")
+        log.exception("this worker ends because of an unexpected error", extra={"action": "worker_failed"})
         return _UNEXPECTED
 
 
 def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks_tasks: bool = False) -> int:
-    """Load the model, then consume: a model that does not load never eats the queue.
+    """Load the model, then consume; a worker whose model does not load takes no message.
 
-    With `checks_tasks` nothing is consumed where most waiting messages are of unknown tasks.
-    Raises NoModel, InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, CudaUnavailable, NoBroker,
-    BrokerUnreachable, ResultsUnusable, ResultsUnreachable: each its exit code.
+    With `checks_tasks`, refuse to start if most waiting messages are of unknown tasks.
+
+    Returns:
+        The exit code of the process.
+
+    Raises:
+        NoModel, InvalidModel, ModelDiffers, TasksNotImportable, UnknownTasks, CudaUnavailable, NoBroker,
+        BrokerUnreachable, ResultsUnusable, ResultsUnreachable: Each has its exit code.
     """
     from mlq.broker.connection import state_store
     from mlq.engine.activity import Activity
@@ -119,11 +131,11 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
     recognize_orders(is_let_go)
     if settings.worker.error_texts == "withhold":
         withhold_texts()
-    board = ReportPage.inherited()
+    page = ReportPage.inherited()
     recycling = Recycling(settings.worker.max_tasks, settings.worker.max_memory, _resident_bytes)
-    activity = Activity(board.write if board else _nobody, recycling)
+    activity = Activity(page.write if page else _no_supervisor, recycling)
     heart = HeartbeatThread(partial(state_store, settings), lambda: [_describe(settings, identity, activity)], _obey)
-    if board is None:
+    if page is None:
         heart.start()
     try:
         model, code = _serve(settings, identity, activity, rollout=rollout, checks_tasks=checks_tasks)
@@ -132,7 +144,7 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
     if activity.device_error:
         code = DEVICE_LOST
     elif activity.results_error and not code:
-        code = ResultsUnreachable.exit_code  # the next one tries the backend before it takes anything
+        code = ResultsUnreachable.exit_code  # the next process probes the backend before it takes a message
     elif activity.recycled and not code:
         code = RECYCLED
     worker_exit.announce(code, _TEARDOWN_S)
@@ -144,7 +156,7 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
 def _serve(
     settings: Settings, identity: WorkerIdentity, activity: Activity, *, rollout: bool, checks_tasks: bool
 ) -> tuple[Model, int]:
-    """Load the model and consume; give the model, which nothing uses any more, and the exit code."""
+    """Load the model and consume; return the model, which is not used any more, and the exit code."""
     from celery.exceptions import SoftTimeLimitExceeded
 
     from mlq import tasks
@@ -170,7 +182,7 @@ def _serve(
         backend.end_without_results(app, activity.results_lost)
         if engine is not None:
             engine.begin(app, serving.outcomes, renews=ReportPage.inherited() is None, rollout=rollout)
-        # After the engine counted our own receivers of signals: what these connect are their author's wishes.
+        # After the engine counted mlq's receivers of signals: receivers that these modules connect are the user's.
         prepare_tasks(settings, app, checks=checks_tasks)
         controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
         if engine is not None:
@@ -183,15 +195,15 @@ def _serve(
 
 
 def close_model(model: Model) -> None:
-    """Let the model give back what it took. What fails there is logged, and changes no exit code."""
+    """Let the model release its resources. A failure is logged, and does not change the exit code."""
     try:
         model.close()
     except BaseException:
-        log.exception("the model's teardown failed")
+        log.exception("the teardown of the model failed", extra={"action": "model_teardown_failed"})
 
 
 def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
-    """Import the user's own tasks; with `checks` make sure that they are the ones that wait in the queues.
+    """Import the user's task modules; with `checks`, make sure that most waiting messages are of known tasks.
 
     Raises TasksNotImportable, UnknownTasks.
     """
@@ -204,7 +216,7 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
 
 
 def of_messages(settings: Settings) -> OfMessages:
-    """Say what becomes of time limits that come with messages."""
+    """Return how time limits in messages are treated."""
     from mlq.engine.time_limits import OfMessages
 
     worker = settings.worker
@@ -225,7 +237,7 @@ def _resident_bytes() -> int:
 
 @contextmanager
 def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity: Activity) -> Iterator[Engine | None]:
-    """Make the engine where the broker is Redis or Valkey; elsewhere Celery's own transport takes the messages."""
+    """Create the engine if the broker is Redis or Valkey; with another one Celery's transport takes the messages."""
     from mlq.broker import rabbitmq
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
     from mlq.engine.engine import Engine
@@ -234,13 +246,13 @@ def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity
 
     address = broker_address(settings)
     if not is_redis(address.url):
-        # Celery would take a queue that exists with other arguments for a lost connection, and try again without end.
+        # For a queue that exists with other arguments Celery would see a lost connection, and retry without end.
         with connected(settings, address) as connection:
             rabbitmq.declare(connection, settings, settings.served_queues)
         yield None
         return
     served = {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
-    # A connection of the engine's own, made before it replaces kombu's transports in this process.
+    # The engine has a connection of its own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
         redis = redis_client(connection)
         claims = Claims(redis, identity.id, settings.served_queues, served, settings.priority_order)
@@ -254,7 +266,7 @@ def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity
 
 
 def _answers_at(settings: Settings, broker: Address) -> bool:
-    """Tell whether results are kept on the broker's server, where they can be recorded with a claim's end."""
+    """Tell whether results are kept on the broker's server, so that they can be recorded with the end of a claim."""
     if settings.result_backend is None:
         return True
     one, other = urlsplit(settings.result_backend), urlsplit(broker.url)
@@ -264,7 +276,7 @@ def _answers_at(settings: Settings, broker: Address) -> bool:
 
 
 def log_to_stderr(*, verbose: bool) -> None:
-    """Log to the supervisor's pipe: never a payload, and single tasks only when asked to."""
+    """Log to stderr, which the supervisor reads: no payloads, and single tasks only with `verbose`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLineFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -275,9 +287,9 @@ def log_to_stderr(*, verbose: bool) -> None:
     from mlq.engine.startup.unknown_tasks import OnceAMinute
     from mlq.protocol import compression
 
-    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # stock appends the whole result
-    # Stock's write out body and headers, which tell the arguments, too: %.0s takes such a word and writes nothing.
-    stock: Any = consumer  # whose stubs know less than there is
+    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # Celery's text contains the whole result
+    # Celery's texts contain body and headers, and so the arguments. %.0s consumes such a value and writes nothing.
+    stock: Any = consumer  # the stubs lack these names
     stock.UNKNOWN_TASK_ERROR = "no task of type %s is known here: its message is discarded%.0s%.0s%.0s"
     stock.MESSAGE_REPORT = "type {1}, encoding {2}"
     stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
@@ -290,7 +302,7 @@ def log_to_stderr(*, verbose: bool) -> None:
 
 
 def _admitted(settings: Settings, identity: WorkerIdentity, *, rollout: bool) -> Model:
-    """Load a model that may be served: what has a lease is looked at once more when this worker gets its own."""
+    """Load the model and check the other workers' models; the lease of this worker repeats the check later."""
     from mlq.engine.startup.admission import check_others
 
     if identity.gpu:
@@ -302,7 +314,7 @@ def _admitted(settings: Settings, identity: WorkerIdentity, *, rollout: bool) ->
 
 
 def load_model(settings: Settings, device: str) -> Model:
-    """Load what the operator named. Raises NoModel, InvalidModel."""
+    """Load the model that the settings name. Raises NoModel, InvalidModel."""
     from mlq.model import loading
 
     worker = settings.worker
@@ -316,12 +328,14 @@ def load_model(settings: Settings, device: str) -> Model:
         output=worker.output,
         max_batch_size=worker.max_batch_size,
     )
-    log.info("loaded %s on %s in %.1f s", worker.model, device, time.monotonic() - began)
+    log.info(
+        "loaded %s on %s in %.1f s", worker.model, device, time.monotonic() - began, extra={"action": "model_loaded"}
+    )
     return model
 
 
 def _demand_cuda(gpu: str) -> None:
-    """Refuse to fall back to the CPU without a word."""
+    """Raise CudaUnavailable instead of computing on the CPU silently."""
     import torch
 
     if torch.cuda.is_available():
@@ -332,7 +346,7 @@ def _demand_cuda(gpu: str) -> None:
 
 
 def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: Engine | None) -> int:
-    """Run Celery's worker in this process until it is told to stop."""
+    """Run Celery's worker in this process until a signal ends it; return the exit code."""
     from celery import signals
     from celery.exceptions import SecurityWarning
     from celery.platforms import EX_OK
@@ -354,16 +368,16 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
 
     signals.worker_ready.connect(ready, weak=False)
     if engine is None:
-        # A message that waits is delivered, and runs, while Celery still asks RabbitMQ for messages.
+        # A waiting message is delivered, and runs, before Celery has finished subscribing at RabbitMQ.
         signals.task_prerun.connect(tell_ready, weak=False)
-    # Celery warns of root on every start. What it warns of is pickle, which is not accepted here.
+    # Celery warns at each start as root. The danger is pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         hostname=f"{identity.name}@{identity.host}",
         pool_cls=SoloPool,
         concurrency=1,
         queues=list(settings.served_queues),
-        without_mingle=True,  # a second of start-up to learn revokes that live in memory only
+        without_mingle=True,  # it would delay each start by a second, for revokes that other workers keep in memory
         without_gossip=True,
         heartbeat_interval=_EVENT_EVERY_S,
         loglevel="INFO",
@@ -373,14 +387,14 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
     try:
         worker.start()
         code = _exit_code(worker.exitcode)
-    finally:  # also where something passes that is no Exception, which Celery does not catch
+    finally:  # Celery does not catch what is not an Exception
         if engine is not None:
             engine.has_crashed = code not in {EX_OK, FENCED}
     return code
 
 
 def _exit_code(said: object) -> int:
-    """Take Celery's exit code; a SystemExit may carry anything."""
+    """Convert Celery's exit code, which a SystemExit carries and which may be any object."""
     if said is None:
         return 0
     return said if isinstance(said, int) else _UNEXPECTED
@@ -409,29 +423,38 @@ def _describe(settings: Settings, identity: WorkerIdentity, activity: Activity) 
 
 
 def _obey(orders: Mapping[str, Order]) -> None:
-    """End as an operator wants. Without a supervisor nobody would start this worker again, or wait for a deadline."""
+    """Drain after any order: this worker has no supervisor, so it would not be restarted, or stopped at a deadline."""
     for order in orders.values():
-        log.info("told to %s", order.word)
+        log.info("an operator ordered this worker to %s", order.word, extra={"action": "order_received"})
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _nobody(_: WorkerReport) -> None:
-    """Report to nobody: a worker without a supervisor writes its heartbeat itself."""
+def _no_supervisor(_: WorkerReport) -> None:
+    """Drop a report: a worker without a supervisor writes its heartbeat from its own memory."""
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m mlq.worker", description="One inference process, unsupervised.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mlq.worker", description="Run one worker process without a supervisor."
+    )
     parser.add_argument("--name", required=True, help="the worker's name on this host")
-    parser.add_argument("--id", help="the name of this incarnation, by which its supervisor recovers what it held")
-    parser.add_argument("--gpu", help="index or UUID of its GPU; without one it computes on the CPU")
-    parser.add_argument("--rollout", action="store_true", help="serve whatever model the others on its queues have")
+    parser.add_argument("--id", help="the id of this process, under which its claims are recovered after its death")
+    parser.add_argument("--gpu", help="index or UUID of the GPU (default: compute on the CPU)")
     parser.add_argument(
-        "--check-tasks", action="store_true", help="do not start where most messages are of unknown tasks"
+        "--rollout", action="store_true", help="serve even if other workers serve these queues with another model"
+    )
+    parser.add_argument(
+        "--check-tasks", action="store_true", help="do not start if most waiting messages are of unknown tasks"
     )
     parser.add_argument("--verbose", action="store_true", help="log every task")
     arguments, unknown = parser.parse_known_args(argv)
-    if unknown:  # mlq was downgraded under a supervisor of a newer version
-        log.warning("mlq %s does not know these options of its supervisor: %s", __version__, " ".join(unknown))
+    if unknown:  # mlq was downgraded while a newer supervisor runs
+        log.warning(
+            "mlq %s does not know these options of its supervisor: %s",
+            __version__,
+            " ".join(unknown),
+            extra={"action": "options_ignored"},
+        )
     return arguments
 
 

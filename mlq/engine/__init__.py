@@ -1,1 +1,1 @@
-"""Inside the worker process, between queue and model: messages taken, run and answered."""
+"""The engine of a worker process: it claims messages, runs the model on their rows and records the results."""

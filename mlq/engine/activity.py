@@ -1,4 +1,4 @@
-"""What a worker is doing right now, and what it did so far: the source of its report."""
+"""The activity of a worker: what it does now and has done so far, which is the source of its report."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ log = logging.getLogger("mlq.worker")
 
 
 _LOOKED_EVERY_S: Final = 1.0
+"""Seconds between two reports that the worker asked for work: it asks with each message."""
 
 
 class Activity:
-    """Keeps a Report up to date, and calls `changed` with it.
+    """Keeps a WorkerReport up to date, and calls `changed` with it.
 
-    Its single attributes are replaced whole, so that another thread which reads it sees old values or new ones.
+    Each attribute is replaced as a whole, so a thread that reads it sees the old value or the new one.
     """
 
     def __init__(self, changed: Callable[[WorkerReport], None], recycling: Recycling) -> None:
@@ -40,72 +41,74 @@ class Activity:
         self._in_batch = False
 
     def connect(self) -> None:
-        """Follow Celery's own signals."""
+        """Follow Celery's signals."""
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._draining, weak=False)
-        signals.task_prerun.connect(self._one_began, weak=False)
-        signals.task_postrun.connect(self._one_ended, weak=False)
+        signals.task_prerun.connect(self._task_began, weak=False)
+        signals.task_postrun.connect(self._task_ended, weak=False)
 
     def say(self) -> None:
-        """Tell what the report holds now."""
+        """Publish the present report."""
         self._changed(self.report)
 
     def loaded(self, fingerprint: str | None, max_batch_size: int) -> None:
-        """The model is there."""
+        """Report that the model is loaded."""
         self.report.fingerprint, self.report.max_batch_size = fingerprint, max_batch_size
         self._changed(self.report)
 
     def leased(self) -> None:
-        """There is a lease, and it has to be renewed from now on."""
+        """Report that there is a lease, which has to be renewed from now on."""
         self.report.leased = True
         self._changed(self.report)
 
     def left(self) -> None:
-        """The lease is about to be given back: that nobody finds it is no sign of having been taken for dead."""
+        """Report that the lease is about to be given back: if it is missing from now on, it was not lost."""
         self.report.leased = False
         self._changed(self.report)
 
     def looked(self) -> None:
-        """Work was asked for: told once in a second, since it is asked for with every message."""
+        """Report that the worker asked for work, at most once a second."""
         now = time.monotonic()
         if now - self.report.looked_at >= _LOOKED_EVERY_S:
             self.report.looked_at = now
             self._changed(self.report)
 
     def limited(self, rate_limits: dict[str, str]) -> None:
-        """Tell which tasks have a rate limit: they may wait while this worker is idle."""
+        """Report the tasks that have a rate limit: their messages may wait while this worker is idle."""
         self.report.rate_limits = rate_limits
         self._changed(self.report)
 
     def count_task(self, name: str, queue: str) -> None:
-        """Add a task that was answered."""
+        """Count a task that has ended."""
         self.report.tasks_done += 1
         self.report.totals[name] = self.report.totals.get(name, 0) + 1
         self.report.done[queue] = self.report.done.get(queue, 0) + 1
 
     def count_rows(self, rows: int) -> None:
-        """Add to the rows answered."""
+        """Count rows that were answered."""
         self.report.rows_done += rows
 
     def count_forward(self, rows: int, seconds: float) -> None:
-        """Add a turn that was one forward."""
+        """Count a turn that was a single forward."""
         sums = (1, rows, seconds, rows * rows, rows * seconds, seconds * seconds)
         self.report.forwards = [a + b for a, b in zip(self.report.forwards, sums, strict=True)]
 
     def device_lost(self, reason: DeviceLost) -> None:
-        """Take no more work; the process ends with the running message and is replaced."""
-        log.error("the device failed, and this process cannot use it again: %s", reason)
+        """Stop claiming, because the device failed; the process ends after the running message, and is replaced."""
+        log.error(
+            "the device failed, and this process cannot use it again: %s", reason, extra={"action": "device_lost"}
+        )
         self.device_error = reason
         setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 
     def results_lost(self, reason: Exception) -> None:
-        """Take no more work, since no answer can be kept; what is claimed goes back, and the process ends."""
+        """Stop claiming, because no result can be stored; claims go back to their queues, and the process ends."""
         self.results_error = reason
         setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 
     @property
     def is_ending(self) -> bool:
-        """Whether nothing more may be run here: its device or its result backend has failed."""
+        """Whether nothing more may run here, because the device or the result backend failed."""
         return self.device_error is not None or self.results_error is not None
 
     def _ready(self, **_: Any) -> None:
@@ -115,12 +118,12 @@ class Activity:
         self._become("draining")
 
     def batch_began(self, tasks: Sequence[RunningTask]) -> None:
-        """Be busy with a batch of these tasks. Those of it that Celery runs are a part of it."""
+        """Report that a batch of these tasks runs. It includes those of them that Celery runs."""
         self._in_batch = True
         self._began(tasks)
 
     def batch_ended(self) -> None:
-        """Be idle again."""
+        """Report that the batch has ended."""
         self._in_batch = False
         self._ended()
 
@@ -135,17 +138,17 @@ class Activity:
         self._become("idle")
         reason = self._recycling.reason(self.report.tasks_done)
         if reason is not None and not self.recycled:
-            log.info("to be replaced: %s", reason)
+            log.info("this worker ends, to be replaced: %s", reason, extra={"action": "worker_recycled"})
             self.recycled = True
             setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
 
-    def _one_began(self, task_id: str, task: Any = None, **_: Any) -> None:
+    def _task_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:
             place = getattr(task.request, JOB_HEADER, None)
             running = RunningTask(task_id, task.name, _queue_of(task), time.time(), not task.acks_late, place)
             self._began([running])
 
-    def _one_ended(self, task: Any = None, **_: Any) -> None:
+    def _task_ended(self, task: Any = None, **_: Any) -> None:
         self.count_task(task.name, _queue_of(task))
         if not self._in_batch:
             self._ended()

@@ -1,4 +1,4 @@
-"""Plain messages: rows for the model, and nothing that Celery would have to do before or after."""
+"""Batchable messages: their rows may share a forward, and a plain one needs nothing that only Celery does."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from mlq.protocol.packing import rows_in
 
 _FOLLOWED: Final = ("callbacks", "errbacks", "chain", "chord")
 _SPECIAL: Final = ("expires", "timelimit", "group", "stamped_headers", "replaced_task_nesting", "shadow")
-"""Headers that ask for something which the tracer does."""
+"""Headers that ask for something that only Celery's tracer does."""
 
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A message whose rows may share a forward with others'. `single`: the task takes one row, not a list."""
+    """A message whose rows may share a forward with rows of other messages."""
 
     message: Message
     rows: Sequence[Any]
     single: bool
+    """Whether its task takes one row instead of a list."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether the answer is all that its sender asked for."""
+        """Whether its sender asked for the result and nothing else."""
         headers, embed = self.message.headers, self.message.embed
         return not any(embed.get(k) for k in _FOLLOWED) and not any(_asked(headers.get(k)) for k in _SPECIAL)
 
 
 def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str] = ()) -> ModelRequest | None:
-    """Read the rows of a message; None if it must run by itself, as Celery runs any task.
+    """Return the rows of a message; None if Celery must run it alone.
 
-    `tasks` maps each name under which the model is served to mlq.predict or mlq.batch_predict. A suspect runs by
-    itself, and so does what had to wait for its time, expires, has a limit of its own, was revoked, or has arguments
-    that the task would refuse: in its own voice, which is the tracer's.
+    A suspect runs alone, and so does a message that was delayed, expires, has its own time limit, was revoked, or has
+    arguments that its task refuses: then the client gets the error of the task.
+
+    Args:
+        message: The message.
+        tasks: Maps each name under which the model is served to mlq.predict or mlq.batch_predict.
+        revoked: Ids of revoked tasks.
     """
     task = tasks.get(message.task)
     if task is None or message.claim.is_suspect or message.eta is not None or message.task_id in revoked:
@@ -54,14 +59,14 @@ def rows_of(message: Message, tasks: Mapping[str, str], revoked: Collection[str]
         return ModelRequest(message, [found], single=True)
     try:
         return ModelRequest(message, rows_in(found), single=False)
-    except (TypeError, ValueError):  # the task refuses the argument again, and its client reads why
+    except (TypeError, ValueError):  # the task refuses the argument again, and tells its client why
         return None
 
 
 def split(
     messages: Sequence[Message], tasks: Mapping[str, str], revoked: Collection[str]
 ) -> tuple[list[ModelRequest], list[Message]]:
-    """Part what may share a forward from what runs by itself; an id that is there twice shares once."""
+    """Separate messages that may share a forward from those that run alone, such as the second of two equal ids."""
     together: dict[str, ModelRequest] = {}
     alone: list[Message] = []
     for message in messages:
@@ -77,7 +82,7 @@ _NONE: Final = object()
 
 
 def _argument(message: Message, name: str) -> Any:
-    """Give the task's only argument, however it was passed."""
+    """Return the only argument of a task, by position or by name; _NONE if there is another number of arguments."""
     if len(message.args) == 1 and not message.kwargs:
         return message.args[0]
     if not message.args and message.kwargs.keys() == {name}:
@@ -86,14 +91,14 @@ def _argument(message: Message, name: str) -> Any:
 
 
 def _asked(value: Any) -> bool:
-    """Tell a header that asks for something from one that Celery always writes, such as [null, null] or 0."""
+    """Return whether a header asks for something; Celery writes [null, null] or 0 if it does not."""
     return any(value) if isinstance(value, (list, tuple)) else bool(value)
 
 
 def answer(outcome: BatchOutcome[ModelRequest]) -> Any:
-    """Give the task's result as the tracer would store it, or NO_ANSWER if only the tracer can end it.
+    """Return the result of a task as Celery's tracer would store it, or NO_ANSWER if only the tracer can end it.
 
-    A failed single row is a failed task; one that can pass is a retry: both are the tracer's business.
+    A failed single row is a failed task, and a transient failure is a retry; the tracer does both.
     """
     if outcome.failure is not None or any(isinstance(a, RowFailure) and a.retryable for a in outcome.answers):
         return NO_ANSWER
@@ -108,10 +113,10 @@ NO_ANSWER: Final = object()
 
 
 def success(message: Message, result: Any) -> bytes | None:
-    """Write what Celery's Redis backend stores of a task that succeeded; tests hold it equal to the tracer's.
+    """Encode what Celery's Redis backend stores of a task that succeeded; tests compare it with the tracer's.
 
-    None for NO_ANSWER, and for what orjson does not write (a whole number of more than 64 bits, half a character):
-    Celery's own writer can, or says in the result why not.
+    None for NO_ANSWER, and for a result that orjson cannot write (an integer of more than 64 bits, a lone surrogate):
+    Celery's encoder can, or stores a failure.
     """
     if result is NO_ANSWER:
         return None

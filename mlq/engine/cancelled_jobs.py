@@ -1,4 +1,4 @@
-"""Cancelling: which jobs nobody waits for any more, as of a moment ago."""
+"""Cancelled jobs: their rows are not computed any more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _EVERY_S: Final = 0.1
-"""How often, at most, Redis is asked; a cancelled job's rows may be computed for so long."""
+"""Seconds between two reads of the list; rows of a cancelled job may be computed for this long."""
 
 
 class CancelledJobs:
-    """The cancelled jobs. Asked for every chunk and before every forward; looks for itself now and then."""
+    """The cancelled jobs, asked for each chunk and before each forward; reads their list in Redis now and then."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
@@ -29,14 +29,14 @@ class CancelledJobs:
         self._look_at = 0.0
 
     def took(self, rows: ModelRequest) -> bool:
-        """Tell whether a message's rows are of a cancelled job. A Redis that is away has cancelled nothing."""
+        """Return whether the rows of a message belong to a cancelled job; False while Redis is away."""
         try:
             return self.holds(rows.message.place)
         except (RedisError, OSError):
             return False
 
     def holds(self, place: JobChunkRef | None) -> bool:
-        """Tell whether a chunk's job was cancelled. Raises redis.RedisError."""
+        """Return whether the job of a chunk was cancelled. Raises redis.RedisError."""
         if place is None:
             return False
         if self._clock() >= self._look_at:

@@ -1,7 +1,7 @@
-"""Intake: a thread that claims and decodes the next batch, also while the device computes the present one.
+"""The claimer: a thread that claims and decodes the next batch while the device computes the current one.
 
-One batch is staged, no more. Whoever runs the batches says when another may be claimed (`allow`): a worker that is
-busy for long would otherwise sit on messages that an idle one could answer at once.
+At most one batch is staged. The engine says when another one may be claimed (`allow`): a worker that is busy for long
+would otherwise hold messages that an idle worker could run at once.
 """
 
 from __future__ import annotations
@@ -25,42 +25,51 @@ from mlq.protocol.message import Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
 
-_EVERY_S: Final = 60.0
+_WARN_EVERY_S: Final = 60.0
+"""Seconds between two log lines about the same misplaced key."""
 
-log = logging.getLogger("mlq.intake")
+log = logging.getLogger("mlq.claimer")
 
 
 class MisplacedKeys:
-    """What the latest claim had to do without. `describe` looks at a key; None if it is as it ought to be."""
+    """The keys of a wrong type that the latest claim had to skip.
+
+    `describe` looks at a key, and returns None if its type is right.
+    """
 
     def __init__(
         self, describe: Callable[[str], Misplaced | None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._describe = describe
         self._clock = clock
-        self._said_at: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self.names: frozenset[str] = frozenset()
 
     def note(self, names: Sequence[str]) -> None:
-        """Take what a claim named, and log what is new or was logged a minute ago."""
+        """Keep the keys that a claim named, and log those that are new or were logged a minute ago."""
         if not names and not self.names:
             return
         for name in self.names.difference(names):
-            log.info("the key %r is repaired", name)
-            self._said_at.pop(name, None)
+            log.info("the key %r is repaired", name, extra={"action": "key_repaired"})
+            self._logged_at.pop(name, None)
         self.names = frozenset(names)
         for name in sorted(self.names):
-            if self._clock() - self._said_at.get(name, -_EVERY_S) >= _EVERY_S:
-                self._say(name)
+            if self._clock() - self._logged_at.get(name, -_WARN_EVERY_S) >= _WARN_EVERY_S:
+                self._log(name)
 
-    def _say(self, name: str) -> None:
+    def _log(self, name: str) -> None:
         try:
             found = self._describe(name)
-        except (RedisError, OSError):  # said with a later claim
+        except (RedisError, OSError):  # logged after a later claim
             return
-        self._said_at[name] = self._clock()
+        self._logged_at[name] = self._clock()
         if found is not None:
-            log.error("%s, and this worker goes on without it; %s", found.sentence, found.repair)
+            log.error(
+                "%s, and this worker goes on without it; %s",
+                found.sentence,
+                found.repair,
+                extra={"action": "key_misplaced"},
+            )
 
 
 _AWAY_PAUSE_S: Final = 0.25
@@ -69,9 +78,7 @@ _LONGEST_PUT_OFF_S: Final = 2.0
 _REST_S: Final = 0.005
 _LONG_REST_S: Final = 0.1
 _EARLY_S: Final = 0.05
-"""A message whose time comes within this is run now: clocks of senders differ by more."""
-
-log = logging.getLogger("mlq.intake")
+"""A delayed message that is due within this time is run now: the clocks of senders differ by more."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +89,15 @@ class Batch:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker died with this message: then nothing may be claimed while it runs."""
+        """Whether a worker died while it held this message: then nothing else may be claimed while it runs."""
         return any(m.claim.is_suspect for m in self.messages)
 
 
 class Claimer(threading.Thread):
-    """Fills the stage. `order` says how queues are to be served; `wake` is called when something is staged.
+    """Claims messages and stages them as a batch, in a thread of its own.
 
-    Rows that are not a whole batch may wait for others, as long as the room says. By default they do not, since those
-    that come while the device computes are the next batch anyway.
+    Rows that do not fill a batch may wait for others, for up to `limit.wait_s` seconds. By default they do not wait:
+    rows that arrive while the device computes are the next batch anyway.
     """
 
     def __init__(
@@ -98,25 +105,36 @@ class Claimer(threading.Thread):
         claims: Claims,
         ledger: Ledger,
         doorbell: Doorbell,
-        aside: Rejection,
-        room: ClaimLimit,
+        rejection: Rejection,
+        limit: ClaimLimit,
         *,
         order: Callable[[], Sequence[str]],
         wake: Callable[[], None],
     ) -> None:
-        super().__init__(name="mlq-intake", daemon=True)
+        """Create the thread.
+
+        Args:
+            claims: The claims of this worker.
+            ledger: Where claimed messages are noted.
+            doorbell: Where this thread waits while the queues are empty.
+            rejection: What becomes of messages that cannot or must not run now.
+            limit: The size of a batch, and how long it may wait for more rows.
+            order: Returns the queues in the order in which to serve them.
+            wake: Called when a batch is staged, or when this thread cannot go on.
+        """
+        super().__init__(name="mlq-claimer", daemon=True)
         self._claims = claims
         self._ledger = ledger
         self._doorbell = doorbell
-        self._aside = aside
-        self._room = room
-        self._size = ReplySize(room.rows)
+        self._rejection = rejection
+        self._limit = limit
+        self._size = ReplySize(limit.rows)
         self._batch_rows = 1
         self._misplaced = MisplacedKeys(claims.describe_key)
         self._order = order
         self._wake = wake
-        # Serializes claims: what one call has taken must be in the ledger before the next says what is held, or
-        # Redis would hand the same messages out twice, as a reply that got lost.
+        # Serializes claims: messages of one call must be in the ledger before the next call says what is held.
+        # Otherwise Redis would take the first reply for lost, and hand the same messages out twice.
         self._claiming = threading.Lock()
         self._changed = threading.Condition()
         self._staged: Batch | None = None
@@ -130,7 +148,7 @@ class Claimer(threading.Thread):
         self.broken = False
 
     def take(self) -> Batch | None:
-        """Take what is staged; nothing more is claimed until `allow`."""
+        """Take the staged batch, if there is one; nothing more is claimed until `allow`."""
         with self._changed:
             batch, self._staged = self._staged, None
             if batch is not None:
@@ -150,13 +168,13 @@ class Claimer(threading.Thread):
             self._changed.notify()
 
     def put_off(self) -> None:
-        """Claim nothing for a while, for longer with every call: what is handed out again would fail again."""
+        """Claim nothing for a while, longer with each call: messages that are handed out again would fail again."""
         with self._changed:
             self.put_off_s = min(max(_FIRST_PUT_OFF_S, 2 * self.put_off_s), _LONGEST_PUT_OFF_S)
             self._not_before = time.monotonic() + self.put_off_s
 
     def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
-        """Claim what waits on these queues now, for the caller's own thread, between two forwards of a long message.
+        """Claim what waits on these queues now, in the caller's thread, between two forwards of a long message.
 
         Raises redis.RedisError.
         """
@@ -164,19 +182,21 @@ class Claimer(threading.Thread):
         return self._sorted(got.claims) if isinstance(got, Claimed) else ()
 
     def end(self) -> None:
-        """Claim nothing more. When this returns no claim is under way, and none will be."""
+        """Stop claiming. When this returns, no claim is under way, and none follows."""
         with self._claiming, self._changed:
             self._ended = True
             self._changed.notify()
 
     def run(self) -> None:
-        """Claim whenever it is allowed and the stage is empty, until `end` or fenced."""
+        """Claim whenever it is allowed and no batch is staged, until `end` is called or the lease is lost."""
         try:
             while self._may_claim():
                 self._step_or_wait()
         except Exception:
-            if not self._ended:  # at the end connections are closed under our feet
-                log.exception("the intake failed; this worker ends")
+            if not self._ended:  # at the end the engine closes the connections of this thread
+                log.exception(
+                    "messages cannot be claimed any more; this worker ends", extra={"action": "claimer_failed"}
+                )
                 self.broken = True
                 self._wake()
         finally:
@@ -188,15 +208,19 @@ class Claimer(threading.Thread):
         except (RedisError, OSError) as exc:
             if self._ended:
                 return
-            # Redis is away, or starts: what is claimed stays claimed, and nothing is lost by waiting.
+            # Redis is away or starting. Claims stay claimed, so waiting loses nothing.
             if not self._away:
-                log.warning("cannot take work, trying again until it can: %s", self._claims.explain(exc))
+                log.warning(
+                    "messages cannot be claimed, trying again until they can: %s",
+                    self._claims.explain(exc),
+                    extra={"action": "claim_failed"},
+                )
             self._away = True
             self._doorbell.close()
             time.sleep(_AWAY_PAUSE_S)
         else:
             if self._away:
-                log.info("taking work again")
+                log.info("messages are claimed again", extra={"action": "claim_recovered"})
             self._away = False
 
     def _may_claim(self) -> bool:
@@ -210,17 +234,17 @@ class Claimer(threading.Thread):
             return not self._ended and not self.fenced
 
     def _step(self) -> None:
-        self._aside.server_clock.refresh()
-        self._aside.move_due()
+        self._rejection.server_clock.refresh()
+        self._rejection.move_due()
         holding = self._ledger.holding
         match self._claim(self._order()):
             case Claimed(claims):
                 self._stage(Batch(self._filled(self._sorted(claims))))
             case QueueEmpty(watch) if not holding:
-                self._doorbell.wait(watch=watch, seconds=self._aside.next_due_s())
+                self._doorbell.wait(watch=watch, seconds=self._rejection.next_due_s())
             case QueueEmpty():
-                # Something is in our hands, so we are not idle and were not asked to watch: look again when it
-                # is recorded. To wait at the bell now could mean that nobody watches.
+                # This worker still holds claims, so it is not idle, and Redis did not make it the watcher. It looks
+                # again when they are recorded: if it waited at the bell now, there might be no watcher at all.
                 self._rest()
             case LeaseLost():
                 self.fenced = True
@@ -229,23 +253,23 @@ class Claimer(threading.Thread):
                 return
 
     def _filled(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Wait for rows that are still missing in a batch, but no longer than was said.
+        """Claim the rows that are still missing in a batch, for up to `wait_s` seconds.
 
-        Whatever ends the wait, what is here already is staged, or given back with all that this worker holds.
+        However the wait ends, the messages claimed so far are staged, or given back with all claims of this worker.
         """
-        deadline = time.monotonic() + self._room.wait_s
+        deadline = time.monotonic() + self._limit.wait_s
         while (missing := self._missing(messages)) and not self._ended:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
             try:
-                left_bytes = self._room.bytes - sum(len(m.claim.raw) for m in messages)
+                left_bytes = self._limit.bytes - sum(len(m.claim.raw) for m in messages)
                 if left_bytes <= 0:
                     break
-                got = self._claim(self._order(), replace(self._room, rows=missing, bytes=left_bytes))
+                got = self._claim(self._order(), replace(self._limit, rows=missing, bytes=left_bytes))
                 more = self._sorted(got.claims) if isinstance(got, Claimed) else ()
             except (RedisError, OSError) as exc:
-                log.warning("no more rows can be waited for: %s", exc)
+                log.warning("the batch runs without more rows: %s", exc, extra={"action": "batch_fill_failed"})
                 break
             messages += more
             if not more:
@@ -253,18 +277,18 @@ class Claimer(threading.Thread):
         return messages
 
     def _missing(self, messages: Sequence[Message]) -> int:
-        """Count the rows that would still fit; 0 where one of the messages runs by itself, and should not wait."""
-        if not self._room.wait_s or not messages:
+        """Count the rows that would still fit; 0 if one of the messages runs alone, and should not wait."""
+        if not self._limit.wait_s or not messages:
             return 0
         if any(m.claim.is_suspect or m.task not in self._claims.together for m in messages):
             return 0
-        return max(0, self._room.rows - sum(map(_rows_in, messages)))
+        return max(0, self._limit.rows - sum(map(_rows_in, messages)))
 
-    def _claim(self, order: Sequence[str], room: ClaimLimit | None = None) -> Claimed | QueueEmpty | LeaseLost | None:
+    def _claim(self, order: Sequence[str], limit: ClaimLimit | None = None) -> Claimed | QueueEmpty | LeaseLost | None:
         with self._claiming:
             if self._ended:
                 return None
-            got = self._ask(room or self._room, order)
+            got = self._ask(limit or self._limit, order)
             if isinstance(got, Claimed):
                 self._ledger.take(got.claims)
         if isinstance(got, Claimed | QueueEmpty):
@@ -272,27 +296,28 @@ class Claimer(threading.Thread):
             self._doorbell.misplaced = self._misplaced.names
         return got
 
-    def _ask(self, room: ClaimLimit, order: Sequence[str]) -> Claimed | QueueEmpty | LeaseLost:
-        """Claim, or raise; of what the server cannot send less is asked for, and one message too large is buried."""
-        fitting = room
+    def _ask(self, limit: ClaimLimit, order: Sequence[str]) -> Claimed | QueueEmpty | LeaseLost:
+        """Claim, or raise: ask for less after a reply too large to send, dead-letter a message that is too large."""
+        fitting = limit
         if self._batch_rows > 1:
             fitting = replace(fitting, batch_rows=self._batch_rows)
         if self._size.is_reduced:
-            fitting = replace(fitting, rows=self._size.of(fitting.rows), bytes=self._size.of(room.bytes))
+            fitting = replace(fitting, rows=self._size.of(fitting.rows), bytes=self._size.of(limit.bytes))
         holding = self._ledger.holding
         try:
             got = self._claims.claim(fitting, holding=holding, order=order)
         except RedisError as exc:
             if self._size.failed(exc):
-                self._aside.dead_letter_unsendable(holding)
+                self._rejection.dead_letter_unsendable(holding)
             raise
         self._size.fitted()
         return got
 
     def _rest(self) -> None:
-        """Wait until the running batch is done, which is when `allow` is called, or just a moment; ever longer ones.
+        """Wait until the running batch is done and `allow` is called, or for a moment that grows with each call.
 
-        What is held may only wait, for its task's rate limit: nothing is running then, and no `allow` will come soon.
+        The claims that this worker holds may only wait for the rate limit of their task. Then nothing is running, and
+        no `allow` comes soon.
         """
         with self._changed:
             self._changed.wait(timeout=self._rest_s)
@@ -306,9 +331,9 @@ class Claimer(threading.Thread):
         self._wake()
 
     def _sorted(self, claims: Sequence[Claim]) -> tuple[Message, ...]:
-        """Give what is to be run; if Redis fails meanwhile, forget all of it.
+        """Return the messages to run; if Redis fails meanwhile, drop all of the claims from the ledger.
 
-        It is still filed under this worker, and handed out again as soon as nobody here claims to hold it.
+        Redis still files them under this worker, and hands them out again once the ledger does not hold them.
         """
         try:
             return tuple(self._usable(claims))
@@ -317,31 +342,31 @@ class Claimer(threading.Thread):
             raise
 
     def _usable(self, claims: Sequence[Claim]) -> Iterator[Message]:
-        """Decode; set aside what cannot or must not run now, and give back what is more than a batch."""
+        """Decode claims; reject those that cannot or must not run now, and give back what is more than a batch."""
         rows = 0
-        now = self._aside.server_clock.now()
+        now = self._rejection.server_clock.now()
         for index, claim in enumerate(claims):
             decoded = decode(claim)
             if isinstance(decoded, Malformed):
-                self._aside.dead_letter(decoded)
+                self._rejection.dead_letter(decoded)
                 continue
-            if decoded.place is not None and not self._aside.vouches(decoded.place):
+            if decoded.place is not None and not self._rejection.vouches(decoded.place):
                 decoded = replace(decoded, place=None)
             if decoded.eta is not None and (wait_s := decoded.eta.timestamp() - now) > _EARLY_S:
-                self._aside.delay(decoded, decoded.eta.timestamp(), wait_s)
+                self._rejection.delay(decoded, decoded.eta.timestamp(), wait_s)
                 continue
             rows += _rows_in(decoded)
             yield decoded
             self._learn(decoded)
-            # The script does not decode messages, so it can only guess how many rows a stock client's message has.
-            if rows >= self._room.rows and index + 1 < len(claims):
-                self._aside.give_back(claims[index + 1 :])
+            # The script does not decode messages, so it can only estimate the rows of a stock client's message.
+            if rows >= self._limit.rows and index + 1 < len(claims):
+                self._rejection.give_back(claims[index + 1 :])
                 return
 
     def _learn(self, message: Message) -> None:
         """Let the next claim count as many rows for a stock client's batch as this one has.
 
-        Without it a backlog of such messages of 256 rows was claimed 64 at a time, and 63 of them were given back.
+        Otherwise a backlog of such messages of 256 rows is claimed 64 at a time, and 63 of them are given back.
         """
         if _is_batch(message) and ROWS_HEADER not in message.headers:
             self._batch_rows = max(1, _rows_in(message))
@@ -352,7 +377,7 @@ def _is_batch(message: Message) -> bool:
 
 
 def _rows_in(message: Message) -> int:
-    """Count the rows that a message seems to bring; a task of the user's own counts as one."""
+    """Count the rows of a message, as far as it says; a message of a user's own task counts as one."""
     first = message.args[0] if message.args else next(iter(message.kwargs.values()), None)
     said = message.headers.get(ROWS_HEADER)
     if isinstance(said, int):

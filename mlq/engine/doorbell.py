@@ -1,8 +1,8 @@
-"""Doorbell: how an idle worker learns that there is work, without asking all the time.
+"""The doorbell: an idle worker learns from it that there is work, without polling.
 
-One idle worker of those that serve the same queues watches them: Redis pushes an invalidation over its tracking
-connection when one of their keys changes, whoever published. The others wait at a bell that carries no data.
-Both may fail to ring; every worker looks by itself every few seconds, too.
+One idle worker of those that serve the same queues is the watcher: Redis pushes an invalidation over its tracking
+connection when a key of a queue changes. The other idle workers wait at the bell, a list whose items carry no data.
+A ring may get lost, so each worker also looks at its queues every few seconds.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from redis import Redis
 
 LOOK_EVERY_S: Final = 3.0
-"""How long a ring that was lost delays a message, and how often each idle worker costs the server two requests."""
+"""Seconds by which a lost ring delays a message; each idle worker sends two requests to the server in this time."""
 
 _OF_TIMEOUT: Final = 0.75
-"""A wait must end before the socket's time-out does: a server that says nothing for that long is away."""
+"""Part of the socket timeout after which a wait ends: a server that is silent for the whole of it counts as away."""
 
 _LOOKS_AT_THE_BELL: Final = 3
-"""Then it asks for work, and so for the watch: whoever has it may be frozen, and the role runs out."""
+"""Waits at the bell before the worker asks for work, and so to be the watcher: the present one may be frozen."""
 
 _POLL_S: Final = 0.02
-"""Where tracking is refused (a proxy, an ACL), the watcher asks this often instead."""
+"""Seconds between two looks of a watcher whose server refuses tracking (a proxy, an ACL)."""
 
 log = logging.getLogger("mlq.doorbell")
 
 
 class Doorbell:
-    """Waits for work on connections of its own. `watched` are what `Claims.watched` names, `bell` is its bell.
+    """Waits for work on connections of its own.
 
-    `misplaced` are keys of another type: what is there is no work, and nobody waits for it.
+    `watched` is `Claims.watched`, `bell` is `Claims.bell`. `misplaced` are keys of a wrong type; they hold no work.
     """
 
     def __init__(self, redis: Redis, watched: Sequence[str], bell: str) -> None:
@@ -52,9 +52,14 @@ class Doorbell:
         self._refused = False
 
     def wait(self, *, watch: bool, seconds: float = math.inf) -> None:
-        """Return when there may be work, or after so many seconds, or when it is time to ask for it again.
+        """Return when there may be work, after `seconds`, or when it is time to claim again.
 
-        Raises redis.RedisError when the server is away.
+        Args:
+            watch: Whether this worker is the watcher of its queues.
+            seconds: The longest wait.
+
+        Raises:
+            redis.RedisError: The server is away.
         """
         if not watch:
             self._listen_for_bell(seconds)
@@ -70,7 +75,7 @@ class Doorbell:
             self._tracking = None
 
     def _listen_for_bell(self, seconds: float) -> None:
-        """Wait at the bell. To look at the lists now and then costs the server a tenth of asking for work."""
+        """Wait at the bell. A look at the lists now and then costs the server a tenth of a claim."""
         for _ in range(_LOOKS_AT_THE_BELL):
             wait_s = min(seconds, self._longest_s)
             lists = self._open(())
@@ -81,21 +86,25 @@ class Doorbell:
                 return
 
     def _watch(self, seconds: float) -> None:
-        """Ask whether anything is there, which is also what makes Redis track the keys; then wait for a change.
+        """Ask whether there is work, which makes Redis track the keys, and then wait for a change.
 
-        The question comes after the tracking is on and before the wait: what arrives at any moment is either in
-        the answer or rings.
+        The request is sent after tracking is on and before the wait, so each message is either in the reply or rings.
         """
         from redis.exceptions import ResponseError
 
         try:
             connection = self._tracking or self._connect()
-            # What waits in a paused queue is no work: to look again at once would be to look for ever. The lists come
-            # last: a push that is read before a reply is taken for older than it.
+            # Messages of a paused queue are not work: a worker that looked again at once would never stop. The lists
+            # are read last, because a push that is read before a reply counts as older than the reply.
             if not self._ask(connection, "EXISTS", *self._watched) or not self._has_work(connection):
                 self._listen(connection, seconds)
         except ResponseError as exc:
-            log.warning("no watching by tracking, asking every %g s instead: %s", _POLL_S, exc)
+            log.warning(
+                "no watching by tracking, asking every %g s instead: %s",
+                _POLL_S,
+                exc,
+                extra={"action": "tracking_refused"},
+            )
             self._refused = True
             self.close()
         except BaseException:
@@ -113,7 +122,7 @@ class Doorbell:
 
     @property
     def _watched(self) -> list[str]:
-        """The keys to be told of: also those that are of another type, since a repair changes them."""
+        """The keys to track, including those of a wrong type, because a repair changes them."""
         return [*self._lists, keys.PAUSED]
 
     def _connect(self) -> Any:
@@ -126,8 +135,8 @@ class Doorbell:
         return connection
 
     def _ask(self, connection: Any, *words: str) -> Any:
-        """Send a command and give its reply. Pushes that arrive before it are old news: the reply is newer."""
-        connection.send_command(*words, check_health=False)  # the question is a check of its own
+        """Send a command and return its reply. Skip pushes that arrive before it: the reply is newer."""
+        connection.send_command(*words, check_health=False)  # the command itself checks the connection
         while True:
             reply = connection.read_response(push_request=True)
             if isinstance(reply, Exception):
@@ -137,7 +146,7 @@ class Doorbell:
 
     @staticmethod
     def _listen(connection: Any, seconds: float) -> None:
-        """Wait for a push. What it names does not matter: the next claim looks at everything."""
+        """Wait for a push. The key that it names does not matter: the next claim looks at all queues."""
         if connection.can_read(timeout=seconds):
             connection.read_response(push_request=True)
 

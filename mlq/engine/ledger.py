@@ -1,7 +1,7 @@
-"""Ledger: what this worker holds, and how each of it will end.
+"""The ledger: the claims that this worker holds, and how each of them will end.
 
-A message's answer and what follows from it are kept here until its acknowledgement, and then recorded in one step:
-Celery stores first and acknowledges later, and a death in between would run what follows twice.
+The result of a task and the messages that follow from it are kept here until its acknowledgement, and then recorded in
+one step. Celery stores first and acknowledges later: if the worker died in between, what follows would run twice.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ class _Entry:
 
 
 class _Scope(threading.local):
-    """What a thread's stored results and published messages follow from. Nothing: they go out at once."""
+    """The task that the results and messages of a thread follow from."""
 
     into: Consequences | None = None
+    """Where results and messages are kept; with None they are stored and published at once."""
+
     visible: tuple[Callable[[str], Answer | None], ...] = ()
+    """Functions that find a result by its key among those that are kept and not stored yet."""
 
 
 class Ledger:
-    """The claims of this worker that are not recorded as ended yet. Safe to use from several threads."""
+    """The claims of this worker whose end is not recorded yet. Several threads may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,17 +48,17 @@ class Ledger:
 
     @property
     def holding(self) -> frozenset[str]:
-        """Ids of all claims that are filed under this worker, as far as it knows."""
+        """Ids of all claims that Redis files under this worker, as far as the worker knows."""
         with self._lock:
             return frozenset(self._held)
 
     def take(self, claims: Iterable[Claim]) -> None:
-        """Add what was claimed."""
+        """Add new claims."""
         with self._lock:
             self._held.update(c.id for c in claims)
 
     def drop(self, claims: Collection[Claim]) -> None:
-        """Remove what is recorded as ended, given back, or lost to another worker."""
+        """Remove claims whose end is recorded, or that were given back or lost to another worker."""
         with self._lock:
             self._held.difference_update(c.id for c in claims)
 
@@ -67,28 +70,28 @@ class Ledger:
         self._running[claim.id] = self._by_task[task_id] = entry
 
     def claim_of(self, task_id: str) -> Claim | None:
-        """Give the claim under which a task runs here, if it does."""
+        """Return the claim under which a task runs here, or None."""
         entry = self._by_task.get(task_id)
         return entry.claim if entry else None
 
     def keep_answer(self, task_id: str, answer: Answer) -> None:
-        """Keep a final state until the acknowledgement."""
+        """Keep the final state of a task until its acknowledgement."""
         self._by_task[task_id].answer = answer
 
     @property
     def is_collecting(self) -> bool:
-        """Whether what this thread stores and publishes follows from a task whose body has ended."""
+        """Whether this thread keeps results and messages, because they follow from a task whose body has ended."""
         return self._scope.into is not None
 
     def keep_other_answer(self, answer: Answer) -> None:
-        """Keep a final state of another task, which follows from the one whose body has ended."""
+        """Keep the final state of another task that follows from the task whose body has ended."""
         if self._scope.into is not None:
             self._scope.into.answers.append(answer)
 
     def keep_part(self, task_id: str, part: ChordPart) -> bool:
-        """Keep a part of a chord, to be counted with the end of a task; False if that is not kept here.
+        """Keep a part of a chord until the end of a task is recorded; False if that end is not kept here.
 
-        The part is the task itself, or a task that ends with the one whose body has ended.
+        The part is the task itself, or another task that ends together with the task whose body has ended.
         """
         entry = self._by_task.get(task_id)
         follows = entry.follows if entry is not None else self._scope.into
@@ -105,25 +108,25 @@ class Ledger:
         return True
 
     def keep_for_afterwards(self, task_id: str, tidy: Callable[[], object]) -> None:
-        """Keep what is to be done once the message's end is recorded."""
+        """Keep a function that is called when the end of the message is recorded."""
         self._by_task[task_id].afterwards.append(tidy)
 
     def answer_at(self, key: str) -> Answer | None:
-        """Return what the task that ends in this thread will leave at a key of the result store, or None.
+        """Return the result that the task which ends in this thread will store at a key, or None.
 
         Celery joins the parts of a chord while the end of the last of them is still kept here.
         """
         return next((answer for find in self._scope.visible if (answer := find(key)) is not None), None)
 
     def collect(self, task_id: str | None) -> None:
-        """From now on, what this thread publishes follows from this task; None: from none, it goes out at once."""
+        """Keep what this thread publishes from now on for this task; with None, publish it at once again."""
         entry = self._by_task.get(task_id) if task_id is not None else None
         self._scope.into = entry.follows if entry is not None else None
         self._scope.visible = () if entry is None else (_own_answer(entry), entry.follows.answer_at)
 
     @contextmanager
     def following(self, task_id: str) -> Iterator[None]:
-        """Let what is published inside follow from a task whose body still runs, if it runs here under a claim."""
+        """Keep what is published inside for a task whose body still runs, if it runs here under a claim."""
         entry = self._by_task.get(task_id)
         if entry is None:
             yield
@@ -133,7 +136,7 @@ class Ledger:
 
     @contextmanager
     def collecting(self, into: Consequences, completion: Completion | None = None) -> Iterator[None]:
-        """Let what is stored and published inside follow from `into`, which ends with `completion`."""
+        """Keep what is stored and published inside in `into`, which is recorded with `completion`."""
         before = self._scope.into, self._scope.visible
         known = [] if completion is None else [found.answer_at for found in completion.consequences()]
         if completion is not None and completion.answer is not None:
@@ -152,16 +155,16 @@ class Ledger:
         return True
 
     def end(self, task_id: str) -> None:
-        """A task was run to its end; only its acknowledgement is missing."""
+        """Note that a task has run to its end, and only its acknowledgement is missing."""
         self.collect(None)
         entry = self._by_task.get(task_id)
         if entry is not None:
             entry.has_run = True
 
     def abandon(self) -> tuple[list[Completion], list[Claim]]:
-        """Take out all that is open: what has run, to be recorded, and what has not, to be given back.
+        """Remove all open messages: return the completions of those that have run, and the claims of the others.
 
-        A connection that breaks takes the acknowledgements along that Celery had put off to its next moment.
+        Celery delays acknowledgements to the next turn of its loop, and loses them when the connection breaks.
         """
         entries = list(self._running.values())
         ended = [c for e in entries if e.has_run and (c := self.close(e.claim.id)) is not None]
@@ -169,7 +172,7 @@ class Ledger:
         return ended, unrun
 
     def close(self, claim_id: str) -> Completion | None:
-        """Take out how a message ends; None if it was not opened, or is closed already."""
+        """Remove a message and return how it ends; None if it was not opened, or is closed already."""
         entry = self._running.pop(claim_id, None)
         if entry is None:
             return None

@@ -1,8 +1,8 @@
-"""Pacing: messages of tasks with a rate limit wait here for their turn, a few of them in a worker's hands.
+"""Rate limits: a worker keeps a few messages of tasks with a rate limit here, until they may run.
 
-Celery would put them into a bucket in memory, and trust the prefetch count to let no more than a few through. Claims
-know no prefetch count, so a worker would claim all that waits of such a task; and what is acknowledged before it runs
-would be acknowledged in the bucket already.
+Celery would put them into a bucket in memory, and rely on the prefetch count to deliver only a few. Claims have no
+prefetch count, so a worker would claim all waiting messages of such a task. Also, early-ack tasks would be acknowledged
+while they are still queued in the bucket.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from typing import Any, Final
 from mlq.protocol.message import Message
 
 _AT_MOST: Final = 4
-"""So many may wait before nothing more is claimed: what a stock worker prefetches."""
+"""Most messages that wait here while the worker still claims; a stock worker prefetches as many."""
 
 _LOOK_EVERY_S: Final = 1.0
-"""Between two looks at the longest: a limit may be lifted at any time."""
+"""Most seconds between two looks: a limit may be lifted at any time."""
 
 
 class RateLimits:
-    """The messages that wait, by task, each line in its order. For the main thread alone.
+    """The waiting messages of each task, in their order. Only the main thread may use it.
 
-    `wait_s` tells how long a task has to wait from now on, 0.0 if it may run; `run` runs a message of one that may;
-    `alive` is called with every look: a worker that holds so many asks for no work, and is not hung.
+    Args:
+        wait_s: Returns the seconds that a task has to wait from now on; 0.0 if it may run.
+        run: Runs a message.
+        alive: Called with each look, as a sign of life: a worker that is full does not ask for work.
     """
 
     def __init__(
@@ -37,18 +39,18 @@ class RateLimits:
         self._hub: Any = None
 
     def follow(self, hub: Any) -> None:
-        """Use this event loop's timers. Celery forgets them with each connection that it loses."""
+        """Use the timers of this event loop. Celery drops them with each lost connection."""
         self._hub = hub
         for task in self._lines:
             self._look_later(task)
 
     @property
     def is_full(self) -> bool:
-        """Whether so many wait that no more should be claimed."""
+        """Whether so many messages wait that no more should be claimed."""
         return sum(map(len, self._lines.values())) >= _AT_MOST
 
     def puts_off(self, message: Message) -> bool:
-        """Keep a message whose task may not run now, or has others that wait already; False if it may run."""
+        """Keep a message whose task has to wait, or has waiting messages already; False if it may run."""
         line = self._lines.get(message.task)
         if line is not None:
             line.append(message)
@@ -63,10 +65,10 @@ class RateLimits:
         self._hub.call_later(min(self._wait_s(task), _LOOK_EVERY_S), self._look, task)
 
     def _look(self, task: str) -> None:
-        """Run the first of a line if it may."""
+        """Run the first waiting message of a task, if the rate limit allows."""
         self._alive()
         line = self._lines.get(task)
-        if not line:  # two timers, for there was a new connection
+        if not line:  # a new connection added a second timer
             return
         first = None if self._wait_s(task) else line.popleft()
         if line:

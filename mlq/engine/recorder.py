@@ -1,4 +1,4 @@
-"""Answering: completions go to Redis in one trip for each batch, and are tried again for as long as it takes."""
+"""The recorder: it records the completions of each batch in Redis in one request, and retries until that works."""
 
 from __future__ import annotations
 
@@ -23,33 +23,31 @@ from mlq.store.memory import MemoryAllowance
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _GIVE_UP_S: Final = 600.0
-"""After so long a batch is forgotten here. It is still claimed, so it is handed out and run again."""
+"""Seconds after which a batch is dropped here. Its messages are still claimed, so they are handed out and run again."""
 
 _UNUSABLE_S: Final = 10.0
-"""How long answers may be refused for a reason that no waiting changes: an operator may be about to correct it."""
+"""Seconds that Redis may refuse results for a reason that waiting does not change: an operator may correct it."""
 
 _LASTING: Final = ("WRONGTYPE", "RESERVED")
-"""Begin what complete.lua says of a successor that is to go to a key that is no queue: it always will."""
+"""Errors of complete.lua that begin so are permanent: a successor is addressed to a key that is not a queue."""
 
-_BEHIND: Final = 4
+_MOST_BATCHES: Final = 4
+"""Batches that may wait to be recorded; then the worker waits, too."""
+
 MOST_BYTES: Final = 64 * 2**20
-"""Batches, and bytes of messages and answers, that may wait to be recorded; then the worker waits, too: its memory is
-bounded (docs/limits.md). A single batch that is larger waits alone."""
+"""Bytes of messages and results that may wait to be recorded; then the worker waits, too, because its memory is bounded
+(docs/limits.md). A single batch that is larger waits alone."""
 
-log = logging.getLogger("mlq.answering")
+log = logging.getLogger("mlq.recorder")
 
 
 @dataclass(frozen=True)
 class _End:
-    """Nothing comes after this."""
+    """The last item of the queue: the thread ends when it reads this."""
 
 
 class Recorder(threading.Thread):
-    """Records how claims end. While Redis is away or full the answers wait here, in order.
-
-    What it would refuse whenever it were asked waits for nothing: `refused` is told,
-    a word and a sentence, and must end the claim.
-    """
+    """Records how claims end, in a thread of its own. While Redis is away or full, completions wait here in order."""
 
     def __init__(
         self,
@@ -62,7 +60,19 @@ class Recorder(threading.Thread):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(name="mlq-answering", daemon=True)
+        """Create the thread.
+
+        Args:
+            claims: The claims of this worker.
+            ledger: Where recorded claims are dropped.
+            refused: Called with a claim whose completion Redis always refuses, a reason and a sentence; it must
+                end the claim.
+            overshoot: How far results may exceed a full memory.
+            unusable: Called once if Redis refuses all results for a lasting reason.
+            clock: Returns seconds.
+            sleep: Waits for seconds.
+        """
+        super().__init__(name="mlq-recorder", daemon=True)
         self._claims = claims
         self._ledger = ledger
         self._refused = refused
@@ -73,15 +83,15 @@ class Recorder(threading.Thread):
         self._unusable = unusable
         self._refused_since: float | None = None
         self._is_unusable = False
-        self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_BEHIND)
+        self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_MOST_BATCHES)
         self._unrecorded: deque[tuple[int, Sequence[Completion]]] = deque()
         self._bytes = 0
         self._room = threading.Condition()
 
     def record(self, completions: Sequence[Completion], *, behind: bool) -> None:
-        """Record a batch: `behind` the caller's back while it goes on, or at once, when nothing else waits.
+        """Record a batch: in the recorder's thread with `behind`, otherwise in the caller's, if nothing else waits.
 
-        At once is a thread's hop sooner; it is only done when no earlier batch would be overtaken.
+        The caller's thread saves the switch to another one; it is only used when no earlier batch is overtaken.
         """
         if not completions:
             return
@@ -89,7 +99,7 @@ class Recorder(threading.Thread):
             self._put(completions)
 
     def _put(self, completions: Sequence[Completion]) -> None:
-        """Hand a batch to the thread, once there is room for it."""
+        """Hand a batch to the thread, as soon as there is room for it."""
         size = sum(c.size for c in completions)
         with self._room:
             self._room.wait_for(lambda: not self._bytes or self._bytes + size <= MOST_BYTES)
@@ -99,17 +109,21 @@ class Recorder(threading.Thread):
 
     @property
     def unrecorded(self) -> frozenset[str]:
-        """Ids of the claims whose end was handed in and is not recorded yet: nobody may run them again."""
+        """Ids of the claims whose end was handed in and is not recorded yet: they must not run again."""
         return frozenset(completion.claim.id for _, batch in list(self._unrecorded) for completion in batch)
 
     def record_first(self, completion: Completion) -> bool:
-        """Record before anything else is done, however long that takes; False if the claim was gone by then."""
+        """Record a completion before its task runs, and wait as long as that takes; False if the claim was lost."""
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 end = self._settled(completion, self._claims.complete(completion))
             except (RedisError, OSError) as exc:
-                log.warning("an acknowledgement cannot be recorded, trying again until it can: %s", exc)
+                log.warning(
+                    "an acknowledgement cannot be recorded, trying again until it can: %s",
+                    exc,
+                    extra={"action": "acknowledgement_failed"},
+                )
                 self._sleep(pause)
                 pause = min(_LONGEST_PAUSE_S, 2 * pause)
             else:
@@ -117,43 +131,48 @@ class Recorder(threading.Thread):
                 return isinstance(end, Completed)
 
     def run(self) -> None:
-        """Record what comes, until `end`."""
+        """Record batches in their order, until `end`."""
         while True:
             batch = self._waiting.get()
             if isinstance(batch, _End):
                 return
-            self._insist(batch)
+            self._record_until_done(batch)
             size, _ = self._unrecorded.popleft()
             with self._room:
                 self._bytes -= size  # as counted when it was handed in
                 self._room.notify()
-            del batch  # it may be large, and the next one may be long in coming
+            del batch  # it may be large, and the next one may come much later
             self._waiting.task_done()
 
     def end(self, timeout: float) -> None:
-        """Let everything be recorded that was handed in; what cannot be within `timeout` is run again elsewhere."""
+        """Let all batches be recorded that were handed in; tasks not recorded within `timeout` seconds run again."""
         try:
             self._waiting.put(_End(), timeout=timeout)
-        except queue.Full:  # Redis has been away for long: there is no use in waiting on
+        except queue.Full:  # Redis has been away for long: waiting would not help
             return
         if self.is_alive():
             self.join(timeout)
 
-    def _insist(self, batch: Sequence[Completion]) -> None:
+    def _record_until_done(self, batch: Sequence[Completion]) -> None:
         pause, give_up_at = _FIRST_PAUSE_S, self._clock() + _GIVE_UP_S
         while not self._recorded(batch):
-            if self._is_unusable:  # still claimed: it goes back when this worker gives up its lease
+            if self._is_unusable:  # its claims go back when this worker gives up its lease
                 self._ledger.drop([c.claim for c in batch])
                 return
             if self._clock() > give_up_at:
-                log.error("%d answers could not be recorded in %g s: their tasks run again", len(batch), _GIVE_UP_S)
+                log.error(
+                    "%d results could not be recorded in %g s: their tasks run again",
+                    len(batch),
+                    _GIVE_UP_S,
+                    extra={"action": "results_dropped"},
+                )
                 self._ledger.drop([c.claim for c in batch])
                 return
             self._sleep(pause)
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     def _recorded(self, batch: Sequence[Completion]) -> bool:
-        """Try once. What was recorded by a try whose reply got lost comes back as Gone, which is as good."""
+        """Try once to record a batch. ClaimLost is as good: an earlier try may have worked, and its reply was lost."""
         brings_answers = any(c.answer is not None for c in batch)
         try:
             if brings_answers and self._overshoot.is_spent:
@@ -163,27 +182,31 @@ class Recorder(threading.Thread):
             ends = self._claims.complete_all(batch)
             for completion, first in zip(batch, ends, strict=True):
                 end = self._settled(completion, first)
-                # Not if the claim is gone: the worker that has it now still needs what would be tidied away.
+                # Not if the claim was lost: the worker that holds it now still needs what `tidy` would delete.
                 for tidy in completion.afterwards if isinstance(end, Completed) else ():
                     tidy()
             if brings_answers:
-                self._overshoot.look()  # afterwards: nobody waits for it
+                self._overshoot.look()  # only now, when no client waits for it
         except (RedisError, OSError) as exc:
             if str(exc).startswith(_LASTING):
-                return self._sorted_out(batch, str(exc))
+                return self._refuse_one(batch, str(exc))
             if not self._away:
-                log.warning("answers cannot be recorded, trying again until they can: %s", exc)
+                log.warning(
+                    "results cannot be recorded, trying again until they can: %s",
+                    exc,
+                    extra={"action": "recording_failed"},
+                )
             self._away = True
-            self._judge(exc)
+            self._end_if_lasting(exc)
             return False
         self._away, self._refused_since = False, None
         self._ledger.drop([c.claim for c in batch])
         return True
 
     def _settled(self, completion: Completion, end: Ended) -> Completed | ClaimLost:
-        """Compose the bodies of the chords of which the completion holds the last part, until all of it is recorded.
+        """Compose the bodies of the chords that the completion ends, until all of it is recorded.
 
-        Which part is the last is known only when it is counted: others are counted at the same time.
+        Which part of a chord is the last is known only when it is counted, because other workers count parts, too.
         """
         while not isinstance(end, Completed | ClaimLost):
             part = end.part
@@ -191,25 +214,33 @@ class Recorder(threading.Thread):
             end = self._claims.complete(completion)
         return end
 
-    def _judge(self, exc: Exception) -> None:
-        """Let this worker end if answers are refused for good, because a right was lost, say."""
+    def _end_if_lasting(self, exc: Exception) -> None:
+        """Let this worker end if Redis refuses results permanently, for example because a right was revoked."""
         if not is_lasting(exc):
             self._refused_since = None
             return
         if self._refused_since is None:
             self._refused_since = self._clock()
         if self._clock() - self._refused_since >= _UNUSABLE_S and not self._is_unusable:
-            log.error("no answer can be kept any more, so this worker ends and its messages go back: %s", exc)
+            log.error(
+                "results cannot be stored any more, so this worker ends and its messages go back: %s",
+                exc,
+                extra={"action": "results_lost"},
+            )
             self._is_unusable = True
             self._unusable(exc)
 
-    def _sorted_out(self, batch: Sequence[Completion], why: str) -> bool:
-        """Find the one of a batch that is refused: those around it are recorded, and it is handed on."""
+    def _refuse_one(self, batch: Sequence[Completion], why: str) -> bool:
+        """Find the completion that Redis refuses: record the others one by one, and call `refused` with its claim."""
         if len(batch) > 1:
             return not [c for c in batch if not self._recorded([c])]
         try:
             self._refused(batch[0].claim, "not-recorded", why)
         except (RedisError, OSError) as exc:
-            log.warning("what cannot be recorded cannot be buried either: %s", exc)
+            log.warning(
+                "a completion that Redis refuses cannot be dead-lettered either: %s",
+                exc,
+                extra={"action": "dead_letter_failed"},
+            )
             return False
         return True

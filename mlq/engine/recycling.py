@@ -1,4 +1,4 @@
-"""Recycling: a worker that has done its share, or has grown too large, ends and is replaced."""
+"""Recycling: a worker ends and is replaced after max_tasks tasks, or above max_memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 _LOOK_EVERY_S: Final = 1.0
+"""Seconds between two looks at the memory."""
 
 
 class Recycling:
-    """Says after a turn whether it was the last: after so many tasks, or above so much resident memory (bytes)."""
+    """Decides after a turn if it was the last one: after `max_tasks` tasks, or above `max_memory` resident bytes."""
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class Recycling:
         self._looked_at = clock()
 
     def reason(self, tasks_done: int) -> str | None:
-        """Give the reason to end, in words; None for none. Memory is looked at once in a second."""
+        """Return the reason to end, or None."""
         if self._max_tasks is not None and tasks_done >= self._max_tasks:
             return f"{tasks_done} tasks done, of {self._max_tasks}"
         if self._max_memory is None or self._clock() - self._looked_at < _LOOK_EVERY_S:

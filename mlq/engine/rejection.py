@@ -1,4 +1,4 @@
-"""Setting aside: claimed messages that cannot or must not run here and now."""
+"""Rejection: what becomes of claimed messages that cannot or must not run on this worker now."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MakeAnswer = Callable[[str, dict[str, Any], JobChunkRef | None], Answer | None]
-"""Makes what is kept of a task (its id, Celery's fields, the job that it is of); None where nothing is kept here."""
+"""Makes a stored result of a task id, Celery's fields and the job of the task; None if results are stored elsewhere."""
 
 _DAY_S: Final = 24 * 3600
 
 _REPAIRED_IN_S: Final = 10.0
-"""After so long the delay list is looked at again, where its key is of another type."""
+"""Seconds after which the delay list is read again, if its key has a wrong type."""
 
 log = logging.getLogger("mlq.dead")
 
 
 class Rejection:
-    """Moves claims to where they belong instead: the dead letters, the delay list, their queue.
+    """Moves claims to the dead letters, to the delay list, or back to their queue.
 
-    Each method raises redis.RedisError when it cannot. The claim leaves the ledger in any case: what is still filed
-    under this worker is then handed out again, instead of being held by nobody for as long as the worker lives.
+    Each method raises redis.RedisError if it fails. The claim leaves the ledger in any case: Redis hands out again what
+    it still files under this worker, so the message does not wait until the worker ends.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Rejection:
         self._unknown = UnknownTaskLog()
 
     def dead_letter(self, malformed: Malformed) -> None:
-        """Move a message to the dead letters; where its id or its job can be read, its client gets a FAILURE."""
-        log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "buried"})
+        """Move a message to the dead letters; its client gets a FAILURE, if its id or its job can be read."""
+        log.warning("dead letter %s: %s", malformed.claim.id, malformed.why, extra={"action": "message_dead_lettered"})
         self._dead_letter(malformed)
 
     def _dead_letter(self, malformed: Malformed) -> None:
@@ -85,16 +85,20 @@ class Rejection:
             "host": socket.gethostname(),
         }
         with self._dropped([malformed.claim]):
-            buried = self._letters.dead_letter(self._wid, malformed.claim, circumstances, failure)
-        if isinstance(buried, DeadLettered) and buried.dropped:
-            log.warning("%d of the oldest dead letters were dropped: there are too many", buried.dropped)
+            moved = self._letters.dead_letter(self._wid, malformed.claim, circumstances, failure)
+        if isinstance(moved, DeadLettered) and moved.dropped:
+            log.warning(
+                "%d of the oldest dead letters were dropped, because there are too many",
+                moved.dropped,
+                extra={"action": "dead_letters_dropped"},
+            )
 
     def dead_letter_claim(self, claim: Claim, reason: str, why: str) -> None:
-        """Bury a message of which no more than its claim is at hand."""
+        """Dead-letter a message by its claim, without decoding it."""
         self.dead_letter(Malformed(claim, reason, why, task_id_of(claim.raw)))
 
     def dead_letter_unsendable(self, holding: Collection[str]) -> None:
-        """Bury the message that no reply of the server can hold; it would be asked for without end."""
+        """Dead-letter a message that no reply of the server can hold; it would be claimed again without end."""
         found = self._claims.find_unsendable(holding)
         if found is None:
             return
@@ -102,18 +106,21 @@ class Rejection:
         self.dead_letter(Malformed(found.claim, "too-large", why, task_id_of(found.claim.raw)))
 
     def dead_letter_unknown(self, message: Message) -> None:
-        """Bury a message whose task is unknown here. Its client gets Celery's own NotRegistered.
+        """Dead-letter a message of a task that this worker does not know. Its client gets Celery's NotRegistered.
 
-        `mlq dead retry` takes that answer away again, once a worker is there that knows the task.
+        `mlq dead retry` deletes that result again, after a worker that knows the task was started.
         """
         self._unknown.add(message.task)
         why = f"no task {message.task!r} is known here"
         self._dead_letter(Malformed(message.claim, "unknown-task", why, message.task_id, "NotRegistered"))
 
     def delay(self, message: Message, until: float, seconds: float) -> None:
-        """Move a message to the delay list until a time of the server's clock, which is so many seconds from now.
+        """Move a message to the delay list. Dead-letter it if it would wait too long, or if the list is full.
 
-        What would wait for too long, or finds the list full, becomes a dead letter, and its client gets a FAILURE.
+        Args:
+            message: The message.
+            until: Unix time of the server's clock, in seconds.
+            seconds: The same time, from now.
         """
         if seconds > LONGEST_S:
             days = f"it may run in {seconds / _DAY_S:,.0f} days at the earliest, the limit is {LONGEST_S // _DAY_S}"
@@ -130,7 +137,7 @@ class Rejection:
         self._look_at = min(self._look_at, self._clock() + seconds)
 
     def give_back(self, claims: Sequence[Claim], to: Side = "head") -> None:
-        """Put claims back on their queues: at the head, where the next worker takes them, unless told otherwise."""
+        """Put claims back on their queues, by default at the head, where the next worker claims them."""
         with self._dropped(claims):
             self._claims.release_many(claims, to)
 
@@ -142,10 +149,10 @@ class Rejection:
             self._ledger.drop(claims)
 
     def move_due(self) -> None:
-        """Put a portion of the delayed messages back whose time has come, if any did of which this worker knows.
+        """Put a portion of the delayed messages that are due back on their queues, if this worker knows of one.
 
-        The worker that delays a message looks in time; the sweeper moves what a busy or dead worker leaves behind.
-        One portion a call: a million may be due at once, and this worker claims in between.
+        The worker that delayed a message moves it in time; the sweeper moves messages that a busy or dead worker left.
+        Each call moves one portion, because a million messages may be due at once, and the worker claims in between.
         """
         if self._clock() < self._look_at:
             return
@@ -154,23 +161,27 @@ class Rejection:
         except ResponseError as exc:
             if not key_types.is_wrong_type(exc):
                 raise
-            log.error("delayed messages have to wait: %s", key_types.explain(self._redis, exc))  # noqa: TRY400 (no fault of ours)
+            log.error(  # noqa: TRY400 (a traceback would not help: the key has a wrong type)
+                "delayed messages have to wait: %s",
+                key_types.explain(self._redis, exc),
+                extra={"action": "delays_unreadable"},
+            )
             self._look_at = self._clock() + _REPAIRED_IN_S
             return
         self._look_at = self._clock() + (math.inf if next_in_ms is None else next_in_ms / 1000)
 
     def next_due_s(self) -> float:
-        """Give the seconds until `move_due` is worth calling."""
+        """Return the seconds until the next known message is due."""
         return max(0.001, self._look_at - self._clock())
 
 
 def failure_of(malformed: Malformed) -> dict[str, Any]:
-    """Make Celery's fields of a task that failed without having run."""
+    """Return Celery's result fields of a task that failed without having run."""
     said = f"{malformed.reason}: {malformed.why}"
     result = {"exc_type": malformed.kind, "exc_message": [said], "exc_module": "celery.exceptions"}
     return {"status": "FAILURE", "result": result, "traceback": None}
 
 
 def encode(meta: dict[str, Any]) -> bytes:
-    """Write the value of a result key."""
+    """Encode the value of a result key."""
     return exact_json.dumps(meta)

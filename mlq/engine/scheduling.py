@@ -1,4 +1,4 @@
-"""Scheduling: which queue is claimed from next, which queues go before running rows, and how their time is counted."""
+"""Scheduling: from which queue to claim next, which queues interrupt running rows, and how device time is counted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from mlq.engine.batchable import ModelRequest
 from mlq.protocol.priorities import queue_of
 
 _MEMORY_S: Final = 10.0
-"""Device time fades from memory with this time constant: a share is kept over tens of seconds, not since start."""
+"""Time constant with which used device time is forgotten: shares hold over tens of seconds, not since the start."""
 
 
 class Shares:
     """Chooses the order in which queues are claimed from.
 
-    `queues` is the usual order, `shares` the fraction of device time that a queue gets at least while it has work.
+    Args:
+        queues: The queues in their usual order.
+        shares: The smallest fraction of device time that a queue gets while it has work.
     """
 
     def __init__(self, queues: Sequence[str], shares: Mapping[str, float]) -> None:
@@ -27,8 +29,8 @@ class Shares:
         self._used = dict.fromkeys(self._queues, 0.0)
 
     def used(self, queue: str, seconds: float) -> None:
-        """Add device time that messages of a queue took."""
-        if not self._shares:  # then nobody is ever owed anything
+        """Add device time that messages of a queue used."""
+        if not self._shares:  # then no queue is ever owed time
             return
         fade = math.exp(-seconds / _MEMORY_S)
         self._used = {q: s * fade for q, s in self._used.items()}
@@ -40,17 +42,17 @@ class Shares:
         return queue in self._shares and self._used[queue] < self._shares[queue] * total
 
     def order(self) -> tuple[str, ...]:
-        """Put what is owed its share first; everything else as usual."""
+        """Return the queues that are owed their share, then the others in their usual order."""
         owed = tuple(q for q in self._queues if self.is_owed(q))
         return owed + tuple(q for q in self._queues if q not in owed)
 
 
 _LOOK_EVERY_S: Final = 0.005
-"""How often, at most, a long message stops to look for more urgent ones."""
+"""Seconds between two looks for more urgent messages during a long one."""
 
 
 class Urgency:
-    """Knows the order of the queues, and when somebody looked last."""
+    """The queues that may interrupt running rows, and when they were looked at last."""
 
     def __init__(self, queues: Sequence[str], shares: Shares, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = tuple(queues)
@@ -59,26 +61,26 @@ class Urgency:
         self._looked_at = 0.0
 
     def before(self, queues: Iterable[str]) -> tuple[str, ...]:
-        """Name the queues that go before the least urgent of these; none before nothing."""
+        """Return the queues that are more urgent than the least urgent of these; none if there are none."""
         return self._queues[: max((self._queues.index(q) for q in queues), default=0)]
 
     def is_due(self, more_urgent: Collection[str]) -> bool:
-        """Whether to look at these queues now. If so, the next time is a while away."""
+        """Return whether to look at these queues now; if so, count this as a look."""
         now = self._clock()
         if not more_urgent or now - self._looked_at < _LOOK_EVERY_S:
             return False
         if any(self._shares.is_owed(q) for q in self._queues if q not in more_urgent):
-            return False  # it is the less urgent ones' turn: that is what a share is
+            return False  # a less urgent queue is owed its share, so it is not interrupted
         self._looked_at = now
         return True
 
 
 _QUICK_S: Final = 0.25
-"""While a turn takes longer, none is staged behind it: an idle worker would answer it sooner."""
+"""If turns take longer than these seconds, no batch is staged ahead: an idle worker could run it sooner."""
 
 
 class TurnStats:
-    """Books each forward on its queues' shares at once, and each turn once it is over."""
+    """Statistics of turns: counts device time of each forward for its queue, and the rows of each turn."""
 
     def __init__(self, shares: Shares, activity: Activity, max_batch_size: int) -> None:
         self._turn_s = 0.0
@@ -89,19 +91,19 @@ class TurnStats:
 
     @property
     def turns_are_quick(self) -> bool:
-        """Whether the last ones were, the later the more: then the next batch may wait here."""
+        """True if recent turns were short (exponentially weighted mean below 250 ms), so a batch may be prefetched."""
         return self._turn_s < _QUICK_S
 
     def spent(self, message: ModelRequest, seconds: float) -> None:
-        """Book a forward's time on a queue. Not later: a turn lasts for as long as more urgent rows keep coming."""
+        """Add the time of a forward to its queue, at once: a turn may last as long as more urgent rows keep coming."""
         self._shares.used(queue_of(message.message.claim.queue_key), seconds)
 
     def count_rows(self, rows: int) -> None:
-        """Add rows of this turn."""
+        """Count rows of this turn."""
         self._rows += rows
 
     def book(self, seconds: float) -> None:
-        """Book a turn's time and its rows."""
+        """Count a turn that has ended, with its seconds and its rows."""
         rows, self._rows = self._rows, 0
         self._turn_s = 0.5 * (self._turn_s + seconds)
         self._activity.count_rows(rows)

@@ -1,4 +1,4 @@
-"""The micro-batch strategy: rows of many messages in one forward, urgent ones between two. Knows nothing of Redis."""
+"""The micro-batch strategy: rows of many messages share a forward, and urgent rows go between two."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mlq.model.failure import RowFailure
 
 
 class BatchModel(Protocol):
-    """What the strategy needs of a model."""
+    """The part of a model that the strategy uses."""
 
     max_batch_size: int
     transient: tuple[type[Exception], ...]
     interrupts: tuple[type[Exception], ...]
 
     def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
-        """Answer each row, in order; raise what is transient, for all of them."""
+        """Answer each row, in order; raise a transient failure of all rows."""
 
 
 class HasRows(Protocol):
@@ -35,19 +35,21 @@ M = TypeVar("M", bound=HasRows)
 
 @dataclass(frozen=True)
 class BatchOutcome(Generic[M]):
-    """What became of a message's rows: an answer or a failure each, or one failure of them all.
-
-    That is a transient one, or Gone. `seconds` is its share of the time that forwards took.
-    """
+    """The answers to the rows of a message."""
 
     message: M
     answers: Sequence[Any | RowFailure]
+    """One answer or failure for each row, in order."""
+
     failure: Exception | None = None
+    """A failure of all rows: a transient one, or RowsUnwanted."""
+
     seconds: float = 0.0
+    """Share of the message in the time of its forwards."""
 
 
 class RowsUnwanted(Exception):
-    """Nobody wants the rest of a message's rows any more."""
+    """The rest of the rows of a message is not wanted any more, because its job was cancelled."""
 
 
 @dataclass
@@ -69,11 +71,16 @@ def run(
     is_gone: Callable[[M], bool] = lambda _: False,
     spent: Callable[[M, float], None] = lambda *_: None,
 ) -> Iterator[BatchOutcome[M]]:
-    """Answer messages, in forwards of up to the model's batch size; each is yielded once its last row is done.
+    """Answer messages, in forwards of up to the batch size of the model; yield each when its last row is done.
 
-    Greedy: a forward takes what is there, whoever's rows they are. Before every forward `urgent` is told how many
-    rows are left, and gives messages that came meanwhile and cannot wait for them; they go next. Messages that
-    `is_gone` tells of then are given up. After every forward `spent` is told each message's share of its seconds.
+    The strategy is greedy: a forward takes the next rows, no matter which messages they belong to.
+
+    Args:
+        model: The model.
+        messages: The messages of a batch, in order.
+        urgent: Called before each forward with the number of rows that are left; returns messages that go next.
+        is_gone: Called before each forward; True for a message whose other rows are not wanted any more.
+        spent: Called after each forward with each message and its share of the seconds.
     """
     line = deque(_Progress(m) for m in messages)
     yield from _finished(line)
@@ -87,27 +94,27 @@ def run(
 
 
 def _forward(model: BatchModel, line: deque[_Progress[M]], spent: Callable[[M, float], None]) -> None:
-    """Compute the next rows of the line, and hand each message its own."""
+    """Compute the next rows of the line, and give each message its answers."""
     shares: list[tuple[_Progress[M], int]] = []
     room = model.max_batch_size
     for progress in line:
         if not room:
             break
         share = min(progress.left, room)
-        if share == 0:  # it has no rows, and so needs no room
+        if share == 0:  # it has no rows
             continue
         shares.append((progress, share))
         room -= share
     parts = [p.message.rows[len(p.answers) : len(p.answers) + share] for p, share in shares]
     if not parts:
         return
-    # A part that fills the forward alone stays as it is: packed rows are one array, and need not be taken apart.
+    # A part that fills the forward alone is passed on unchanged: packed rows are one array, and stay one.
     rows = parts[0] if len(parts) == 1 else [row for part in parts for row in part]
     began = time.monotonic()
     try:
         answers = model.predict(rows)
         if len(parts) > 1 and any(isinstance(a, RowFailure) and isinstance(a.error, model.interrupts) for a in answers):
-            # Whose rows took so long? Each message is tried by itself, and nobody fails for another's.
+            # The rows of one message exceeded the time limit. Each message is tried alone, so that only that one fails.
             answers = [answer for part in parts for answer in model.predict(part)]
     except model.transient as exc:
         for progress, _ in shares:
@@ -125,7 +132,7 @@ def _forward(model: BatchModel, line: deque[_Progress[M]], spent: Callable[[M, f
 
 
 def _finished(line: deque[_Progress[M]]) -> Iterator[BatchOutcome[M]]:
-    """Take the messages off the line that have all their answers; an empty one has them from the start."""
+    """Remove messages from the line that have all their answers; a message without rows has them from the start."""
     while line and not line[0].left:
         done = line.popleft()
         yield BatchOutcome(done.message, done.answers, done.failure, done.seconds)

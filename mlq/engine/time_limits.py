@@ -1,4 +1,4 @@
-"""Limits: how long a task or a forward may take, enforced even while C code holds the GIL."""
+"""Time limits of tasks and forwards, enforced even while C code holds the GIL."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 
 
 _STDERR: Final = 2
-"""Not sys.stderr: Celery replaces it by an object without a descriptor, and nothing would be armed."""
+"""File descriptor of stderr. Celery replaces sys.stderr with an object that has none, which faulthandler refuses."""
 
 _ANSWER_S: Final = 1.0
-"""How long a process that is to answer before it ends may take for it; its supervisor waits 2 s before it aborts it."""
+"""Seconds that a process has to answer its task before it ends; its supervisor aborts it after 2 s."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Seconds, or None for none. At `soft` the running code gets SoftTimeLimitExceeded, at `hard` the process ends.
-
-    With `by_message` the hard one came with a message.
-    """
+    """A soft and a hard time limit."""
 
     soft: float | None = None
+    """Seconds after which the running code gets SoftTimeLimitExceeded; None for no limit."""
+
     hard: float | None = None
+    """Seconds after which the process ends; None for no limit."""
+
     by_message: bool = False
+    """Whether the message brought the hard limit."""
 
     def __bool__(self) -> bool:
         return self.soft is not None or self.hard is not None
@@ -44,15 +46,18 @@ class Limit:
 
 @dataclass(frozen=True)
 class OfMessages:
-    """What becomes of limits that come with messages: each has `least` seconds; unless `heeded` none holds."""
+    """How time limits in messages are treated."""
 
     least: float = 1.0
+    """Fewest seconds of such a limit; a lower one is raised."""
+
     heeded: bool = True
+    """Whether they apply at all."""
 
     def of(self, header: Any) -> tuple[float | None, float | None]:
-        """Give the hard and the soft limit of the header `timelimit`; None for each that is not to hold.
+        """Return the hard and the soft limit of a `timelimit` header, in seconds; None for each that does not apply.
 
-        The header is that of Celery's protocol 2, [hard, soft]; 0 or null stand for none there.
+        The header of Celery's protocol 2 is [hard, soft]; 0 or null mean no limit.
         """
         pair = header if self.heeded and isinstance(header, (list, tuple)) and len(header) == 2 else ()  # noqa: PLR2004
         hard, soft = (max(self.least, float(s)) if s else None for s in pair or (None, None))
@@ -60,7 +65,7 @@ class OfMessages:
 
 
 def effective(message: Any, task: Any, worker: Limit, of_messages: OfMessages = OfMessages()) -> Limit:
-    """Choose, each for itself: the limit of the message (its header) before its task's before the worker's."""
+    """Choose the soft and the hard limit separately: from the message (its header), else the task, else the worker."""
     hard, soft = of_messages.of(message)
     return Limit(
         soft=soft or getattr(task, "soft_time_limit", None) or worker.soft,
@@ -70,11 +75,11 @@ def effective(message: Any, task: Any, worker: Limit, of_messages: OfMessages = 
 
 
 class TimeLimits:
-    """The timers of a process, for its main thread. One span is timed at a time; one within it has its time.
+    """The timers of a process, for its main thread. One span is timed at a time; a span within it shares its timer.
 
-    The soft limit is a signal, so it waits for Python to run again. The hard one is faulthandler's, a thread of C's
-    that needs no GIL: it writes the stacks and ends the process. Before that, the deadline and the claims that it
-    is for are on the board, where the supervisor finds them.
+    The soft limit is a signal, so it takes effect when Python code runs again. The hard limit is faulthandler's C
+    thread, which needs no GIL: it writes the stacks and ends the process. The worker report shows the supervisor the
+    deadline and its claims before that.
     """
 
     def __init__(
@@ -90,21 +95,21 @@ class TimeLimits:
         self._answer: Callable[[float], None] | None = None
 
     def answer_first(self, answer: Callable[[float], None]) -> None:
-        """At a hard limit, call `answer` before the process ends, if Python runs again within `_ANSWER_S`.
+        """At a hard limit, call `answer` before the process ends, if Python code runs again within `_ANSWER_S`.
 
-        For brokers on which no supervisor can take the message away from an ended worker: there the worker answers
-        and acknowledges it, or it would be delivered, and run into its limit, again and again.
+        This is for brokers where a supervisor cannot take the message of an ended worker. The worker must answer and
+        acknowledge it, or the broker would deliver it again and again, and each time it would reach its limit.
         """
         self._answer = answer
 
     def install(self) -> None:
-        """Take SIGALRM over, and let deadly signals tell the stacks: SIGABRT may come from the supervisor."""
+        """Handle SIGALRM, and let fatal signals print the stacks, such as SIGABRT from the supervisor."""
         signal.signal(signal.SIGALRM, self._expired)
         faulthandler.enable(file=_STDERR)
 
     @contextmanager
     def over(self, limit: Limit, claims: Sequence[str] = ()) -> Iterator[None]:
-        """Time what is done inside, on behalf of these claims. Raises celery's SoftTimeLimitExceeded there."""
+        """Limit the time of the code inside, which runs these claims. It may get Celery's SoftTimeLimitExceeded."""
         if self._timing or not limit:
             yield
             return
@@ -125,14 +130,16 @@ class TimeLimits:
             faulthandler.dump_traceback_later(limit.hard + patience_s, exit=True, file=_STDERR)
         self._soft_s = limit.soft
         self._hard_s = None if self._answer is None else limit.hard
-        signal.setitimer(signal.ITIMER_REAL, self._next_s() or 0)  # refuses a negative number, as faulthandler does
+        signal.setitimer(
+            signal.ITIMER_REAL, self._next_s() or 0
+        )  # a negative number raises an error, in faulthandler, too
 
     def _next_s(self) -> float | None:
-        """Give the lower of the limits that are signals, or None."""
+        """Return the lower of the limits that are signals, or None."""
         return min((limit for limit in (self._soft_s, self._hard_s) if limit is not None), default=None)
 
     def _end(self) -> None:
-        # First the flag: a signal that is pending already must not hit what comes after the span.
+        # The limits are cleared first: a signal that is already pending must not interrupt the code after the span.
         self._soft_s = self._hard_s = None
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._report.deadline is not None:
@@ -155,7 +162,7 @@ class TimeLimits:
 
 
 class Timed:
-    """A model whose every forward has the worker's limits, on behalf of `claims`, which may grow between two."""
+    """A model whose forwards have the time limits of the worker, for `claims`, which may grow between two forwards."""
 
     def __init__(self, model: Model, limits: TimeLimits, claims: list[str]) -> None:
         self.max_batch_size = model.max_batch_size
@@ -166,9 +173,9 @@ class Timed:
         self._limits = limits
 
     def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
-        """Answer each row, or fail those that the time did not suffice for. Raises what Model.predict raises."""
+        """Answer each row; rows that exceed the time limit fail. Raises what Model.predict raises."""
         try:
             with self._limits.over(self._limits.worker, self.claims):
                 return self._model.predict(rows)
-        except SoftTimeLimitExceeded as exc:  # it came when the model had just returned
+        except SoftTimeLimitExceeded as exc:  # the signal came just after the model returned
             return [RowFailure(exc, retryable=False)] * len(rows)

@@ -1,1 +1,1 @@
-"""Threads that keep workers alive in Redis: heartbeats, leases, and what follows from a lease that has expired."""
+"""Liveness threads: they write heartbeats, renew leases, and recover the messages of workers whose lease expired."""

@@ -1,4 +1,4 @@
-"""The heartbeat thread: says that workers live. A supervisor runs it for its children, a worker without for itself."""
+"""The heartbeat thread: it writes heartbeats, for all workers of a supervisor, or for a worker that has none."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 INTERVAL_S: Final = 2.0
-"""Between two beats of a worker that does nothing new."""
+"""Seconds between two heartbeats of a worker whose state does not change."""
 
 CHANGING_S: Final = 1.0
-"""Between two beats of a worker that is busy and idle by turns."""
+"""Seconds between two heartbeats of a worker that alternates between busy and idle."""
 
 LOOK_EVERY_S: Final = 0.1
-"""How soon a change is seen; looking costs no request. A worker that is idle for so long has no work at hand."""
+"""Seconds between two looks for changes; a look sends no request. A worker idle for this long has no message left."""
 
 NOTE_EVERY_S: Final = 3600.0
-"""How often the names of the served queues are written down again, so that they are kept while they are served."""
+"""Seconds after which the names of the served queues are stored again, so that they do not expire."""
 
 _PARTING_S: Final = 1.0
 _NEVER: Final = (-math.inf, None)
@@ -40,7 +40,7 @@ log = logging.getLogger("mlq.heartbeat")
 
 
 class News(NamedTuple):
-    """What a watcher should not wait for, if it changes."""
+    """The part of a heartbeat whose changes are written soon."""
 
     state: str
     task: str | None
@@ -51,16 +51,17 @@ class News(NamedTuple):
 
     @classmethod
     def of(cls, heartbeat: Heartbeat) -> News:
-        told = heartbeat.tasks_done, heartbeat.rows_done
-        return cls(heartbeat.state, heartbeat.task, heartbeat.fingerprint, *told, tuple(heartbeat.rate_limits.items()))
+        counts = heartbeat.tasks_done, heartbeat.rows_done
+        return cls(
+            heartbeat.state, heartbeat.task, heartbeat.fingerprint, *counts, tuple(heartbeat.rate_limits.items())
+        )
 
 
 class HeartbeatThread(threading.Thread):
-    """Writes what `describe` gives, each worker's at least every INTERVAL_S, over a connection of its own.
+    """Writes a heartbeat of each worker at least every INTERVAL_S, over a connection of its own.
 
-    With a beat comes back what somebody ordered of that worker; `obey` is called with it, once. After beats `keep` may
-    store what else is to be known of the workers. While the store is
-    away it says so once and keeps trying: nobody can see the workers, but they work.
+    The reply to a heartbeat carries the operator's order to that worker, if there is one. While the store is away, this
+    thread logs it once and keeps trying: the workers go on, but are not visible.
     """
 
     def __init__(
@@ -70,6 +71,14 @@ class HeartbeatThread(threading.Thread):
         obey: Callable[[Mapping[str, Order]], None],
         keep: Callable[[Redis], None] | None = None,
     ) -> None:
+        """Create the thread.
+
+        Args:
+            open_store: Opens a connection to the store.
+            describe: Returns the present heartbeat of each worker.
+            obey: Called once with each new order, by worker id.
+            keep: Called after heartbeats with the store, to write what else is known of the workers.
+        """
         super().__init__(name="mlq-heartbeat", daemon=True)
         self._open_store = open_store
         self._describe = describe
@@ -83,26 +92,26 @@ class HeartbeatThread(threading.Thread):
         self._hurried = threading.Event()
 
     def hurry(self) -> None:
-        """Beat now, for all workers: an order waits to be fetched. From any thread."""
+        """Write all heartbeats now, because an order waits to be fetched. Any thread may call this."""
         self._hurried.set()
 
     def run(self) -> None:
-        """Beat until `end`, then say farewell."""
+        """Write heartbeats until `end`, then remove them."""
         silent = False
         while not self._ended.is_set():
             try:
                 with self._open_store() as store:
                     silent = False
                     self._beat(store)
-            except Exception as exc:  # noqa: BLE001 (a thread that ended would hide every worker, and hear no order)
+            except Exception as exc:  # noqa: BLE001 (without this thread, workers are invisible and get no orders)
                 if not silent:
-                    log.warning("no heartbeat: %s", exc)
+                    log.warning("heartbeats cannot be written: %s", exc, extra={"action": "heartbeat_failed"})
                 silent = True
                 self._said.clear()
                 self._ended.wait(INTERVAL_S)
 
     def end(self) -> None:
-        """Say farewell and stop; wait a moment for it, no longer than the process may take to end."""
+        """Remove the heartbeats and stop; wait up to a second for it, so that the end of the process is not delayed."""
         self._ended.set()
         self._hurried.set()
         if self.is_alive():
@@ -118,7 +127,7 @@ class HeartbeatThread(threading.Thread):
             now = time.monotonic()
             due = [h for h in described if is_hurried or self._is_due(h, now)]
             if due:
-                # Whose next beat is near goes along: one request for all, not one for each at its own moment.
+                # Heartbeats that are due soon are written, too: one request for all workers instead of one each.
                 due += [h for h in described if h not in due and now - self._at(h) >= CHANGING_S]
                 self._said.update({h.id: (now, News.of(h)) for h in due})
                 self._take(heartbeats.beat(store, due))
@@ -131,13 +140,17 @@ class HeartbeatThread(threading.Thread):
         self._forget(store, set(self._said))
 
     def _skew_of(self, clock: ServerClock) -> float:
-        """Tell how far this host's clock is ahead of the store's; a skew of more than a second is logged, once."""
+        """Return how many seconds this host's clock is ahead of the store's; log a skew of more than a second once."""
         clock.refresh()
         said = describe_skew(clock.skew_s)
         if said is None:
             self._skew_is_said = False
         elif not self._skew_is_said:
-            log.warning("this host's clock is %s: set it right (NTP); until then waits follow the server's", said)
+            log.warning(
+                "this host's clock is %s: set it right (NTP); until then delays follow the server's clock",
+                said,
+                extra={"action": "clock_skewed"},
+            )
             self._skew_is_said = True
         return round(clock.skew_s, 3)
 
@@ -156,11 +169,11 @@ class HeartbeatThread(threading.Thread):
         return self._said.get(heartbeat.id, _NEVER)[0]
 
     def _take(self, orders: Mapping[str, Order]) -> None:
-        """Pass on what is new: an order stays in the store until its worker has ended."""
+        """Pass new orders on to `obey`; an order stays in the store until its worker has ended."""
         new = {wid: order for wid, order in orders.items() if self._obeyed.get(wid) != order}
         if new:
             self._obeyed.update(new)
-            self._said.update(dict.fromkeys(new, _NEVER))  # what comes of it is news, and soon told
+            self._said.update(dict.fromkeys(new, _NEVER))  # the next heartbeat shows the effect of the order
             self._obey(new)
 
     def _forget(self, store: Redis, gone: set[str]) -> None:
@@ -171,10 +184,15 @@ class HeartbeatThread(threading.Thread):
 
 
 def pause(before: News | None, news: News, idle_s: float) -> float:
-    """Say how long after its last beat a worker has the next one; it has been idle for `idle_s` by now.
+    """Return the seconds between the last heartbeat of a worker and the next one.
 
-    What a job has left behind is told at once, so that whoever looks right behind it sees what it did. A worker that is
-    idle between two messages of many has the next one before that.
+    A worker that becomes idle after its last message reports it at once, so a client that looks right after a job sees
+    the result. A worker that is idle between two of many messages gets the next message sooner than that.
+
+    Args:
+        before: What the last heartbeat said, or None before the first.
+        news: What the next one would say.
+        idle_s: Seconds since the worker became idle, or 0.
     """
     if before is None or news == before:
         return INTERVAL_S

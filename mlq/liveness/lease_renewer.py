@@ -1,6 +1,6 @@
-"""The lease thread renews leases and does nothing else, in a supervisor or in a worker that has none.
+"""The lease thread: it renews leases and does nothing else, in a supervisor or in a worker that has none.
 
-It belongs into the supervisor: a call that holds the GIL for longer than a lease stops every thread of its process.
+It belongs in the supervisor: a call that holds the GIL for longer than a lease stops all threads of its process.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 RENEWALS_IN_A_LEASE: Final = 3
 
 _PARTING_S: Final = 1.0
-"""How long the end waits for a request that is under way: longer only if the server does not answer."""
+"""Seconds that the end waits for a request that is under way; it takes longer only if the server does not answer."""
 
 _LATER_S: Final = 0.005
-"""A lease has run out after its deadline, not at it."""
+"""Seconds added to a deadline: a lease has run out after its deadline, not at it."""
 
 _SHORTEST_S: Final = 0.05
+"""Fewest seconds between two requests."""
 
 
 class LeaseThread(threading.Thread):
-    """Renews the leases that `wids` names, three times in a lease's length, and calls `lost` with those it lost.
+    """Renews leases three times in the length of a lease, and calls `lost` with the workers that lost theirs.
 
-    A worker that lost its lease was taken for dead: its messages run elsewhere, and what it answers is void. The same
-    request also finds leases of others that have run out and delayed messages that are due; the Sweeper acts on these.
-    Nothing here may take longer than a request: `lost` only passes the names on, and even log lines are written by the
-    sweeper, because a stderr that nothing reads blocks the thread that writes.
+    A worker that lost its lease counts as dead: its messages run on other workers, and its results are void. The same
+    request also finds expired leases of other workers, and delayed messages that are due; the Sweeper acts on these.
+
+    Nothing in this thread may take longer than a request. So `lost` only passes the ids on, and the Sweeper writes the
+    log lines, because a stderr that no process reads blocks the thread that writes.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class LeaseThread(threading.Thread):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="mlq-lease", daemon=True)
-        # On connections of its own, which a server must answer before the next renewal is due: a connection that was
-        # broken without a word would otherwise hold a renewal for longer than the lease lasts.
+        # This thread has its own connections, with a timeout before the next renewal is due. Otherwise a connection
+        # that broke silently would delay a renewal for longer than the lease lasts.
         self._leases = Leases(with_timeout(redis, leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE), leases.lease_ms)
         self._wids = wids
         self._lost = lost
@@ -60,22 +62,26 @@ class LeaseThread(threading.Thread):
         self._sweeper = Sweeper(redis, leases)
         self._explain = partial(key_types.explain, redis)
         self._clock = clock
-        self._pause_s = 0.0  # the first look opens the connection, before the first lease depends on it
+        self._pause_s = 0.0  # the first request opens the connection, before a lease depends on it
         self._ended = threading.Event()
         self._away = False
         self._again_s = _SHORTEST_S
 
     def run(self) -> None:
-        """Renew and look, until `end`. While Redis is away no lease can be taken, either: nothing is given up."""
+        """Renew leases until `end`. While Redis is away, no other worker can take a lease, so nothing is given up."""
         self._sweeper.start()
         while not self._ended.wait(self._pause_s):
             self._pause_s = self._every_s
             try:
                 self._look()
-            except Exception as exc:  # noqa: BLE001 (a thread that ended would let every lease run out)
+            except Exception as exc:  # noqa: BLE001 (without this thread, every lease would run out)
                 if not self._away and not self._ended.is_set():
                     why = self._explain(exc)
-                    self._sweeper.write(logging.WARNING, f"leases cannot be renewed, trying until they can: {why}")
+                    self._sweeper.write(
+                        logging.WARNING,
+                        f"leases cannot be renewed, trying again until they can: {why}",
+                        "renewal_failed",
+                    )
                 self._away = True
                 self._pause_s = self._again_s
                 self._again_s = min(2 * self._again_s, self._every_s)
@@ -84,7 +90,7 @@ class LeaseThread(threading.Thread):
                 self._again_s = _SHORTEST_S
 
     def end(self) -> None:
-        """Stop renewing; wait a moment for a renewal that runs, since the caller closes its connection next."""
+        """Stop renewing; wait up to a second for a renewal that runs, because the caller closes its connection next."""
         self._ended.set()
         self._sweeper.end()
         for thread in (self, self._sweeper):
@@ -96,9 +102,12 @@ class LeaseThread(threading.Thread):
         if look.fenced:
             self._lost(look.fenced)
             names = ", ".join(sorted(look.fenced))
-            self._sweeper.write(logging.ERROR, f"taken for dead, what they hold runs elsewhere: {names}")
+            self._sweeper.write(
+                logging.ERROR, f"lost their leases, so their messages run on other workers: {names}", "lease_lost"
+            )
         self._sweeper.hand_over(dict(self._silence.confirm(look.expired, self._clock())), is_due=look.due)
-        # A host that has died is seen the moment that its lease runs out, and confirmed the moment that it may be:
-        # 3.5 to 4.5 s after its end, not up to 6. Of the living no lease is ever that near its end.
+        # The next request is sent at the moment when a lease runs out, or when its expiry may be confirmed. So a dead
+        # host is confirmed 3.5 to 4.5 s after its end, instead of up to 6 s. The lease of a live worker is never that
+        # close to its end.
         soonest_s = min(look.next_s, self._silence.next_s(self._clock()))
         self._pause_s = max(_SHORTEST_S, min(self._every_s, soonest_s + _LATER_S))

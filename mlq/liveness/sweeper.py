@@ -1,4 +1,4 @@
-"""Sweeper: a thread that does what the lease thread finds to be done, so that nothing delays a renewal."""
+"""The sweeper: a thread that does the work which the lease thread finds, so that no renewal is delayed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _MOST_LINES: Final = 100
-"""Log lines that may wait to be written: a terminal that is stopped takes none."""
+"""Most log lines that wait to be written; a terminal that is stopped reads none."""
 
 log = logging.getLogger("mlq.lease")
 
 
 class Sweeper(threading.Thread):
-    """Reaps workers whose lease was lost, moves delayed messages that are due, and writes the lease thread's log.
+    """Reaps expired leases, moves delayed messages that are due, and writes the log lines of the lease thread.
 
-    All of it takes as long as there is work: a dead worker may have held 10,000 messages, a million messages may be
-    due at once, and a log line waits for as long as nothing reads stderr. Requests to the server are bounded portions,
-    since a long script would delay the renewals of every worker, on the server instead of here.
+    Any of this may take long: a dead worker may have held 10,000 messages, a million messages may be due at once, and a
+    log line waits until a process reads stderr. Each request to the server is a bounded portion, because a long script
+    would delay the renewals of all workers there.
     """
 
     def __init__(self, redis: Redis, leases: Leases) -> None:
@@ -39,14 +39,14 @@ class Sweeper(threading.Thread):
         self._changed = threading.Condition()
         self._expired: dict[str, int] = {}
         self._is_due = False
-        self._lines: deque[tuple[int, str]] = deque(maxlen=_MOST_LINES)
+        self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MOST_LINES)
         self._ended = False
         self._away = False
 
     def hand_over(self, expired: Mapping[str, int], *, is_due: bool) -> None:
-        """Add workers to be reaped, with the deadline of each, and say whether a delayed message is due.
+        """Add expired leases with their deadlines, and whether a delayed message is due.
 
-        What cannot be done while Redis is away is found again by the next look.
+        Work that fails while Redis is away is dropped here; the lease thread finds it again.
         """
         if not expired and not is_due:
             return
@@ -55,30 +55,34 @@ class Sweeper(threading.Thread):
             self._is_due = self._is_due or is_due
             self._changed.notify()
 
-    def write(self, level: int, line: str) -> None:
-        """Write a log line, soon: writing it at once may wait for a reader of stderr."""
+    def write(self, level: int, line: str, action: str) -> None:
+        """Write a log line from this thread, because writing it may wait for a reader of stderr."""
         with self._changed:
-            self._lines.append((level, line))
+            self._lines.append((level, line, action))
             self._changed.notify()
 
     def end(self) -> None:
-        """Stop after the portion that is under way."""
+        """Stop after the present portion of work."""
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     def run(self) -> None:
-        """Do what was handed over, until `end`."""
+        """Do the work that was handed over, until `end`."""
         while self._wait():
-            for level, line in self._taken_lines():
-                log.log(level, "%s", escaped_line(line))
+            for level, line, action in self._taken_lines():
+                log.log(level, "%s", escaped_line(line), extra={"action": action})
             try:
                 self._reap_one()
                 self._move_portion()
-            except Exception as exc:  # noqa: BLE001 (a thread that ended would leave everything that is due where it is)
+            except Exception as exc:  # noqa: BLE001 (without this thread, no lease is reaped)
                 self._forget()
                 if not self._away and not self._ended:
-                    log.warning("delayed messages and lost leases have to wait: %s", self._explain(exc))
+                    log.warning(
+                        "delayed messages and expired leases have to wait: %s",
+                        self._explain(exc),
+                        extra={"action": "sweep_failed"},
+                    )
                 self._away = True
             else:
                 self._away = False
@@ -88,7 +92,7 @@ class Sweeper(threading.Thread):
             self._changed.wait_for(lambda: self._ended or self._lines or self._expired or self._is_due)
             return not self._ended
 
-    def _taken_lines(self) -> Collection[tuple[int, str]]:
+    def _taken_lines(self) -> Collection[tuple[int, str, str]]:
         with self._changed:
             lines = list(self._lines)
             self._lines.clear()
@@ -105,7 +109,7 @@ class Sweeper(threading.Thread):
                 return
             wid, deadline = self._expired.popitem()
         reaped = self._leases.reap_expired(wid, deadline)
-        log.warning("worker %s fell silent: %s", wid, reaped, extra={"action": "reaped"})
+        log.warning("worker %s lost its lease: %s", wid, reaped, extra={"action": "lease_reaped"})
 
     def _move_portion(self) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""What a model is: references, formats, loading, forwards, outputs."""
+"""Models: references, file formats, loading, forwards and outputs."""
 
 from mlq.model.failure import DeviceLost, ModelError, RowFailure
 from mlq.model.loading import load

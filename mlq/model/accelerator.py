@@ -1,4 +1,4 @@
-"""What an exception says about the device, asked of torch only if torch is loaded."""
+"""The accelerator: what an exception says about the device. torch is asked only if it is loaded."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ _LIBRARY = ("CUDNN_STATUS_", "CUBLAS_STATUS_")
 
 
 class Trouble(enum.Enum):
-    """What to do about an exception: shrink, give up the process, or look at the rows."""
+    """The kind of an exception, which decides what to do about it."""
 
     MEMORY = enum.auto()
+    """The memory of the device is full: try fewer rows at once."""
+
     LOST = enum.auto()
+    """The device failed: end this process."""
+
     ROWS = enum.auto()
+    """Rows are at fault: find them."""
 
 
 def trouble(error: Exception) -> Trouble:
-    """Tell the device's fault from the rows' fault.
+    """Classify an exception: full memory, a failed device, or a fault of the rows.
 
-    Memory is asked first: cudaErrorMemoryAllocation comes as torch.AcceleratorError too, and leaves the
-    context whole. A status of cuDNN or cuBLAS means either, so one element is computed to see which.
+    Full memory is checked first: cudaErrorMemoryAllocation is a torch.AcceleratorError, too, but the context stays
+    usable. A status of cuDNN or cuBLAS may mean full memory or a failed device, so one element is computed to find out.
     """
     text = str(error)
     if isinstance(error, MemoryError):
@@ -42,21 +47,21 @@ def trouble(error: Exception) -> Trouble:
 
 
 def inference_mode() -> AbstractContextManager[Any]:
-    """Compute without gradients, if there is torch to compute with."""
+    """Return torch's inference mode, which computes no gradients; does nothing if torch is not loaded."""
     torch = sys.modules.get("torch")
     return nullcontext() if torch is None else torch.inference_mode()
 
 
 def release_memory() -> None:
-    """Give cached blocks back to the device. Useful only once the failed forward's frames are gone."""
+    """Return cached blocks to the device. This helps only after the frames of the failed forward are gone."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.cuda.empty_cache()  # does nothing where CUDA is not in use
+        torch.cuda.empty_cache()  # does nothing if CUDA is not in use
 
 
 def _torch_type(name: str) -> Any:
-    """Find a type of torch's; the empty tuple, of which nothing is an instance, where there is none."""
+    """Return a type of torch, or the empty tuple, of which no object is an instance."""
     return getattr(sys.modules.get("torch"), name, ())
 
 
@@ -64,7 +69,7 @@ def _computes() -> bool:
     torch = sys.modules["torch"]
     try:
         return float(torch.ones(1, device="cuda").sum()) == 1.0
-    except torch.OutOfMemoryError:  # the failed forward still holds all there is: that is an answer, too
+    except torch.OutOfMemoryError:  # the failed forward still holds the memory, so the device works
         return True
     except (RuntimeError, AssertionError):  # AssertionError: this torch was built without CUDA
         return False

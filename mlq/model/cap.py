@@ -1,14 +1,15 @@
-"""How many rows fit into memory at once."""
+"""The batch cap: how many rows fit into the memory of the device at once."""
 
 from __future__ import annotations
 
 _CLEAN_FORWARDS = 32
+"""Forwards of full size without an error, after which the cap grows."""
 
 
 class BatchCap:
-    """Halves when memory runs out, grows by half after enough clean forwards of full size.
+    """A cap on rows that is halved when memory runs out, and grows by half after 32 forwards of full size.
 
-    Slowly, because what ran out may be another process's memory, and each attempt too many costs a forward.
+    It grows slowly, because another process may use the memory, and each failed attempt costs a forward.
     """
 
     def __init__(self, limit: int) -> None:
@@ -17,12 +18,12 @@ class BatchCap:
         self.rows = limit
 
     def shrink(self, tried: int) -> None:
-        """Remember that `tried` rows did not fit."""
+        """Lower the cap, because `tried` rows did not fit."""
         self.rows = max(1, min(self.rows, tried // 2))
         self._clean = 0
 
     def fitted(self, tried: int) -> None:
-        """Remember that `tried` rows did fit; fewer than the cap prove nothing."""
+        """Count a forward whose `tried` rows fit; fewer rows than the cap do not count."""
         if tried < self.rows or self.rows == self._limit:
             return
         self._clean += 1

@@ -1,4 +1,4 @@
-"""Models that are Python classes: duck-typed, with no import of mlq."""
+"""Class models: Python classes of the operator, which are duck-typed and import nothing of mlq."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mlq.model.reference import ModelRef
 
 
 class ClassModel:
-    """An instance of the operator's class, set up on its device. Every hook but `predict` is optional."""
+    """An instance of the operator's class, set up on its device. All hooks except `predict` are optional."""
 
     def __init__(self, instance: Any, *, device: str, max_batch_size: int) -> None:
         self._instance = instance
         _hook(instance, "setup")(device)
-        # Read after setup, which may know better than the class body.
+        # It is read after setup, which may set it.
         self.max_batch_size = _own_limit(instance, max_batch_size)
         self.retry_on = _retry_on(instance)
 
@@ -30,7 +30,7 @@ class ClassModel:
         return [self._instance.example()] if hasattr(self._instance, "example") else []
 
     def prepare(self, rows: Sequence[Any]) -> list[Any]:
-        # Rows that were packed for the journey come to a class as the lists that their sender wrote.
+        # Rows that were packed for transport are lists again, as their sender wrote them.
         plain = [row.tolist() if is_array(row) else row for row in rows]
         hook = getattr(self._instance, "preprocess", None)
         return plain if hook is None else [_or_error(hook, row) for row in plain]
@@ -45,7 +45,7 @@ class ClassModel:
 
 
 def load_class(reference: ModelRef, *, device: str, max_batch_size: int) -> ClassModel:
-    """Import the file or module that the operator named, and set up its class. Raises NotServable."""
+    """Import the file or module of a reference, and set up its class. Raises NotServable."""
     cls = _find_class(_import(reference), reference)
     return ClassModel(cls(), device=device, max_batch_size=max_batch_size)
 
@@ -58,7 +58,7 @@ def _import(reference: ModelRef) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Run a file under a name of its own, so that a model.py does not displace any other module `model`."""
+    """Run a file under a module name of its own, so that a model.py does not replace another module `model`."""
     path = path.resolve()
     search_first(Path.cwd())
     search_first(path.parent)
@@ -67,7 +67,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"Python cannot import {path}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up while it runs
+    sys.modules[name] = module  # dataclasses and pickle look up the module while it runs
     spec.loader.exec_module(module)
     return module
 
@@ -94,12 +94,12 @@ def _hook(instance: Any, name: str) -> Callable[..., Any]:
 
 
 def _or_error(hook: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a hook to one row, so that what it raises fails that row alone."""
+    """Apply a hook to one row, so that an exception fails only that row."""
     if isinstance(value, BaseException):
         return contained(value)
     try:
         return hook(value)
-    except BaseException as error:  # noqa: BLE001 (what the operator's code raises is this row's failure)
+    except BaseException as error:  # noqa: BLE001 (an exception of the operator's code fails this row)
         return contained(error)
 
 

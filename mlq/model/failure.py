@@ -1,4 +1,4 @@
-"""What goes wrong with a model: for one row, for one forward, for the device, before it serves at all."""
+"""Failures of a model: of one row, of a forward, of the device, or while it is loaded."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from mlq.protocol.names import row_error
 
 @dataclass(frozen=True)
 class RowFailure:
-    """Stands where the row's output would stand. Retryable: the same row may succeed another time."""
+    """A failed row; it takes the place of the output of the row."""
 
     error: Exception
     retryable: bool
+    """Whether the same row may succeed later."""
 
     def as_element(self, attempts: int) -> dict[str, Any]:
-        """Write it as the element of a batch's result that stands for the row."""
+        """Return the element of a batch's result that takes the place of the row."""
         return row_error(presentable(self.error), retryable=self.retryable, attempts=attempts)
 
 
 def _is_ctrl_c(error: BaseException) -> bool:
-    """Recognize Ctrl-C where Python's own handler of SIGINT is in place."""
+    """Return whether an exception is Ctrl-C, with Python's handler of SIGINT."""
     return isinstance(error, KeyboardInterrupt)
 
 
@@ -32,9 +33,9 @@ _is_order: Callable[[BaseException], bool] = _is_ctrl_c
 
 
 def recognize_orders(is_order: Callable[[BaseException], bool]) -> None:
-    """Set how this process recognizes the exceptions with which its own signal handlers end it.
+    """Set how this process recognizes the exceptions with which its signal handlers end it.
 
-    Everything else that passes through a model was raised by the model.
+    All other exceptions that pass through a model were raised by the model.
     """
     global _is_order  # noqa: PLW0603 (signal handlers belong to the process, too)
     _is_order = is_order
@@ -46,18 +47,18 @@ _withholds_texts = False
 
 
 def withhold_texts() -> None:
-    """Let this process give the types of exceptions that models and tasks raise, and not their texts.
+    """Let this process report the types of exceptions that models and tasks raise, without their texts.
 
     A text such as "bad value 'Jane Doe' in row 7" carries a payload into logs, results and dead letters.
     """
-    global _withholds_texts  # noqa: PLW0603 (as above: what a process logs and stores is one decision)
+    global _withholds_texts  # noqa: PLW0603 (it is one decision for all that a process logs and stores)
     _withholds_texts = True
 
 
 def presentable(error: Exception) -> Exception:
-    """Return `error` as logs and results may show it: where texts are withheld, a stand-in of the same name.
+    """Return `error` as logs and results may show it: if texts are withheld, an exception of the same name.
 
-    Errors of mlq's own keep their texts, which quote types and numbers but no payload.
+    mlq's own errors keep their texts, which quote types and numbers but no payload.
     """
     if not _withholds_texts or isinstance(error, (ModelError, MlqError)) or not _text_of(error)[0]:
         return error
@@ -72,10 +73,10 @@ def withholds_texts() -> bool:
 def contained(error: BaseException) -> Exception:
     """Return `error`, or an exception of the same name that can be handled like any other.
 
-    What a model raises need not derive from Exception (a Rust panic, asyncio.CancelledError, SystemExit), and its text
-    may be unreadable because `__str__` raises. Raised again as it is, the one would end the worker that handles it, and
-    the other the code that reports it. A client that rebuilds the stand-in finds no class of that name in this module,
-    and so makes an ordinary exception: rebuilding a SystemExit would end the client.
+    A model may raise what does not derive from Exception (a Rust panic, asyncio.CancelledError, SystemExit), which
+    would end the worker. And `__str__` of an exception may raise, which would end the code that reports it. A client
+    that rebuilds the replacement finds no class of that name in this module, and so creates an ordinary exception;
+    rebuilding a SystemExit would end the client.
 
     Raises `error` if it carries out an order to end this process.
     """
@@ -88,9 +89,9 @@ def contained(error: BaseException) -> Exception:
 
 
 def storable(error: Exception) -> Exception:
-    """Return `error`, or its stand-in if pickle cannot copy it: Celery would then store a name of its own."""
+    """Return `error`, or an exception of the same name if pickle cannot copy it: Celery would store another name."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (what was dumped here)
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (these bytes were dumped here)
     except BaseException:  # noqa: BLE001 (constructors and __reduce__ of foreign classes may raise anything)
         return _named(type(error).__name__, _text_of(error)[0]).with_traceback(error.__traceback__)
     return error
@@ -111,26 +112,26 @@ def _named(name: str, text: str) -> Exception:
 
 
 class ModelError(Exception):
-    """The model answered something that cannot be an answer. Raised: for a whole forward; in a slot: for a row."""
+    """An output of the model that is not a valid answer: of a whole forward if raised, of one row if in its slot."""
 
 
 class NotFinite(ModelError):
-    """NaN or Infinity among the numbers of one row."""
+    """NaN or Infinity in the output of a row."""
 
     def __init__(self) -> None:
         super().__init__("the model answered with NaN or Infinity, which JSON cannot carry")
 
 
 class OutOfMemory(MemoryError):
-    """A forward did not fit. A copy of torch's message: torch's own exception keeps the forward's tensors alive."""
+    """A forward did not fit into memory. It has torch's message only: torch's exception keeps the tensors alive."""
 
 
 class DeviceLost(Exception):
-    """The accelerator's context is gone: nothing in this process will ever compute on it again."""
+    """The context of the accelerator is broken: this process cannot compute on it any more."""
 
     @classmethod
     def told_by(cls, error: Exception) -> DeviceLost:
-        """Name the exception by its full type (torch.AcceleratorError) and the first line of its text."""
+        """Create it with the full type of an exception (torch.AcceleratorError) and the first line of its text."""
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         first_line = str(presentable(error)).strip().partition("\n")[0]
@@ -138,7 +139,7 @@ class DeviceLost(Exception):
 
 
 class NotServable(Exception):
-    """Why a reference cannot be served. `load` adds the reference and its origin, and makes it InvalidModel."""
+    """The reason why a model cannot be served. `load` converts it to InvalidModel, with reference and origin."""
 
     def __init__(self, reason: str, *, fix: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""How rows go through a model: as many at once as fit, and a bad row fails alone."""
+"""Forwards: rows go through a model, as many at once as fit, and a bad row fails alone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from mlq.model.failure import DeviceLost, ModelError, OutOfMemory, RowFailure, c
 
 
 class Kinds(Protocol):
-    """Exceptions that say nothing about the rows of a forward, and go to the caller."""
+    """Exceptions that are no fault of the rows, and are raised to the caller."""
 
     transient: tuple[type[Exception], ...]
     interrupts: tuple[type[Exception], ...]
 
 
 Call = Callable[[Sequence[Any]], list[Any]]
-"""One forward: rows in, as many answers out, with an Exception in the slot of a row that failed."""
+"""One forward: takes rows, returns as many answers, with an Exception in the slot of a failed row."""
 
 
 class Forward:
-    """One forward after another, whatever each of them raises.
+    """Runs rows through a model, in as many forwards as needed.
 
-    A forward that raises is halved until the rows at fault stand alone (one bad row of 64: 13 forwards).
-    Without memory it is halved too, and the cap remembers. A transient exception says nothing about the
-    rows and goes to the caller, who tries all of them again later; so does one that interrupts. Everything else fails
-    rows, also what does not derive from Exception; only an order to end this process passes.
+    A forward that raises is halved until the rows at fault are alone (one bad row of 64 costs 13 forwards). A forward
+    that runs out of memory is halved, too, and lowers the cap. A transient exception is no fault of the rows; it is
+    raised to the caller, which retries all rows later. An exception that interrupts is raised, too. Any other exception
+    fails rows, even if it does not derive from Exception, except an order to end this process.
     """
 
     def __init__(self, call: Call, cap: BatchCap, kinds: Kinds) -> None:
@@ -36,14 +36,14 @@ class Forward:
         self._kinds = kinds
 
     def run(self, rows: Sequence[Any]) -> list[Any]:
-        """Answer every row, in order. Raises DeviceLost, what is transient and what interrupts, nothing else."""
+        """Answer each row, in order. Raises only DeviceLost, and exceptions that are transient or interrupt."""
         found: list[Any] = []
         while len(found) < len(rows):
             found += self._settle(rows[len(found) : len(found) + self._cap.rows])
         return found
 
     def failure(self, error: Exception) -> RowFailure:
-        """Judge what failed one row. Raises DeviceLost: a class that catches every exception hides that too."""
+        """Return the failure of one row. Raises DeviceLost: a class that catches all exceptions hides it in a slot."""
         found = trouble(error)
         if found is Trouble.LOST:
             raise DeviceLost.told_by(error) from error
@@ -65,7 +65,7 @@ class Forward:
         return self._settle(rows[:middle]) + self._settle(rows[middle:])
 
     def _attempt(self, rows: Sequence[Any]) -> list[Any] | Exception:
-        """Call once. What failed is returned, not handled in the except block, which would keep tensors alive."""
+        """Call once, and return an exception: handling it in the except block would keep tensors alive."""
         try:
             return self._call(rows)
         except BaseException as raised:

@@ -1,4 +1,4 @@
-"""From a reference to a model that has answered its first row."""
+"""Loading: from a reference to a model that has answered a first row."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mlq.model.reference import ModelRef
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The two halves of an error message."""
+    """The reason of an error, and its fix."""
 
     reason: str
     fix: str
 
 
 def diagnose(error: BaseException, source: Path | None) -> Diagnosis:
-    """Say what an exception of loading, setup or warm-up means; `source` is the file the operator named."""
+    """Explain an exception of loading, setup or warm-up; `source` is the file that the operator named."""
     if isinstance(error, NotServable):
         return Diagnosis(error.reason, error.fix)
     if isinstance(error, Exception) and trouble(error) is Trouble.MEMORY:
@@ -42,13 +42,13 @@ def diagnose(error: BaseException, source: Path | None) -> Diagnosis:
 
 
 def _sentence(text: str) -> str:
-    """Pick the line that says it: the last under a traceback of TorchScript, else the first."""
+    """Return the line that names the cause: the last one of a TorchScript traceback, otherwise the first."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["(no message)"]
     return lines[-1] if "Traceback" in text else lines[0]
 
 
 def _where(error: BaseException, source: Path | None) -> str:
-    """Name the operator's own line, if the exception passed through one."""
+    """Return the line of the operator's file that the exception passed through, if there is one."""
     if source is None:
         return ""
     frames = traceback.extract_tb(error.__traceback__)
@@ -57,7 +57,7 @@ def _where(error: BaseException, source: Path | None) -> str:
 
 
 def _memory(text: str) -> str:
-    """Say how much was missing, as far as torch's message tells."""
+    """Return how much memory was missing, if torch's message says so."""
     needs = re.search(r"[Tt]ried to allocate (\d[\d.]* \w+)", text)
     free = re.search(r"of which (\d[\d.]* \w+) is free", text)
     wanted = f": needs about {needs[1]} more" if needs else ""
@@ -68,9 +68,17 @@ _WRAP = f"export the model with {HOW_TO_EXPORT}; or name file.py:Class, whose se
 
 
 def load(reference: str, *, origin: str, device: str, output: Output, max_batch_size: int) -> Model:
-    """Load, set up and warm up what the operator named; `origin` is where the name came from.
+    """Load, set up and warm up a model.
 
-    Raises InvalidModel for whatever stands in the way, the operator's own exceptions included.
+    Args:
+        reference: The model that the operator named.
+        origin: Where the name came from, such as a setting.
+        device: The device as torch names it.
+        output: What becomes of the output.
+        max_batch_size: Most rows of a forward, if the model sets no limit of its own.
+
+    Raises:
+        InvalidModel: The model cannot be served, for any reason, including exceptions of the operator's code.
     """
     ref = ModelRef.parse(reference)
     try:
@@ -104,8 +112,7 @@ def _refusal(found: ModelFormat, suffix: str) -> NotServable:
     if found is ModelFormat.WEIGHTS:
         return NotServable(f"it holds {found.value}, and no program to run", fix=_WRAP)
     if found is ModelFormat.AOTINDUCTOR:
-        # It computes on whatever it is given and records no shapes: rows of a wrong width would be read
-        # past their end, and answered.
+        # It does not check shapes: it would read rows of a wrong width past their end, and answer them.
         return NotServable(
             f"it is {found.value}, which does not check the shape of its input, nor tell it",
             fix="serve the exported program, or name file.py:Class, whose predict() checks shapes and calls it",

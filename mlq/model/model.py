@@ -1,4 +1,4 @@
-"""A model that is loaded, warm and ready for rows."""
+"""The model: it is loaded, warm and ready for rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Output = Literal["raw", "classify"]
 
 
 class Model:
-    """Rows in, JSON-able outputs out. `transient` are the failures of `predict` that can pass by themselves."""
+    """Answers rows with outputs that JSON can represent.
+
+    `transient` are exceptions of `predict` after which all rows may be retried. `interrupts` are exceptions that stop a
+    forward, such as a time limit.
+    """
 
     def __init__(self, predictor: Predictor, *, name: str, fingerprint: str, device: str, output: Output) -> None:
         self.name = name
@@ -30,13 +34,16 @@ class Model:
         self._forward = Forward(self._compute, BatchCap(self.max_batch_size), self)
 
     def predict(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
-        """Answer every row, in order: its output, or the failure that is its own.
+        """Answer each row, in order, with its output or its failure.
 
-        Raises what is `transient`, for all rows to be tried again, and DeviceLost, after which nothing works.
-        What `interrupts` it (a time limit) fails the rows that have no answer yet; earlier forwards keep theirs.
+        An exception in `interrupts` fails the rows that have no answer yet; answers of earlier forwards are kept.
+
+        Raises:
+            Exception: One of `transient`; the caller retries all rows.
+            DeviceLost: The device cannot be used any more.
         """
         found: list[Any | RowFailure] = []
-        # From the very first call on: a TorchScript module specialises itself on the mode of its first calls.
+        # From the first call on, because a TorchScript module specializes itself for the mode of its first calls.
         with inference_mode():
             for start in range(0, len(rows), self.max_batch_size):
                 try:
@@ -46,21 +53,21 @@ class Model:
         return found
 
     def warm_up(self) -> None:
-        """Compute an example as real rows are computed, and raise what failed it.
+        """Compute an example like real rows, and raise its failure.
 
-        Zeros are what is tried where the model gives no example, and a model may divide by them.
+        NaN and Infinity are accepted: the example may be zeros, and a model may divide by them.
         """
         for answer in self.predict(self._predictor.examples()):
             if isinstance(answer, RowFailure) and not isinstance(answer.error, NotFinite):
                 raise answer.error
 
     def close(self) -> None:
-        """Let the model give back what it took (teardown)."""
+        """Let the model release its resources (teardown)."""
         self._predictor.close()
 
     def _answer(self, rows: Sequence[Any]) -> list[Any | RowFailure]:
         prepared = self._predictor.prepare(rows)
-        if is_array(prepared):  # no slot of an array is an exception
+        if is_array(prepared):  # an array contains no exceptions
             return self._forward.run(prepared)
         computed = iter(self._forward.run([p for p in prepared if not isinstance(p, Exception)]))
         return [self._forward.failure(p) if isinstance(p, Exception) else next(computed) for p in prepared]

@@ -1,4 +1,4 @@
-"""From what a model returns to one answer a row that JSON can carry."""
+"""Outputs: what a model returns becomes one answer for each row that JSON can represent."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 @dataclass(frozen=True)
 class Columns:
-    """Several outputs of all rows, as only a file gives them: a dict, tuple or list of tensors, perhaps nested.
+    """Several outputs of all rows, from a model file.
 
-    A class that returned a tuple might as well mean one output a row, and a guess could be wrong unseen.
+    For a class, a tuple means one output for each row; a guess could be wrong unnoticed.
     """
 
     outputs: Any
+    """A dict, tuple or list of tensors, perhaps nested."""
 
 
 def answers(output: Any, rows: int) -> list[Any]:
-    """Make one answer a row, or an Exception in its slot. Raises ModelError if there is not one a row."""
+    """Return one answer for each row, or an Exception in its slot. Raises ModelError for another number of outputs."""
     if isinstance(output, Columns):
         return _across(output.outputs, rows)
     if is_array(output):
@@ -37,13 +38,13 @@ def answers(output: Any, rows: int) -> list[Any]:
 
 
 def per_row(output: Any, rows: int) -> list[Any]:
-    """Take one output a row, each as the model made it. Raises ModelError if there is not one a row."""
+    """Return one output for each row, unchanged. Raises ModelError for another number of outputs."""
     check_length(output, rows)
     return list(output)
 
 
 def check_length(output: Any, rows: int) -> None:
-    """Name both lengths where they differ."""
+    """Raise ModelError with both lengths if there is not one output for each row."""
     if isinstance(output, list):
         found = len(output)
     elif is_array(output) and output.shape:
@@ -55,22 +56,22 @@ def check_length(output: Any, rows: int) -> None:
 
 
 def is_array(value: Any) -> bool:
-    """Recognise a tensor or array of any library, without importing one."""
+    """Recognize a tensor or array of any library, without importing one."""
     return hasattr(value, "__array__") and hasattr(value, "shape")
 
 
 def to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    """Bring a tensor or array to numpy."""
+    """Convert a tensor or array to numpy."""
     import numpy as np
 
-    if hasattr(value, "detach"):  # a tensor: perhaps on a device, perhaps of a dtype that numpy lacks
+    if hasattr(value, "detach"):  # a tensor, which may be on a device, or of a dtype that numpy lacks
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     return np.asarray(value)
 
 
 def finite_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Say of each row whether all of its numbers are numbers."""
+    """Return for each row whether all of its numbers are finite."""
     import numpy as np
 
     fine: np.ndarray[Any, Any] = np.isfinite(array).reshape(len(array), -1).all(axis=1)
@@ -78,7 +79,7 @@ def finite_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def kind(value: Any) -> str:
-    """Name a type as its users do: list, Tensor, DataFrame."""
+    """Return the short name of a type: list, Tensor, DataFrame."""
     return type(value).__name__
 
 
@@ -114,7 +115,7 @@ def _error_among(values: Sequence[Any]) -> Exception | None:
 
 
 def _json_or_error(value: Any) -> Any:
-    if isinstance(value, BaseException):  # asyncio.gather(return_exceptions=True) returns a CancelledError, too
+    if isinstance(value, BaseException):  # asyncio.gather(return_exceptions=True) also returns a CancelledError
         return contained(value)
     try:
         return _json(value)
@@ -123,10 +124,10 @@ def _json_or_error(value: Any) -> Any:
 
 
 def _json(value: Any, levels: int = MOST_LEVELS_OF_AN_ANSWER) -> Any:
-    """Copy a value with types that JSON has; at most `levels` lists and objects within each other."""
+    """Copy a value with JSON's types; lists and objects may be nested `levels` deep. Raises ModelError."""
     if type(value) in _PLAIN:
         return value
-    if is_array(value):  # numpy's scalars too: json knows none of them
+    if is_array(value):  # includes numpy's scalars, which json cannot write
         value = to_numpy(value).tolist()
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -147,7 +148,7 @@ _MATRIX = 2
 
 
 def classify(output: Any, rows: int, *, device: str) -> list[Any]:
-    """Take the likeliest class of each row, by softmax. Raises ModelError for anything but rows by classes."""
+    """Return the likeliest class of each row, by softmax. Raises ModelError unless the shape is [rows, classes]."""
     import numpy as np
 
     if not is_array(output) or len(output.shape) != _MATRIX:

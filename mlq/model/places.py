@@ -1,8 +1,8 @@
-"""Places of an operator's code: directories that Python may import from, and files that run because they were named.
+"""Places of an operator's code: directories that Python may import from, and model files that the operator named.
 
-What is found without being named, a module in the working directory, has to be in a directory that this user or root
-alone can write. What the operator named runs wherever it is, with a warning where every user can exchange it; but not
-what a stranger has put into a directory like /tmp.
+A directory that the operator did not name, such as the working directory, is searched only if no user except this one
+and root can write to it. A file that the operator named runs wherever it is, with a warning if every user can replace
+it. But a file of another user in a directory like /tmp is refused.
 """
 
 from __future__ import annotations
@@ -19,48 +19,56 @@ from mlq.model.failure import NotServable
 from mlq.security.trust import doubt_directory, is_strange, user_name
 
 _OURS: Final = ("billiard", "celery", "kombu", "orjson", "psutil", "redis", "vine")
-"""What mlq imports in a worker sooner or later: here before a file of that name in the operator's directory can be."""
+"""Modules that mlq imports in a worker, before a file of the same name in the operator's directory could be found."""
 
 log = logging.getLogger("mlq.worker")
 
 _refused: dict[Path, str] = {}
-"""Directories that are not searched, each with the hint that was logged once."""
+"""Directories that are not searched, each with its hint, which is logged once."""
 
 
 def search_first(directory: Path) -> str | None:
-    """Let Python import from a directory, as it does from the directory of a script that it runs.
+    """Let Python import from a directory first, as from the directory of a script.
 
-    Gives the hint to what is wrong with one that other users can write, which is not searched. What PYTHONPATH names
-    is the operator's choice.
+    A directory that other users can write to is not searched, unless PYTHONPATH names it.
+
+    Returns:
+        The hint for a directory that is not searched, or None.
     """
     if str(directory) in sys.path:
         return None
     if directory not in _refused:
         try:
             why = doubt_directory(directory)
-        except OSError as exc:  # it was removed, or may not be looked into: there is nothing to find, either
+        except OSError as exc:  # it was removed, or cannot be read, so there is nothing to import
             return f"Python cannot look into {directory}: {exc.strerror}"
         if why is None:
             _import_ours()
             sys.path.insert(0, str(directory))
             return None
         remedy = f"{why.remedy}, or name the directory in PYTHONPATH"
-        log.warning("no modules are looked for in %s: %s; %s", directory, why.what, remedy)
+        log.warning(
+            "no modules are looked for in %s: %s; %s",
+            directory,
+            why.what,
+            remedy,
+            extra={"action": "directory_refused"},
+        )
         _refused[directory] = f"modules in {directory} are not looked for ({why.what}): {remedy}"
     return _refused[directory]
 
 
 def _import_ours() -> None:
     for module in _OURS:
-        with suppress(ImportError):  # who only rerun a message may do without
+        with suppress(ImportError):  # a rerun of a message does not need all of them
             importlib.import_module(module)
 
 
 def demand_own(file: Path) -> None:
-    """Look at who else could have written a file whose code is about to run.
+    """Check which other users could have written a file whose code is about to run.
 
-    Raises NotServable for a stranger's in a directory where all users leave files, such as /tmp: its name may have been
-    taken by anybody. Where all users can write it, or its directory, says so.
+    Log a warning if every user can write to the file or to its directory. Raises NotServable for a file of another user
+    in a directory where all users create files, such as /tmp, because any user could have taken its name.
     """
     real = file.resolve()
     places = [real, *real.parents]
@@ -69,7 +77,9 @@ def demand_own(file: Path) -> None:
         if not found.st_mode & stat.S_IWOTH:
             continue
         if not found.st_mode & stat.S_ISVTX:
-            log.warning("every user can exchange the model %s: `chmod o-w %s`", file, place)
+            log.warning(
+                "every user can exchange the model %s: `chmod o-w %s`", file, place, extra={"action": "model_writable"}
+            )
             continue
         stranger = next((n for n in range(at) if is_strange(facts[n].st_uid)), None)
         if stranger is not None:

@@ -1,4 +1,4 @@
-"""What every format comes down to."""
+"""The predictor: the interface that all model formats share."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, Protocol
 
 
 class Predictor(Protocol):
-    """A model that is loaded and on its device."""
+    """A model that is loaded, on its device."""
 
     max_batch_size: int
     retry_on: tuple[type[Exception], ...]
-    """Failures that the model's author says can pass."""
+    """Exceptions that are transient, according to the author of the model."""
 
     def examples(self) -> list[Any]:
-        """Give rows to warm up with; none where nothing is known of a row."""
+        """Return rows to warm up with; none if the shape of a row is unknown."""
 
     def prepare(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """Turn rows into what `predict` takes, once a row; an Exception in slot i of a list fails row i alone."""
+        """Convert rows to the input of `predict`, once for each row; an Exception in a slot fails only that row."""
 
     def predict(self, prepared: Sequence[Any]) -> Any:
-        """Compute one forward: a tensor, an array, a dict or tuple of them, or a list of one output a row."""
+        """Compute one forward: return a tensor, an array, a dict or tuple of them, or a list of one output per row."""
 
     def close(self) -> None:
-        """Give back what `setup` took."""
+        """Release the resources of `setup`."""

@@ -1,4 +1,4 @@
-"""The model that an operator named: a file, `file.py:Class` or `package.module:Class`."""
+"""The reference of a model, as the operator writes it: a file, `file.py:Class` or `package.module:Class`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _DIGITS: Final = 12
 
 
 def fingerprint(path: Path, class_name: str | None = None) -> str:
-    """Give 12 hex digits for a file that is a model, or that defines the class of this name.
+    """Return 12 hex digits that identify the version of a model file, or of the source file of a class.
 
-    What torch saves is a zip archive, whose directory holds a CRC-32 of every member: 0.2 ms for 484 MB of weights,
-    where their sha256 took 330 ms. It does not depend on the file's name or the time of export. Other files, and
-    archives without CRCs (torch.serialization.set_crc32_options), are read whole. This tells versions apart that
-    differ by mistake or by training; it is no protection from whoever forges one. Of a class it is the source file
-    that counts, not the weights that its setup() loads.
+    torch saves a zip archive, whose directory holds a CRC-32 of each member. Hashing the directory takes 0.2 ms for 484
+    MB of weights, where their sha256 takes 330 ms. The result does not depend on the name of the file or the time of
+    export. Other files, and archives without CRCs (torch.serialization.set_crc32_options), are hashed as a whole.
+
+    The fingerprint distinguishes versions; it does not detect forged files. For a class, only its source file counts,
+    not the weights that its setup() loads.
     """
     digest = hashlib.sha256()
     members = _members(path) if class_name is None else None
@@ -38,7 +39,7 @@ def fingerprint(path: Path, class_name: str | None = None) -> str:
 
 
 def _members(path: Path) -> list[tuple[str, int, int]] | None:
-    """List name, CRC-32 and size of an archive's members; the first folder is named after the file, and left out."""
+    """List name, CRC-32 and size of an archive's members, without the first folder, which is named after the file."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
@@ -50,18 +51,23 @@ def _members(path: Path) -> list[tuple[str, int, int]] | None:
 
 @dataclass(frozen=True)
 class ModelRef:
-    """`name` is what the operator wrote; `class_name` is None for a file that is itself the model."""
+    """A parsed reference."""
 
     name: str
+    """The reference as the operator wrote it."""
+
     path: Path | None
+    """The file; None for a module."""
+
     module: str | None = None
     class_name: str | None = None
+    """The class; None if the file itself is the model."""
 
     @classmethod
     def parse(cls, text: str) -> ModelRef:
-        """Read what the operator wrote; whether it is there shows when it is loaded.
+        """Parse a reference, without checking that the model exists.
 
-        A file of that very name wins, so that a colon in a file's name is no trouble.
+        An existing file of the whole name takes precedence, so the name of a file may contain a colon.
         """
         left, colon, class_name = text.rpartition(":")
         if not colon or Path(text).is_file():
@@ -73,11 +79,11 @@ class ModelRef:
         return cls(name=text, path=Path(text))
 
     def fingerprint(self) -> str:
-        """Tell one version of the model from another. Raises NotServable if there is no such file."""
+        """Return the fingerprint of this version of the model. Raises NotServable if the file does not exist."""
         return fingerprint(self.source(), self.class_name)
 
     def source(self) -> Path:
-        """Find the file that is the model, or that defines its class. Raises NotServable if there is none."""
+        """Return the file of the model, or of its class. Raises NotServable if it does not exist."""
         path = self.path or _module_file(self.module or "")
         if not path.is_file():
             raise NotServable(

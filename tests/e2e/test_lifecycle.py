@@ -234,4 +234,4 @@ def test_a_worker_that_takes_its_time_to_end_is_not_taken_for_dead(house: House,
     workers = start("--cpus", "1", model="slow.py:Model")
     assert workers.end() == 0
     assert (house.directory / "ended").exists()
-    assert not any("taken for dead" in line for line in workers.lines)
+    assert not any("lost their leases" in line for line in workers.lines)

@@ -238,7 +238,10 @@ def test_a_supervisor_that_loses_its_server_does_not_show_it(house: House, tmp_p
         supervisors = [p for p in psutil.process_iter(["cmdline"]) if _is_ours(p, house)]
         assert len(supervisors) == 1
         lines = [" ".join(p.cmdline()) for p in (supervisors[0], *supervisors[0].children(recursive=True))]
-    house.until(lambda: "lost" in _logged(house) or "no heartbeat" in _logged(house), "it says that its server is away")
+    house.until(
+        lambda: "lost" in _logged(house) or "heartbeats cannot be written" in _logged(house),
+        "it says that its server is away",
+    )
     supervisors[0].terminate()
     supervisors[0].wait(60)
     assert found(house.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []

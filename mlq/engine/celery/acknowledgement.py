@@ -1,4 +1,4 @@
-"""Acknowledging where Celery's own transport takes the messages: at once, and for tasks that ran out of time, too."""
+"""Acknowledgements with Celery's own transport: sent at once, also for tasks that exceed their hard time limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def begin(app: Celery, limits: TimeLimits) -> None:
-    """Time all tasks known by now, and let the solo worker of this app send each acknowledgement at once.
+    """Time all tasks registered so far, and let the solo worker of this app send each acknowledgement at once.
 
-    Celery puts it off to the next turn of kombu's loop. When a task has run inside the loop, before it polls, that turn
-    begins with waiting for the socket: the broker holds the next message back until the acknowledgement comes, and the
-    worker stands still until a timer wakes it, up to 10 s later. The solo pool runs tasks in the loop's own thread,
-    which is the one that may write to the connection.
+    Celery delays an acknowledgement to the next turn of kombu's loop. If a task ran inside the loop, before it polls,
+    that turn first waits for the socket. The broker delivers the next message only after the acknowledgement, so the
+    worker is idle until a timer wakes it, up to 10 s later. The solo pool runs tasks in the thread of the loop, which
+    may write to the connection.
     """
     from celery import bootsteps
 
@@ -38,23 +38,23 @@ def begin(app: Celery, limits: TimeLimits) -> None:
 
 
 def answer_overdue(seconds: float) -> None:
-    """Answer the running task with TimeLimitExceeded and acknowledge it, as the main process of Celery's pools does."""
+    """Fail the running task with TimeLimitExceeded and acknowledge it, as the main process of Celery's pools does."""
     from celery.worker import state
 
     for request in list(state.active_requests):
-        request.on_timeout(False, seconds)  # noqa: FBT003 (Celery's word for: this is not the soft limit)
+        request.on_timeout(False, seconds)  # noqa: FBT003 (False is Celery's flag for the hard limit)
 
 
 def _unless_stopping(handle: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Give messages back that come while the worker ends.
+    """Requeue messages that arrive while the worker ends.
 
-    The acknowledgement of the last task lets the broker deliver the next one. Celery would run it while it waits for
-    the answer to its cancellation.
+    The acknowledgement of the last task lets the broker deliver the next message. Celery would run it while it waits
+    for the reply that cancels its consumer.
     """
     from celery.worker import state
 
     def take(message: Any) -> None:
-        # An exit code, which may be 0, or None or False as long as the worker goes on.
+        # Each is an exit code, which may be 0, or None or False while the worker goes on.
         if any(code is not None and code is not False for code in (state.should_stop, state.should_terminate)):
             message.requeue()
         else:
@@ -64,6 +64,6 @@ def _unless_stopping(handle: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _call_now(callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
-    """Take the place of Consumer.call_soon and call_soon_ack, with their signature."""
+    """Call now what Consumer.call_soon and call_soon_ack would call later; the signature is theirs."""
     callback(*args, **kwargs)
     return callback

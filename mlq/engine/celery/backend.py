@@ -1,4 +1,4 @@
-"""The result backends inside a worker: what is of a job is filed under it; what is claimed waits for its end."""
+"""The result backends of a worker: results of a job go to the job, and a claimed task's with the end of its claim."""
 
 from __future__ import annotations
 
@@ -35,32 +35,35 @@ if TYPE_CHECKING:
     from mlq.store.jobs.job_tokens import JobTokens
 
 
-_OURS: Final = "ClaimBackend is for mlq's own workers"
+_ONLY_IN_WORKERS: Final = "ClaimBackend works in mlq's workers only"
 
 log = logging.getLogger("mlq.results")
 
 
 class FilingBackend(RedisBackend):
-    """Celery's Redis backend, on any server. The end of a job's task goes to its job instead of a key of its own.
+    """Celery's Redis backend, on any server. The result of a job's task goes to the job instead of a key of its own.
 
-    A message that names a job and is not of it ends as any other; `tokens` tells. Its client waits for a server that is
-    away or full: see patient_client.py. `ledger` is that of this process, where messages are claimed.
+    A task whose message names a job without the job's token ends like any other task. The client of this backend waits
+    for a server that is away or full: see patient_client.py.
     """
 
     ledger: ClassVar[Ledger | None] = None
+    """The ledger of this process, if it claims messages."""
+
     tokens: ClassVar[JobTokens | None] = None
+    """Verifies that a message belongs to the job that it names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         stock: Any = self
-        found = stock._transport_options.get(OPTION)  # noqa: SLF001 (Celery's own way to its options)
-        if found is not None:  # the URL is in a file: the pool asks for the password whenever it connects
+        found = stock._transport_options.get(OPTION)  # noqa: SLF001 (Celery has no public name for its options)
+        if found is not None:  # the URL is in a file: the pool reads the password for each connection
             given = {k: v for k, v in stock.connparams.items() if k not in {"username", "password"}}
             provider = RedisCredentials(found, given.get("host"), given.get("port"))
             stock.connparams = {**given, "credential_provider": provider}
 
     def _get_client(self) -> type[PatientRedis]:
-        """Name the class of the client, also of what Sentinel finds."""
+        """Return the class of the client; Sentinel uses it, too."""
         return PatientRedis
 
     def _store_result(
@@ -74,18 +77,23 @@ class FilingBackend(RedisBackend):
         return result
 
     def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: Any) -> None:
-        """Call each errback; with Celery 5.6 one that is run in this process and raises would end the worker."""
+        """Call each errback separately: in Celery 5.6, one that runs in this process and raises ends the worker."""
         stock: Any = super()
         for errback in request.errbacks or ():
             alone = copy(request)
             alone.errbacks = [errback]
             try:
-                stock._call_task_errbacks(alone, exc, traceback)  # noqa: SLF001 (what this replaces)
+                stock._call_task_errbacks(alone, exc, traceback)  # noqa: SLF001 (the method that this one replaces)
             except Exception as raised:  # noqa: BLE001 (it is the user's code; the task has failed already)
-                log.warning("an errback of task %s raised %s", request.id, type(raised).__name__)
+                log.warning(
+                    "an errback of task %s raised %s",
+                    request.id,
+                    type(raised).__name__,
+                    extra={"action": "errback_failed"},
+                )
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
-        """Count a part of a chord; what was counted is deleted when its end is recorded, and the body published."""
+        """Count a part of a chord; the counts are deleted after its end is recorded and the body is published."""
         if not request.group or not request.id:
             return
         claim = self.ledger.claim_of(request.id) if self.ledger is not None else None
@@ -105,14 +113,14 @@ class FilingBackend(RedisBackend):
         return int(stock.connparams.get("db") or 0)
 
     def vouches(self, place: JobChunkRef) -> bool:
-        """Tell whether the message that names this place is a chunk of that job."""
+        """Return whether the message that names this place is a chunk of that job."""
         if self.tokens is None:
-            raise ImproperlyConfigured(_OURS)
+            raise ImproperlyConfigured(_ONLY_IN_WORKERS)
         stock: Any = self
         return bool(stock.ensure(self.tokens.vouches, (place,)))
 
     def _place(self, request: Any) -> JobChunkRef | None:
-        """Find the job of a running task; what claimed it has checked the header, other transports have not."""
+        """Return the job of a running task. The claimer has checked the header, other transports have not."""
         said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
         try:
             place = job_result.place_of(said)
@@ -121,7 +129,7 @@ class FilingBackend(RedisBackend):
         return place if place is not None and self.vouches(place) else None
 
     def file(self, place: JobChunkRef, state: str, result: Any) -> None:
-        """File the end of a job's task by itself."""
+        """Store the end of a job's task at once, without a claim."""
         stock: Any = self
         stock.ensure(
             job_results.file, (stock.client, job_result.answer_of(place, job_result.end_of(place, state, result)))
@@ -129,15 +137,15 @@ class FilingBackend(RedisBackend):
 
 
 class FilingSentinelBackend(FilingBackend, SentinelBackend):
-    """The same for servers that Sentinel finds."""
+    """FilingBackend for servers that Sentinel finds."""
 
 
 class ClaimBackend(FilingBackend):
-    """Celery's Redis backend, where the results are on the broker's server.
+    """Celery's Redis backend, for results on the broker's server.
 
-    Celery stores, then acknowledges; a death in between would run the task again, and its links twice. So a final
-    state is kept in the ledger and recorded together with the claim's end; other states are stored at once, but
-    only while the claim is held: a worker that was declared dead overwrites nothing.
+    Celery stores, then acknowledges. If the worker died in between, the task would run again, and its links twice. So a
+    final state is kept in the ledger, and recorded together with the end of the claim. Other states are stored at once,
+    but only while the claim is held, so a worker that lost its lease overwrites nothing.
     """
 
     claims: ClassVar[Claims | None] = None
@@ -146,10 +154,10 @@ class ClaimBackend(FilingBackend):
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         if self.ledger is None or self.claims is None:
-            raise ImproperlyConfigured(_OURS)
+            raise ImproperlyConfigured(_ONLY_IN_WORKERS)
         claim = self.ledger.claim_of(task_id)
         if claim is None and not (state in self.READY_STATES and self.ledger.is_collecting):
-            # Another worker's task, or one that was acknowledged before it ran.
+            # The task of another worker, or one that was acknowledged before it ran.
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
         stock: Any = self
         place = self._place(request)
@@ -165,14 +173,14 @@ class ClaimBackend(FilingBackend):
         elif place is None:
             try:
                 self.ensure(self.claims.record, (claim, answer))
-            except ResponseError as exc:  # Celery would take it for the task's own failure
+            except ResponseError as exc:  # Celery would store it as the failure of the task
                 if state != STARTED:
                     raise
-                log.debug("STARTED is not written: %s", exc)
+                log.debug("STARTED is not written: %s", exc, extra={"action": "started_not_stored"})
         return result
 
     def get(self, key: str) -> Any:
-        """Read a key; what the task that ends here is about to leave there is there already."""
+        """Read a key, including a result that the task which ends in this thread has not stored yet."""
         kept = self.ledger.answer_at(bytes_to_str(key)) if self.ledger is not None else None
         return super().get(key) if kept is None else kept.payload
 
@@ -183,46 +191,46 @@ class ClaimBackend(FilingBackend):
         return [value if answer is None else answer.payload for value, answer in zip(found, kept, strict=True)]
 
     def add_to_chord(self, group_id: str, result: Any) -> None:
-        """Let a chord grow by a part: with the end of the task that adds it, where the part is published with that."""
+        """Let a chord grow by a part, together with the end of the task that adds it, if that publishes the part."""
         if self.ledger is None or not self.ledger.keep_addition(self._chords(self.ledger).addition(group_id)):
             super().add_to_chord(group_id, result)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
-        """Keep a part of a chord until its end is recorded: it is counted in the same step."""
+        """Keep a part of a chord until its end is recorded: the same step counts it."""
         if not request.group or not request.id:
             return
         if self.ledger is None:
-            raise ImproperlyConfigured(_OURS)
+            raise ImproperlyConfigured(_ONLY_IN_WORKERS)
         part = self._chords(self.ledger).part(request, state, result)
-        if not self.ledger.keep_part(request.id, part):  # acknowledged before it ran: nothing is recorded later
+        if not self.ledger.keep_part(request.id, part):  # acknowledged before it ran, so no end is recorded later
             RedisBackend.on_chord_part_return(self, request, state, result, *args, **kwargs)
 
     def _chords(self, ledger: Ledger) -> Chords:
         return Chords(self, ledger, self.db)
 
     def answer(self, task_id: str, payload: str | bytes) -> Answer:
-        """Say where a task's result goes."""
-        stock: Any = self  # the stubs know little of it
+        """Return the result of a task with the key where it is stored."""
+        stock: Any = self  # the stubs lack most of its names
         key = stock.get_key_for_task(task_id)
         data = payload.encode() if isinstance(payload, str) else payload
         return Answer(bytes_to_str(key), data, int(stock.expires or 0), self.db)
 
 
 class ClaimSentinelBackend(ClaimBackend, SentinelBackend):
-    """The same for servers that Sentinel finds."""
+    """ClaimBackend for servers that Sentinel finds."""
 
 
 def install_filing(tokens: JobTokens) -> None:
-    """Let every app of this process file the ends of jobs' tasks, wherever in Redis its results are."""
+    """Let all apps of this process store results of jobs' tasks under the job, on any Redis server."""
     FilingBackend.tokens = tokens
     _serve_with(FilingBackend, FilingSentinelBackend)
 
 
 def end_without_results(app: Celery, lost: Callable[[Exception], None]) -> None:
-    """Give a message back whose result its backend refuses, and call `lost`: the worker must take no more.
+    """Requeue a message whose result the backend refuses, and call `lost`: the worker must claim no more.
 
-    Celery would acknowledge it, and its answer would be lost. Reject is what the tracer lets pass. What can pass by
-    itself is tried again by the backend (result_backend_always_retry), and what cannot be written as JSON is a failure.
+    Celery would acknowledge the message, and its result would be lost. The tracer lets Reject pass. The backend itself
+    retries transient failures (result_backend_always_retry), and a result that JSON cannot represent fails its task.
     """
     backend: Any = app.backend
     if isinstance(backend, (ClaimBackend, DisabledBackend)):
@@ -235,7 +243,10 @@ def end_without_results(app: Celery, lost: Callable[[Exception], None]) -> None:
         except EncodeError:
             raise
         except Exception as exc:
-            log.exception("a result cannot be kept, so this worker ends and its messages go back")
+            log.exception(
+                "a result cannot be stored, so this worker ends and its messages go back",
+                extra={"action": "results_lost"},
+            )
             lost(exc)
             raise Reject(exc, requeue=True) from exc
 
@@ -243,13 +254,13 @@ def end_without_results(app: Celery, lost: Callable[[Exception], None]) -> None:
 
 
 def _serve_with(plain: type[RedisBackend], sentinel: type[SentinelBackend]) -> None:
-    """Let URLs of results, in every form that Celery knows for Redis, lead to these."""
+    """Use these classes for result URLs, in each form that Celery knows for Redis."""
     named, watched = (f"{__name__}:{found.__qualname__}" for found in (plain, sentinel))
     backends.BACKEND_ALIASES.update({"redis": named, "rediss": named, "sentinel": watched})
 
 
 def install(claims: Claims, ledger: Ledger, *, answers_too: bool) -> None:
-    """Let every app of this process count chords by the claims, and with `answers_too` store results through them."""
+    """Let all apps of this process count chords with claims, and with `answers_too` store results with them, too."""
     ClaimBackend.claims, FilingBackend.ledger = claims, ledger
     if answers_too:
         _serve_with(ClaimBackend, ClaimSentinelBackend)

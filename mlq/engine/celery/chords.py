@@ -1,7 +1,7 @@
-"""Chords: a part is counted in the step that records its end; the end of the last part publishes the body.
+"""Chords: a part is counted in the step that records its end, and the end of the last part publishes the body.
 
-Celery counts a part, publishes the body and deletes what it counted before it acknowledges the part. A death in between
-counts a part twice or loses the body, and a client sees a body whose parts have no result yet.
+Celery counts a part, publishes the body and deletes the counts before it acknowledges the part. If the worker dies in
+between, a part is counted twice or the body is lost, and a client may see a body whose parts have no result yet.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from mlq.engine.ledger import Ledger
 
 _UNPLACED: Final = "+inf"
+"""Score of a part that has no index in its chord."""
+
 _POLL_S: Final = 0.02
 _GIVE_UP_AFTER: Final = 600
-"""Tries of a second each, while the server of the results is away: as long as answers wait for the broker."""
+"""Attempts, one a second, while the server of the results is away: as long as results wait for the broker."""
 
 log = logging.getLogger("mlq.chords")
 
 
 class Chords:
-    """The chords whose results one of Celery's Redis backends keeps."""
+    """The chords whose results are kept in a Redis backend of Celery."""
 
     def __init__(self, backend: Any, ledger: Ledger, db: int) -> None:
         self._backend = backend
@@ -43,11 +45,11 @@ class Chords:
         self._db = db
 
     def addition(self, group_id: str) -> ChordAddition:
-        """Describe the growth of a chord by one part."""
+        """Return the growth of a chord by one part."""
         return ChordAddition(self._key(group_id), self._db)
 
     def part(self, request: Any, state: str, result: Any) -> ChordPart:
-        """Describe a task that has ended as a part of its chord."""
+        """Return a task that has ended, as a part of its chord."""
         backend = self._backend
         value = backend.encode([1, request.id, state, backend.encode_result(result, state)])
         task = _stack().top
@@ -66,16 +68,16 @@ class Chords:
             value=_bytes(value),
             known_by=_bytes(backend.encode([1, request.id])).removesuffix(b"]"),
             index=_UNPLACED if request.group_index is None else str(request.group_index),
-            is_ordered=bool(backend._chord_zset),  # noqa: SLF001 (Celery's own switch)
+            is_ordered=bool(backend._chord_zset),  # noqa: SLF001 (Celery has no public name for this option)
             keep_s=int(getattr(backend, "chord_expires", backend.expires) or 0),  # Celery 5.7 has a setting for it
             keep_group_s=int(getattr(backend, "_chord_result_expires", 0) or 0),
             compose=compose,
         )
 
     def count_away(self, request: Any, state: str, result: Any, completion: Completion) -> ChordPart | None:
-        """Count a part where results are on another server than claims; give it if it is the last.
+        """Count a part whose result is on another server than its claim; return the part if it is the last one.
 
-        The body is published with the end of the claim. Until then the chord must stay as it is.
+        The body is published with the end of the claim. Until then the chord must not change.
         """
         backend, part = self._backend, self.part(request, state, result)
         if not backend.ensure(chord_parts.count, (backend.client, part), max_retries=_GIVE_UP_AFTER):
@@ -85,7 +87,7 @@ class Chords:
         return part
 
     def forget(self, part: ChordPart) -> None:
-        """Delete what was kept of a chord that has ended."""
+        """Delete the counts and the group of a chord that has ended."""
         self._backend.ensure(chord_parts.forget, (self._backend.client, part))
 
     def _key(self, group_id: str) -> str:
@@ -94,7 +96,7 @@ class Chords:
     def _publish_body(self, request: Any, part: ChordPart, completion: Completion) -> bool:
         """Publish the body with the results of the parts, or fail it as Celery does; return whether it is published.
 
-        A server that is away fails nothing: this raises redis.RedisError or OSError, and is done again.
+        While a server is away, this raises redis.RedisError or OSError, and the caller retries.
         """
         backend = self._backend
         callback: Any = maybe_signature(request.chord, app=backend.app)
@@ -102,33 +104,43 @@ class Chords:
             results = self._results(request.group, part, completion)
             try:
                 callback.delay(results)
-                return True  # noqa: TRY300 (an else would stand behind four handlers)
+                return True  # noqa: TRY300 (an else would follow four handlers)
             except (OperationalError, RedisError, OSError) as exc:
                 raise RedisConnectionError(str(exc)) from exc
-            except Exception as exc:  # noqa: BLE001 (Celery fails the chord for any)
-                log.warning("the body of chord %s cannot be published: %s", request.group, type(exc).__name__)
+            except Exception as exc:  # noqa: BLE001 (Celery fails the chord for any exception)
+                log.warning(
+                    "the body of chord %s cannot be published: %s",
+                    request.group,
+                    type(exc).__name__,
+                    extra={"action": "chord_failed"},
+                )
                 backend.chord_error_from_stack(callback, ChordError(f"Callback error: {exc!r}"))
         except (RedisError, OSError):
             raise
         except ChordError as exc:
-            log.info("chord %s fails with one of its parts", request.group)
+            log.info("chord %s fails with one of its parts", request.group, extra={"action": "chord_failed"})
             backend.chord_error_from_stack(callback, exc)
         except Exception as exc:  # noqa: BLE001 (see above)
-            log.warning("the parts of chord %s cannot be joined: %s", request.group, type(exc).__name__)
+            log.warning(
+                "the parts of chord %s cannot be joined: %s",
+                request.group,
+                type(exc).__name__,
+                extra={"action": "chord_failed"},
+            )
             backend.chord_error_from_stack(callback, ChordError(f"Join error: {exc!r}"))
         return False
 
     def _results(self, group_id: str, part: ChordPart, completion: Completion) -> list[Any]:
-        """Give the results of the parts; nested as the chord is, if its structure was stored. Raises ChordError."""
+        """Return the results of the parts, nested like the chord if its structure was stored. Raises ChordError."""
         backend = self._backend
         structure = GroupResult.restore(group_id, backend=backend, app=backend.app)
         if structure is not None:
             return self._joined(structure)
-        unpack, decode = backend._unpack_chord_result, backend.decode  # noqa: SLF001 (Celery's own format)
+        unpack, decode = backend._unpack_chord_result, backend.decode  # noqa: SLF001 (Celery's format of a part)
         return [unpack(value, decode) for value in self._values(part, completion)]
 
     def _values(self, part: ChordPart, completion: Completion) -> list[bytes]:
-        """Give what is kept of each part, those that end now included."""
+        """Return the stored value of each part, including parts that end now."""
         ending = [p for c in completion.consequences() for p in c.parts if (p.db, p.key) == (part.db, part.key)]
         known = tuple(p.known_by for p in ending)
         client, key = self._backend.client, f"{part.key}.j"
@@ -143,7 +155,8 @@ class Chords:
         """Read the results of a stored structure. Raises ChordError."""
         backend = self._backend
         leaves = list(_leaves(structure))
-        wait_s = backend.app.conf.result_chord_join_timeout  # others may count a part before its result is there
+        # Stock workers may count a part before its result is stored.
+        wait_s = backend.app.conf.result_chord_join_timeout
         metas = dict(backend.get_many(leaves, timeout=wait_s, interval=_POLL_S)) if leaves else {}
 
         def value_of(node: Any) -> Any:
@@ -152,7 +165,7 @@ class Chords:
             meta = metas[node.id]
             if meta["status"] in states.PROPAGATE_STATES:
                 message = f"Join error: {meta['result']!r}"
-                raise ChordError(message)  # not the error itself, which may be one of a server that is away
+                raise ChordError(message)  # not the error itself, which may look like that of a server that is away
             return meta["result"]
 
         joined: list[Any] = value_of(structure)
@@ -173,7 +186,7 @@ def _leaves(node: Any) -> Iterator[str]:
 
 @contextmanager
 def _running(task: Any, request: Any) -> Iterator[None]:
-    """Let Celery see a task as the one that runs: what is published inside has it for its parent."""
+    """Let Celery see this task as the running one: it becomes the parent of tasks that are published inside."""
     if task is None or request is None:
         yield
         return
@@ -187,9 +200,9 @@ def _running(task: Any, request: Any) -> Iterator[None]:
 
 
 def _stack() -> Any:
-    """Give Celery's stack of the tasks that run in this thread."""
+    """Return Celery's stack of the tasks that run in this thread."""
     state: Any = _state
-    return state._task_stack  # noqa: SLF001 (what get_current_task reads)
+    return state._task_stack  # noqa: SLF001 (get_current_task reads it, too)
 
 
 def _bytes(value: str | bytes) -> bytes:

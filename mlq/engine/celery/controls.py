@@ -1,7 +1,7 @@
-"""Controls: a worker's mailbox for Celery's control messages. It obeys those that the setting `controls` allows.
+"""Controls: the mailbox of a worker for Celery's control messages, which obeys those that `controls` allows.
 
-Celery's own mailbox obeys every client that can publish, lets some messages end the worker, and writes a traceback for
-each that it cannot carry out.
+Celery's mailbox obeys every client that can publish, some messages end the worker, and each command that fails writes a
+traceback to the log.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 Limited = Callable[[dict[str, str]], None]
-"""Told which tasks have a rate limit, whenever that changes."""
+"""Called with the rate limits of all tasks that have one, whenever they change."""
 
 _OF_QUEUES: Final = ("add_consumer", "cancel_consumer")
-"""A claim, a watch and a lease name the queues that a worker was started with: others would be served by nobody."""
+"""Claims, doorbell and lease use the queues that a worker was started with, so it cannot serve others later."""
 
 _SIGNALS: Final = frozenset({"TERM", "KILL", "INT", "QUIT", "HUP", "USR1"})
-"""What a revoke may send: these end a task. SIGSTOP would keep its process for good."""
+"""Signals that a revoke may send, because they end a task. SIGSTOP would block its process without end."""
 
 _MOST_STAMPS: Final = 1000
 _MOST_STAMPED_HEADERS: Final = 20
@@ -50,9 +50,13 @@ log = logging.getLogger("mlq.mailbox")
 
 
 def begin(app: Celery, controls: Controls, limited: Limited, *, keeps_queues: bool) -> None:
-    """Let the worker of this app obey these control messages from now on; call it before the worker is made.
+    """Let the worker of this app obey these control messages; call this before the worker is created.
 
-    With `keeps_queues` its queues cannot be changed while it runs, and it says so, where Celery would say yes.
+    Args:
+        app: The app.
+        controls: Which control messages are obeyed.
+        limited: Called with the rate limits of tasks, now and whenever they change.
+        keeps_queues: Refuse to change the queues while the worker runs; Celery would seem to accept that.
     """
     app.conf.worker_enable_remote_control = controls != "none"
     if keeps_queues:
@@ -68,12 +72,12 @@ def begin(app: Celery, controls: Controls, limited: Limited, *, keeps_queues: bo
 
 
 def rate_limits(app: Celery) -> dict[str, str]:
-    """Name the tasks that have a rate limit, their own or one by a control message, and the limit as it was given."""
+    """Return the tasks that have a rate limit, their own or by a control message, with the limit as it was given."""
     return {name: str(task.rate_limit) for name, task in app.tasks.items() if task.rate_limit}
 
 
 class Mailbox(pidbox.Pidbox):
-    """Celery's mailbox, but what comes is read by mlq, and nothing that comes can end the worker unless it may."""
+    """Celery's mailbox, but mlq decodes the messages, and only an allowed `shutdown` can end the worker."""
 
     controls: ClassVar[Controls] = "inspect"
     limited: ClassVar[Limited]
@@ -86,26 +90,26 @@ class Mailbox(pidbox.Pidbox):
         self._node.on_decode_error = _refuse
 
     def start(self, consumer: Any) -> None:
-        """Listen, over a channel of its own."""
+        """Listen on a channel of its own."""
         channel = consumer.connection.channel()
         control_messages.screen(channel)
         self._node.channel = channel
         self.consumer = self._node.listen(callback=self.on_message)
 
     def on_message(self, body: dict[str, Any], message: Any) -> None:
-        """Do what a message asks, if it is for this worker."""
+        """Run the command of a message, if it is addressed to this worker."""
         self._node.mailbox.clock.forward()
         self._node.adjust_clock(message.headers["clock"])
         if not is_addressed(self._hostname, body):
             return
         try:
             self._node.dispatch(**body)
-        except Exception as exc:  # noqa: BLE001 (a reply that cannot be sent: over another channel the next may be)
+        except Exception as exc:  # noqa: BLE001 (the reply cannot be sent; a new channel may send the next one)
             complaints.add(f"it could not be answered: {exc!r}")
             self.reset()
 
     def _handle(self, method: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Carry a command out and give its reply, which says why if it is not. Raises SystemExit for `shutdown`."""
+        """Run a command and return its reply, or the reason why it is refused. Raises SystemExit for `shutdown`."""
         handler = self._node.handlers.get(method)
         if handler is None:
             complaints.add(f"there is no command {method!r}")
@@ -117,17 +121,17 @@ class Mailbox(pidbox.Pidbox):
         try:
             check = _CHECKS.get(method)
             said = handler(self._node.state, **(check(arguments or {}) if check else arguments or {}))
-        except Exception as exc:  # noqa: BLE001 (arguments may be anything, and so may what a handler makes of them)
+        except Exception as exc:  # noqa: BLE001 (arguments may be anything, so handlers may raise anything)
             complaints.add(f"{method!r} failed: {_brief(exc)}")
             return {"error": _brief(exc)}
-        return self._told(method, said)
+        return self._finish(method, said)
 
-    def _told(self, method: str, said: Any) -> Any:
-        """Tell the supervisor what a command has changed, and keep passwords out of a reply."""
+    def _finish(self, method: str, said: Any) -> Any:
+        """Report changed rate limits to the supervisor, and mask passwords in the reply."""
         if method == "rate_limit":
             type(self).limited(rate_limits(self._node.state.app))
         if method == "revoke_by_stamped_headers":
-            stamps: Any = state.revoked_stamps  # whose stub says sets
+            stamps: Any = state.revoked_stamps  # the stub says that it holds sets
             _forget_stamps(stamps)
         return without_passwords(said) if method in {"conf", "dump_conf"} else said
 
@@ -144,7 +148,7 @@ def _keep_queues(_: Any, **__: Any) -> dict[str, str]:
     return {"error": "a worker keeps its queues; `mlq queues pause` stops one, `mlq worker start --queues` adds one"}
 
 
-# What a command is called with, checked. Each raises ValueError or TypeError with a sentence.
+# Checks of the arguments of commands. Each raises ValueError or TypeError with a sentence.
 
 
 def _of_revoke(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def _of_revoke(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept a signal that ends a task, by its name."""
+    """Return the argument `signal`, if it names a signal that ends a task."""
     said = arguments.get("signal")
     if said is None:
         return {}
@@ -163,7 +167,7 @@ def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_stamps(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept headers as a table, or as the list of key=value that Celery's command line makes."""
+    """Accept headers as an object, or as the list of key=value that Celery's command line sends."""
     said = arguments.get("headers")
     if isinstance(said, list):
         said = dict(h.partition("=")[::2] for h in said if isinstance(h, str))
@@ -176,7 +180,7 @@ def _of_stamps(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _forget_stamps(revoked: dict[str, list[str]]) -> None:
-    """Forget the earliest revoked stamps where there are too many: Celery keeps all of them, and each time anew."""
+    """Drop the oldest revoked stamps if there are too many: Celery keeps all of them, repeated ones included."""
     for header, stamps in revoked.items():
         revoked[header] = list(dict.fromkeys(reversed(stamps)))[:_MOST_STAMPS][::-1]
     for header in list(revoked)[:-_MOST_STAMPED_HEADERS]:
@@ -184,7 +188,7 @@ def _forget_stamps(revoked: dict[str, list[str]]) -> None:
 
 
 def _of_rate(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept a rate that a clock can keep: of NaN, or of less than nothing, a task would wait without end."""
+    """Accept a rate from 0 to 1e9 per second: with NaN, or with a negative one, a task would wait without end."""
     said: Any = arguments.get("rate_limit")
     try:
         per_s = math.nan if isinstance(said, bool) or len(str(said)) > _LONGEST_RATE else float(rate(said))
@@ -237,20 +241,20 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
 }
 
 
-_TELLING: Final = ("stats", "conf", "dump_conf", "report")
+_REVEALING: Final = ("stats", "conf", "dump_conf", "report")
 
 Handler = Callable[..., Any]
 
 
 def mask_replies() -> None:
-    """Mask the replies of this process from now on."""
-    Panel.data.update({name: _masked(Panel.data[name]) for name in _TELLING if name in Panel.data})
+    """Mask passwords in the replies of this process from now on."""
+    Panel.data.update({name: _masked(Panel.data[name]) for name in _REVEALING if name in Panel.data})
 
 
 def _masked(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(*args: Any, **kwargs: Any) -> Any:
-        told = handler(*args, **kwargs)
-        return without_passwords(jsonify(told, unknown_type_filter=safe_repr))
+        reply = handler(*args, **kwargs)
+        return without_passwords(jsonify(reply, unknown_type_filter=safe_repr))
 
     return answer

@@ -1,4 +1,4 @@
-"""Delivery: what the engine asks of Celery: run a message as it runs any, and say what it would store of it."""
+"""Delivery: the engine hands messages to Celery here, and composes the results that Celery would store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SIGNALS: Final = (
 
 
 class Delivery:
-    """Celery's side of a worker. `transport` and `consumer` are set with every connection of Celery's."""
+    """Celery's side of a worker. `transport` and `consumer` are set anew with each connection of Celery."""
 
     def __init__(self, ledger: Ledger, fingerprint: str | None = None) -> None:
         self._ledger = ledger
@@ -49,18 +49,18 @@ class Delivery:
         self.consumer: Any = None
 
     def begin(self, app: Celery, counted: Callable[[str, str], None]) -> None:
-        """Deliver to this app's tasks; call `counted` with name and queue of each task that Celery never sees.
+        """Deliver to the tasks of this app; call `counted` with name and queue of each task that Celery does not run.
 
-        Receivers of signals that are connected by now are our own, and say nothing of a user's wishes.
+        Signal receivers that are connected before this call are mlq's, so they do not count as the user's.
         """
         self._app = app
         self._counted = counted
         self._listeners = _count_listeners()
 
     def watch(self, consumer: Any, notices: NoticeReader | None) -> None:
-        """Ask this consumer of Celery's from now on whether anybody listens; answer no control message twice."""
+        """Ask this consumer from now on whether a monitor listens; never answer a control message twice."""
         self.consumer = consumer
-        consumer.on_decode_error = _undecodable  # of the next connections, and of this one
+        consumer.on_decode_error = _undecodable  # for the next connections; the next line is for this one
         consumer.task_consumer.on_decode_error = _undecodable
         node = getattr(getattr(consumer, "pidbox", None), "node", None)
         if node is None or notices is None:
@@ -68,14 +68,14 @@ class Delivery:
         reply = node.reply
 
         def reply_once(data: Any, exchange: str, routing_key: str, ticket: str | None, **kwargs: Any) -> None:
-            """Stay silent where the supervisor has answered: this worker was busy then."""
+            """Skip replies that the supervisor has sent while this worker was busy."""
             if not notices.is_answered(ticket):
                 reply(data, exchange, routing_key, ticket, **kwargs)
 
         node.reply = reply_once
 
     def heed(self, notices: NoticeReader | None) -> None:
-        """Learn what was revoked while this worker was busy, before it runs what it has claimed."""
+        """Read which tasks were revoked while this worker was busy, before it runs its claims."""
         revoked = notices.revoked() if notices is not None else None
         if revoked is not None:
             state.revoked.update(revoked)
@@ -86,12 +86,12 @@ class Delivery:
         return self._app.tasks.__contains__
 
     def wait_s(self, task: str) -> float:
-        """Tell how many seconds a task's rate limit lets it wait from now on; 0.0 if it may run, or has none."""
+        """Return the seconds that the rate limit of a task lets it wait from now on; 0.0 if it may run or has none."""
         bucket = self._bucket(task)
         return float(bucket.expected_time()) if bucket is not None else 0.0
 
     def is_limited(self, task: str) -> bool:
-        """Whether a task has a rate limit: of its own, or by `celery control rate_limit`."""
+        """Whether a task has a rate limit, its own or by `celery control rate_limit`."""
         return self._bucket(task) is not None
 
     def _bucket(self, task: str) -> Any:
@@ -101,23 +101,23 @@ class Delivery:
 
     @property
     def revoked(self) -> Collection[str]:
-        """Ids of tasks that somebody revoked."""
+        """Ids of revoked tasks."""
         return state.revoked
 
     @property
     def keeps_answers(self) -> bool:
-        """Whether results are on the broker's server, so that they can be recorded with the claim's end."""
+        """Whether results are on the broker's server, so that they can be recorded with the end of the claim."""
         return isinstance(self._app.backend, ClaimBackend)
 
     def is_watched(self) -> bool:
-        """Whether anybody asked for more than the result: task events, or a signal's receiver of the user's own."""
+        """Whether more than the result is wanted: by a monitor of task events, or by a user's signal receiver."""
         groups = getattr(getattr(self.consumer, "event_dispatcher", None), "groups", None) or ()
         return "task" in groups or _count_listeners() != self._listeners
 
     def make_answer(self, task_id: str, meta: dict[str, Any], place: JobChunkRef | None = None) -> Answer | None:
-        """Write what the result store keeps of a task; None where it is not the broker's server.
+        """Return the result of a task with its key; None if the results are not on the broker's server.
 
-        The end of a job's task is then filed at once, by itself: whoever collects the job must learn of it.
+        In that case the end of a job's task is stored at once, because the client that collects the job waits for it.
         """
         backend = self._app.backend
         if place is not None and self.vouches(place):
@@ -132,12 +132,12 @@ class Delivery:
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
 
     def vouches(self, place: JobChunkRef) -> bool:
-        """Tell whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
+        """Return whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
         backend = self._app.backend
         return not isinstance(backend, FilingBackend) or backend.vouches(place)
 
     def end_plainly(self, outcome: BatchOutcome[ModelRequest]) -> Completion | None:
-        """End and count a message whose answers are all that its sender asked for; None if only Celery can end it."""
+        """End and count a message whose sender wants nothing but the result; None if only Celery can end it."""
         completion = self._plainly(outcome)
         if completion is not None:
             self.count(outcome.message.message)
@@ -159,52 +159,52 @@ class Delivery:
         return Completion(message.claim, job_result.answer_of(place, end, backend.db))
 
     def revoke(self, message: Message) -> Completion:
-        """End a message of a job that was cancelled."""
+        """Return the end of a message whose job was cancelled."""
         meta = {"status": "REVOKED", "result": {"exc_type": "Cancelled", "exc_message": "the job was cancelled"}}
         return Completion(message.claim, self.make_answer(message.task_id, meta, message.place))
 
     def make_payload_answer(self, message: Message, payload: bytes) -> Answer | None:
-        """Say where a payload goes that is a whole result already; None if its sender wants none."""
+        """Return an encoded result with its key; None if its sender wants no result."""
         backend = self._app.backend
         if message.headers.get("ignore_result") or not isinstance(backend, ClaimBackend):
             return None
         return backend.answer(message.task_id, payload)
 
     def deliver(self, message: Message) -> None:
-        """Let Celery run a message: its strategy, its tracer, its acknowledgement."""
+        """Let Celery run a message, with its strategy, tracer and acknowledgement."""
         task = self._app.tasks[message.task]
         if task.acks_late:
             self._ledger.open(message.claim, message.task_id)
-        # A header may hold a number of any length; tasks of the user's own can read it.
+        # A header may hold an integer of any length, and a user's task can read it.
         raw = message.claim.raw
         payload = exact_json.loads(raw) if exact_json.has_long_number(raw) else message.payload
         payload["properties"]["delivery_tag"] = message.claim.id
-        payload["headers"]["eta"] = None  # its time has come; Celery would keep it in memory for a moment
-        self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (what kombu's own channels call)
+        payload["headers"]["eta"] = None  # it is due; with an eta Celery would hold it in memory for a moment
+        self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (kombu's channels call it, too)
 
     @staticmethod
     def queue_of(message: Message) -> str:
-        """Name the queue that a message was claimed from."""
+        """Return the name of the queue that a message was claimed from."""
         return queue_of(message.claim.queue_key)
 
     def running(self, message: Message) -> RunningTask:
-        """Describe a message that is about to run."""
+        """Return the report entry of a message that is about to run."""
         return RunningTask(message.task_id, message.task, self.queue_of(message), time.time())
 
     def acks_early(self, message: Message) -> bool:
-        """Whether a message's task wants to be acknowledged before it runs: then it runs once at the most."""
+        """Whether the task of a message is acknowledged before it runs, so that it runs at most once."""
         return not self._app.tasks[message.task].acks_late
 
     def count(self, message: Message) -> None:
-        """Count a task that Celery never saw, also in the totals that `celery inspect stats` shows."""
+        """Count a task that Celery did not run, also in the totals of `celery inspect stats`."""
         state.total_count[message.task] += 1
         state.all_total_count[0] += 1
         self._counted(message.task, self.queue_of(message))
 
 
 def _undecodable(message: Any, exc: Exception) -> None:
-    """Bury what we could read and Celery cannot. Celery itself would acknowledge it, and nobody would ever know."""
-    log.warning("a message cannot be decoded: %s", type(exc).__name__)
+    """Dead-letter a message that mlq can decode and Celery cannot. Celery would acknowledge it, and so lose it."""
+    log.warning("a message cannot be decoded: %s", type(exc).__name__, extra={"action": "message_undecodable"})
     message.reject(requeue=False)
 
 

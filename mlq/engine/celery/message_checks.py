@@ -1,7 +1,7 @@
-"""Messages of strangers, looked at before Celery does, where its own transport takes them: RabbitMQ, prefork pools.
+"""Message checks, before Celery reads a message from its own transport: with RabbitMQ and in prefork pools.
 
-The engine decodes and checks by itself. Celery calculates with whatever a message says, and some of that ends the
-worker, or one process of its pool after the other.
+The engine has its own checks. Celery computes with unchecked values of a message, and some of these end the worker, or
+one process of its pool after another.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from mlq.engine.time_limits import OfMessages
 
-log = logging.getLogger("mlq.strangers")
+log = logging.getLogger("mlq.message_checks")
 
 Take = Callable[[Any], None]
 
 
 def screen(app: Celery, of_messages: OfMessages) -> None:
-    """Let the worker of this app refuse what it cannot calculate with; call it before the worker is made."""
+    """Let the worker of this app refuse invalid messages; call this before the worker is created."""
     from celery import bootsteps
 
     class Screening(bootsteps.Step):
@@ -41,7 +41,7 @@ def screen(app: Celery, of_messages: OfMessages) -> None:
 
 
 def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
-    passing = (*consumer.connection_errors, *consumer.channel_errors, OSError)  # the broker's trouble, no message's
+    passing = (*consumer.connection_errors, *consumer.channel_errors, OSError)  # errors of the broker, not of a message
 
     def take(message: Any) -> None:
         headers = message.headers
@@ -54,10 +54,12 @@ def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
             handle(message)
         except passing:
             raise
-        except Exception as exc:  # noqa: BLE001 (what Celery raises at a message that it cannot even look at)
+        except Exception as exc:  # noqa: BLE001 (Celery may raise anything for such a message)
             why = f"{type(exc).__name__}: {exc}"
             if message.acknowledged:
-                log.error("a message cannot be ended by Celery: %s", why)  # noqa: TRY400 (its traceback is Celery's)
+                log.error(  # noqa: TRY400 (the traceback would show Celery's code only)
+                    "Celery cannot end a message: %s", why, extra={"action": "message_failed"}
+                )
             else:
                 consumer.on_invalid_task(None, message, InvalidTaskError(why))
 
@@ -73,8 +75,8 @@ def _why_refused(message: Any) -> str | None:
 
 def _why_nothing_follows(message: Any) -> str | None:
     try:
-        body = message.payload  # decoded once: Celery reads the same
-    except Exception:  # noqa: BLE001 (Celery answers what cannot be decoded)
+        body = message.payload  # it is decoded once; Celery reads the same object
+    except Exception:  # noqa: BLE001 (Celery refuses what cannot be decoded)
         return None
     embed = body[-1] if isinstance(body, (list, tuple)) and body else None
     return signatures.why_refused(embed) if isinstance(embed, dict) else None

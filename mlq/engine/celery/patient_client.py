@@ -1,8 +1,8 @@
-"""Patient client: Redis as Celery's result backends use it inside a worker, where nothing may fail for the weather.
+"""The patient client: the Redis client of Celery's result backends in a worker, which waits out transient failures.
 
-An exception from the result store reaches Celery's tracer after the task's body has run. Celery then stores a failure,
-or the message is handed out again and its body runs once more. So what can pass is waited for here instead: a server
-that is away or starting, or whose memory is full.
+An exception of the result store reaches Celery's tracer after the body of the task has run. Celery then stores a
+failure, or the message is handed out again, and the body runs twice. So this client waits instead while the server is
+away or starting, or while its memory is full.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from mlq.store.memory import MemoryAllowance
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _GIVE_UP_S: Final = 600.0
+"""Seconds after which a command fails after all."""
 
 _PASSING: Final = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "TRYAGAIN")
-"""Begin what a server replies that will take the command later: a slow script, a replica, a full disk."""
+"""Errors that begin so are transient: a slow script, a replica, a full disk."""
 
 _ONCE: Final = frozenset({"INCR", "INCRBY", "DECR", "DECRBY", "RPUSH", "LPUSH", "HINCRBY", "APPEND"})
-"""Not repeated when the reply is missing: a second time would count twice."""
+"""Commands that are not repeated if the reply got lost, because they would count twice."""
 
-log = logging.getLogger("mlq.answering")
+log = logging.getLogger("mlq.results")
 
 T = TypeVar("T")
 
 
 class PatientRedis(Redis):
-    """A client whose commands wait for the server with a growing pause, for ten minutes at the longest.
+    """A client that repeats commands with a growing pause while the server is away, for up to ten minutes.
 
-    With full memory they are written beyond the limit, as answers are, up to the bound that answers have, too.
+    While memory is full, it writes beyond the limit, up to the same bound as the recorder.
     """
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command; see the class."""
+        """Send a command, and repeat it after a transient failure."""
         send: Callable[..., Any] = super().execute_command
 
         def force() -> Any:
@@ -53,11 +54,11 @@ class PatientRedis(Redis):
         return self._insist(lambda: send(*args, **options), force, [args])
 
     def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Pipeline:  # noqa: FBT002 (redis-py's signature)
-        """Make a pipeline whose transactions wait as single commands do."""
+        """Create a pipeline whose transactions are repeated like single commands."""
         return _PatientPipeline(self, transaction, shard_hint)
 
     def pubsub(self, **options: Any) -> PubSub:
-        """Make subscriptions that can be canceled while the server is away."""
+        """Create subscriptions that can be canceled while the server is away."""
         return _Subscriptions(self.connection_pool, **options)
 
     def _insist(self, send: Callable[[], T], force: Callable[[], T], commands: Sequence[script.Command]) -> T:
@@ -81,13 +82,17 @@ class PatientRedis(Redis):
             if time.monotonic() > give_up_at:
                 raise failure
             if is_first:
-                log.warning("a result cannot be stored, trying again until it can: %s", failure)
+                log.warning(
+                    "a result cannot be stored, trying again until it can: %s",
+                    failure,
+                    extra={"action": "result_store_failed"},
+                )
             is_first = False
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _has_room(self) -> bool:
-        """Tell whether more may be written beyond the limit; while Redis is away it cannot be known."""
+        """Return whether more may be written beyond the limit; False while Redis is away, because it is unknown."""
         overshoot: MemoryAllowance | None = vars(self).get("_overshoot")
         if overshoot is None:
             overshoot = self._overshoot = MemoryAllowance(Redis(connection_pool=self.connection_pool))
@@ -98,7 +103,7 @@ class PatientRedis(Redis):
         return not overshoot.is_spent
 
     def _forced(self, stack: Sequence[tuple[script.Command, dict[str, Any]]]) -> list[Any]:
-        """Run commands as a script, and give their replies as redis-py would."""
+        """Run commands as a script, and return their replies as redis-py does."""
         replies = script.run_commands(self, *(args for args, _ in stack))
         callbacks: Any = self.response_callbacks
         return [
@@ -108,7 +113,7 @@ class PatientRedis(Redis):
 
 
 class _PatientPipeline(Pipeline):
-    """A pipeline of a PatientRedis. Only a transaction can be tried again: it was done as a whole or not at all."""
+    """A pipeline of a PatientRedis. Only a transaction can be repeated, because it runs as a whole or not at all."""
 
     def __init__(self, owner: PatientRedis, transaction: Any, shard_hint: Any) -> None:
         super().__init__(owner.connection_pool, owner.response_callbacks, transaction, shard_hint)
@@ -116,32 +121,32 @@ class _PatientPipeline(Pipeline):
         self._is_transaction = bool(transaction)
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 (redis-py's signature)
-        """Send what was queued; see PatientRedis."""
+        """Send the queued commands; repeat a transaction after a transient failure."""
         stack = list(self.command_stack)
         if not self._is_transaction or not stack:
             return super().execute(raise_on_error)
         send: Callable[..., list[Any]] = super().execute
 
         def again() -> list[Any]:
-            self.command_stack = list(stack)  # it is emptied by every try
+            self.command_stack = list(stack)  # each attempt empties it
             return send(raise_on_error)
 
         return self._owner._insist(again, lambda: self._owner._forced(stack), [args for args, _ in stack])  # noqa: SLF001
 
 
 class _Subscriptions(PubSub):
-    """What a PatientRedis is subscribed to.
+    """The subscriptions of a PatientRedis.
 
-    Celery cancels the subscription of a result that is collected, in whichever thread that happens, and reconnects for
-    it: that thread would wait for as long as the server is away. But the end of a connection ends its subscriptions.
+    Celery cancels the subscription to a result when the result object is garbage-collected, in any thread, and connects
+    again for that: the thread would wait while the server is away. But subscriptions end with their connection anyway.
     """
 
     def unsubscribe(self, *channels: Any) -> None:
-        """Cancel subscriptions, and wait for nothing."""
+        """Cancel subscriptions without waiting for the server."""
         stock: Any = super()
         try:
             stock.unsubscribe(*channels)
         except (RedisConnectionError, RedisTimeoutError):
             encoder: Any = self.encoder
             for channel in channels:
-                self.channels.pop(encoder.encode(channel), None)  # else the next connection subscribes again
+                self.channels.pop(encoder.encode(channel), None)  # otherwise the next connection subscribes again

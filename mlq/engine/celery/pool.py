@@ -1,4 +1,4 @@
-"""The solo pool: one message at a time in the worker's own process, and given back when told to stop at once."""
+"""The solo pool: it runs one message at a time in the worker's process, and gives it back on a cold shutdown."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mlq.model.failure import contained
 
 
 class TaskGivenBack(WorkerTerminate):
-    """Raised by signal handlers of this process alone, to leave the running task; a model may raise anything else."""
+    """Leaves the running task. Only signal handlers of this process raise it; a model may raise anything else."""
 
 
 def is_let_go(error: BaseException) -> bool:
-    """Recognize an order to end among the exceptions that pass through a model."""
+    """Return whether an exception that passes through a model is an order to end this process."""
     return isinstance(error, TaskGivenBack)
 
 
 class SoloPool(TaskPool):
-    """Celery's solo pool, which can also let go of the running task, and fails a task that raises no Exception.
+    """Celery's solo pool, which can also give the running task back, and fails a task for any BaseException.
 
-    Stock solo has no `terminate_job`: on a cold shutdown (SIGQUIT, a second Ctrl-C) NotImplementedError is raised
-    inside the running task, stored as its failure and acknowledged, so the work is lost. And what a task's hooks raise
-    that is no Exception (sys.exit, WorkerShutdown) ends a stock worker, each time that the message is delivered.
+    Stock solo has no `terminate_job`. On a cold shutdown (SIGQUIT, a second Ctrl-C), NotImplementedError is raised in
+    the running task, stored as its failure and acknowledged, so the work is lost. And if a hook of a task raises what
+    is not an Exception (sys.exit, WorkerShutdown), a stock worker ends, each time that the message is delivered.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class SoloPool(TaskPool):
         stock.on_apply = _apply
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 (the pool's signature)
-        """Leave the task at once. WorkerTerminate passes through the tracer without an ack: the message goes back."""
+        """Leave the task at once. The tracer passes WorkerTerminate on without an ack, so the message goes back."""
         raise TaskGivenBack(0)
 
 
@@ -56,14 +56,14 @@ def _apply(
         accept_callback(os.getpid(), time.monotonic())
     try:
         result = target(*args, **(kwargs or {}))
-    except Reject as exc:  # from the result backend, outside of what the tracer handles
+    except Reject as exc:  # raised by the result backend, outside of the tracer's handlers
         if error_callback is None:
             raise
         error_callback(ExceptionInfo((Reject, exc, exc.__traceback__)))
     except Exception:
         raise
     except BaseException as exc:
-        failed = contained(exc)  # raises LetGo again, which alone is an order to end
+        failed = contained(exc)  # raises TaskGivenBack again, the only order to end
         if error_callback is None:
             raise failed from exc
         error_callback(ExceptionInfo((type(failed), failed, exc.__traceback__)))
@@ -73,7 +73,7 @@ def _apply(
 
 
 def let_go_on_sigquit(is_computing: Callable[[], bool]) -> None:
-    """Leave a forward of the engine's in the middle, too: to Celery no task is running then, so it would wait."""
+    """Leave a forward of the engine at SIGQUIT, too: Celery sees no running task then, so it would wait."""
     stock = signal.getsignal(signal.SIGQUIT)
 
     def let_go(number: int, frame: Any) -> None:

@@ -1,7 +1,7 @@
-"""Publishing: what a task's message makes a worker send goes to queues, never to a key or an exchange of another kind.
+"""The publish guard: what a worker sends because of a message goes to queues only, never to another key or exchange.
 
-A link, an errback, a chain, the body of a chord and a retry are sent with the options that came with the message. On
-RabbitMQ and in every pool this is where they are looked at first; channels.py looks at all that goes to Redis.
+A link, an errback, a chain, the body of a chord and a retry are sent with options that came with the message. With
+RabbitMQ and in prefork pools this is the first check of them; broker/channels.py checks all that is sent to Redis.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger("mlq.transport")
 
 
 def install() -> None:
-    """Let every app of this process look at where it sends a task or a reply, before it declares or writes anything."""
+    """Let all apps of this process check the destination of a task or a reply, before they declare or write."""
     _check_tasks()
     _check_replies()
 
 
 def _check_tasks() -> None:
     stock: Any = AMQP
-    create = stock._create_task_sender  # noqa: SLF001 (what each app makes its sender with)
+    create = stock._create_task_sender  # noqa: SLF001 (each app creates its sender with it)
 
     def create_checked(amqp: Any) -> Any:
         send = create(amqp)
@@ -49,27 +49,30 @@ def _check_tasks() -> None:
 
 
 def _check_replies() -> None:
-    """Let replies to control messages go to where monitors wait for them, whatever address such a message names.
+    """Send replies to control messages only to the exchange where monitors wait, not to the address in a message.
 
-    An error would close the mailbox for a moment, and so what others ask would go unheard.
+    Other replies are skipped: an error would close the mailbox for a moment, and messages of other clients were lost.
     """
     stock: Any = Mailbox
-    publish = stock._publish_reply  # noqa: SLF001 (what kombu's own Node calls)
+    publish = stock._publish_reply  # noqa: SLF001 (kombu's Node calls it)
 
     def publish_checked(mailbox: Any, reply: Any, exchange: Any, *args: Any, **kwargs: Any) -> None:
         if exchange != mailbox.reply_exchange.name:
-            log.warning("a control message gets no reply: its address is none of a monitor's")
+            log.warning(
+                "a control message gets no reply: its reply address is not a monitor's",
+                extra={"action": "reply_refused"},
+            )
             return
         try:
             publish(mailbox, reply, exchange, *args, **kwargs)
         except NotAQueue as exc:
-            log.warning("a control message gets no reply: %s", exc)
+            log.warning("a control message gets no reply: %s", exc, extra={"action": "reply_refused"})
 
     stock._publish_reply = publish_checked  # noqa: SLF001 (see above)
 
 
 def check(task: str, exchange: Any, routing_key: Any, queue: Any) -> None:
-    """Make sure that a task is sent to a queue, by whichever of these names. Raises NotAQueue."""
+    """Make sure that all of these names address a queue. Raises NotAQueue."""
     through = getattr(queue, "exchange", None)
     for kind, given, why_not in (
         ("queue", queue, reserved_names.why_not_a_queue),

@@ -1,4 +1,4 @@
-"""Reconnecting: a worker whose broker went away is back soon after it. Celery waits 2 s more each time, up to 30 s."""
+"""Reconnection: a worker reconnects soon after its broker is back. Celery's pauses grow by 2 s each, up to 30 s."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from mlq.broker.credentials import FileCredentials
 
 _PAUSES: Final = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
-"""A restart of Redis takes a second, a fail-over two or three; a try costs a refused connection."""
+"""Seconds between attempts. A restart of Redis takes one second, a failover two or three."""
 
 
-class _Soon(PatientConnection):
-    """The connection, with shorter pauses between its tries."""
+class _EagerConnection(PatientConnection):
+    """A connection with shorter pauses between its attempts."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Try until it is connected."""
+        """Connect, with as many attempts as it takes."""
         return super().ensure_connection(*args, **{**_PAUSES, **kwargs})
 
 
 def install(app: Celery, credentials: FileCredentials | None) -> None:
-    """Let the connections of this app reconnect so. The consumer is named, since clients need not load it."""
+    """Let the connections of this app reconnect soon. The consumer is set by name, so that clients do not load it."""
     amqp: Any = app.amqp
-    amqp.Connection = _Soon.reading(credentials)
+    amqp.Connection = _EagerConnection.reading(credentials)
     app.conf.worker_consumer = "mlq.engine.celery.connection_losses:SteadyConsumer"

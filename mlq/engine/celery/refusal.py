@@ -1,11 +1,11 @@
-"""What Celery's own consumer refuses, where the engine does not read first: prefork pools, and RabbitMQ.
+"""Refusal: clients get a FAILURE for messages that Celery's consumer refuses, in prefork pools and with RabbitMQ.
 
-Stock Celery writes a line in its log, and the client waits for a result that never comes.
+Stock Celery only writes a log line, and the client waits for a result that never comes.
 
-Kombu pops a message and then makes a Python object of it. If that fails, the exception ends Celery's consumer, and with
-it the worker: one `{` in a queue was one death. If it succeeds but the object is nested too deeply, the message cannot
-be handed to a process of the pool. Then the worker ends as well, and the message goes back to the queue, so it ends the
-next worker, too. Here such a message is replaced by one that Celery refuses as it refuses any that it cannot decode.
+kombu pops a message and then decodes it. If that fails, the exception ends Celery's consumer, and so the worker: each
+`{` in a queue ended one worker. If the message is nested too deeply, it cannot be passed to a process of the pool. Then
+the worker ends as well, and the message goes back to the queue, so it ends the next worker, too. This module replaces
+such a message by one that Celery refuses like any other that it cannot decode.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from mlq.protocol import exact_json, nesting
 from mlq.protocol.names import JOB_HEADER, TOKEN_HEADER
 
 REASON_HEADER: Final = "mlq_unreadable"
-"""In the headers of a replaced message: what is wrong with the original."""
+"""Header of a replaced message that says what is wrong with the original."""
 
 _CONTENT_TYPE: Final = "application/x-mlq-unreadable"
-"""Accepted by no consumer."""
+"""A content type that no consumer accepts."""
 
 _HOLDERS: Final = frozenset({dict, list})
 
@@ -37,11 +37,11 @@ _from_a_queue: ContextVar[bool] = ContextVar("mlq_from_a_queue", default=False)
 
 
 class _Unreadable(Exception):
-    """Internal: what is wrong with a message."""
+    """Internal: says what is wrong with a message."""
 
 
 def _replace_unreadable() -> None:
-    """Replace what kombu's Redis transport reads with, in this process."""
+    """Replace the functions with which kombu's Redis transport reads messages, in this process."""
     from kombu import serialization
     from kombu.transport import redis as transport
     from kombu.utils import json
@@ -57,14 +57,14 @@ def _replace_unreadable() -> None:
             _from_a_queue.set(False)
 
     def load(text: str) -> Any:
-        """Read the popped message; what is read while it is delivered (unacked messages) is read as ever."""
+        """Decode a popped message; other JSON, such as unacked messages, is decoded as by kombu."""
         if not _from_a_queue.get():
             return loads(text)
         _from_a_queue.set(False)
         return readable(text)
 
     def decode(text: Any) -> Any:
-        """Read a body, or a result. Kombu makes a DecodeError of the ValueError."""
+        """Decode a body or a result. kombu converts the ValueError to a DecodeError."""
         demand_flat(text if isinstance(text, bytes) else str(text).encode(errors="replace"))
         return json.loads(text)
 
@@ -81,10 +81,10 @@ def demand_flat(text: bytes) -> None:
 
 
 def readable(text: str) -> dict[str, Any]:
-    """Return the message that kombu can deliver: the one in `text`, or its replacement."""
+    """Return a message that kombu can deliver: the one in `text`, or its replacement."""
     found: Any = None
     try:
-        # Not exact_json: tasks of the user's own read the headers, which kombu's reader gives types of Python's.
+        # Not exact_json: user's tasks read the headers, in which kombu's decoder makes objects such as datetime.
         from kombu.utils.json import loads
 
         found = loads(text)
@@ -96,7 +96,7 @@ def readable(text: str) -> dict[str, Any]:
 
 
 def _checked(message: Any) -> dict[str, Any]:
-    """Return a message that has what kombu reads before Celery sees it. Raises _Unreadable."""
+    """Return a message that has all parts which kombu reads before Celery. Raises _Unreadable."""
     if not isinstance(message, dict):
         raise _Unreadable("it is not an object")
     properties, headers, body = message.get("properties"), message.get("headers"), message.get("body")
@@ -134,7 +134,7 @@ def _is_too_deep(value: Any) -> bool:
 
 
 def _replaced(found: Any, why: str) -> dict[str, Any]:
-    """Make a message that Celery cannot decode, with the id under which a client waits, if it can be read."""
+    """Return a message that Celery cannot decode, with the task id, so that its client gets the failure."""
     headers, properties = (
         part if isinstance(part, dict) else {}
         for part in ((found.get("headers"), found.get("properties")) if isinstance(found, dict) else (None, None))
@@ -157,26 +157,26 @@ log = logging.getLogger("mlq.refusal")
 
 
 class Rejected(Exception):
-    """What a client sees of a message that no task was run for: the same as from the engine."""
+    """The failure that a client gets for a refused message, of the same name as the engine's."""
 
     __module__ = "celery.exceptions"
 
 
 def install() -> None:
-    """Let consumers of this process answer what they refuse."""
+    """Let the consumers of this process store a FAILURE for each message that they refuse."""
     stock: Any = Consumer
 
     def answer_undecodable(consumer: Any, message: Any, exc: Exception) -> None:
-        # The error quotes what it could not read, so it is neither logged nor stored.
+        # The error quotes the payload, so it is neither logged nor stored.
         headers = message.headers if isinstance(message.headers, dict) else {}
         why = headers.get(REASON_HEADER) or type(exc).__name__
-        log.error("a message cannot be decoded, and is discarded: %s", why)
+        log.error("a message cannot be decoded, and is discarded: %s", why, extra={"action": "message_discarded"})
         _answer(consumer, message, f"malformed: the message cannot be decoded: {why}")
         message.ack()
 
     def answer_invalid(consumer: Any, body: Any, message: Any, exc: Exception) -> None:
-        del body  # stock's log line measures it, and fails for a message without one, which is then kept for good
-        log.error("a task message is invalid, and discarded: %s", exc)
+        del body  # Celery's log line measures it, and fails for a message without one, which then stays unacked
+        log.error("a task message is invalid, and is discarded: %s", exc, extra={"action": "message_discarded"})
         _answer(consumer, message, f"malformed: {exc}")
         message.reject_log_error(log, consumer.connection_errors)
 
@@ -187,7 +187,7 @@ def install() -> None:
 
 
 def _refuse_unreadable() -> None:
-    """Let Celery refuse a message of which it can make no request: its worker would end, and meet it again."""
+    """Let Celery refuse a message that it cannot make a Request of; it would end one worker after another."""
     stock: Any = Request
     make = stock.__init__
 
@@ -203,7 +203,7 @@ def _refuse_unreadable() -> None:
 
 
 def _answer(consumer: Any, message: Any, why: str) -> None:
-    """Store a FAILURE where the id can be read. Before the message ends: a death in between answers it twice."""
+    """Store a FAILURE if the id can be read, before the message is acknowledged, so that it cannot get lost."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     task_id = headers.get("id") or message.properties.get("correlation_id")
     if not isinstance(task_id, str) or not task_id or headers.get("ignore_result"):
@@ -211,5 +211,9 @@ def _answer(consumer: Any, message: Any, why: str) -> None:
     request = Context({name: headers.get(name) for name in (JOB_HEADER, TOKEN_HEADER)}, id=task_id)
     try:
         consumer.app.backend.store_result(task_id, Rejected(why), "FAILURE", request=request)
-    except ValueError as exc:  # an id that is no UTF-8
-        log.warning("the client of a refused message is not told: %s", type(exc).__name__)
+    except ValueError as exc:  # the id is not UTF-8
+        log.warning(
+            "the client of a refused message gets no result: %s",
+            type(exc).__name__,
+            extra={"action": "refusal_not_stored"},
+        )

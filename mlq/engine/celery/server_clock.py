@@ -1,7 +1,7 @@
-"""Server time in Celery: what its tasks compute from the time of day is computed from the server's.
+"""The server's clock in Celery: dates in messages are computed and compared with the time of the server.
 
-A retry's countdown and a message's expiry become dates, which other hosts compare with their clocks. Celery takes and
-compares them by the clock of the host that it runs on.
+The countdown of a retry and the expiry of a message become dates, which other hosts compare with their clocks. Stock
+Celery uses the clock of its host for both.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def install(app: Celery, clock: ServerClock) -> None:
     """Let this app, and Celery's requests in this process, use the server's clock."""
 
     def now() -> datetime:
-        """Give the date, as Celery.now does."""
+        """Return the time, as Celery.now does."""
         return datetime.fromtimestamp(clock.now(), timezone.utc).astimezone(app.timezone)
 
     def maybe_expire(self: Any) -> bool | None:
-        """Revoke a request that has expired, as Request.maybe_expire does."""
+        """Revoke an expired request, as Request.maybe_expire does."""
         if self.expires and clock.now() > self.expires.timestamp():
             revoked.add(self.id)
             return True
@@ -39,7 +39,7 @@ def install(app: Celery, clock: ServerClock) -> None:
         if headers is not None:
             headers.setdefault(names.SENT_AT_HEADER, clock.now())
 
-    # In place of the one in app.py, which has no server to ask.
+    # This replaces the receiver of app.py, which uses the clock of the host.
     signals.before_task_publish.disconnect(dispatch_uid=names.STAMP)
     signals.before_task_publish.connect(stamp, weak=False, dispatch_uid=names.STAMP)
     stock: Any = app

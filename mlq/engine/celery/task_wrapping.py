@@ -1,4 +1,4 @@
-"""Bodies: when a task's own code has ended, what is published follows from it, and goes out with its end."""
+"""Task wrapping: a task's code is timed, and messages published after it are sent with the task's end."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 
 def mark(app: Celery, ledger: Ledger | None, limits: TimeLimits) -> None:
-    """Time every task's body, and tell the ledger of its end: what is published is kept from then on.
+    """Time the body of each task, and let the ledger keep what is published after the end of the body.
 
-    Not from its beginning: what a body sends it may wait for. No ledger: another broker keeps what it delivered.
+    Messages published *during* the task body are sent at once, because the body may wait for their results. Without a
+    ledger, all messages are sent at once: there the broker keeps the message until its acknowledgement.
     """
     for task in app.tasks.values():
         _mark(task, ledger, limits)
 
 
 def contain(app: Celery) -> None:
-    """Let no task's body raise what would end the process that runs it; for pools that time their tasks themselves."""
+    """Let no task's body raise what would end its process; for pools, which time their tasks themselves."""
     for task in app.tasks.values():
         task.run = _contained(task.run)  # type: ignore[method-assign]
 
@@ -51,9 +52,9 @@ def _contained(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_tracer(error: BaseException) -> Exception:
-    """Return what Celery's tracer is to see instead of `error`: an exception that it stores as the task's failure.
+    """Return the exception that Celery's tracer gets instead of `error`, and stores as the failure of the task.
 
-    Retry, Ignore and Reject are words to the tracer, not failures. Raises `error` if it is an order to end.
+    Retry, Ignore and Reject are instructions to the tracer, not failures. Raises `error` if it is an order to end.
     """
     if isinstance(error, TaskPredicate):
         return _without_text(error)
@@ -63,30 +64,30 @@ def in_tracer(error: BaseException) -> Exception:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """Return what a failure's traceback is to name as its cause: nothing where that would show a withheld text."""
+    """Return the cause that the traceback of a failure shows: None if that would show a withheld text."""
     return None if withholds_texts() else error
 
 
 def _without_text(error: TaskPredicate) -> TaskPredicate:
-    """Take the text of what failed out of a word to the tracer: it logs and stores why a task is tried again."""
+    """Remove the text of the error from an instruction to the tracer, which logs and stores the reason of a retry."""
     if not withholds_texts():
         return error
-    word: Any = error  # whose stubs know fewer attributes than there are
-    word.__cause__, word.__suppress_context__ = None, True
+    raised: Any = error  # the stubs lack some attributes
+    raised.__cause__, raised.__suppress_context__ = None, True
     if isinstance(error, Retry):
-        word.exc = presentable(word.exc) if isinstance(word.exc, Exception) else None
-        word.excs, word.message = repr(word.exc) if word.exc else None, None
-        word.args = (None, word.exc, word.when)
+        raised.exc = presentable(raised.exc) if isinstance(raised.exc, Exception) else None
+        raised.excs, raised.message = repr(raised.exc) if raised.exc else None, None
+        raised.args = (None, raised.exc, raised.when)
     elif isinstance(error, Reject):
-        word.reason = presentable(word.reason) if isinstance(word.reason, Exception) else None
-        word.args = (word.reason, word.requeue)
+        raised.reason = presentable(raised.reason) if isinstance(raised.reason, Exception) else None
+        raised.args = (raised.reason, raised.requeue)
     return error
 
 
 def _namesake(error: MemoryError) -> Exception:
-    """Make an exception of the same name that is no MemoryError: at one of those Celery ends the whole worker.
+    """Return an exception of the same name that is not a MemoryError, for which Celery would end the worker.
 
-    Whoever asks for the result sees the name alone, and so sees what was raised.
+    A client that reads the result sees only the name, and so sees what was raised.
     """
     kind = type(error)
     methods = {"__module__": kind.__module__, "__reduce__": lambda self: (kind, self.args)}
@@ -95,7 +96,7 @@ def _namesake(error: MemoryError) -> Exception:
 
 
 def follow(ledger: Ledger) -> None:
-    """Tell the ledger when Celery's tracer has ended a task."""
+    """Let the ledger know when Celery's tracer has ended a task."""
 
     def trace_ended(task_id: str, **_: Any) -> None:
         ledger.end(task_id)
@@ -107,7 +108,7 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> No
     run, retry, replace, add = task.run, task.retry, task.on_replace, task.add_to_chord
 
     def ended() -> None:
-        # A task that another one calls as a function, an errback above all, has no claim, and ends nothing.
+        # A task that is called as a function, mostly an errback, has no claim, so its end is not an end of a message.
         if ledger is not None and ledger.claim_of(task.request.id or "") is not None:
             ledger.collect(task.request.id)
 
@@ -133,12 +134,12 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> No
 
     @functools.wraps(replace)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        ended()  # the last thing that the body does is to publish what replaces it
+        ended()  # the body ends by publishing the task that replaces it
         return replace(*args, **kwargs)
 
     @functools.wraps(add)
     def added(sig: Any, lazy: bool = False) -> Any:  # noqa: FBT001, FBT002 (Celery's signature)
-        # Lazy: the body publishes the part, when it wants to. Elsewhere: the chord grows at once, on another server.
+        # With lazy, the body publishes the part later. On another server, the chord grows at once.
         if lazy or ledger is None or not isinstance(task.backend, ClaimBackend):
             return add(sig, lazy)  # type: ignore[call-overload]
         with ledger.following(task.request.id or ""):  # the chord must grow if and only if the part is published

@@ -1,4 +1,4 @@
-"""The transport inside a worker: kombu's own, but task messages are claimed, and their ends recorded."""
+"""The transport of a worker: kombu's Redis transport, but the engine claims the messages and records their ends."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger("mlq.transport")
 
 
 class ClaimOwner(Protocol):
-    """Who holds the claims of this process."""
+    """The engine, as the transport sees it: the owner of the claims of this process."""
 
     @property
     def skew_s(self) -> float:
-        """How far this host's clock is ahead of the server's."""
+        """Seconds by which this host's clock is ahead of the server's."""
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver messages to the consumers of this transport from now on."""
@@ -32,66 +32,66 @@ class ClaimOwner(Protocol):
         """Record the end of a message."""
 
     def reject(self, claim_id: str, *, requeue: bool) -> None:
-        """Give a message back, or bury it."""
+        """Give a message back, or dead-letter it."""
 
     def keep_successor(self, successor: Successor) -> bool:
-        """Keep a message that is published at the end of a task; False if it is to go out now."""
+        """Keep a message that is published at the end of a task; False if it must be sent now."""
 
 
 class _QoS(redis.QoS):
-    """Acknowledgements end claims. What stock workers left in `unacked` is still restored, as kombu does it."""
+    """An acknowledgement ends a claim. Messages that stock workers left in `unacked` are restored as by kombu."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Nothing to remember: the claim is filed in Redis already."""
+        """Do nothing: Redis holds the claim already."""
 
     def ack(self, delivery_tag: str) -> None:
-        keeper_of(self.channel).acknowledge(delivery_tag)
+        owner_of(self.channel).acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 (kombu's signature)
-        keeper_of(self.channel).reject(delivery_tag, requeue=requeue)
+        owner_of(self.channel).reject(delivery_tag, requeue=requeue)
 
     @property
     def visibility_timeout(self) -> int:
-        """Give stock workers' time-out as it counts on this host's clock, which may be ahead of theirs."""
+        """Seconds of the stock workers' timeout, corrected by this host's clock, which may be ahead of theirs."""
         channel: Any = self.channel
-        return int(channel.visibility_timeout) + round(keeper_of(channel).skew_s)
+        return int(channel.visibility_timeout) + round(owner_of(channel).skew_s)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Leave stock workers' messages where they are while memory is full: the lock could not be written."""
+        """Restore messages of stock workers, except while memory is full, because the lock cannot be written then."""
         try:
             super().restore_visible(*args, **kwargs)
         except OutOfMemoryError as exc:
-            log.warning("what stock workers left is not restored: %s", exc)
+            log.warning("messages of dead stock workers are not restored: %s", exc, extra={"action": "restore_failed"})
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Nothing to restore: a claim outlives its connection, and the keeper gives back what it holds at the end."""
+        """Do nothing: claims outlive their connection, and the engine gives them back when it ends."""
 
 
 class _Poller(redis.MultiChannelPoller):
-    """Polls for control messages alone: BRPOP would take tasks without a claim."""
+    """Polls for control messages only: BRPOP would take task messages without a claim."""
 
     def _register_BRPOP(self, channel: Any) -> None:  # noqa: N802 (kombu's name)
-        """Leave the queues to the intake."""
+        """Do nothing: the claimer reads the queues."""
 
 
 class _Claiming(WithoutMulti):
-    """Mixed into kombu's Redis channels. Control and reply queues, which are fanout, keep stock behaviour."""
+    """A mixin for kombu's Redis channels. Control and reply queues, which are fanout, behave as in kombu."""
 
-    keeper: ClassVar[ClaimOwner]
+    owner: ClassVar[ClaimOwner]
     QoS = _QoS
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
-        """Publish, unless what is published follows from a task that ends: then it goes out with its end.
+        """Publish a message; one that follows from a task that ends is kept, and published with the end.
 
-        What a task's body publishes while memory is full goes beyond the limit, as answers do: the body may wait for
-        it, and an exception would fail the task for the weather. A reply to a control message does, too.
+        Messages that a task's body publishes while memory is full are written beyond the limit, like results: the body
+        may wait for them, and an exception would fail the task. The same holds for replies to control messages.
         """
         demand_queue(queue)
         channel: Any = self
-        priority = channel._get_message_priority(message, reverse=False)  # noqa: SLF001 (kombu's own key scheme)
+        priority = channel._get_message_priority(message, reverse=False)  # noqa: SLF001 (kombu's scheme of keys)
         key = channel._q_for_pri(queue, priority)  # noqa: SLF001
         raw = dumps(message).encode()
-        if self.keeper.keep_successor(Successor(key, raw)):
+        if self.owner.keep_successor(Successor(key, raw)):
             return None
         try:
             return super()._put(queue, message, **kwargs)
@@ -101,13 +101,12 @@ class _Claiming(WithoutMulti):
 
 
 class _Delivering:
-    """Mixed into kombu's Redis transports."""
+    """A mixin for kombu's Redis transports that corrects the origin of a message."""
 
     def _deliver(self, message: Any, queue: str) -> None:
-        """Deliver a message as one that came from its queue, where it says that it came from what is none.
+        """Deliver a message; if it names an origin that is not a queue, replace it by the queue that it came from.
 
-        A retry goes to where the message came from, and so does what kombu restores; the message's sender has written
-        that down.
+        A retry is sent to the origin of the message, and kombu restores messages to it; the sender wrote it.
         """
         properties = message.get("properties") if isinstance(message, dict) else None
         said = properties.get("delivery_info") if isinstance(properties, dict) else None
@@ -124,40 +123,40 @@ def _is_of_a_queue(said: dict[str, Any]) -> bool:
 
 
 class _Attaching(_Delivering):
-    """Mixed into kombu's Redis transports."""
+    """A mixin for kombu's Redis transports that lets the engine deliver to each new connection."""
 
-    keeper: ClassVar[ClaimOwner]
+    owner: ClassVar[ClaimOwner]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = _Poller()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Let the hub serve control messages as ever, and our batches beside them."""
+        """Let the hub serve control messages as in kombu, and run the engine's batches between them."""
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]
-        self.keeper.attach(self, loop)
+        self.owner.attach(self, loop)
 
 
-def keeper_of(channel: Any) -> ClaimOwner:
-    """Give the keeper to which a channel belongs."""
-    keeper: ClaimOwner = channel.keeper
-    return keeper
+def owner_of(channel: Any) -> ClaimOwner:
+    """Return the owner of the claims that a channel acknowledges."""
+    owner: ClaimOwner = channel.owner
+    return owner
 
 
-def install(keeper: ClaimOwner) -> None:
-    """Replace kombu's Redis transports in this process: URLs stay stock, and every form of them works.
+def install(owner: ClaimOwner) -> None:
+    """Replace kombu's Redis transports in this process, so that each form of a URL works unchanged.
 
-    A class path in `broker_transport` would not do: redis+socket:// ignores it, rediss:// becomes plaintext, and a
-    list of URLs reverts to stock on fail-over.
+    A class path in `broker_transport` does not work: redis+socket:// ignores it, rediss:// becomes plaintext, and a
+    list of URLs falls back to the stock transport after a failover.
     """
     _replace(
-        _made("Claiming", redis.Transport, redis.Channel, keeper),
-        _made("ClaimingSentinel", redis.SentinelTransport, redis.SentinelChannel, keeper),
+        _made("Claiming", redis.Transport, redis.Channel, owner),
+        _made("ClaimingSentinel", redis.SentinelTransport, redis.SentinelChannel, owner),
     )
 
 
 def install_checks() -> None:
-    """Let kombu's Redis transports in this process write to queues only, and else be as they are."""
+    """Let kombu's Redis transports in this process write to queues only, and change nothing else."""
     _replace(
         _checked(redis.Transport, redis.Channel),
         _checked(redis.SentinelTransport, redis.SentinelChannel),
@@ -165,10 +164,10 @@ def install_checks() -> None:
 
 
 def _replace(plain: Any, sentinel: Any) -> None:
-    # kombu calls what is not a text, and takes what it gives.
+    # kombu calls an alias that is not a string, and uses the class that it returns.
     aliases: Any = kombu_transport
     aliases.TRANSPORT_ALIASES.update({"redis": lambda: plain, "rediss": lambda: plain, "sentinel": lambda: sentinel})
-    aliases._transport_cache.clear()  # noqa: SLF001 (where names were resolved before us)
+    aliases._transport_cache.clear()  # noqa: SLF001 (it holds transports that were resolved before)
 
 
 def _checked(transport: type, channel: type) -> Any:
@@ -176,6 +175,6 @@ def _checked(transport: type, channel: type) -> Any:
     return type(transport.__name__, (_Delivering, transport), {"Channel": checking})
 
 
-def _made(name: str, transport: type, channel: type, keeper: ClaimOwner) -> Any:
-    claiming = type(f"{name}Channel", (_Claiming, channel), {"keeper": keeper})
-    return type(f"{name}Transport", (_Attaching, transport), {"keeper": keeper, "Channel": claiming})
+def _made(name: str, transport: type, channel: type, owner: ClaimOwner) -> Any:
+    claiming = type(f"{name}Channel", (_Claiming, channel), {"owner": owner})
+    return type(f"{name}Transport", (_Attaching, transport), {"owner": owner, "Channel": claiming})

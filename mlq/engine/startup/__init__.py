@@ -1,1 +1,1 @@
-"""What a worker checks before it takes its first message."""
+"""Startup checks: what a worker verifies before it claims its first message."""

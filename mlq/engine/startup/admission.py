@@ -1,8 +1,8 @@
-"""Admission: one model a queue. A worker with another model than those that serve a queue is refused, unless told.
+"""Admission: all workers of a queue serve the same model; a worker with another one is refused, except in a rollout.
 
-Heartbeats tell of all workers, but are a moment old. Where the broker keeps leases, the look at the others and the
-worker's own entry are one script (register.lua), so of two models that are started at the same moment one is refused.
-With another broker, and with a prefork pool, which has no lease, two that start within that moment are not told apart.
+Heartbeats show all workers, but are a moment old. With leases, one script (register.lua) checks the other workers and
+registers this one, so if two models start at the same moment, one of them is refused. With RabbitMQ, or with a prefork
+pool, there is no lease, and two models that start within a moment are both admitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SERVING: Final = frozenset({"idle", "busy", "draining", "hung"})
 
 
 def register(leases: Leases, wid: str, queues: Sequence[str], fingerprint: str, *, rollout: bool) -> None:
-    """Give a worker its lease, if its model is the one of its queues. Raises ModelDiffers."""
+    """Register the lease of a worker, if its queues are served with the same model. Raises ModelDiffers."""
     differing = leases.register(wid, queues, fingerprint, rollout=rollout)
     if differing is not None:
         raise ModelDiffers(
@@ -32,13 +32,13 @@ def register(leases: Leases, wid: str, queues: Sequence[str], fingerprint: str, 
 
 
 def check_others(settings: Settings, wid: str, fingerprint: str) -> None:
-    """Look whether others serve our queues with another model, those without a lease, too. Raises ModelDiffers."""
+    """Check by heartbeats that no other worker serves these queues with another model. Raises ModelDiffers."""
     with state_store(settings) as store:
         check(heartbeats.read(store), wid, settings.served_queues, fingerprint)
 
 
 def check(workers: Collection[Heartbeat], wid: str, queues: Sequence[str], fingerprint: str) -> None:
-    """Look at heartbeats. Raises ModelDiffers."""
+    """Check these heartbeats. Raises ModelDiffers."""
     for queue in queues:
         others = [w for w in workers if queue in w.queues and w.state in _SERVING and w.id != wid and w.fingerprint]
         if others and all(w.fingerprint != fingerprint for w in others):
@@ -47,6 +47,6 @@ def check(workers: Collection[Heartbeat], wid: str, queues: Sequence[str], finge
 
 
 def _name(wid: str) -> str:
-    """Name a worker as people do: gpu0@node7."""
+    """Format a worker id as name@host, as in gpu0@node7."""
     host, name, _ = wid.rsplit(":", 2)
     return f"{name}@{host}"

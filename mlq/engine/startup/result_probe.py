@@ -1,7 +1,7 @@
-"""The probe of the result backend: a worker stores a result there before it says that it is ready.
+"""The result probe: a worker stores a test result in the result backend before it is ready.
 
-A backend that cannot be used would be noticed with the first answer: a sound message would end its worker, or its
-answer would be lost.
+Otherwise an unusable backend would be noticed with the first result: a valid message would end its worker, or its
+result would be lost.
 """
 
 from __future__ import annotations
@@ -35,28 +35,32 @@ _LASTS: Final = re.compile(
     r"DB index|nknown (Redis )?command|can't run this command|can't access|in cluster mode",
     re.IGNORECASE,
 )
-"""What a server says that will refuse the same tomorrow. It may also be starting, or be full: that passes."""
+"""Replies of a server that refuses permanently, in contrast to one that is starting or full."""
 
 _FULL: Final = re.compile(r"^OOM|used memory > 'maxmemory'")
 _READ_ONLY: Final = re.compile(r"READONLY|read only", re.IGNORECASE)
 
 _FAILOVER_S: Final = 30.0
-"""A server that can only be read may be a primary in a few seconds."""
+"""Seconds that a read-only server has to become a primary."""
 
 _AGAIN_S: Final = 0.5
+"""Seconds between two attempts."""
+
 _KEPT_S: Final = 10
+"""Seconds after which the test result expires, if it could not be deleted."""
+
 _AWAY_NAMES: Final = frozenset({"OperationalError", "ServerSelectionTimeoutError", "AutoReconnect", "NoHostAvailable"})
 """Exceptions of database drivers for a server that does not answer; the drivers need not be installed."""
 
 
 def is_lasting(error: Exception) -> bool:
-    """Tell a refusal that no waiting changes from a server that is away, starting, full or failing over."""
+    """Return True for a permanent refusal, False for a server that is away, starting, full or failing over."""
     text = str(error)
     return _LASTS.search(text) is not None and _READ_ONLY.search(text) is None
 
 
 def demand_results(settings: Settings, make_app: Callable[[Settings], Celery]) -> None:
-    """Store a result, read it, and forget it; `make_app` makes an app for a backend that is Celery's alone.
+    """Store a test result, read it and delete it; `make_app` makes an app for a backend that is not Redis.
 
     Raises ResultsUnreachable and ResultsUnusable.
     """
@@ -82,7 +86,7 @@ def _demand_redis(settings: Settings, address: Address) -> None:
             raise ResultsUnreachable(**exc.facts) from exc
         except BrokerRefused as exc:
             reason = str(exc.facts.get("reason", exc))
-            if _FULL.search(reason):  # answers wait until there is room; to take work makes some
+            if _FULL.search(reason):  # results wait until there is room, and running tasks makes room
                 return
             if _READ_ONLY.search(reason) and time.monotonic() < until:
                 time.sleep(_AGAIN_S)
@@ -103,7 +107,7 @@ def _store(redis: Any) -> None:
 
 
 def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
-    """Try a backend of Celery's own, as a worker uses it."""
+    """Test a backend of Celery as a worker uses it."""
     from celery.backends.base import KeyValueStoreBackend
 
     where = {"url": address.shown, "origin": address.origin}
@@ -116,18 +120,18 @@ def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
         raise ResultsUnusable(**where, reason=str(exc), fix=install + fix) from exc
     except Exception as exc:
         raise ResultsUnusable(**where, reason=_first_line(exc), fix=fix) from exc
-    if not hasattr(backend, "_store_result"):  # answers go to who asked (rpc://): there is nothing to try before
+    if not hasattr(backend, "_store_result"):  # rpc:// sends results to the client, so there is no store to test
         return
     task_id = f"mlq-probe-{socket.gethostname()}-{os.getpid()}"
     try:
-        backend._store_result(task_id, None, "SUCCESS")  # noqa: SLF001 (store_result would try again without end)
+        backend._store_result(task_id, None, "SUCCESS")  # noqa: SLF001 (store_result would retry without end)
         is_kept = not isinstance(backend, KeyValueStoreBackend) or backend.get(backend.get_key_for_task(task_id))
         backend._forget(task_id)  # noqa: SLF001
     except Exception as exc:
         kind = ResultsUnreachable if _is_away(exc, address) else ResultsUnusable
         raise kind(**where, reason=_first_line(exc), fix=fix) from exc
-    if not is_kept:  # a client of memcached's says nothing of a server that is away
-        raise ResultsUnreachable(**where, reason="what is stored there cannot be read", fix=fix)
+    if not is_kept:  # the memcached client reports no error if its server is away
+        raise ResultsUnreachable(**where, reason="a stored test result cannot be read", fix=fix)
 
 
 def _is_away(exc: Exception, address: Address) -> bool:

@@ -1,4 +1,4 @@
-"""Task modules: those of a user's own that a worker imports because its operator named them."""
+"""Task modules: the user's own modules that `worker.imports` names, and that a worker imports at startup."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mlq.errors import TasksNotImportable
 from mlq.model.places import search_first
 from mlq.settings.config import Settings
 
-_MEND: Final = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
+_FIX: Final = "worker.imports names modules that Python finds where the worker is started; correct it or the module"
 
 
 def import_tasks(settings: Settings, directory: Path) -> None:
-    """Import the modules that `worker.imports` names, those in `directory` first.
+    """Import the modules that `worker.imports` names; search in `directory` first.
 
-    Raises TasksNotImportable: a module's own code runs here, and may raise anything.
+    Raises TasksNotImportable for any exception, because the code of the modules runs here.
     """
     if not settings.worker.imports:
         return
@@ -26,4 +26,4 @@ def import_tasks(settings: Settings, directory: Path) -> None:
             importlib.import_module(module)
         except Exception as exc:
             origin, reason = settings.origin("worker.imports"), f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise TasksNotImportable(module=module, origin=origin, reason=reason, fix=refused or _MEND) from exc
+            raise TasksNotImportable(module=module, origin=origin, reason=reason, fix=refused or _FIX) from exc

@@ -1,4 +1,4 @@
-"""Unknown tasks: messages that a worker would not run, looked for before it takes any, and logged when it did."""
+"""Unknown tasks: a check of the waiting messages at startup, and log lines about such messages later."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
     from mlq.settings.config import Settings
 
 _LOOKED_AT: Final = 25
-"""Oldest messages that are looked at, of each of the four lists of a queue."""
+"""How many of the oldest messages are read in each of the four lists of a queue."""
 
 _SHOWN: Final = 3
+"""Most task names in an error or a log line."""
+
 _SHOWN_CHARACTERS: Final = 80
+"""Most characters of each of them."""
 
 _WARN_EVERY_S: Final = 60.0
+"""Seconds between two warnings."""
 
 log = logging.getLogger("mlq.dead")
 
 
 def check_heads(settings: Settings, known: Container[str]) -> None:
-    """Look at the oldest messages of the served queues, and take none. Raises UnknownTasks.
+    """Read the oldest messages of the served queues without claiming them. Raises UnknownTasks.
 
-    An application whose tasks this worker lacks would lose its whole queue to the dead letters. This is for a start
-    that an operator asked for, who sees the error: any client could otherwise keep a worker from being restarted.
-    RabbitMQ shows no message without giving it out, so nothing is looked at there.
+    Without this check, the whole queue of an application whose tasks this worker lacks would become dead letters. It is
+    for a start by an operator, who sees the error. A restart skips it: otherwise any client could prevent one.
+    RabbitMQ does not show a message without delivering it, so nothing is checked there.
     """
     address = broker_address(settings)
     if not is_redis(address.url):
@@ -47,21 +51,21 @@ def check_heads(settings: Settings, known: Container[str]) -> None:
 
 
 def mostly_unknown(messages: Iterable[bytes], known: Container[str]) -> Counter[str]:
-    """Count the unknown tasks among messages by name; nothing, unless they are more than half of what can be read."""
+    """Count the unknown tasks of messages by name; empty unless they are more than half of the readable messages."""
     names = [name for name in (names_of(raw)[0] for raw in messages) if name is not None]
     unknown = Counter(name for name in names if name not in known)
     return unknown if 2 * unknown.total() > len(names) else Counter()
 
 
 def shown(unknown: Counter[str]) -> str:
-    """Write names that came with messages: quoted, so that nothing in them can steer a terminal, and not too long."""
+    """Format task names of messages: quoted, so that they cannot control a terminal, and shortened."""
     first = ", ".join(repr(name[:_SHOWN_CHARACTERS]) for name, _ in unknown.most_common(_SHOWN))
     more = len(unknown) - _SHOWN
     return f"{first} and {more} more" if more > 0 else first
 
 
 class UnknownTaskLog:
-    """Warns of dead letters of unknown tasks, once in a minute: an application may send thousands."""
+    """Warns of dead letters of unknown tasks at most once a minute, because an application may send thousands."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -69,7 +73,7 @@ class UnknownTaskLog:
         self._counted: Counter[str] = Counter()
 
     def add(self, task: str) -> None:
-        """Count a message, and warn of all that were counted since the last warning, if that is long enough ago."""
+        """Count a message, and warn of all messages since the last warning if that was a minute ago."""
         self._counted[task] += 1
         now = self._clock()
         if now < self._next_at:
@@ -86,7 +90,7 @@ class UnknownTaskLog:
 
 
 class OnceAMinute(logging.Filter):
-    """Lets a message of Celery's about an unknown task pass once in a minute. `message` is how Celery writes it."""
+    """A log filter that passes Celery's line about an unknown task once a minute; `message` is its text."""
 
     def __init__(self, message: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -95,7 +99,7 @@ class OnceAMinute(logging.Filter):
         self._next_at = -float("inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be written."""
+        """Return whether a record is written."""
         if record.msg != self._message:
             return True
         if self._clock() < self._next_at:

@@ -1,1 +1,1 @@
-"""Formats of model files."""
+"""Model files: their formats, and the models that are loaded from them."""

@@ -1,4 +1,4 @@
-"""Programs written by torch.export.save."""
+"""Exported programs, which torch.export.save writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOW_TO_EXPORT = (
 
 
 def load_exported(path: Path, *, device: str, max_batch_size: int) -> FileModel:
-    """Read a program; how many rows it takes at once is part of it. Raises NotServable."""
+    """Load a program, and read from it how many rows it takes at once. Raises NotServable."""
     import torch
     from torch.export.passes import move_to_device_pass
 
@@ -31,13 +31,13 @@ def load_exported(path: Path, *, device: str, max_batch_size: int) -> FileModel:
     signature = Signature(rows.dtype, tuple(_length(n) for n in row))
     # No .eval() on the module: an exported program has the mode of its export, and would raise.
     module = move_to_device_pass(program, device).module()
-    # Its forward, guards included, without the layers around a call that torch needs for hooks and tracing: half
-    # of the time of a small model's single row.
+    # The forward with its guards, but without torch's layers for hooks and tracing around a call, which take half of
+    # the time of a single row in a small model.
     return FileModel(module.forward, signature, device=device, max_batch_size=limit)
 
 
 def _input(program: ExportedProgram) -> torch.Tensor:
-    """Find the one tensor that the program takes, as torch remembers it: shape and dtype without data."""
+    """Return the single input tensor of a program, with shape and dtype, but without data. Raises NotServable."""
     import torch
 
     names = program.graph_signature.user_inputs
@@ -52,10 +52,10 @@ def _input(program: ExportedProgram) -> torch.Tensor:
 
 
 def _rows_at_once(program: ExportedProgram, batch: Any, asked: int) -> int:
-    """Ask the program before it is called: an export is static unless its author said otherwise."""
+    """Return the most rows of a forward. Raises NotServable for a fixed number of rows, the default of an export."""
     if not isinstance(batch, int):
         bounds = program.range_constraints.get(batch.node.expr)
-        # Without a bound, upper is sympy's infinity, which compares with an int but is none.
+        # Without a bound, upper is sympy's infinity, which can be compared with an int, but not converted.
         return asked if bounds is None or bounds.upper > asked else int(bounds.upper)
     if batch == 1:
         return 1
@@ -66,5 +66,5 @@ def _rows_at_once(program: ExportedProgram, batch: Any, asked: int) -> int:
 
 
 def _length(n: Any) -> int | None:
-    """A length that is no int is a symbol: the program takes any."""
+    """Return a length, or None for a symbol, which stands for any length."""
     return n if isinstance(n, int) else None

@@ -1,4 +1,4 @@
-"""A model that is a file: it takes rows of numbers."""
+"""The file model: a model that was loaded from a file, and takes rows of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlq.model.outputs import Columns, is_array
 
 
 class FileModel:
-    """A function from one tensor of rows to tensors, whichever format it was read from."""
+    """A function from a tensor of rows to tensors, of any file format."""
 
     retry_on: tuple[type[Exception], ...] = ()
 
@@ -24,11 +24,11 @@ class FileModel:
         return self._signature.zeros()
 
     def prepare(self, rows: Sequence[Any]) -> Sequence[Any]:
-        return rows  # packed ones are an array already
+        return rows  # packed rows are an array already
 
     def predict(self, prepared: Sequence[Any]) -> Any:
         output = self._call(self._signature.tensor(prepared, self._device))
         return output if is_array(output) else Columns(output)
 
     def close(self) -> None:
-        """Nothing to give back: the process ends with its model."""
+        """Do nothing: the process ends next."""

@@ -1,4 +1,4 @@
-"""What a model file holds, told by its members and never by its suffix."""
+"""Formats of model files, recognized by the members of the archive and never by the suffix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class ModelFormat(enum.Enum):
-    """What torch 2.13 writes. The first folder of a member is the archive's name and says nothing."""
+    """The formats that torch 2.13 writes."""
 
     EXPORTED = "an exported program"
     TORCHSCRIPT = "TorchScript"
@@ -19,7 +19,7 @@ class ModelFormat(enum.Enum):
 
 
 def format_of(path: Path) -> ModelFormat:
-    """Look at the list of members only; nothing is unpickled."""
+    """Return the format of a file. Only the list of members is read; nothing is unpickled."""
     if not zipfile.is_zipfile(path):
         return ModelFormat.UNKNOWN
     with zipfile.ZipFile(path) as archive:
@@ -27,7 +27,8 @@ def format_of(path: Path) -> ModelFormat:
 
 
 def format_from_members(names: Iterable[str]) -> ModelFormat:
-    """Decide by names. A package that holds both a program and its compiled form counts as the program."""
+    """Return the format of an archive with these members; a program with its compiled form counts as a program."""
+    # The first folder is the name of the archive.
     members = {name.partition("/")[2] for name in names}
     if any(m.startswith("models/") and m.endswith(".json") for m in members):
         return ModelFormat.EXPORTED

@@ -1,4 +1,4 @@
-"""What a file model takes: rows of numbers, of one dtype and shape."""
+"""The signature of a file model: rows of numbers, of one dtype and shape."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _KINDS: Final = {"U": "texts", "O": "null, objects or mixed kinds", "S": "bytes"
 
 @dataclass(frozen=True)
 class Signature:
-    """The one input of a file model. `row` is the shape of a row, None in it is any length; None: unknown."""
+    """The input of a file model."""
 
     dtype: torch.dtype
     row: tuple[int | None, ...] | None = None
+    """Shape of a row, with None for any length; None if the shape is unknown."""
 
     def tensor(self, rows: Sequence[Any], device: str) -> torch.Tensor:
-        """Make one tensor of rows, through numpy: torch.tensor(list) is seven times slower."""
+        """Convert rows to a tensor, through numpy: torch.tensor(list) is seven times slower."""
         import torch
 
         array = _numbers(rows)
@@ -31,9 +32,9 @@ class Signature:
         return tensor if device == "cpu" and tensor.dtype is self.dtype else tensor.to(device=device, dtype=self.dtype)
 
     def zeros(self) -> list[Any]:
-        """Give one row of zeros, or no row where the shape is unknown. A free length counts as 2.
+        """Return one row of zeros, or no row if the shape is unknown. A free length becomes 2.
 
-        torch.export treats lengths 0 and 1 as special, so 2 is the least that any free length allows.
+        torch.export treats lengths 0 and 1 as special, so 2 is the smallest length that each free dimension allows.
         """
         import numpy as np
 
@@ -53,28 +54,33 @@ class Signature:
         import numpy as np
         import torch
 
-        # numpy has no bfloat16: float32 holds every one of its values.
+        # numpy has no bfloat16; float32 can represent all of its values.
         dtype = torch.float32 if self.dtype is torch.bfloat16 else self.dtype
         return np.dtype(str(dtype).removeprefix("torch."))
 
 
 def _numbers(rows: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Let numpy find the dtype first: told to make floats, it would read "1.5" as a number and None as NaN."""
+    """Convert rows to an array of numbers. Raises TypeError.
+
+    numpy chooses the dtype: if it had to make floats, it would read "1.5" as a number and None as NaN.
+    """
     import numpy as np
 
     array = np.asarray(rows)
     if array.dtype.kind not in "biuf":
-        # What the row holds is its sender's: this is logged.
+        # The message names no value of the row, because it is logged.
         raise TypeError(f"a file model takes rows of numbers, not of {_KINDS.get(array.dtype.kind, array.dtype.name)}")
     return array
 
 
 def _exactly(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Cast, and refuse to turn 1.5 into 1: floats may lose digits, whole numbers may not change."""
+    """Cast an array. Floats may lose digits, but a cast that turns 1.5 into 1 raises TypeError."""
     import numpy as np
 
     if array.dtype == dtype:
-        return array if array.flags.writeable else array.copy()  # packed rows are bytes, which torch must not change
+        return (
+            array if array.flags.writeable else array.copy()
+        )  # packed rows are read-only bytes, which torch must not change
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
     if dtype.kind in "biu" and (cast != array).any():

@@ -1,4 +1,4 @@
-"""Modules written by torch.jit.save."""
+"""TorchScript modules, which torch.jit.save writes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _log = logging.getLogger("mlq.model")
 
 
 def load_torchscript(path: Path, *, device: str, max_batch_size: int) -> FileModel:
-    """Read a module. It does not say what it takes, so rows become float32 and nothing warms it up."""
+    """Load a module. It has no record of its input, so rows become float32, and there is no warm-up."""
     import torch
 
     with warnings.catch_warnings():
-        # Python hides torch's warning from everyone but its developers; the log line below is for operators.
+        # Python shows torch's warning to developers only; the log line below is for operators.
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     _log.warning(
@@ -36,7 +36,7 @@ def load_torchscript(path: Path, *, device: str, max_batch_size: int) -> FileMod
 
 
 def _plain(module: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep the last line of TorchScript's complaints: before it come twenty of its own source, for every row."""
+    """Shorten TorchScript's errors to their last line: twenty lines of its own source come before it."""
 
     def call(rows: torch.Tensor) -> Any:
         try:

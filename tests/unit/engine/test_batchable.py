@@ -1,4 +1,4 @@
-"""What shares a forward, and what runs by itself."""
+"""Which messages share a forward, and which run alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVED = {PREDICT: PREDICT, BATCH_PREDICT: BATCH_PREDICT, "their.predict": PREDI
 
 
 def message(task_id: str, argument: Any = 1, *, task: str = PREDICT, crashes: int | None = None) -> Message:
-    """Decode a message as a stock client sends it; with `crashes`, workers died with it in hand."""
+    """Decode a message of a stock client; `crashes` workers died while they held it."""
     raw = {
         "body": json.dumps([[argument], {}, {}]),
         "content-encoding": "utf-8",
@@ -31,19 +31,19 @@ def message(task_id: str, argument: Any = 1, *, task: str = PREDICT, crashes: in
 
 
 def ids(messages: list[Message], revoked: set[str] | None = None) -> tuple[list[str], list[str]]:
-    """Split, and name what shares a forward and what runs by itself."""
+    """Split messages, and return the ids that share a forward and those that run alone."""
     together, alone = batchable.split(messages, SERVED, revoked or set())
     return [rows.message.task_id for rows in together], [m.task_id for m in alone]
 
 
 def test_plain_rows_share_a_forward_in_their_order() -> None:
-    """Of single rows, of many and under a foreign name."""
+    """This holds for single rows, for many rows and for an alias of the task."""
     messages = [message("a"), message("b", [1, 2], task=BATCH_PREDICT), message("c", task="their.predict")]
     assert ids(messages) == (["a", "b", "c"], [])
 
 
-def test_an_id_that_is_there_twice_shares_a_forward_once() -> None:
-    """Outcomes are looked up by id: one of the two would be answered with the other's rows."""
+def test_of_two_messages_with_the_same_id_one_shares_a_forward() -> None:
+    """Outcomes are looked up by id, so one of them would get the answers of the other."""
     first, second, third = message("a", 1), message("a", 2), message("a", 3)
     together, alone = batchable.split([first, message("b"), second, third], SERVED, ())
     assert [rows.message for rows in together if rows.message.task_id == "a"] == [first]
@@ -51,22 +51,22 @@ def test_an_id_that_is_there_twice_shares_a_forward_once() -> None:
 
 
 @pytest.mark.parametrize("crashes", [0, 1])
-def test_a_suspect_runs_by_itself(crashes: int) -> None:
-    """A worker died with it, or with it among others: the next that dies names the culprit, and takes nobody along."""
+def test_a_suspect_runs_alone(crashes: int) -> None:
+    """A worker died while it held this message: the next death proves its guilt, and affects no other message."""
     assert ids([message("a"), message("b", crashes=crashes), message("c")]) == (["a", "c"], ["b"])
 
 
-def test_what_was_revoked_runs_by_itself() -> None:
-    """Which is where Celery looks whether it may."""
+def test_a_revoked_message_runs_alone() -> None:
+    """Celery checks revocation when it runs a message."""
     assert ids([message("a"), message("b"), message("c")], {"b", "x"}) == (["a", "c"], ["b"])
 
 
 @pytest.mark.parametrize("task", ["own.task", "mlq.other"])
-def test_another_task_runs_by_itself(task: str) -> None:
-    """The model has no part in it."""
+def test_another_task_runs_alone(task: str) -> None:
+    """It does not use the model."""
     assert ids([message("a"), message("b", task=task)]) == (["a"], ["b"])
 
 
-def test_a_duplicate_of_what_runs_by_itself_still_shares_a_forward() -> None:
-    """Only ids that share a forward stand in each other's way."""
+def test_a_duplicate_of_a_message_that_runs_alone_still_shares_a_forward() -> None:
+    """Only equal ids within a forward are a conflict."""
     assert ids([message("a", crashes=1), message("a")]) == (["a"], ["a"])

@@ -1,12 +1,12 @@
-"""A connection that is lost again and again is made again ever more seldom."""
+"""Reconnection after repeated losses: the pauses grow."""
 
 from __future__ import annotations
 
 from mlq.engine.celery.connection_losses import Losses
 
 
-def test_the_first_loss_costs_no_time_and_those_that_follow_soon_ever_more() -> None:
-    """A restart of the server must not delay work; a right that was taken away must not flood the log."""
+def test_the_first_loss_costs_no_pause_and_losses_soon_after_it_growing_ones() -> None:
+    """A restart of the server must not delay tasks; a revoked right must not flood the log."""
     now = 0.0
     losses = Losses(lambda: now)
     assert losses.add() == 0
@@ -16,4 +16,4 @@ def test_the_first_loss_costs_no_time_and_those_that_follow_soon_ever_more() -> 
         pauses.append(losses.add())
     assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
     now += 10 + 20
-    assert losses.add() == 0, "it held for a while"
+    assert losses.add() == 0, "the connection held for a while"

@@ -1,4 +1,4 @@
-"""Answering tries again for as long as it takes, ever less often, and gives up when it says so; on a made-up clock."""
+"""The recorder retries with growing pauses, and gives up after the documented time; with a fake clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST_PAUSE_S = 2.0
 
 
 class Server:
-    """A server that is away until a time, its clock, and the pauses that were made of it."""
+    """A server that is away until a certain time, with a fake clock and a list of pauses."""
 
     def __init__(self, back_at: float) -> None:
         self.now = 0.0
@@ -32,28 +32,28 @@ class Server:
         self._back_at = back_at
 
     def clock(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let it pass."""
+        """Record a pause, and advance the clock."""
         self.pauses.append(seconds)
         self.now += seconds
 
     def complete_all(self, batch: Sequence[Completion]) -> list[Completed]:
-        """Record a batch, or be away."""
+        """Record a batch, or raise while the server is away."""
         if self.now < self._back_at:
             raise AwayError("away")
         self.recorded += [completion.claim.id for completion in batch]
         return [Completed() for _ in batch]
 
     def complete(self, completion: Completion) -> Completed:
-        """Record one end, or be away."""
+        """Record one completion, or raise while the server is away."""
         return self.complete_all([completion])[0]
 
 
 class Desk:
-    """An answering thread that holds some claims, on such a server."""
+    """A recorder and its claims, with that server."""
 
     def __init__(self, back_at: float) -> None:
         self.server = Server(back_at)
@@ -66,13 +66,13 @@ class Desk:
         self.answering = Recorder(claims, self.ledger, refuse, roomy, clock=clock, sleep=sleep)
 
     def batch(self, *ids: str) -> list[Completion]:
-        """Hold claims, and end them."""
+        """Claim messages, and return their completions."""
         found = [Claim(i, "realtime", 0, b"{}") for i in ids]
         self.ledger.take(found)
         return [Completion(claim) for claim in found]
 
     def record(self, *batches: list[Completion]) -> None:
-        """Hand batches in, and let the thread record them to the end."""
+        """Hand in batches, and let the thread record all of them."""
         for batch in batches:
             self.answering.record(batch, behind=True)
         self.answering.start()
@@ -81,14 +81,14 @@ class Desk:
 
 
 def assert_grow_to_a_bound(pauses: list[float]) -> None:
-    """Check pauses: each twice the one before, up to the longest, which is then kept."""
+    """Check that each pause is twice the previous one, up to the longest, which then stays."""
     assert pauses[0] == pytest.approx(0.05)
     assert max(pauses) == LONGEST_PAUSE_S
     assert all(later == min(LONGEST_PAUSE_S, 2 * sooner) for sooner, later in pairwise(pauses))
 
 
-def test_answers_wait_for_a_server_that_comes_back() -> None:
-    """In their order, and nothing is forgotten meanwhile; a hundredth of the asking that a fixed pause would cost."""
+def test_results_wait_for_a_server_that_comes_back() -> None:
+    """They keep their order, and growing pauses cost a hundredth of the requests of a fixed one."""
     desk = Desk(back_at=500.0)
     first, second = desk.batch("a", "b"), desk.batch("c")
     desk.record(first, second)
@@ -97,28 +97,28 @@ def test_answers_wait_for_a_server_that_comes_back() -> None:
     assert desk.ledger.holding == frozenset()
 
 
-def test_answers_are_given_up_when_they_say_so_and_not_sooner() -> None:
-    """By then the worker lets go of the claims, which are still filed: they are handed out, and run again."""
+def test_results_are_dropped_after_the_documented_time_and_not_sooner() -> None:
+    """Then the worker drops the claims, which Redis still holds: it hands them out, and they run again."""
     desk = Desk(back_at=GIVES_UP_AFTER_S + 300)
     given_up, kept = desk.batch("a"), desk.batch("b")
     desk.record(given_up, kept)
     assert_grow_to_a_bound(desk.server.pauses[: desk.server.pauses.index(0.05, 1)])
-    assert desk.server.recorded == ["b"], "the next batch has ten minutes of its own"
+    assert desk.server.recorded == ["b"], "the next batch has its own ten minutes"
     first = sum(desk.server.pauses[: desk.server.pauses.index(0.05, 1)])
     assert GIVES_UP_AFTER_S < first <= GIVES_UP_AFTER_S + LONGEST_PAUSE_S
     assert desk.ledger.holding == frozenset()
-    assert desk.refused == [], "that nobody could be asked is no refusal"
+    assert desk.refused == [], "a server that is away has not refused"
 
 
-def test_what_is_given_up_is_no_longer_held() -> None:
-    """What a worker says that it holds is not handed out to anybody."""
+def test_dropped_results_leave_no_claims_in_the_ledger() -> None:
+    """Redis does not hand out messages that a worker says it holds."""
     desk = Desk(back_at=1e9)
     desk.record(desk.batch("a", "b"))
     assert (desk.server.recorded, desk.ledger.holding) == ([], frozenset())
 
 
-def test_an_early_acknowledgement_is_never_given_up() -> None:
-    """Its task may only run once it is recorded."""
+def test_an_early_acknowledgement_is_retried_without_end() -> None:
+    """Its task may run only after it is recorded."""
     desk = Desk(back_at=3 * GIVES_UP_AFTER_S)
     (completion,) = desk.batch("a")
     assert desk.answering.record_first(completion)
@@ -127,8 +127,8 @@ def test_an_early_acknowledgement_is_never_given_up() -> None:
     assert desk.ledger.holding == frozenset()
 
 
-def test_what_waits_to_be_recorded_is_bounded_in_bytes() -> None:
-    """Answers of 8 MB, 32 in a forward, and four batches of them: gigabytes in a worker whose Redis is away."""
+def test_completions_that_wait_are_bounded_in_bytes() -> None:
+    """Four batches of 32 results of 8 MB would take gigabytes of memory while Redis is away."""
     claim = Claim("1-1", "q", 0, b"", None)
     answer = Completion(claim, Answer("k", b"x" * (MOST_BYTES // 4), 0))
     desk = Desk(back_at=30.0)
@@ -151,7 +151,7 @@ def test_what_waits_to_be_recorded_is_bounded_in_bytes() -> None:
 
 
 def test_a_batch_that_is_larger_than_the_bound_waits_alone() -> None:
-    """Else it would never be recorded, and its worker wait for ever."""
+    """Otherwise it would never be recorded, and its worker would wait without end."""
     large = Completion(Claim("1-1", "q", 0, b"", None), Answer("k", b"x" * (2 * MOST_BYTES), 0))
     desk = Desk(back_at=0.0)
     desk.answering.start()
@@ -161,8 +161,8 @@ def test_a_batch_that_is_larger_than_the_bound_waits_alone() -> None:
     assert len(desk.server.recorded) == 2
 
 
-def test_a_message_and_what_follows_from_it_count_as_well() -> None:
-    """Each is in memory until its end is recorded."""
+def test_a_message_and_its_successors_count_as_well() -> None:
+    """All of them are in memory until the end is recorded."""
     claim = Claim("1-1", "q", 0, b"12345", None)
     assert Completion(claim).size == 5
     assert Completion(claim, Answer("k", b"123", 0), (Successor("q", b"12"), Successor("q", b"1"))).size == 11

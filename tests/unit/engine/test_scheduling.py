@@ -1,4 +1,4 @@
-"""Shares of device time, on a made-up clock."""
+"""Shares of device time, with a fake clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_without_shares_the_order_never_changes() -> None:
 
 
 def test_a_queue_goes_first_while_it_had_less_than_its_share() -> None:
-    """And gives way as soon as it had it: over time it gets what it was promised."""
+    """It yields as soon as it had its share, so over time it gets exactly that."""
     shares = Shares(QUEUES, {"batch": 0.25})
     got = dict.fromkeys(QUEUES, 0)
     for _ in range(10_000):
@@ -30,7 +30,7 @@ def test_a_queue_goes_first_while_it_had_less_than_its_share() -> None:
 
 
 def test_old_device_time_is_forgotten() -> None:
-    """A queue that was idle for an hour is not owed six minutes: it goes first until its share of late is reached."""
+    """A queue that was idle for an hour is not owed six minutes, only its share of recent time."""
     shares = Shares(QUEUES, {"batch": 0.1})
     for _ in range(1000):
         shares.used("realtime", 1.0)
@@ -43,12 +43,12 @@ def test_old_device_time_is_forgotten() -> None:
 
 @pytest.mark.parametrize("value", ["batch=0.1", '{"batch": 0.1}', {"batch": 0.1}])
 def test_shares_are_written_as_a_flag_or_a_table(value: object) -> None:
-    """The flag is for the hurried, the table for the file."""
+    """The command line takes a flag, the configuration file a table."""
     assert parse(value) == {"batch": 0.1}
 
 
 @pytest.mark.parametrize("value", ["batch=1", "batch=0", "batch", "a=0.6,b=0.5", {"batch": "much"}])
-def test_shares_that_cannot_be_are_refused(value: object) -> None:
-    """All of the device cannot be promised to some queues."""
+def test_impossible_shares_are_refused(value: object) -> None:
+    """Shares cannot add up to the whole device or more."""
     with pytest.raises((TypeError, ValueError)):
         parse(value)

@@ -1,4 +1,4 @@
-"""The short path stores what Celery's own tracer stores: held against it, message by message."""
+"""The short path stores the same as Celery's tracer: both are compared, message by message."""
 
 from __future__ import annotations
 
@@ -58,28 +58,28 @@ RESULTS: Final[dict[str, Any]] = {
 
 
 class Claims:
-    """Stands in for the claims: states that are not the last are recorded nowhere."""
+    """A stand-in for the claims: states before the final one are not stored."""
 
     def record(self, claim: Claim, state: Answer) -> None:
-        """Take STARTED."""
+        """Accept STARTED."""
 
 
 class Model:
-    """Stands in for a model: the answers are there already."""
+    """A stand-in for a model, whose answers are computed already."""
 
     max_batch_size = 4
     transient = (ConnectionError,)
 
 
 class Meter:
-    """Counts nothing."""
+    """A meter that counts nothing."""
 
     def count_rows(self, rows: int) -> None:
-        """Forget it."""
+        """Do nothing."""
 
 
 class Worker:
-    """What a worker has at hand, without Redis: an app whose results go to a ledger."""
+    """The parts of a worker that need no Redis: an app whose results go to a ledger."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
@@ -89,7 +89,7 @@ class Worker:
         self.delivery.begin(self.app, lambda *_: None)
 
     def long_way(self, message: Message, answers: list[Any]) -> Answer | None:
-        """Let Celery's tracer end a message whose rows are computed, and give what it stores."""
+        """Let Celery's tracer end a message whose rows are computed, and return the stored result."""
         self.serving.outcomes[message.task_id] = BatchOutcome(rows(message), answers)
         self.ledger.open(message.claim, message.task_id)
         body = base64.b64decode(message.payload["body"])
@@ -109,7 +109,7 @@ class Worker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """Store through the claims, as a worker's process does; other tests have Celery's aliases as they were."""
+    """Store results through the claims, as a worker does, and restore Celery's aliases after the test."""
     for scheme in ("redis", "rediss"):
         monkeypatch.setitem(backends.BACKEND_ALIASES, scheme, "mlq.engine.celery.backend:ClaimBackend")
     found = Worker()
@@ -126,7 +126,7 @@ def message_of(
     follows: dict[str, Any] | None = None,
     priority: int | None = 0,
 ) -> Message:
-    """Write a message as a stock client does, and decode it as the worker does."""
+    """Encode a message as a stock client does, and decode it as the worker does."""
     body = json.dumps([[argument], {}, {**NOTHING_FOLLOWS, **(follows or {})}]).encode()
     always = {"retries": 0, "timelimit": [None, None], "expires": None, "group": None, "ignore_result": False}
     raw = {
@@ -147,14 +147,14 @@ def message_of(
 
 
 def rows(message: Message) -> batchable.ModelRequest:
-    """Read a message's rows; all messages here have some."""
+    """Return the rows of a message, which must have some."""
     found = batchable.rows_of(message, SERVED)
     assert found is not None
     return found
 
 
 def without_time(answer: Answer | None) -> Any:
-    """Decode what is stored, and check the only field that two runs cannot have in common."""
+    """Decode a stored result, and check the only field that differs between two runs."""
     if answer is None:
         return None
     meta = json.loads(answer.payload)
@@ -165,7 +165,7 @@ def without_time(answer: Answer | None) -> Any:
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.parametrize("task", [PREDICT, BATCH_PREDICT])
 def test_a_result_of_any_kind_is_stored_as_celery_stores_it(worker: Worker, task: str, kind: str) -> None:
-    """Or is left to Celery, where the faster writer cannot write it; it is never an exception of the engine's."""
+    """A result that the faster encoder cannot write is left to Celery; it never raises in the engine."""
     message = message_of(task, argument=1 if task == PREDICT else [1])
     short = worker.short_way(message, [RESULTS[kind]])
     if short is None:
@@ -178,7 +178,7 @@ def test_a_result_of_any_kind_is_stored_as_celery_stores_it(worker: Worker, task
     ("task", "retries", "parent", "root", "ignore", "priority"),
     [*itertools.product(SERVED, [0, 1, 3], [None, OTHER_ID], [TASK_ID, None], [False, None], [None, 9])],
 )
-def test_what_the_sender_says_of_a_message_is_stored_as_celery_stores_it(
+def test_headers_of_the_sender_are_stored_as_celery_stores_them(
     worker: Worker,
     task: str,
     retries: int,
@@ -187,15 +187,15 @@ def test_what_the_sender_says_of_a_message_is_stored_as_celery_stores_it(
     ignore: bool | None,  # noqa: FBT001 (a header, not an option)
     priority: int | None,
 ) -> None:
-    """Retried, inside a workflow, urgent: the client reads the same fields."""
+    """For a retried, an urgent task or one in a workflow, the client reads the same fields."""
     headers = {"retries": retries, "parent_id": parent, "root_id": root, "ignore_result": ignore}
     message = message_of(task, argument=[7], headers=headers, priority=priority)
     assert rows(message).is_plain
     assert without_time(worker.short_way(message, [7])) == without_time(worker.long_way(message, [7]))
 
 
-def test_rows_that_failed_are_told_as_the_task_tells_them(worker: Worker) -> None:
-    """Each attempt counts, also on the short path."""
+def test_failed_rows_are_stored_as_the_task_returns_them(worker: Worker) -> None:
+    """The short path counts attempts, too."""
     message = message_of(BATCH_PREDICT, argument=[1, 2], headers={"retries": 1})
     answers = [5, RowFailure(ValueError("no such row"), retryable=False)]
     assert without_time(worker.short_way(message, answers)) == without_time(worker.long_way(message, answers))
@@ -203,14 +203,14 @@ def test_rows_that_failed_are_told_as_the_task_tells_them(worker: Worker) -> Non
 
 @pytest.mark.parametrize("task", [PREDICT, BATCH_PREDICT])
 def test_an_ignored_result_is_stored_by_neither(worker: Worker, task: str) -> None:
-    """Nobody would ever delete it."""
+    """A stored result would be useless until it expires."""
     message = message_of(task, argument=[1], headers={"ignore_result": True})
     assert worker.short_way(message, [1]) is None
     assert worker.long_way(message, [1]) is None
 
 
-def test_an_answers_date_is_written_in_celerys_format(worker: Worker) -> None:
-    """Flower and others compare these as texts."""
+def test_the_date_of_a_result_is_written_in_celerys_format(worker: Worker) -> None:
+    """Flower and other monitors compare these dates as strings."""
     message = message_of()
     short, long = worker.short_way(message, [1]), worker.long_way(message, [1])
     assert short is not None
@@ -220,8 +220,8 @@ def test_an_answers_date_is_written_in_celerys_format(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("followed", NOTHING_FOLLOWS)
-def test_whatever_follows_from_a_task_takes_the_long_way(followed: str) -> None:
-    """The short path publishes nothing."""
+def test_a_task_with_links_takes_the_long_path(followed: str) -> None:
+    """The short path publishes no messages."""
     link = {"task": "t", "args": [], "kwargs": {}, "options": {}}
     assert not rows(message_of(follows={followed: link if followed == "chord" else [link]})).is_plain
 
@@ -235,8 +235,8 @@ def test_whatever_follows_from_a_task_takes_the_long_way(followed: str) -> None:
         ("shadow", "their.name"),
     ],
 )
-def test_a_header_that_asks_for_more_takes_the_long_way(header: str, value: Any) -> None:
-    """Whatever the tracer would do with it, the tracer does."""
+def test_a_header_that_asks_for_more_takes_the_long_path(header: str, value: Any) -> None:
+    """Only Celery's tracer knows how to treat such headers."""
     assert not rows(message_of(headers={header: value})).is_plain
 
 
@@ -244,19 +244,19 @@ def test_a_header_that_asks_for_more_takes_the_long_way(header: str, value: Any)
     ("header", "value"),
     [("expires", "2031-01-01T00:00:00+00:00"), ("timelimit", [60, None]), ("timelimit", [None, 30])],
 )
-def test_a_message_with_limits_of_its_own_runs_by_itself(header: str, value: Any) -> None:
-    """A forward cannot be stopped for one of its messages."""
+def test_a_message_with_its_own_time_limit_runs_alone(header: str, value: Any) -> None:
+    """A forward cannot be stopped for only one of its messages."""
     assert batchable.rows_of(message_of(headers={header: value}), SERVED) is None
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("away"), None])
-def test_what_only_the_tracer_can_end_has_no_short_answer(failure: Exception | None) -> None:
-    """A retry is a message, and a failure has a traceback: both are the tracer's."""
+def test_retries_and_failures_take_the_long_path(failure: Exception | None) -> None:
+    """A retry is a message, and a failure has a traceback; the tracer makes both."""
     answers = [] if failure else [RowFailure(ValueError("bad"), retryable=False)]
     assert batchable.answer(BatchOutcome(rows(message_of()), answers, failure)) is batchable.NO_ANSWER
 
 
-def test_a_stock_app_is_left_alone(worker: Worker) -> None:
-    """The store is replaced in workers, not in the clients that share Celery with them."""
+def test_a_stock_app_keeps_its_backend(worker: Worker) -> None:
+    """The backend is replaced in workers, not in clients that import mlq."""
     assert isinstance(worker.app.backend, ClaimBackend)
     assert not isinstance(Celery("client", backend="cache+memory://", set_as_current=False).backend, ClaimBackend)

@@ -1,4 +1,4 @@
-"""Which limit holds, and what is done about a worker that outlives its own."""
+"""Which time limit applies, and what the supervisor does with a worker that exceeds it."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ WORKER = Limit(soft=30.0, hard=40.0)
         ("soon", {}, Limit(30.0, 40.0)),
     ],
 )
-def test_the_messages_own_limit_goes_before_its_tasks_before_the_workers(
+def test_a_limit_of_the_message_precedes_that_of_the_task_and_of_the_worker(
     message: Any, task: dict[str, int], limit: Limit
 ) -> None:
-    """Each of the two for itself; the header is Celery's, hard before soft."""
+    """Soft and hard limits are chosen separately; Celery's header has the hard limit first."""
     assert effective(message, SimpleNamespace(**task), WORKER) == limit
 
 
 @pytest.fixture
 def limits() -> Iterator[TimeLimits]:
-    """Timers with their signal installed."""
+    """Timers whose signal handler is installed."""
     before = signal.getsignal(signal.SIGALRM)
     limits = TimeLimits(Limit(), WorkerReport(), lambda: None)
     signal.signal(signal.SIGALRM, limits._expired)
@@ -52,8 +52,8 @@ def limits() -> Iterator[TimeLimits]:
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_span_within_a_span_has_the_outer_ones_time(limits: TimeLimits) -> None:
-    """A task's own limit covers its forwards, whose end must not disarm it."""
+def test_a_span_within_a_span_has_the_limit_of_the_outer_one(limits: TimeLimits) -> None:
+    """The limit of a task covers its forwards, whose end must not cancel it."""
 
     def outer() -> None:
         with limits.over(Limit(soft=0.05)):
@@ -65,15 +65,15 @@ def test_a_span_within_a_span_has_the_outer_ones_time(limits: TimeLimits) -> Non
         outer()
 
 
-def test_a_signal_that_comes_after_its_span_hits_nobody(limits: TimeLimits) -> None:
-    """It was pending when the span ended."""
+def test_a_signal_after_its_span_interrupts_nothing(limits: TimeLimits) -> None:
+    """The signal was pending when the span ended."""
     with limits.over(Limit(soft=60.0)):
         pass
     signal.raise_signal(signal.SIGALRM)
 
 
-def test_a_deadline_is_on_the_board_while_it_runs_and_gone_afterwards() -> None:
-    """With the claims that it is for, so that nobody else is blamed."""
+def test_the_report_shows_a_deadline_while_the_span_runs() -> None:
+    """It names the claims, so that only these are suspected."""
     seen: list[tuple[bool, list[str]]] = []
     report = WorkerReport()
     limits = TimeLimits(Limit(), report, lambda: seen.append((report.deadline is not None, list(report.under))))
@@ -82,8 +82,8 @@ def test_a_deadline_is_on_the_board_while_it_runs_and_gone_afterwards() -> None:
     assert seen == [(True, ["1", "2"]), (False, [])]
 
 
-def test_a_worker_that_outlives_its_hard_limit_is_aborted_then_killed_then_given_up() -> None:
-    """Each once; its slot is not used any more, even if it dies at last."""
+def test_a_worker_that_exceeds_its_hard_limit_is_aborted_then_killed_then_given_up() -> None:
+    """Each happens once; its slot stays unused, even if the worker dies later."""
     fleet = Supervisor(["gpu0", "gpu1"])
     fleet.step(Began(), at=0.0)
     steps = [fleet.step(Overdue("gpu0", by_s), at=100.0 + by_s) for by_s in (-5, 1, 2, 3, 5, 6, 10, 11)]
@@ -93,16 +93,16 @@ def test_a_worker_that_outlives_its_hard_limit_is_aborted_then_killed_then_given
     assert fleet.running == ["gpu1"]
 
 
-def test_who_overran_alone_is_to_blame_at_once_and_company_is_only_suspect() -> None:
-    """It would take as long once more; of several nobody knows whose rows they were."""
+def test_a_message_that_exceeds_its_limit_alone_is_guilty_and_one_of_several_a_suspect() -> None:
+    """A single one would exceed it again; of several it is unknown whose rows took so long."""
     alone = Death("w", 1, asked=False, overrun=Overrun(2.0, ["1"])).crash
     assert alone is not None
     assert (alone.limit, alone.claims, alone.circumstances["reason"]) == (1, ["1"], "hard-time-limit")
     assert Death("w", 1, asked=True, overrun=Overrun(2.0, ["1"])).crash is None
 
 
-def test_a_recycled_worker_is_replaced_at_once_however_often() -> None:
-    """It is no death, so there is no backoff and no verdict."""
+def test_a_recycled_worker_is_always_replaced_at_once() -> None:
+    """Its end is planned, so there is no backoff and no verdict."""
     fleet = Supervisor(["gpu0"])
     fleet.step(Began(), at=0.0)
     for at in range(20):
@@ -110,7 +110,7 @@ def test_a_recycled_worker_is_replaced_at_once_however_often() -> None:
 
 
 def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:
-    """Memory is looked at once in a second, not at every turn."""
+    """The memory is read once a second, not after every turn."""
     now = [0.0]
     looks = iter([100, 101])
     recycling = Recycling(10, 100, resident=lambda: next(looks), clock=lambda: now[0])
@@ -118,7 +118,7 @@ def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:
     assert recycling.reason(10) == "10 tasks done, of 10"
     now[0] = 1.0
     assert recycling.reason(9) is None
-    assert recycling.reason(9) is None, "not looked at again"
+    assert recycling.reason(9) is None, "the memory is not read again within a second"
     now[0] = 2.0
     assert recycling.reason(9) == "101 bytes in memory, of 100"
 
@@ -137,7 +137,7 @@ UNSETTABLE = [
 @pytest.mark.parametrize("answers", [False, True])
 @pytest.mark.parametrize("limit", [*UNSETTABLE, Limit(soft=1e300)], ids=str)
 def test_a_limit_that_cannot_be_set_leaves_none_behind(limits: TimeLimits, limit: Limit, answers: bool) -> None:  # noqa: FBT001 (a parameter of the test)
-    """Left armed, it would end the process in the middle of a later task; left open, no other would be timed."""
+    """A timer left behind would end the process during a later task; an open span would disable all timers."""
     if answers:
         limits.answer_first(lambda _: None)
     with pytest.raises((ValueError, OverflowError, OSError)), limits.over(limit):

@@ -1,4 +1,4 @@
-"""Messages of unknown tasks: when they keep a worker from starting, and how they are logged when they do not."""
+"""Messages of unknown tasks: when they prevent the start of a worker, and how they are logged otherwise."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def message(task: object) -> bytes:
     ],
 )
 def test_more_than_half_of_the_readable_messages_must_be_unknown(tasks: list[object], unknown: dict[str, int]) -> None:
-    """What cannot be read becomes a dead letter whoever starts, and says nothing of an application."""
+    """An unreadable message becomes a dead letter on any worker, so it does not count."""
     assert mostly_unknown([b"\xff", b"[]", b"", *map(message, tasks)], KNOWN) == unknown
 
 
-def test_names_out_of_messages_cannot_steer_a_terminal_or_fill_it() -> None:
-    """Any client writes them."""
+def test_task_names_in_messages_cannot_control_a_terminal_or_fill_it() -> None:
+    """Any client can write them."""
     text = shown(Counter({"\x1b[2J\n": 5, "a" * 10_000: 4, "c": 3, "d": 2, "e": 1}))
     assert text.isprintable()
     assert text.startswith(r"'\x1b[2J\n', 'aaa")
@@ -46,7 +46,7 @@ def test_names_out_of_messages_cannot_steer_a_terminal_or_fill_it() -> None:
 
 
 def test_dead_letters_of_unknown_tasks_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """With how many there were; a message each would fill disks."""
+    """The line counts the messages; one line for each would fill the disk."""
     now = 0.0
     log = UnknownTaskLog(clock=lambda: now)
     with caplog.at_level(logging.WARNING):
@@ -58,8 +58,8 @@ def test_dead_letters_of_unknown_tasks_are_logged_once_a_minute(caplog: pytest.L
     assert "'shop.pay'" in caplog.text
 
 
-def test_celerys_own_message_is_let_through_once_a_minute() -> None:
-    """On brokers on which Celery's transport takes the messages; nothing else is held back."""
+def test_celerys_own_log_line_passes_once_a_minute() -> None:
+    """This is for brokers where Celery's transport takes the messages; other lines always pass."""
     now = 0.0
     once = OnceAMinute("no task of type %s", clock=lambda: now)
     passed = []

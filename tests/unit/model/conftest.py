@@ -1,4 +1,4 @@
-"""Real model files, written once by the real torch."""
+"""Real model files, written once by the installed torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlq.model.model import Output
 
 
 class Sums(nn.Module):
-    """Four numbers in; their sum and its negative out."""
+    """A model of four numbers that returns their sum and its negative."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class Sums(nn.Module):
 
 
 class Several(nn.Module):
-    """Whole numbers in; a dict of a tensor and a list of tensors out."""
+    """A model of integers that returns a dict of a tensor and a list of tensors."""
 
     def forward(self, rows: torch.Tensor) -> dict[str, torch.Tensor | list[torch.Tensor]]:
         return {"sum": rows.sum(dim=1), "ends": [rows[:, 0], rows[:, -1]]}
 
 
 class Two(nn.Module):
-    """Two tensors in, which no row of a file model can be."""
+    """A model of two tensors, which a row of a file model cannot be."""
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         return left + right
@@ -46,7 +46,7 @@ def _export(path: Path, module: nn.Module, *inputs: torch.Tensor, batch: object 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory of models. Every suffix lies: nothing may be told by it."""
+    """Return a directory of models, all with wrong suffixes, because the suffix must not matter."""
     here = tmp_path_factory.mktemp("models")
     _export(here / "dynamic.pt", Sums(), torch.zeros(2, 4), batch=Dim.DYNAMIC)
     _export(here / "at_most_8.pt", Sums(), torch.zeros(2, 4), batch=Dim("batch", max=8))
@@ -69,7 +69,7 @@ def _script(path: Path, module: nn.Module) -> None:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Load as a CPU worker does, with the reference from --model; sys.path is put back when the test ends."""
+    """Load a model like a CPU worker, from --model; sys.path is restored when the test ends."""
     monkeypatch.syspath_prepend("/")
 
     def run(reference: object, *, output: Output = "raw", max_batch_size: int = 32) -> Model:

@@ -1,4 +1,4 @@
-"""Models that are Python classes: every hook, and every way in which they fail."""
+"""Class models: all hooks, and all ways in which they fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Serve = Callable[[str], Model]
 
 @pytest.fixture
 def serve_class(tmp_path: Path, serve: Callable[..., Model]) -> Serve:
-    """Write the body of a class into serve.py and serve it."""
+    """Write a class with this body to serve.py, and load it."""
 
     def run(body: str) -> Model:
         path = tmp_path / "serve.py"
@@ -30,8 +30,8 @@ def _indented(body: str) -> str:
     return "\n".join("    " + line for line in dedent(body).splitlines()) + "\n"
 
 
-def test_a_class_needs_nothing_but_predict(serve_class: Serve) -> None:
-    """No base class, no import of mlq, no setup."""
+def test_a_class_needs_only_predict(serve_class: Serve) -> None:
+    """It needs no base class, no import of mlq and no setup."""
     model = serve_class("def predict(self, batch): return [row * 2 for row in batch]")
     assert model.predict([1, "a", [3]]) == [2, "aa", [3, 3]]
     assert model.max_batch_size == 32
@@ -39,7 +39,7 @@ def test_a_class_needs_nothing_but_predict(serve_class: Serve) -> None:
 
 
 def test_every_hook_is_called(serve_class: Serve) -> None:
-    """Set up with its device, warmed up with its example, each row prepared and finished, torn down."""
+    """The hooks set up, give an example, prepare and finish each row, and tear down."""
     model = serve_class("""
         max_batch_size = 2
         calls = []
@@ -62,7 +62,7 @@ def test_every_hook_is_called(serve_class: Serve) -> None:
 
 
 def test_an_exception_in_a_slot_fails_that_row(serve_class: Serve) -> None:
-    """Retryable if it is of a kind that can pass; the other rows are not asked twice."""
+    """A transient exception is retryable; the other rows are computed once."""
     model = serve_class("""
         retry_on = (KeyError,)
         calls = 0
@@ -81,8 +81,8 @@ def test_an_exception_in_a_slot_fails_that_row(serve_class: Serve) -> None:
     assert model.transient == (ConnectionError, TimeoutError, KeyError)
 
 
-def test_what_can_pass_is_the_callers_to_retry(serve_class: Serve) -> None:
-    """The database behind the model is away: that says nothing about any row."""
+def test_a_transient_exception_is_raised_to_the_caller(serve_class: Serve) -> None:
+    """If the database of a model is away, no row is at fault."""
     model = serve_class("""
         class Away(Exception): pass
         retry_on = (Away,)
@@ -92,8 +92,8 @@ def test_what_can_pass_is_the_callers_to_retry(serve_class: Serve) -> None:
         model.predict([1, 2])
 
 
-def test_a_class_that_swallows_the_loss_of_its_device_does_not_hide_it(serve_class: Serve) -> None:
-    """Every later row would fail, on a worker that says it is ready."""
+def test_a_class_that_catches_the_loss_of_its_device_does_not_hide_it(serve_class: Serve) -> None:
+    """Otherwise each later row would fail on a worker that reports that it is ready."""
     model = serve_class("""
         def predict(self, batch): return [RuntimeError("CUDA error: device-side assert triggered") for _ in batch]
     """)
@@ -114,7 +114,7 @@ def test_a_class_that_swallows_the_loss_of_its_device_does_not_hide_it(serve_cla
 def test_a_wrong_number_of_outputs_fails_every_row_with_both_lengths(
     serve_class: Serve, returned: str, complaint: str
 ) -> None:
-    """Which output would be whose? Nobody knows, so nobody gets one."""
+    """It is unknown which output belongs to which row, so no row gets one."""
     answers = serve_class(f"""
         def predict(self, batch):
             import numpy
@@ -125,7 +125,7 @@ def test_a_wrong_number_of_outputs_fails_every_row_with_both_lengths(
 
 
 def test_numpy_inside_an_output_becomes_json(serve_class: Serve) -> None:
-    """NaN does not, nor what JSON has no word for; each fails its row alone."""
+    """NaN and values that JSON cannot represent fail only their row."""
     answers = serve_class("""
         def predict(self, batch):
             import numpy
@@ -153,7 +153,7 @@ def test_numpy_inside_an_output_becomes_json(serve_class: Serve) -> None:
     ],
 )
 def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body: str, reason: str, fix: str) -> None:
-    """With the last line of its traceback and the operator's own line, and no restart loop."""
+    """The error has the last line of the traceback and the operator's line; there is no restart loop."""
     with pytest.raises(InvalidModel) as refused:
         serve_class(body)
     assert reason in refused.value.message
@@ -162,7 +162,7 @@ def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body
 
 
 def test_out_of_memory_in_setup_says_how_much_was_missing(serve_class: Serve) -> None:
-    """Torch's words: no restart frees the device."""
+    """The figures are from torch's message: a restart does not free the device."""
     with pytest.raises(InvalidModel, match=r"out of memory: needs about 20\.00 GiB more, free 1\.25 GiB") as refused:
         serve_class("""
             def predict(self, batch): ...
@@ -176,8 +176,8 @@ def test_out_of_memory_in_setup_says_how_much_was_missing(serve_class: Serve) ->
     assert "nvidia-smi" in refused.value.advice
 
 
-def test_a_missing_class_is_answered_with_those_that_are_there(tmp_path: Path, serve: Callable[..., Model]) -> None:
-    """A class that was only imported is not the operator's."""
+def test_the_error_about_a_missing_class_lists_the_existing_ones(tmp_path: Path, serve: Callable[..., Model]) -> None:
+    """An imported class is not listed."""
     (tmp_path / "neighbour_of_serve.py").write_text("class Other:\n    def predict(self, batch): ...\n")
     path = tmp_path / "serve.py"
     path.write_text("from neighbour_of_serve import Other\nclass Digits:\n    def predict(self, batch): ...\n")
@@ -191,7 +191,7 @@ def test_a_missing_class_is_answered_with_those_that_are_there(tmp_path: Path, s
 def test_a_class_in_a_module_is_found_from_the_working_directory(
     tmp_path: Path, serve: Callable[..., Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `python -m` finds it."""
+    """Like `python -m`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "served_from_here.py").write_text("class Model:\n    def predict(self, batch): return batch\n")
     assert serve("served_from_here:Model").predict([1]) == [1]

@@ -1,4 +1,4 @@
-"""Models that are files: which load, what they answer, and what is said of those that do not load."""
+"""File models: which ones load, what they answer, and the errors of those that do not load."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SUMS = [[10.0, -10.0], [0.5, -0.5]]
 
 @pytest.mark.parametrize("file", ["dynamic.pt", "at_most_8.pt", "one.pt", "scripted.onnx"])
 def test_a_file_answers_the_models_numbers_in_order(files: Path, serve: Serve, file: str) -> None:
-    """Whichever format, and however many rows the file takes at once."""
+    """This holds for each format, and for each number of rows that a file takes at once."""
     model = serve(files / file)
     assert model.predict(ROWS * 20) == SUMS * 20
     assert model.predict([]) == []
 
 
 @pytest.mark.parametrize(("file", "rows"), [("dynamic.pt", 32), ("at_most_8.pt", 8), ("one.pt", 1)])
-def test_the_export_decides_how_many_rows_go_at_once(files: Path, serve: Serve, file: str, rows: int) -> None:
-    """A bound of the program is obeyed; without one the setting holds."""
+def test_the_export_decides_how_many_rows_share_a_forward(files: Path, serve: Serve, file: str, rows: int) -> None:
+    """A bound of the program applies; without one the setting applies."""
     assert serve(files / file, max_batch_size=32).max_batch_size == rows
 
 
@@ -45,10 +45,10 @@ def test_the_export_decides_how_many_rows_go_at_once(files: Path, serve: Serve, 
         ("", "is a directory", "model.pt2"),
     ],
 )
-def test_what_cannot_be_served_is_refused_with_the_way_out(
+def test_a_file_that_cannot_be_served_is_refused_with_a_fix(
     files: Path, serve: Serve, file: str, reason: str, fix: str
 ) -> None:
-    """At the start, by name and origin; never at the first message."""
+    """It is refused at startup with its name and origin, not at the first message."""
     with pytest.raises(InvalidModel) as refused:
         serve(files / file)
     assert reason in refused.value.message
@@ -56,10 +56,10 @@ def test_what_cannot_be_served_is_refused_with_the_way_out(
     assert fix in refused.value.advice
 
 
-def test_torchscript_says_once_that_it_is_deprecated(
+def test_a_warning_says_once_that_torchscript_is_deprecated(
     files: Path, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Python hides torch's own warning from operators."""
+    """Python does not show torch's warning to operators."""
     caplog.set_level(logging.WARNING)
     serve(files / "scripted.onnx").predict(ROWS)
     assert [record.name for record in caplog.records] == ["mlq.model"]
@@ -67,7 +67,7 @@ def test_torchscript_says_once_that_it_is_deprecated(
 
 
 def test_every_call_is_in_inference_mode(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very first included: a TorchScript module specialises itself on the mode of its first calls."""
+    """The first one, too: a TorchScript module specializes itself for the mode of its first calls."""
     modes: list[bool] = []
     real = torch.from_numpy
 
@@ -84,30 +84,30 @@ def test_every_call_is_in_inference_mode(files: Path, serve: Serve, monkeypatch:
 
 @pytest.mark.parametrize("file", ["dynamic.pt", "scripted.onnx"])
 @pytest.mark.parametrize("bad", [[1, 2, 3], ["1", "2", "3", "4"], [1, 2, 3, None], {"x": 1}, 7])
-def test_a_row_that_is_not_what_the_model_takes_fails_alone(files: Path, serve: Serve, file: str, bad: object) -> None:
-    """Text is not read as a number, and null not as NaN."""
+def test_a_row_of_a_wrong_type_fails_alone(files: Path, serve: Serve, file: str, bad: object) -> None:
+    """A string is not converted to a number, and null not to NaN."""
     good, failed, also_good = serve(files / file).predict([ROWS[0], bad, ROWS[1]])
     assert [good, also_good] == SUMS
     assert isinstance(failed, RowFailure)
     assert not failed.retryable
 
 
-def test_a_row_of_the_wrong_width_is_told_both_widths(files: Path, serve: Serve) -> None:
-    """What the model takes is known from its signature."""
+def test_the_error_about_a_wrong_width_names_both_widths(files: Path, serve: Serve) -> None:
+    """The expected width is known from the signature."""
     (failed,) = serve(files / "dynamic.pt").predict([[1, 2, 3]])
     assert isinstance(failed, RowFailure)
     assert str(failed.error) == "the model takes rows of shape [4], not [3]"
 
 
-def test_torchscript_complains_in_one_line(files: Path, serve: Serve) -> None:
-    """Of the twenty-odd that it writes."""
+def test_an_error_of_torchscript_is_one_line(files: Path, serve: Serve) -> None:
+    """TorchScript itself writes more than twenty lines."""
     (failed,) = serve(files / "scripted.onnx").predict([[1, 2, 3]])
     assert isinstance(failed, RowFailure)
     assert str(failed.error) == "mat1 and mat2 shapes cannot be multiplied (1x3 and 4x2)"
 
 
 def test_a_dict_of_tensors_becomes_a_dict_a_row(files: Path, serve: Serve) -> None:
-    """So does a list inside it; and 1.5 is not rounded for a model of whole numbers."""
+    """A list inside it becomes a list a row; and 1.5 is not rounded for a model of integers."""
     first, second, failed = serve(files / "several.pt").predict([[1, 2, 3], [4, 5, 6], [1.5, 0, 0]])
     assert first == {"sum": 6, "ends": [1, 3]}
     assert second == {"sum": 15, "ends": [4, 6]}
@@ -115,7 +115,7 @@ def test_a_dict_of_tensors_becomes_a_dict_a_row(files: Path, serve: Serve) -> No
 
 
 def test_infinity_fails_its_row_alone(files: Path, serve: Serve) -> None:
-    """JSON cannot carry it, and null would be a lie."""
+    """JSON cannot represent it, and null would be wrong."""
     fine, failed = serve(files / "dynamic.pt").predict([ROWS[0], [3e38] * 4])
     assert fine == SUMS[0]
     assert isinstance(failed, RowFailure)
@@ -123,7 +123,7 @@ def test_infinity_fails_its_row_alone(files: Path, serve: Serve) -> None:
 
 
 def test_classify_answers_class_and_confidence(files: Path, serve: Serve) -> None:
-    """By softmax, as four decimals, with the device that computed it."""
+    """It uses softmax, four decimals, and names the device."""
     model = serve(files / "dynamic.pt", output="classify")
     assert model.predict([[0.25, 0.25, 0, 0], [-1, 0, 0, 0]]) == [
         {"class": 0, "confidence": 0.7311, "device": "cpu"},
@@ -132,6 +132,6 @@ def test_classify_answers_class_and_confidence(files: Path, serve: Serve) -> Non
 
 
 def test_classify_needs_scores(files: Path, serve: Serve) -> None:
-    """A model that answers anything else is refused while it warms up."""
+    """A model with another output is refused during its warm-up."""
     with pytest.raises(InvalidModel, match="classify takes a tensor of rows by classes, not a dict"):
         serve(files / "several.pt", output="classify")

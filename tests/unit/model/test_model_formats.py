@@ -1,4 +1,4 @@
-"""A model file is told by what is in it."""
+"""The format of a model file is recognized by its content."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mlq.model.files.formats import ModelFormat, format_from_members, format_of
         ("text.pt2", ModelFormat.UNKNOWN),
     ],
 )
-def test_what_torch_writes_is_recognised_under_a_wrong_suffix(files: Path, file: str, found: ModelFormat) -> None:
-    """These are the real members of this torch, not remembered ones."""
+def test_a_file_of_torch_is_recognized_under_a_wrong_suffix(files: Path, file: str, found: ModelFormat) -> None:
+    """The files are written by the installed torch."""
     assert format_of(files / file) is found
 
 
-def test_a_compiled_package_is_recognised() -> None:
-    """Members as torch 2.13's aoti_compile_and_package wrote them; compiling one takes a minute."""
+def test_a_compiled_package_is_recognized() -> None:
+    """The members are from aoti_compile_and_package of torch 2.13; compiling a package takes a minute."""
     compiled = ["m/data/aotinductor/model/cr7y.wrapper.cpp", "m/data/aotinductor/model/cr7y.wrapper.so", "m/version"]
     assert format_from_members(compiled) is ModelFormat.AOTINDUCTOR
     assert format_from_members([*compiled, "m/models/model.json"]) is ModelFormat.EXPORTED
 
 
 def test_any_other_archive_is_unknown() -> None:
-    """A wheel is a zip too."""
+    """A wheel is a zip archive, too."""
     assert format_from_members(["mlq/__init__.py", "mlq.dist-info/METADATA"]) is ModelFormat.UNKNOWN

@@ -1,4 +1,4 @@
-"""The strategy around one forward, without any model."""
+"""Forwards: which rows are tried again, and how many at once, without a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlq.model.forward import Forward
 
 
 class Fake:
-    """Answers each row with itself, raises `bad` for a forward that holds such a row, and keeps count."""
+    """Answers each row with itself, raises `bad` for a forward with a bad row, and counts forwards."""
 
     def __init__(self, bad: dict[int, Exception] | None = None, fits: int = 1000) -> None:
         self.bad = bad or {}
@@ -32,7 +32,7 @@ class Fake:
 
 
 class Kinds:
-    """What says nothing about the rows."""
+    """The exceptions that are no fault of the rows."""
 
     transient: tuple[type[Exception], ...] = (ConnectionError,)
     interrupts: tuple[type[Exception], ...] = (TimeoutError,)
@@ -44,7 +44,7 @@ def _run(fake: Fake, rows: int, cap: BatchCap | None = None) -> list[Any]:
 
 @pytest.mark.parametrize("place", [0, 31, 63])
 def test_one_bad_row_of_64_fails_alone_in_13_forwards(place: int) -> None:
-    """Bisection: its 63 neighbours are answered, and none is tried by itself but the last."""
+    """By bisection, the other 63 rows are answered, and only its neighbor is tried alone, too."""
     fake = Fake(bad={place: ValueError("no")})
     answers = _run(fake, 64)
     failed = answers.pop(place)
@@ -53,23 +53,23 @@ def test_one_bad_row_of_64_fails_alone_in_13_forwards(place: int) -> None:
     assert len(fake.sizes) == 13
 
 
-def test_what_can_pass_is_not_bisected() -> None:
-    """The rows are not at fault, so asking for them again in halves would only ask more often."""
+def test_a_transient_failure_is_not_bisected() -> None:
+    """The rows are not at fault, so halves would only cost more forwards."""
     fake = Fake(bad={5: ConnectionError("away")})
     with pytest.raises(ConnectionError, match="away"):
         _run(fake, 64)
     assert fake.sizes == [64]
 
 
-def test_an_answer_that_is_none_is_not_bisected() -> None:
-    """The model's code is at fault, for every row alike."""
+def test_an_invalid_output_is_not_bisected() -> None:
+    """The code of the model is at fault, for all rows."""
     fake = Fake(bad={0: ModelError("one output for 64 rows")})
     assert _run(fake, 64) == [RowFailure(fake.bad[0], retryable=False)] * 64
     assert fake.sizes == [64]
 
 
-def test_without_memory_the_same_rows_go_in_halves_and_the_cap_remembers() -> None:
-    """No row is lost, and the next batch starts with what fitted."""
+def test_rows_that_do_not_fit_into_memory_are_halved_and_lower_the_cap() -> None:
+    """No row is lost, and the next batch starts with the size that fitted."""
     fake, cap = Fake(fits=20), BatchCap(64)
     assert _run(fake, 64, cap) == list(range(64))
     assert fake.sizes == [64, 32, 16, 16, 16, 16]
@@ -78,8 +78,8 @@ def test_without_memory_the_same_rows_go_in_halves_and_the_cap_remembers() -> No
     assert fake.sizes == [16, 16, 8]
 
 
-def test_a_single_row_that_does_not_fit_can_be_tried_again() -> None:
-    """Elsewhere, or when whoever holds the memory has gone."""
+def test_a_single_row_that_does_not_fit_is_retryable() -> None:
+    """It may fit on another device, or when another process has freed its memory."""
     (failed,) = _run(Fake(fits=0), 1)
     assert failed.retryable
     assert "out of memory" in str(failed.error)
@@ -92,22 +92,22 @@ def test_a_single_row_that_does_not_fit_can_be_tried_again() -> None:
         RuntimeError("CUDA error: an illegal memory access was encountered"),
     ],
 )
-def test_a_lost_device_ends_everything(error: Exception) -> None:
-    """No forward after it can succeed in this process."""
+def test_a_lost_device_ends_all_forwards(error: Exception) -> None:
+    """No later forward can succeed in this process."""
     fake = Fake(bad={5: error})
     with pytest.raises(DeviceLost, match="CUDA error"):
         _run(fake, 64)
     assert fake.sizes == [64]
 
 
-def test_no_memory_is_not_a_lost_device() -> None:
-    """An allocation outside torch's allocator fails as AcceleratorError too, and leaves the context whole."""
+def test_full_memory_is_not_a_lost_device() -> None:
+    """An allocation outside torch's allocator raises AcceleratorError, too, but the context stays usable."""
     (failed,) = _run(Fake(bad={0: torch.AcceleratorError("CUDA error: out of memory")}), 1)
     assert failed.retryable
 
 
-def test_one_element_decides_what_a_librarys_status_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Want of memory if the device still computes it, else the device is lost."""
+def test_computing_one_element_decides_what_the_status_of_a_library_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the device computes it, memory was full; otherwise the device is lost."""
     fake = Fake(bad={0: RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")})
     monkeypatch.setattr(accelerator, "_computes", lambda: True)
     (failed,) = _run(fake, 1)
@@ -118,7 +118,7 @@ def test_one_element_decides_what_a_librarys_status_means(monkeypatch: pytest.Mo
 
 
 def test_a_device_that_is_full_up_to_the_last_byte_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The element that is computed to see finds no memory either, while the failed forward holds all of it."""
+    """The test element finds no memory either, while the failed forward holds all of it."""
 
     def full(*_: object, **__: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -129,7 +129,7 @@ def test_a_device_that_is_full_up_to_the_last_byte_is_not_lost(monkeypatch: pyte
 
 
 def test_the_cap_grows_again_after_enough_full_forwards() -> None:
-    """Slowly, never above the limit, and not for forwards too small to prove anything."""
+    """It grows slowly, never above the limit, and small forwards do not count."""
     cap = BatchCap(10)
     cap.shrink(10)
     for _ in range(1000):
@@ -143,7 +143,7 @@ def test_the_cap_grows_again_after_enough_full_forwards() -> None:
 
 
 def test_the_cap_never_falls_below_one_row() -> None:
-    """There is no smaller forward."""
+    """A smaller forward is impossible."""
     cap = BatchCap(4)
     cap.shrink(1)
     assert cap.rows == 1

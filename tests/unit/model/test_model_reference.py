@@ -1,4 +1,4 @@
-"""What an operator may write after --model."""
+"""The forms of a model reference that an operator may write after --model."""
 
 from __future__ import annotations
 
@@ -21,31 +21,29 @@ from mlq.model import ModelRef
         ("models/v:2", "models/v:2", None, None),
     ],
 )
-def test_each_form_is_told_from_the_others(
-    text: str, path: str | None, module: str | None, class_name: str | None
-) -> None:
-    """A file, a class in a file and a class in a module need no option to say which is which."""
+def test_each_form_is_recognized(text: str, path: str | None, module: str | None, class_name: str | None) -> None:
+    """A file, a class in a file and a class in a module need no extra option."""
     expected = ModelRef(name=text, path=None if path is None else Path(path), module=module, class_name=class_name)
     assert ModelRef.parse(text) == expected
 
 
 def test_a_file_whose_name_has_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there wins over what the name looks like."""
+    """An existing file takes precedence over the form of the name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net:v2").touch()
     assert ModelRef.parse("net:v2").class_name is None
 
 
-def test_the_fingerprint_is_the_files(tmp_path: Path) -> None:
-    """Two workers that serve different bytes under one name can be told apart."""
+def test_the_fingerprint_identifies_the_content_of_the_file(tmp_path: Path) -> None:
+    """Workers that serve different files of the same name have different fingerprints."""
     path = tmp_path / "model.pt2"
     path.write_bytes(b"weights")
     assert ModelRef.parse(str(path)).fingerprint() == hashlib.sha256(b"weights").hexdigest()[:12]
 
 
 @pytest.mark.parametrize("crc", [True, False])
-def test_what_torch_saves_is_told_by_its_weights_alone(tmp_path: Path, *, crc: bool) -> None:
-    """A copy is the same model whatever its name; with other weights of the same shape it is another.
+def test_the_fingerprint_of_a_torch_file_depends_on_its_weights_only(tmp_path: Path, *, crc: bool) -> None:
+    """A copy under another name is the same model; other weights of the same shape are another one.
 
     The directory of the archive tells, without a look at the weights, unless it was saved without checksums.
     """
@@ -65,10 +63,10 @@ def test_what_torch_saves_is_told_by_its_weights_alone(tmp_path: Path, *, crc: b
         assert ModelRef.parse(str(tmp_path / "again.pt")).fingerprint() == one
 
 
-def test_the_fingerprint_of_a_class_is_of_its_source_and_its_name(
+def test_the_fingerprint_of_a_class_depends_on_its_source_and_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One file may define several models. The module is found from the directory in which the worker runs."""
+    """A file may define several models. Modules are searched in the directory where the worker runs."""
     monkeypatch.syspath_prepend("/")  # restores sys.path, to which the directory is added
     monkeypatch.chdir(tmp_path)
     source = tmp_path / "served_here.py"
