@@ -37,13 +37,13 @@ _mlq_files() {
 
 _mlq_up() {
     case $previous in
-        --wait-broker | --max-wait | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --wait-broker | --max-batch-size | --time-limit | --max-wait | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --wait-broker --rollout --take-unknown --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --wait-broker --rollout --take-unknown --model --output --max-batch-size --time-limit --max-wait --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -67,13 +67,13 @@ _mlq_worker() {
 
 _mlq_worker_start() {
     case $previous in
-        --gpus | --per-gpu | --cpus | --pool | --concurrency | --name | --wait-broker | --max-wait | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --per-gpu | --cpus | --pool | --concurrency | --name | --wait-broker | --max-batch-size | --time-limit | --max-wait | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --take-unknown --detach --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --gpus --per-gpu --cpus --pool --concurrency --name --wait-broker --rollout --take-unknown --detach --model --output --max-batch-size --time-limit --max-wait --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac
@@ -411,13 +411,13 @@ _mlq_autoscale() {
 _mlq_autoscale_run() {
     case $previous in
         --queue) _mlq_names queues ;;
-        --gpus | --cpus | --name | --wait-broker | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --max-wait | --max-batch-size | --time-limit | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
+        --gpus | --cpus | --name | --wait-broker | --target-wait | --min | --max | --preset | --interval | --zero-after | --threshold | --max-batch-size | --time-limit | --max-wait | --share | --soft-time-limit | --max-tasks | --max-memory | --drain-timeout | --broker) : ;;
         --model | --config) _mlq_files ;;
         --output) _mlq_words raw classify ;;
         --queues) _mlq_list queues ;;
         *)
             case $current in
-                -*) _mlq_words --queue --gpus --cpus --name --wait-broker --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --max-wait --model --output --max-batch-size --time-limit --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
+                -*) _mlq_words --queue --gpus --cpus --name --wait-broker --rollout --keep-workers --dry-run --once --target-wait --min --max --preset --interval --zero-after --threshold --model --output --max-batch-size --time-limit --max-wait --queues --share --soft-time-limit --max-tasks --max-memory --drain-timeout --json --broker --config --verbose -v --quiet -q --no-color --debug --help -h ;;
             esac
             ;;
     esac

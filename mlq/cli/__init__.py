@@ -1,1 +1,1 @@
-"""The table of commands, the options that several of them take, and what they share."""
+"""The table of commands, the options that several commands take, and the code that they share."""

@@ -1,4 +1,4 @@
-"""What `worker start` and `up` share: run a fleet and show its news, here or in the background."""
+"""The part that `worker start`, `up` and `autoscale` share: run a fleet in the foreground or in the background."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typer.core import TyperOption
 
 from mlq.cli import invocation
 from mlq.cli.invocation import Command, Invocation
+from mlq.cli.setting_help import describe
 from mlq.errors import StartedWithFailures
 from mlq.settings.config import make_state_directory
 from mlq.supervisor import session
@@ -27,40 +28,39 @@ DETACH: Final = "--detach"
 
 
 class Computing(Command):
-    """A command that runs a model; takes, as options, what [worker] of the configuration says of it."""
+    """A command that runs a model. Its options set the keys of [worker] that describe the model."""
 
     def extra_options(self) -> Iterator[TyperOption]:
-        """Add them. A value is parsed with the settings, so that an error names the option."""
-        yield setting("model", text="Model to serve: model.pt2, model.pt, serve.py:Class.", metavar="REF")
-        yield setting("output", text="raw: the model's numbers; classify: class and confidence.", metavar="KIND")
-        yield setting("max_batch_size", text="Rows in one forward, if the model names no limit.", metavar="N")
-        yield setting("time_limit", text="End a task, or a forward, and its process after so long.", metavar="SECONDS")
+        """Add these options. Their values are parsed with the settings, so that an error names the option."""
+        yield setting("model", metavar="REF")
+        yield setting("output", metavar="KIND")
+        yield setting("max_batch_size", metavar="N")
+        yield setting("time_limit", metavar="SECONDS")
 
 
 class WorkerCommand(Computing):
-    """A command that starts workers; takes the rest of [worker], too."""
+    """A command that starts workers. Its options also set the keys of [worker] that describe the worker."""
 
     def extra_options(self) -> Iterator[TyperOption]:
-        """Add it."""
-        yield setting("max_wait", text="Let rows wait so long for others to fill a batch: 0.", metavar="SECONDS")
+        """Add these options to those of the model."""
         yield from super().extra_options()
-        yield setting("queues", text="Queues to serve, most urgent first.", metavar="A,B")
-        yield setting("shares", "--share", text="Device time that a queue gets at least.", metavar="batch=0.1")
-        yield setting("soft_time_limit", text="Raise SoftTimeLimitExceeded in it after so long.", metavar="SECONDS")
-        yield setting("max_tasks", text="Replace a worker after so many tasks.", metavar="N")
-        yield setting("max_memory", text="Replace a worker above so much resident memory.", metavar="4GiB")
-        yield setting("drain_timeout", text="Give back what still runs so long after a drain began.", metavar="SECONDS")
+        yield setting("max_wait", metavar="SECONDS")
+        yield setting("queues", metavar="A,B")
+        yield setting("shares", "--share", metavar="batch=0.1")
+        yield setting("soft_time_limit", metavar="SECONDS")
+        yield setting("max_tasks", metavar="N")
+        yield setting("max_memory", metavar="4GiB")
+        yield setting("drain_timeout", metavar="SECONDS")
 
 
-def setting(key: str, flag: str | None = None, *, text: str, metavar: str) -> TyperOption:
-    """Make the option that is worker.KEY of the configuration."""
-    return invocation.option(
-        f"worker__{key}", flag or "--" + key.replace("_", "-"), text=text, metavar=metavar, default=None
-    )
+def setting(key: str, flag: str | None = None, *, metavar: str) -> TyperOption:
+    """Make the option that sets the key worker.KEY."""
+    name, flag = f"worker__{key}", flag or "--" + key.replace("_", "-")
+    return invocation.option(name, flag, text=describe(f"worker.{key}"), metavar=metavar, default=None)
 
 
 def begin(ctx: typer.Context) -> Invocation:
-    """Read the settings, with what this call says of [worker] over them."""
+    """Read the settings; the options of this call override the keys of [worker]."""
     return invocation.begin(ctx, **invocation.given(ctx, "worker__"))
 
 
@@ -72,9 +72,14 @@ def run(
     rollout: bool,
     take_unknown: bool,
 ) -> None:
-    """Run the planned workers in this process, and exit with the fleet's code.
+    """Run a supervisor with the planned workers in this process, and exit with its code.
 
-    Unless `take_unknown`, no worker starts where most waiting messages are of tasks that it does not know.
+    Args:
+        call: This call of mlq.
+        plan: Plans the workers, given the slots of this machine.
+        wait_broker: Seconds to keep trying to connect to the broker at startup.
+        rollout: Start workers even if others serve the same queues with another model.
+        take_unknown: Start workers even if most waiting messages are of tasks that the workers do not know.
     """
     announce = Announcer.inherited()
     show = FleetLog(call.terminal, workers_too=announce is None)
@@ -83,18 +88,18 @@ def run(
         verbose, checks = call.terminal.verbosity > 0, not take_unknown
         return [replace(spec, verbose=verbose, rollout=rollout, checks_tasks=checks) for spec in plan(slots)]
 
-    def tell(news: News) -> None:
+    def report(news: News) -> None:
         show(news)
         if announce is not None:
             announce(news)
 
-    raise typer.Exit(session.run(call.settings, planned, tell, wait_broker_s=wait_broker or 0.0))
+    raise typer.Exit(session.run(call.settings, planned, report, wait_broker_s=wait_broker or 0.0))
 
 
 def detach(call: Invocation) -> None:
-    """Run this very command in the background, and exit when its workers are ready, or with its code when it ended.
+    """Run this command in the background, and return when its workers are ready; exit with its code if it ends first.
 
-    Raises StartedWithFailures when some are ready and some were given up.
+    Raises StartedWithFailures if some workers are ready and others failed to start.
     """
     log = make_state_directory(call.settings) / "supervisor.log"
     supervisor = Detached([word for word in sys.argv[1:] if word != DETACH], os.environ, log)

@@ -1,4 +1,4 @@
-"""One call of mlq: the options that every command takes, and what they make: settings and a terminal."""
+"""One call of mlq: the options that every command takes, and the settings and the terminal that follow from them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from mlq.cli.setting_help import describe
 from mlq.settings import advisories, config
 from mlq.terminal.terminal import Terminal
 
@@ -19,7 +20,7 @@ HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
 @dataclass(frozen=True)
 class Invocation:
-    """What a command works with."""
+    """The settings and the terminal of one call."""
 
     settings: config.Settings
     terminal: Terminal
@@ -28,8 +29,10 @@ class Invocation:
 def begin(ctx: typer.Context, **flags: Any) -> Invocation:
     """Read the settings and open the terminal.
 
-    `flags` are this command's own options that are settings too; `__` in a name stands for a dot, so that
-    `worker__model` overrides `worker.model`.
+    Args:
+        ctx: The context of the command.
+        flags: The command's own options that set a key; `__` in a name stands for a dot, so that `worker__model`
+            overrides `worker.model`.
     """
     given = _given(ctx)
     path: Path | None = given.get("config")
@@ -62,53 +65,55 @@ def _given(ctx: Any) -> dict[str, Any]:
 
 
 def given(ctx: Any, prefix: str) -> dict[str, Any]:
-    """Pick the remembered options whose names begin so."""
+    """Return the remembered options whose names begin with a prefix."""
     return {name: value for name, value in _given(ctx).items() if name.startswith(prefix)}
 
 
 def _remember(ctx: Any, param: Any, value: Any) -> Any:
-    """Keep what was given at any level: `mlq --broker URL queues` is `mlq queues --broker URL`."""
+    """Remember an option that was given at any level: `mlq --broker URL queues` is `mlq queues --broker URL`."""
     if value is not None and value != param.default:
         _given(ctx)[param.name] = value
     return value
 
 
 def option(*names: str, text: str, **kind: Any) -> TyperOption:
-    """Make an option whose value is remembered for `begin`, and is no argument of the command's function."""
+    """Make an option whose value is remembered for `begin` and not passed to the command's function."""
     return TyperOption(param_decls=list(names), help=text, expose_value=False, callback=_remember, **kind)
 
 
 def shared_options() -> Iterator[TyperOption]:
-    """Make the options that every command takes, the bare `mlq` included."""
-    yield option("--broker", text="Broker URL, without a password (those go into MLQ_BROKER_URL).", metavar="URL")
+    """Make the options that every command takes, and `mlq` without a command, too."""
+    text = f"{describe('broker_url')[:-1]}; put a URL with a password into MLQ_BROKER_URL."
+    yield option("--broker", text=text, metavar="URL")
     yield option("--config", text="Configuration file to read instead of mlq.toml.", metavar="FILE", type=Path)
-    yield option("--verbose", "-v", text="Say more.", count=True)
-    yield option("--quiet", "-q", text="Say less: answers and errors only.", count=True)
-    yield option("--no-color", text="No colours.", is_flag=True)
-    yield option("--debug", text="Show the traceback of an error.", is_flag=True)
+    # Typer would write [x>=0] behind the help of a counted option without a type.
+    yield option("--verbose", "-v", text="Print details to stderr.", count=True, type=int)
+    yield option("--quiet", "-q", text="Print only answers and errors.", count=True, type=int)
+    yield option("--no-color", text="Print without colors.", is_flag=True)
+    yield option("--debug", text="Print the traceback of an error.", is_flag=True)
 
 
 class Command(TyperCommand):
-    """A command that does something; takes the shared options."""
+    """A command; takes the options that every command takes."""
 
     def __init__(self, *args: Any, params: list[Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, params=[*(params or []), *self.extra_options(), *shared_options()], **kwargs)
 
     def extra_options(self) -> Iterator[TyperOption]:
-        """Add options before the shared ones; a plain command has none."""
+        """Return the options that come before the shared ones: none, unless a subclass adds some."""
         return iter(())
 
 
 class JsonCommand(Command):
-    """A command that answers a question, and so takes --json."""
+    """A command that answers a question; takes --json."""
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add --json."""
-        yield option("--json", text="Answer as JSON.", is_flag=True)
+        yield option("--json", text="Print the answer as JSON.", is_flag=True)
 
 
 def default_to(word: str) -> type[TyperGroup]:
-    """Make a group that runs `word` when no other of its commands is named: a bare noun lists.
+    """Make the class of a group that runs the command `word` if the arguments name no other command.
 
     `mlq queues realtime --json` is `mlq queues ls realtime --json`.
     """
@@ -122,7 +127,7 @@ def default_to(word: str) -> type[TyperGroup]:
 
 
 def group(default: str, text: str) -> typer.Typer:
-    """Make the Typer app of a first word that has several commands."""
+    """Make the Typer app of a first word with several commands; `default` is the one that runs if none is named."""
     return typer.Typer(
         cls=default_to(default), help=text, context_settings=HELP_OPTIONS, add_completion=False, rich_markup_mode=None
     )
@@ -134,5 +139,5 @@ def single() -> typer.Typer:
 
 
 def command(app: typer.Typer, name: str | None = None, *, cls: type[Command] = JsonCommand) -> Callable[[Any], Any]:
-    """Register a function as a command of `app`, with -h and the shared options."""
+    """Register a function as a command of `app`, with -h and the options that every command takes."""
     return app.command(name, cls=cls, context_settings=HELP_OPTIONS)

@@ -1,4 +1,4 @@
-"""The command line: one table of commands, each loaded when it is called, every error an exit code."""
+"""The entry point of the command line: the table of commands, and the exit code of every way to end."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from mlq.security.masking import guard_stderr
 from mlq.terminal import standard_streams
 
 COMMANDS: Final = {
-    "up": "Run an embedded broker and a worker for each device here.",
-    "worker": "Start inference workers, one per device; list the live ones.",
+    "up": "Run a broker and a worker for each device of this machine.",
+    "worker": "Start, list, drain, stop and restart workers; show their logs.",
     "submit": "Send the rows of a file; with --wait, collect the answers.",
     "result": "Collect the answers of a job or a task.",
-    "job": "Show submitted files and their progress; cancel one.",
-    "dead": "List, show, retry or drop messages that nobody will run.",
-    "queues": "Show what waits, what runs, how old it is.",
-    "events": "Show who ordered what, and what became of it.",
-    "autoscale": "Start and stop workers so that work waits no longer than the target.",
+    "job": "List submitted files and their progress; cancel a job.",
+    "dead": "List, show, retry, drop, export and rerun dead letters.",
+    "queues": "Show queues and their depth; pause, resume or purge a queue.",
+    "events": "Show the orders of operators and their outcomes.",
+    "autoscale": "Start and stop workers to keep waits below a target.",
     "config": "Show every setting, its value and where it came from.",
-    "acl": "Print the rights of a client, a submitter or a worker on Redis.",
+    "acl": "Print the rights of a client, submitter or worker on Redis.",
 }
-"""First word → its line in the help. The module is mlq.commands.<word>, which holds `app`."""
+"""First word → its summary in the help. The module mlq.commands.<word> holds its `app`."""
 
 HIDDEN: Final = frozenset({"values"})
-"""First words that are for completion scripts, not for people."""
+"""First words that the help leaves out: completion scripts call them."""
 
-_NOT_WRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
-"""What writing fails with, on a disk that is full or broken and on a stream that is closed."""
+_WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Errors of a write to a full or broken disk, or to a closed stream."""
 
 SIGNALLED: Final = 128
-"""What a shell adds to the number of a signal that ended a command."""
+"""Added to the number of the signal that ended a command, as shells do."""
 
 
 class _Words(TyperGroup):
-    """The first words: listed from the table above, imported only when one is called."""
+    """The group of the first words: lists them from COMMANDS, and imports the module of a command when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
@@ -60,21 +60,21 @@ class _Words(TyperGroup):
         return get_command(importlib.import_module(f"mlq.commands.{cmd_name}").app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the words without importing what they do."""
+        """Write the summaries from COMMANDS, without importing the commands."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 def root() -> Any:
-    """Build the command `mlq` itself; its subcommands stay unloaded."""
+    """Build the command `mlq` itself, without importing its subcommands."""
     from mlq.cli.invocation import HELP_OPTIONS, shared_options
 
     app = typer.Typer(cls=_Words, add_completion=False, rich_markup_mode=None, context_settings=HELP_OPTIONS)
     app.callback(no_args_is_help=True)(_mlq)
     command: Any = get_command(app)
     command.params.extend(shared_options())
-    command.commands = dict.fromkeys(COMMANDS)  # where Typer looks for what a misspelt word was meant to be
+    command.commands = dict.fromkeys(COMMANDS)  # Typer suggests one of these for a misspelled word
     return command
 
 
@@ -87,17 +87,17 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (Typer calls it with th
 def _mlq(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Operate inference workers on Celery and Redis.
 
     \b
     Examples:
-      mlq up --model model.pt2                     broker and workers, in the foreground
-      mlq worker start --gpus 0,1 --model m.pt2    one worker per GPU
-      mlq submit input.json --wait -o out.jsonl    rows in, answers out
-      mlq queues --watch 1                         what waits, every second
+      mlq up --model model.pt2                     run a broker and workers
+      mlq worker start --gpus 0,1 --model m.pt2    start one worker per GPU
+      mlq submit input.json --wait -o out.jsonl    send rows, collect answers
+      mlq queues --watch 1                         watch the queues
     """
     del version
 
@@ -109,18 +109,18 @@ def main() -> None:
     trouble = None
     try:
         code = run(sys.argv[1:])
-    except OSError as exc:  # the help of a bare `mlq`
+    except OSError as exc:  # raised while writing the help of a bare `mlq`
         code, trouble = 0, exc
     trouble = standard_streams.flush() or trouble
     if trouble is not None and code == 0:
         _fail(StdoutFailed(reason=trouble.strerror))
         code = StdoutFailed.exit_code
-    gc.freeze()  # the interpreter would look for garbage among all modules on its way out: 25 ms a command
+    gc.freeze()  # skips the garbage collection of all modules at exit, which takes 25 ms
     sys.exit(code)
 
 
 def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in which a command can end)
-    """Run one command and give its exit code; an error becomes two lines on stderr."""
+    """Run one command and return its exit code; an error becomes two lines on stderr."""
     debug = "--debug" in args
     try:
         return root().main(args=args, prog_name="mlq", standalone_mode=False) or 0
@@ -138,7 +138,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     except (KeyboardInterrupt, typer.Abort) as exc:
         return SIGNALLED + int(getattr(exc, "number", signal.SIGINT))
     except BrokenPipeError:
-        # Who reads us has seen enough. Python would complain once more when it flushes at exit.
+        # The reader has closed the pipe, as `head` does. Without this, Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:
@@ -156,18 +156,19 @@ def _usage(exc: ClickException) -> UsageError:
 
 
 def _refused_by_stdout(exc: Exception) -> MlqError | None:
-    """Make the error of an answer that could not be written; None for any other.
+    """Return the error of an answer that stdout did not take, None if `exc` is another error.
 
-    Files have errors of their own, and what stderr does not take is dropped: only stdout is left.
+    An OSError without a file name can come from stdout only: writes to files raise mlq's own errors, and errors of
+    stderr are dropped.
     """
-    if not isinstance(exc, OSError) or exc.filename is not None or exc.errno not in _NOT_WRITTEN:
+    if not isinstance(exc, OSError) or exc.filename is not None or exc.errno not in _WRITE_ERRORS:
         return None
     standard_streams.flush()
     return StdoutFailed(reason=exc.strerror)
 
 
 def _unexpected(exc: Exception) -> MlqError:
-    """Blame the installation if it is not what mlq was made for, and mlq otherwise."""
+    """Return an error that blames the installation if mlq's requirements are not met, and mlq itself otherwise."""
     import mlq_cli
 
     if isinstance(exc, ImportError) or any(mlq_cli.unmet()):

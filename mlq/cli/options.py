@@ -1,4 +1,4 @@
-"""Options that several commands take, described once."""
+"""The options of commands, each described once; several commands take most of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mlq.jobs.input.format import InputFormat
 
 
 def finite(param: typer.CallbackParam, value: float | None) -> float | None:
-    """Refuse NaN, which passes every comparison with a bound, and infinity, which nothing comes to the end of.
+    """Refuse NaN, which passes every check of a range, and infinity, after which a wait would never end.
 
     Raises UsageError.
     """
     if value is not None and not math.isfinite(value):
-        raise UsageError(what=f"{param.opts[0]} {value} is no number of seconds", fix="such as 2, or 0.5")
+        raise UsageError(what=f"{param.opts[0]} {value} is not a number of seconds", fix="such as 2, or 0.5")
     return value
 
 
 class RowOrder(str, Enum):
-    """What --order takes."""
+    """The values of --order."""
 
     INPUT = "input"
     COMPLETION = "completion"
@@ -32,40 +32,69 @@ class RowOrder(str, Enum):
 
 Gpus = Annotated[
     str | None,
-    typer.Option("--gpus", help="GPUs: all, auto (the free ones), or indices or UUIDs, MIG's too.", metavar="0,1|all"),
+    typer.Option(
+        "--gpus",
+        help="GPUs to start workers on: all, auto (the free and healthy ones), or indices or UUIDs of GPUs and MIG"
+        " instances.",
+        metavar="0,1|all",
+    ),
 ]
 PerGpu = Annotated[
-    int | None, typer.Option("--per-gpu", help="Workers on each GPU; one, if not said.", metavar="N", min=1)
+    int | None, typer.Option("--per-gpu", help="Number of workers on each GPU (default 1).", metavar="N", min=1)
 ]
 PoolKind = Annotated[
     str | None,
     typer.Option(
-        "--pool", help="solo: one task at a time; prefork: Celery's pool, on the CPU.", metavar="solo|prefork"
+        "--pool",
+        help="Kind of worker: solo (one task at a time, the default) or prefork (Celery's pool of processes on the"
+        " CPU).",
+        metavar="solo|prefork",
     ),
 ]
 Concurrency = Annotated[
     str | None,
-    typer.Option("--concurrency", help="Processes of a prefork pool; it scales within a range.", metavar="N|2-8"),
+    typer.Option(
+        "--concurrency",
+        help="Number of processes in a prefork pool, or a range within which the pool scales.",
+        metavar="N|2-8",
+    ),
 ]
-Rollout = Annotated[bool, typer.Option("--rollout", help="Serve even if others serve these queues with another model.")]
+Rollout = Annotated[
+    bool,
+    typer.Option("--rollout", help="Start even if other workers serve the same queues with another model."),
+]
 TakeUnknown = Annotated[
     bool,
-    typer.Option("--take-unknown", help="Start even if most waiting messages are of tasks that no worker knows."),
+    typer.Option("--take-unknown", help="Start even if the workers do not know the tasks of most waiting messages."),
 ]
-Cpus = Annotated[int | None, typer.Option("--cpus", help="Start this many CPU workers instead.", metavar="N", min=1)]
+Cpus = Annotated[
+    int | None,
+    typer.Option("--cpus", help="Number of CPU workers to start instead of GPU workers.", metavar="N", min=1),
+]
 WaitBroker = Annotated[
     float | None,
     typer.Option(
-        "--wait-broker", help="Try so long to reach a broker that is away.", metavar="SECONDS", min=0, callback=finite
+        "--wait-broker",
+        help="Seconds to keep trying to connect to the broker at startup (default 0).",
+        metavar="SECONDS",
+        min=0,
+        callback=finite,
     ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", help="Prefix of the workers' names, where one host runs several sets.")
+    str | None,
+    typer.Option(
+        "--name", help="Prefix of the workers' names, to tell several sets on one host apart.", metavar="NAME"
+    ),
 ]
 Watch = Annotated[
     float | None,
     typer.Option(
-        "--watch", help="Show again every so many seconds, until Ctrl-C.", metavar="SECONDS", min=0.1, callback=finite
+        "--watch",
+        help="Seconds between two updates; runs until Ctrl-C (default: print once).",
+        metavar="SECONDS",
+        min=0.1,
+        callback=finite,
     ),
 ]
 Out = Annotated[
@@ -73,27 +102,32 @@ Out = Annotated[
     typer.Option(
         "--output-file",
         "-o",
-        help="Write the answers as JSON Lines to FILE (default -, stdout).",
+        help="File for the answers, as JSON Lines (default -, which is stdout).",
         metavar="FILE",
     ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", help="Give up waiting after so many seconds (exit 7).", metavar="SECONDS", min=0.1, callback=finite
+        "--timeout",
+        help="Seconds to wait for the answers, then exit 7 (default: no limit).",
+        metavar="SECONDS",
+        min=0.1,
+        callback=finite,
     ),
 ]
 Input = Annotated[
     str,
     typer.Argument(
-        help="JSON Lines, JSON, CSV, TSV, Parquet, a directory or a pattern; - reads stdin.", metavar="FILE"
+        help="Input: JSON Lines, JSON, CSV, TSV, Parquet, a directory or a pattern; - reads JSON Lines from stdin.",
+        metavar="FILE",
     ),
 ]
 FormatOption = Annotated[
     InputFormat | None,
     typer.Option(
         "--format",
-        help="What FILE is, where neither its name nor its content tells: jsonl, json, csv, tsv, parquet or files.",
+        help="Format of FILE: jsonl, json, csv, tsv, parquet or files (default: detected from its name and content).",
         metavar="KIND",
     ),
 ]
@@ -109,46 +143,73 @@ Delimiter = Annotated[
     str | None,
     typer.Option(
         "--delimiter",
-        help="What separates the fields of a CSV file: a character, comma, semicolon, tab or pipe (default: its header"
-        " tells).",
+        help="Separator of the fields in a CSV file: a character, or comma, semicolon, tab or pipe (default: detected"
+        " from the header).",
         metavar="CHAR",
     ),
 ]
-Inline = Annotated[bool, typer.Option("--inline", help="Of a directory, send what is in the files, not their paths.")]
-Tasks = Annotated[
-    bool, typer.Option("--tasks", help='Rows are tasks: {"task", "args", "kwargs", "queue", "priority"}.')
+Inline = Annotated[
+    bool,
+    typer.Option("--inline", help="For a directory, send the content of the files instead of their paths."),
 ]
-Queue = Annotated[str | None, typer.Option("--queue", help="Queue to send to.", metavar="NAME")]
+Tasks = Annotated[
+    bool, typer.Option("--tasks", help='Read rows as tasks: {"task", "args", "kwargs", "queue", "priority"}.')
+]
+Queue = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        help="Queue to send to (default: the most urgent one for a single row, the least urgent one for a file).",
+        metavar="NAME",
+    ),
+]
 CreateQueue = Annotated[
     bool,
     typer.Option("--create-queue", help="Send even to queues that neither the configuration nor a worker knows."),
 ]
 Priority = Annotated[
-    int | None, typer.Option("--priority", help="0 to 9 within the queue, 9 the most urgent.", min=0, max=9)
+    int | None,
+    typer.Option(
+        "--priority", help="Priority within the queue, from 0 to 9, the most urgent.", metavar="N", min=0, max=9
+    ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]
 IdField = Annotated[
-    str | None, typer.Option("--id-field", help="Field that is the row's id; every row needs it.", metavar="FIELD")
+    str | None,
+    typer.Option("--id-field", help="Field that holds the id of a row; every row must have it.", metavar="FIELD"),
 ]
 JobId = Annotated[
-    str | None, typer.Option("--job-id", help="The job's id; what it has sent is not sent twice.", metavar="ID")
+    str | None,
+    typer.Option("--job-id", help="Id of the job; rows that the job has sent are not sent again.", metavar="ID"),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the output that -o names, or begin it; retries failed rows.")
+    bool,
+    typer.Option("--resume", help="Continue the output that -o names, or begin it; failed rows are sent again."),
 ]
 OrderOption = Annotated[
-    RowOrder, typer.Option("--order", help="Order of the output's lines: input or completion.", metavar="ORDER")
+    RowOrder,
+    typer.Option(
+        "--order",
+        help="Order of the lines in the output: input (the default) or completion.",
+        metavar="ORDER",
+        show_default=False,
+    ),
 ]
 Errors = Annotated[
-    Path | None, typer.Option("--errors", help="Write the inputs of failed rows here, as they were.", metavar="FILE")
+    Path | None,
+    typer.Option("--errors", help="File for the unchanged inputs of failed rows.", metavar="FILE"),
 ]
 MaxErrors = Annotated[
-    int | None, typer.Option("--max-errors", help="Stop when more rows than this have failed.", metavar="N", min=0)
-]
-MaxInflight = Annotated[
-    int | None, typer.Option("--max-inflight", help="Messages on their way at once, with --wait.", metavar="N", min=1)
+    int | None,
+    typer.Option("--max-errors", help="Stop after more than N failed rows (default: no limit).", metavar="N", min=0),
 ]
 ChunkRows = Annotated[
     int | None,
-    typer.Option("--chunk", help="Rows in one message; else what takes about 250 ms.", metavar="N", min=1, max=1024),
+    typer.Option(
+        "--chunk",
+        help="Rows in one message (default: as many as take about 250 ms).",
+        metavar="N",
+        min=1,
+        max=1024,
+    ),
 ]

@@ -1,4 +1,4 @@
-"""mlq autoscale simulate: what the policy would have done with a trace, or another rule, or a fixed fleet."""
+"""The command `mlq autoscale simulate`: replay a trace of arrivals through a policy or a fixed number of workers."""
 
 from __future__ import annotations
 
@@ -17,36 +17,55 @@ from mlq.cli.policy_options import THRESHOLD, policy_options, refuse, threshold,
 from mlq.errors import UsageError
 from mlq.terminal.decisions import replay_document, replay_text
 
-Trace = Annotated[Path, typer.Argument(help="CSV: arrival times, and service times if known.", metavar="TRACE.csv")]
+Trace = Annotated[
+    Path, typer.Argument(help="CSV file of arrival times, and of service times if known.", metavar="TRACE.csv")
+]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", help="Draw arrivals, workers, waits over time.", metavar="FILE.png")
+    Path | None,
+    typer.Option("--plot", help="File for a plot of arrivals, workers and waits over time.", metavar="FILE.png"),
 ]
 ColdStart = Annotated[
     float,
-    typer.Option("--cold-start", help="Seconds until a new worker takes work.", min=0.001, callback=options.finite),
+    typer.Option(
+        "--cold-start",
+        help="Seconds from the start of a worker until it is ready (default 30).",
+        metavar="SECONDS",
+        min=0.001,
+        callback=options.finite,
+        show_default=False,
+    ),
 ]
 ServiceTime = Annotated[
     float,
-    typer.Option("--service-time", help="Of tasks without one of their own (s).", min=0, callback=options.finite),
+    typer.Option(
+        "--service-time",
+        help="Seconds that a task runs for which the trace has no service time (default 0.5).",
+        metavar="SECONDS",
+        min=0,
+        callback=options.finite,
+        show_default=False,
+    ),
 ]
 BatchTime = Annotated[
-    str | None, typer.Option("--batch-time", help="A forward of b rows takes A + B·b seconds.", metavar="A,B")
+    str | None,
+    typer.Option("--batch-time", help="Duration of a forward pass: A + B·n seconds for n rows.", metavar="A,B"),
 ]
 Rule = Annotated[
     str | None,
     typer.Option(
         "--policy",
-        help=f"mlq (the default), threshold (the plain rule: --threshold N, else {THRESHOLD}), or static:N.",
+        help="Policy to replay: mlq (the default), threshold (one more worker while more than --threshold tasks wait,"
+        f" default {THRESHOLD}) or static:N (a fixed number of workers).",
         metavar="NAME",
     ),
 ]
 
 
 class Simulating(JsonCommand):
-    """A command that replays."""
+    """A command that replays a trace; takes the options of the policy."""
 
     def extra_options(self) -> Iterator[TyperOption]:
-        """Add the policy's options."""
+        """Add the options of the policy."""
         yield from policy_options()
         yield from super().extra_options()
 
@@ -60,15 +79,18 @@ def simulate(
     batch_time: BatchTime = None,
     plot: Plot = None,
 ) -> None:
-    """Replay a trace of arrivals through the policy: what would it have cost, how long would work have waited.
+    """Replay a trace of arrivals; show what it would have cost.
 
     \b
     Examples:
       mlq autoscale simulate arrivals.csv
       mlq autoscale simulate arrivals.csv --policy static:4 --json
       mlq autoscale simulate arrivals.csv --policy threshold --threshold 50
-      mlq autoscale simulate arrivals.csv --cold-start 90 --max 16 --preset latency --plot day.png
+      mlq autoscale simulate arrivals.csv --cold-start 90 --max 16 --plot day.png
       mlq autoscale simulate rows.csv --batch-time 0.02,0.001
+
+    Prints how long tasks would have waited, how many worker-hours the policy would have used, and how often it would
+    have started and stopped workers.
     """
     from mlq.autoscale.replay import advice
     from mlq.autoscale.replay import trace as traces
@@ -84,7 +106,7 @@ def simulate(
         first=chosen.least,
         most=chosen.most,
         batch=_batch(batch_time),
-        unscored_s=0.0,  # what this trace began with did wait, whoever knew what then
+        unscored_s=0.0,  # count the waits from the beginning of the trace, before the policy has any history
     )
     outcome = replay(tasks, rule, world)
     call.terminal.show_text(replay_document(outcome), replay_text(outcome))
@@ -98,33 +120,34 @@ def simulate(
 
 
 def _rule(ctx: typer.Context, name: str | None) -> tuple[Deciding, Tuning]:
-    """Make what is to be replayed, and the bounds that it keeps to.
+    """Make the policy that --policy names, and its tuning.
 
-    Raises UsageError where --policy is unknown or another option contradicts it.
+    Raises UsageError if the policy is unknown or another option contradicts it.
     """
-    asked, chosen = given(ctx, ""), tuning(ctx, devices=8)
+    asked, chosen = given(ctx, ""), tuning(ctx)
     if name == "threshold" or (name is None and "threshold" in asked):
-        refuse(asked, ("preset",), "the plain rule goes by what waits", fix="use `--policy mlq`")
+        refuse(asked, ("preset",), "the threshold policy counts waiting tasks", fix="use `--policy mlq`")
         return threshold(asked, chosen), chosen
     if name is None or name == "mlq":
-        refuse(asked, ("threshold",), "--policy mlq goes by rates", fix="use `--policy threshold`")
+        refuse(asked, ("threshold",), "--policy mlq compares rates", fix="use `--policy threshold`")
         return Policy(chosen), chosen
     if not name.startswith("static:"):
-        raise UsageError(what=f"--policy {name!r} is none", fix="use `--policy mlq`, threshold, or static:N")
+        raise UsageError(what=f"there is no policy {name!r}", fix="use `--policy mlq`, threshold, or static:N")
     ignored = ("threshold", "min", "max", "preset", "zero_after")
-    refuse(asked, ignored, f"--policy {name} is a fixed fleet", fix="use `--policy mlq` or threshold")
-    fixed = _number("--policy", name.removeprefix("static:"))
+    refuse(asked, ignored, f"--policy {name} is a fixed number of workers", fix="use `--policy mlq` or threshold")
+    fixed = _worker_count("--policy", name.removeprefix("static:"))
     chosen = Tuning(target_s=chosen.target_s, least=fixed, most=fixed, tick_s=chosen.tick_s)
     return Policy(chosen), chosen
 
 
-def _number(flag: str, text: str) -> int:
+def _worker_count(flag: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(what=f"{flag}: {text!r} is no number of workers", fix="such as `--policy static:4`")
+        raise UsageError(what=f"{flag}: {text!r} is not a number of workers", fix="such as `--policy static:4`")
     return int(text)
 
 
 def _batch(text: str | None) -> tuple[float, float, int] | None:
+    """Read --batch-time as (A, B, rows in a batch at most). Raises UsageError."""
     if text is None:
         return None
     try:
@@ -132,6 +155,6 @@ def _batch(text: str | None) -> tuple[float, float, int] | None:
     except ValueError:
         raise UsageError(what=f"--batch-time {text!r} is not A,B", fix="such as `--batch-time 0.02,0.001`") from None
     if not (math.isfinite(base + slope) and min(base, slope) >= 0 and base + slope > 0):
-        what = f"--batch-time {text!r}: no forward takes that many seconds"
+        what = f"--batch-time {text!r} is not a duration: A and B must be finite, not negative and not both 0"
         raise UsageError(what=what, fix="such as `--batch-time 0.02,0.001`")
     return base, slope, 64

@@ -1,1 +1,1 @@
-"""The command line, a module for each first word: parse, call one thing, render."""
+"""The commands, one module for each first word: parse the options, call the code that does the work, show answers."""

@@ -1,4 +1,4 @@
-"""mlq acl: the rights of a client, a submitter or a worker on Redis and Valkey, for the configured queues."""
+"""The command `mlq acl`: print a user of Redis or Valkey with the rights of a client, a submitter or a worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_PASSWORD: Final = 4096
 
 
 class AclFormat(str, Enum):
-    """What --format takes."""
+    """The values of --format."""
 
     CLI = "cli"
     FILE = "file"
@@ -32,43 +32,52 @@ class AclFormat(str, Enum):
 
 @dataclass(frozen=True)
 class User:
-    """A user of the server and its rights. `secret` is the SHA-256 of its password, None for one that is not told."""
+    """A user of the server and its rights."""
 
     name: str
     role: Role
     queues: tuple[str, ...]
     rules: Sequence[str]
+    """Rules of the server's ACL, in its own syntax."""
     secret: str | None
+    """SHA-256 of the password in hexadecimal digits, None to leave the password as it is."""
 
     def line(self, form: AclFormat) -> str:
         """Write the user for redis-cli, or for the server's ACL file.
 
-        Without a password it has no `on`: whoever pastes the line gets no user that a password of ours opens.
+        Without a password the user is not switched on, so that the line cannot create a user without a password.
         """
         access = [] if self.secret is None else ["on", f"#{self.secret}"]
         if form is AclFormat.FILE:
             return " ".join(["user", self.name, *(access or ["off"]), *self.rules])
-        # Everything that it was before goes, its passwords only if it gets another one.
-        fresh = ["reset"] if access else ["resetkeys", "clearselectors"]
-        return " ".join(["ACL SETUSER", self.name, *fresh, *access, *self.rules])
+        # All earlier rights are removed; earlier passwords are removed only if there is a new one.
+        removal = ["reset"] if access else ["resetkeys", "clearselectors"]
+        return " ".join(["ACL SETUSER", self.name, *removal, *access, *self.rules])
 
 
-RoleArgument = Annotated[Role, typer.Argument(help="client, submitter or worker.", metavar="ROLE")]
+RoleArgument = Annotated[Role, typer.Argument(help="Role of the user: client, submitter or worker.", metavar="ROLE")]
 Queues = Annotated[
     list[str] | None,
     typer.Option(
         "--queue",
-        help="Only this queue; may be said several times. Default: those of the configuration.",
+        help="Queue that the user may use; can be given several times (default: the configured queues).",
         metavar="NAME",
     ),
 ]
-Name = Annotated[str | None, typer.Option("--user", help="The user's name; the role's, if not said.", metavar="NAME")]
+Name = Annotated[
+    str | None, typer.Option("--user", help="Name of the user (default: the name of the role).", metavar="NAME")
+]
 WithPassword = Annotated[
     bool,
-    typer.Option("--password-stdin", help="Ask for a password, or read a line of stdin; its SHA-256 is printed."),
+    typer.Option("--password-stdin", help="Ask for a password, or read it from a line of stdin; print its SHA-256."),
 ]
 FormatOption = Annotated[
-    AclFormat, typer.Option("--format", help="For redis-cli, or for a line of the server's ACL file.")
+    AclFormat,
+    typer.Option(
+        "--format",
+        help="Form of the line: cli for redis-cli (the default), or file for the server's ACL file.",
+        show_default=False,
+    ),
 ]
 
 
@@ -82,17 +91,17 @@ def acl(
     password_stdin: WithPassword = False,
     form: FormatOption = AclFormat.CLI,
 ) -> None:
-    """Print a user of the server that has the rights of ROLE and no other (Redis 7 and newer, Valkey).
+    """Print a user of Redis 7 or Valkey with the rights of ROLE only.
 
     \b
     Examples:
-      mlq acl client --queue realtime                  what a client of one queue may do
-      mlq acl worker --password-stdin | redis-cli      asks for a password, and makes the user
-      mlq acl submitter --user ci --format file        a line for the ACL file
+      mlq acl client --queue realtime                the rights for one queue
+      mlq acl worker --password-stdin | redis-cli    ask for a password, create the user
+      mlq acl submitter --user ci --format file      a line for the ACL file
 
-    client: send tasks, collect results. submitter: also `mlq submit`, `result` and `job`, and to look at queues and
-    workers. worker: workers and every command of mlq. Nothing is asked of a server. Without --password-stdin the line
-    leaves the user's password as it is, and a new user is off until it has one.
+    A client sends tasks and collects results. A submitter also uses `mlq submit`, `result` and `job`, and looks at
+    queues and workers. A worker runs workers and every command of mlq. The command does not connect to a server.
+    Without --password-stdin the line leaves the password of the user unchanged; a new user stays off until it has one.
     """
     call = begin(ctx)
     name = _user_name(role.value if user is None else user)
@@ -107,7 +116,7 @@ def acl(
 
 
 def document(user: User, form: AclFormat) -> dict[str, Any]:
-    """mlq.acl/1: a user, its rights one by one, and the line that gives them."""
+    """Describe a user, its rules and the line that sets them, as mlq.acl/1."""
     return {
         "schema": "mlq.acl/1",
         "role": user.role.value,
@@ -121,7 +130,7 @@ def document(user: User, form: AclFormat) -> dict[str, Any]:
 def _user_name(name: str) -> str:
     if not name or not name.isprintable() or any(c.isspace() or c in "\"'()" for c in name):
         raise UsageError(
-            what=f"--user {name!r} is no name of a user: the server takes none with spaces, quotes or parentheses",
+            what=f"--user {name!r} is not a user name: the server allows no spaces, quotes or parentheses in it",
             fix="name it with letters, digits and - _ .",
         )
     return name
@@ -135,7 +144,7 @@ def _queue_names(given: list[str]) -> tuple[str, ...]:
 
 
 def _hash_of_password(user: str) -> str:
-    """Read a password from where no other user of this host sees it, and give what the server keeps of it."""
+    """Read a password from the terminal or stdin, where no other user of this host can see it; return its SHA-256."""
     if sys.stdin.isatty():
         typed: str = typer.prompt(f"password of {user}", hide_input=True, confirmation_prompt=True, err=True)
         password = typed.encode()
@@ -144,13 +153,13 @@ def _hash_of_password(user: str) -> str:
     if not 0 < len(password) <= _LONGEST_PASSWORD:
         raise UsageError(
             what=f"--password-stdin read a line of {len(password):,} bytes; a password has 1 to {_LONGEST_PASSWORD:,}",
-            fix=f"`openssl rand -hex 32 > FILE` makes one: `mlq acl … --user {user} --password-stdin < FILE`",
+            fix=f"`openssl rand -hex 32 > FILE`, then `mlq acl … --user {user} --password-stdin < FILE`",
         )
     return hashlib.sha256(password).hexdigest()
 
 
 def _servers(settings: Settings) -> dict[str, server_url.ServerUrl]:
-    """Give the Redis servers that the configuration names, by the variable that does."""
+    """Return the configured Redis servers, each by the environment variable of its URL."""
     named = {
         "MLQ_BROKER_URL": settings.broker_url,
         "MLQ_RESULT_BACKEND": settings.result_backend,
@@ -170,10 +179,10 @@ def _selects(settings: Settings) -> bool:
 def _advice(settings: Settings, user: User, form: AclFormat) -> Iterator[str]:
     servers = _servers(settings)
     if settings.broker_url is not None and settings.broker_url.startswith("amqp"):
-        yield "RabbitMQ has users of its own (`rabbitmqctl set_permissions`); this one is for the Redis beside it"
+        yield "this user is for the Redis server only; RabbitMQ has its own users (`rabbitmqctl set_permissions`)"
     elif len({server.url for server in servers.values()}) > 1:
         yield f"each server that {', '.join(servers)} name needs this user"
     if user.secret is None and form is AclFormat.FILE:
-        yield f"user {user.name} is off: --password-stdin writes the line with its password"
+        yield f"the user {user.name} is off; with --password-stdin the line sets a password and switches the user on"
     elif user.secret is None:
-        yield f"the password of {user.name} stays as it is; a new user is off until --password-stdin sets one"
+        yield f"the password of {user.name} is unchanged; a new user is off until --password-stdin sets a password"

@@ -1,4 +1,4 @@
-"""mlq autoscale: workers start and stop so that work waits no longer than the target."""
+"""The command `mlq autoscale`: start and stop workers of a queue so that tasks wait no longer than a target."""
 
 from __future__ import annotations
 
@@ -38,35 +38,39 @@ if TYPE_CHECKING:
 
 app = group(
     "run",
-    """Start and stop workers of a queue so that work waits no longer than the target.
+    """Start and stop workers of a queue so that tasks wait no longer than a target.
 
     \b
     Examples:
       mlq autoscale --queue realtime --gpus all --model model.pt2
-      mlq autoscale --queue realtime --cpus 4 --min 0 --model serve.py:Model --target-wait 1
-      mlq autoscale --queue realtime --once --json          what it would do now, with every figure
-      mlq autoscale simulate arrivals.csv --cold-start 40   what it would have done last Tuesday
+      mlq autoscale --queue realtime --cpus 4 --min 0 --model serve.py:Model
+      mlq autoscale --once                   what it would do now
+      mlq autoscale simulate arrivals.csv    what it would have done last Tuesday
     """,
 )
 
 Scaled = Annotated[
-    str | None, typer.Option("--queue", help="Queue to scale for: the most urgent, if not said.", metavar="NAME")
+    str | None,
+    typer.Option("--queue", help="Queue to scale the workers of (default: the most urgent one).", metavar="NAME"),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Decide and tell, but start and stop nobody.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print decisions without starting or stopping workers.")]
 KeepWorkers = Annotated[
-    bool, typer.Option("--keep-workers", help="Leave the workers running at the end, for the next one to take over.")
+    bool,
+    typer.Option("--keep-workers", help="Leave the workers running at the end; the next autoscaler takes them over."),
 ]
-Once = Annotated[bool, typer.Option("--once", help="Decide once, tell, change nothing.")]
+Once = Annotated[
+    bool, typer.Option("--once", help="Print one decision without starting or stopping workers, and exit.")
+]
 
 
 class Scaling(fleet.WorkerCommand):
-    """A command that scales; takes what the policy takes."""
+    """The command that scales; takes the options of the policy and of workers."""
 
     def extra_options(self) -> Iterator[TyperOption]:
-        """Add the policy's options before those of the workers."""
+        """Add the options of the policy before those of workers."""
         yield from policy_options.policy_options()
         yield from super().extra_options()
-        yield option("--json", text="A line of JSON for each decision.", is_flag=True)
+        yield option("--json", text="Print each decision as a line of JSON.", is_flag=True)
 
 
 @command(app, "run", cls=Scaling)
@@ -83,19 +87,19 @@ def run(  # noqa: PLR0913 (an option each)
     dry_run: DryRun = False,
     once: Once = False,
 ) -> None:
-    """Look at a queue every two seconds; start workers on free devices, drain idle ones, until Ctrl-C.
+    """Start workers on free devices and drain idle ones, until Ctrl-C.
 
     \b
     Examples:
       mlq autoscale --queue realtime --gpus 0,1,2,3 --model model.pt2 --max 3
-      mlq autoscale --queue batch --cpus 8 --min 0 --preset economy --model serve.py:Model
+      mlq autoscale --queue batch --cpus 8 --min 0 --preset economy --model m.pt2
       mlq autoscale --queue realtime --cpus 4 --model serve.py:Model --dry-run
       mlq autoscale --queue realtime --gpus all --model model.pt2 --keep-workers
 
-    Workers of `mlq worker start` and of other hosts count as capacity; only those that autoscalers started are
-    stopped, and never while a task runs. Several hosts may run this for one queue: one of them decides, each starts
-    workers on its own devices. At the end its own workers are drained; with --keep-workers they go on, and the next
-    autoscaler of the queue may drain them.
+    Workers of `mlq worker start` and of other hosts count as capacity. The autoscaler stops only workers that an
+    autoscaler started, and never a worker that runs a task. Several hosts may run an autoscaler for one queue: one of
+    them decides, and each starts workers on its own devices. At the end the autoscaler drains its own workers; with
+    --keep-workers they keep running, and the next autoscaler of the queue may drain them.
     """
     call = fleet.begin(ctx)
     if call.settings.broker_url is not None:
@@ -110,8 +114,8 @@ def run(  # noqa: PLR0913 (an option each)
     if once or dry_run:
         if rollout or keep_workers or wait_broker is not None:
             fix = "leave out --rollout, --keep-workers and --wait-broker"
-            raise UsageError(what="--once and --dry-run start nobody, and wait for nothing", fix=fix)
-        _watch(call, served, policy, chosen, once=once)
+            raise UsageError(what="--once and --dry-run start no workers, and do not wait for a broker", fix=fix)
+        _show_decisions(call, served, policy, chosen, once=once)
         return
     specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]
     behind = _split(call) if keep_workers else None
@@ -122,12 +126,12 @@ command(app, "simulate", cls=simulate.Simulating)(simulate.simulate)
 
 
 def _devices(gpus: str | None, cpus: int | None) -> DeviceRequest:
-    """Take what was named, else what this machine offers."""
+    """Return the devices that the options name, or every device of this machine."""
     return found(os.environ) if gpus is None and cpus is None else DeviceRequest(gpus, cpus)
 
 
-def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
-    """Decide and tell, and touch nothing: no lead is taken, no place, no device."""
+def _show_decisions(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
+    """Print decisions without becoming the queue's leading autoscaler, and without booking or using a device."""
     from mlq.autoscale.live.signals import Signals
     from mlq.broker.connection import connected, explained, redis_client, state_store
     from mlq.store.workers.booking import Booking
@@ -142,7 +146,7 @@ def _watch(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, on
 
 
 def _split(call: Invocation) -> Behind:
-    """Go on in a process that may outlive this command, which then says so."""
+    """Continue in a child process that can keep running when this command ends, which then prints where it runs."""
     log = make_state_directory(call.settings) / "supervisor.log"
 
     def say(workers: int, pid: int) -> None:
@@ -153,11 +157,11 @@ def _split(call: Invocation) -> Behind:
 
 
 def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
-    """Have somebody watch for bursts that no policy can meet, and say so, if anybody can hear."""
+    """Add a watch for bursts that are too short for any policy, which prints advice about them."""
     from mlq.autoscale.live.bursts import Advised, BurstWatch
 
     def say(text: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # a closed stderr must not stop the autoscaler
             call.terminal.say(text)
 
     return Advised(policy, BurstWatch(chosen), say)
@@ -168,7 +172,7 @@ def _interrupt() -> None:
 
 
 def _let_go(bottom: LiveLine, behind: Behind, workers: int) -> None:
-    """Let the workers go on, and leave the terminal to the command that ends."""
+    """Leave the workers running, and leave the terminal to the command that ends."""
     bottom.leave()
     behind.let_go(workers)
 
@@ -183,7 +187,7 @@ def _scale(
     *,
     wait_s: float,
 ) -> None:
-    """Run the loop beside a fleet that it fills, and exit with the fleet's code."""
+    """Run a supervisor, and beside it the loop that starts and stops its workers; exit with the supervisor's code."""
     from mlq.autoscale.live.devices import DevicePool as Pool
     from mlq.autoscale.live.loop import LoopThread
     from mlq.autoscale.live.scaler import Scaler
@@ -207,12 +211,12 @@ def _scale(
                 with recorded(call, "autoscale stop", queue):
                     loop.end()
 
-        def hear(news: News) -> None:
-            if isinstance(news, Stopping):  # nothing is decided any more
+        def report(news: News) -> None:
+            if isinstance(news, Stopping):  # there are no more decisions to show
                 bottom.leave()
             log(news)
             if isinstance(news, BrokerAwaited) and behind is not None:
-                behind.when_asked(_interrupt)  # there is nobody to keep yet
+                behind.when_asked(_interrupt)  # there are no workers yet that could be kept
 
-        code = session.run(call.settings, lambda _: [], hear, wait_broker_s=wait_s, beside=beside)
+        code = session.run(call.settings, lambda _: [], report, wait_broker_s=wait_s, beside=beside)
     raise typer.Exit(code)

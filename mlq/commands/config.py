@@ -1,4 +1,4 @@
-"""mlq config: every setting, its value and where it came from."""
+"""The command `mlq config`: show every setting, its value and where it came from."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def config(ctx: typer.Context) -> None:
       mlq config
       mlq config --json | jq '.settings[] | select(.key == "broker_url")'
 
-    A flag wins over MLQ_* in the environment, that over the credentials of a systemd service, those over mlq.toml
-    (or [tool.mlq] in pyproject.toml) in the nearest parent directory, that over the user's config.toml, that over the
-    default. MLQ_BROKER_URL and MLQ_BROKER_URL_FILE exclude each other, and both win over CELERY_BROKER_URL. For a URL
-    the sources that name another one and do not count are shown behind the one that does.
+    The first source that sets a value wins: a flag, MLQ_* in the environment, the credentials of a systemd service,
+    mlq.toml (or [tool.mlq] in pyproject.toml) in the nearest parent directory, the user's config.toml, the default.
+    Only one of MLQ_BROKER_URL and MLQ_BROKER_URL_FILE may be set; both win over CELERY_BROKER_URL. For a URL, the
+    output also lists the sources that are overridden.
     """
     call = begin(ctx)
     call.terminal.show(tables.settings_document(call.settings), lambda: tables.settings_table(call.settings))

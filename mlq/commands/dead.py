@@ -1,4 +1,4 @@
-"""mlq dead: messages that nobody will run, and what to do about them."""
+"""The command `mlq dead`: list, show, retry, drop, export and rerun dead letters."""
 
 from __future__ import annotations
 
@@ -35,43 +35,49 @@ if TYPE_CHECKING:
 
 app = group(
     "ls",
-    """List, show, retry or drop dead letters: messages that crashed workers, overran, or cannot be read.
+    """List, show, retry, drop, export and rerun dead letters.
 
     \b
     Examples:
-      mlq dead                                  all of them, the oldest first
-      mlq dead show 12-7                        what is known of one, payload included
-      mlq dead retry --all --reason crash       queue them again, when the cause is mended
-      mlq dead export -o dead.jsonl             everything, as JSON Lines
+      mlq dead                               list all of them, the oldest first
+      mlq dead show 12-7                     show one, with its payload
+      mlq dead retry --all --reason crash    requeue those that crashed workers
+      mlq dead export -o dead.jsonl          write all of them as JSON Lines
+
+    A message becomes a dead letter when it has crashed workers, has exceeded its time limit, or cannot be read.
     """,
 )
 
 _RECORDED: Final = 10
-"""So many letters are named in the record of an order."""
+"""Dead letters that the record of an order names, at most."""
 
-Ids = Annotated[list[str] | None, typer.Argument(help="Dead letters, as `mlq dead` names them.", metavar="[ID]...")]
-Id = Annotated[str, typer.Argument(help="A dead letter, as `mlq dead` names it.", metavar="ID")]
-Gpu = Annotated[str | None, typer.Option("--gpu", help="On this GPU; on the CPU, if not said.", metavar="INDEX|UUID")]
-Raw = Annotated[bool, typer.Option("--raw", help="Its bytes.")]
-Everything = Annotated[bool, typer.Option("--all", help="All that the filters leave.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(help="Ids of dead letters, as `mlq dead` shows them.", metavar="[ID]...")
+]
+Id = Annotated[str, typer.Argument(help="Id of a dead letter, as `mlq dead` shows it.", metavar="ID")]
+Gpu = Annotated[
+    str | None, typer.Option("--gpu", help="GPU to run the message on (default: the CPU).", metavar="INDEX|UUID")
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Print the bytes of the message only.")]
+Everything = Annotated[bool, typer.Option("--all", help="Select all dead letters that match the filters.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done without doing it.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 class Filtering(Command):
-    """A command that works on the letters which its filters leave."""
+    """A command that works on the dead letters that match its filters."""
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add the filters."""
-        yield option("--queue", text="Only those of this queue.", metavar="NAME", default=None)
-        yield option("--reason", text="Only those with this reason: crash, malformed, …", metavar="WORD", default=None)
-        yield option(
-            "--since", text="Only those buried since: 2h, 3d, 2026-11-20T12:00Z.", metavar="WHEN", default=None
-        )
+        yield option("--queue", text="Select dead letters of this queue only.", metavar="NAME", default=None)
+        text = "Select dead letters with this reason only, such as crash or malformed."
+        yield option("--reason", text=text, metavar="WORD", default=None)
+        text = "Select dead letters since this time only, such as 2h, 3d or 2026-11-20T12:00Z."
+        yield option("--since", text=text, metavar="WHEN", default=None)
 
 
 class Choosing(Filtering, JsonCommand):
-    """One that tells which."""
+    """A filtering command whose answer lists dead letters."""
 
     def extra_options(self) -> Iterator[TyperOption]:
         """Add --json to the filters."""
@@ -81,15 +87,18 @@ class Choosing(Filtering, JsonCommand):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which letters are meant; None leaves all."""
+    """A condition on dead letters."""
 
     queue: str | None
+    """The queue that a message came from; None for any."""
     reason: str | None
+    """Why the message was dead-lettered; None for any."""
     after_ms: float
+    """Earliest time of the dead-lettering, in milliseconds since 1970; 0 for any."""
 
     @classmethod
     def given(cls, ctx: typer.Context, redis: Redis) -> Filter:
-        """Take what the options say. Raises UsageError."""
+        """Read the filter from the options. Raises UsageError."""
         asked = given(ctx, "")
         since = asked.get("since")
         try:
@@ -99,7 +108,7 @@ class Filter:
         return cls(asked.get("queue"), asked.get("reason"), after_ms)
 
     def __call__(self, letter: DeadLetter) -> bool:
-        """Tell whether a letter is meant."""
+        """Return whether a dead letter matches."""
         fits = self.queue in {None, letter.queue} and self.reason in {None, letter.reason}
         return fits and letter.buried_at_ms >= self.after_ms
 
@@ -122,16 +131,18 @@ def ls(ctx: typer.Context) -> None:
 
 @command(app, cls=JsonCommand)
 def show(ctx: typer.Context, letter: Id, *, raw: Raw = False) -> None:
-    """Show what is known of a dead letter, and its payload, escaped and cut; with --raw exactly its bytes.
+    """Show a dead letter and the beginning of its payload.
 
     \b
     Examples:
       mlq dead show 12-7
       mlq dead show 12-7 --raw > message.json
+
+    Control characters of the payload are escaped. With --raw the output is exactly the bytes of the message.
     """
     call = begin(ctx)
     if raw and call.terminal.json:
-        raise UsageError(what="--raw writes bytes, and --json none of them", fix="leave one of them out")
+        raise UsageError(what="--raw and --json exclude each other", fix="leave one of them out")
     with _store(call) as redis:
         found = _read(DeadLetters(redis), letter)
     if raw:
@@ -151,11 +162,14 @@ def retry(
     ids: Ids = None,
     *,
     everything: Everything = False,
-    rate: Annotated[str | None, typer.Option("--rate", help="So many a second.", metavar="N/s")] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option("--rate", help="Messages to requeue per second, at most (default: no limit).", metavar="N/s"),
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Put dead letters back on their queues, behind what waits, and forget what they are blamed for.
+    """Requeue dead letters, behind the messages that wait.
 
     \b
     Examples:
@@ -163,20 +177,21 @@ def retry(
       mlq dead retry --all --reason crash --rate 5/s
       mlq dead retry --all --since 2h --dry-run
 
-    Their stored failure is removed: whoever asks for the result waits for the new one.
+    Deliveries and crashes are counted from zero again. The stored failure is removed, so that a client that asks for
+    the result waits for the new one.
     """
     call = begin(ctx)
-    _check(ids, everything=everything)
+    _check_selection(ids, everything=everything)
     a_second = None if rate is None else _rate(rate)
     with _store(call) as redis:
         found = _whole(call, list(_chosen(redis, Filter.given(ctx, redis), ids or ())), named=bool(ids))
-        if everything and not dry_run and not (yes or agreed(call.terminal, f"queue {len(found)} dead letters again?")):
+        if everything and not dry_run and not (yes or agreed(call.terminal, f"requeue {len(found)} dead letters?")):
             return
         if dry_run:
             done = found
         else:
-            with recorded(call, "dead retry", _named(found)) as record:
-                done = _retried(call, DeadLetters(redis), found, a_second)
+            with recorded(call, "dead retry", _names_of(found)) as record:
+                done = _retry(call, DeadLetters(redis), found, a_second)
                 record.detail = f"{len(done)} of {len(found)} queued again"
     _report(call, "would be queued again" if dry_run else "queued again", done)
 
@@ -190,7 +205,7 @@ def drop(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Forget dead letters for ever.
+    """Delete dead letters; they cannot be restored.
 
     \b
     Examples:
@@ -198,18 +213,18 @@ def drop(
       mlq dead drop --all --reason malformed --yes
     """
     call = begin(ctx)
-    _check(ids, everything=everything)
+    _check_selection(ids, everything=everything)
     with _store(call) as redis:
         found = list(_chosen(redis, Filter.given(ctx, redis), ids or ()))
-        if not dry_run and not (yes or agreed(call.terminal, f"drop {len(found)} dead letters for ever?")):
+        if not dry_run and not (yes or agreed(call.terminal, f"delete {len(found)} dead letters?")):
             return
-        done = found if dry_run else _dropped(call, DeadLetters(redis), found)
+        done = found if dry_run else _drop(call, DeadLetters(redis), found)
     _report(call, "would be dropped" if dry_run else "dropped", done)
 
 
 @command(app, cls=Filtering)
 def export(ctx: typer.Context, out: options.Out = None) -> None:
-    """Write all that is known of dead letters as JSON Lines, their bytes in base64.
+    """Write dead letters as JSON Lines, with their bytes in base64.
 
     \b
     Examples:
@@ -226,14 +241,15 @@ def export(ctx: typer.Context, out: options.Out = None) -> None:
 
 @command(app, cls=fleet.Computing)
 def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
-    """Run a dead letter in a process of its own, away from the queues, to see what it does.
+    """Run a dead letter in a separate process, to see why it failed.
 
     \b
     Examples:
       mlq dead rerun 12-7 --model model.pt2
       mlq dead rerun 12-7 --model serve.py:Model --time-limit 60 --gpu 0
 
-    Its answer goes to stdout; a death is told with its signal and the stacks. Nothing is queued, answered or dropped.
+    Prints the result of the task, or the signal and the stacks if the process dies. The queues, the stored result and
+    the dead letter stay unchanged.
     """
     call = fleet.begin(ctx)
     with _store(call) as redis:
@@ -243,21 +259,21 @@ def rerun(ctx: typer.Context, letter: Id, gpu: Gpu = None) -> None:
         raise typer.Exit(code)
 
 
-def _check(ids: Sequence[str] | None, *, everything: bool) -> None:
+def _check_selection(ids: Sequence[str] | None, *, everything: bool) -> None:
     if bool(ids) == everything:
-        raise UsageError(what="name dead letters, or say --all", fix="`mlq dead` lists them")
+        raise UsageError(what="name dead letters, or give --all", fix="`mlq dead` lists them")
 
 
 @contextmanager
 def _store(call: Invocation) -> Iterator[Redis]:
-    """Open the broker: dead letters are beside the queues that they came from."""
+    """Open a client of the broker's Redis, which keeps dead letters beside the queues that they came from."""
     address = broker_address(call.settings)
     with connected(call.settings, address) as connection, explained(address):
         yield redis_client(connection)
 
 
 def _chosen(redis: Redis, fits: Filter, ids: Sequence[str] = ()) -> Iterator[DeadLetter]:
-    """Read the letters that are named, or all, and leave out what does not fit.
+    """Yield the dead letters with these ids, or all of them, that match the filter.
 
     Raises NoSuchDeadLetter.
     """
@@ -273,13 +289,13 @@ def _read(letters: DeadLetters, letter_id: str) -> DeadLetter:
 
 
 def _whole(call: Invocation, found: Sequence[DeadLetter], *, named: bool) -> list[DeadLetter]:
-    """Leave out, with a warning, what is not kept whole. Raises DeadLetterCut where it was named."""
+    """Leave out dead letters of which only a part is stored, with a warning. Raises DeadLetterCut for a named one."""
     for letter in found:
         if not letter.is_whole and named:
             raise DeadLetterCut(id=letter.id, size=letter.size)
     whole = [letter for letter in found if letter.is_whole]
     if len(whole) < len(found):
-        call.terminal.warn(f"{len(found) - len(whole)} dead letters are not kept whole, and stay")
+        call.terminal.warn(f"{len(found) - len(whole)} dead letters are skipped: only a part of them is stored")
     return whole
 
 
@@ -290,13 +306,12 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate < math.inf:
-        raise UsageError(what=f"--rate {text!r} is no number of messages a second", fix="such as `--rate 5/s`")
+        raise UsageError(what=f"--rate {text!r} is not a number of messages per second", fix="such as `--rate 5/s`")
     return rate
 
 
-def _retried(
-    call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter], rate: float | None
-) -> list[DeadLetter]:
+def _retry(call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter], rate: float | None) -> list[DeadLetter]:
+    """Requeue dead letters at `rate` messages per second; return those that were requeued."""
     done: list[DeadLetter] = []
     try:
         for letter in found:
@@ -304,26 +319,26 @@ def _retried(
                 time.sleep(1 / rate)
             if isinstance(letters.requeue(letter.id, _result_key(call, letter)), Requeued):
                 done.append(letter)
-    except KeyboardInterrupt:  # what is done is done, and told
+    except KeyboardInterrupt:  # the command still reports the messages that it has requeued
         call.terminal.warn(f"interrupted after {len(done)} of {len(found)}")
     return done
 
 
-def _dropped(call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter]) -> list[DeadLetter]:
-    with recorded(call, "dead drop", _named(found)) as record:
+def _drop(call: Invocation, letters: DeadLetters, found: Sequence[DeadLetter]) -> list[DeadLetter]:
+    with recorded(call, "dead drop", _names_of(found)) as record:
         done = [letter for letter in found if letters.drop(letter.id)]
         record.detail = f"{len(done)} of {len(found)} dropped"
     return done
 
 
-def _named(letters: Sequence[DeadLetter]) -> str:
-    """Name letters in a record: how many, and the first of them."""
+def _names_of(letters: Sequence[DeadLetter]) -> str:
+    """Describe dead letters for the record of an order: their number, and the ids of the first ones."""
     shown = " ".join(letter.id for letter in letters[:_RECORDED])
     return f"{len(letters)}: {shown}{' …' if len(letters) > _RECORDED else ''}"
 
 
 def _result_key(call: Invocation, letter: DeadLetter) -> ResultKey | None:
-    """Say where the letter's failure is stored; None where results are on another server, and overwritten later."""
+    """Return the key of the stored failure; None if results are on another server, where the new one overwrites it."""
     _, task_id = names_of(letter.raw)
     here = results_beside_queues(call.settings, broker_address(call.settings))
     return ResultKey(f"celery-task-meta-{task_id}") if here and task_id else None

@@ -1,4 +1,4 @@
-"""mlq events: what happened, and who ordered it."""
+"""The command `mlq events`: show the orders of operators and their outcomes."""
 
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ from mlq.terminal import event_lines
 app = single()
 
 Orders = Annotated[
-    bool, typer.Option("--orders", help="Only orders of operators: the only events that there are today.")
+    bool, typer.Option("--orders", help="Show orders of operators only (at present there are no other events).")
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--since", help="Only events since then: 2h, 3d, 2026-11-20T12:00Z.", metavar="TIME"),
+    typer.Option(
+        "--since", help="Show events since this time only, such as 2h, 3d or 2026-11-20T12:00Z.", metavar="TIME"
+    ),
 ]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print new events as they happen, until Ctrl-C.")]
 
 
 @command(app, cls=JsonCommand)
 def events(ctx: typer.Context, *, orders: Orders = False, since: Since = None, follow: Follow = False) -> None:
-    """Show who ordered what, when, from where, and what became of it; the oldest first.
+    """Show the orders of operators and their outcomes, the oldest first.
 
     \b
     Examples:
       mlq events
       mlq events --orders --since 2h
-      mlq events --follow                              what comes from now on
+      mlq events --follow               print new events
       mlq events --since 1d --json | jq -r 'select(.result == "failed")'
 
-    Recorded are stop, drain and restart of workers; pause, resume and purge of queues; retry and drop of dead letters;
-    cancel of jobs; and the start and the end of autoscalers. The last 10,000 orders are kept. An order that shows "no
-    end recorded" is being carried out, or its command was killed before it could say what became of it.
+    Each line shows when, by which user and from which process the order was given. Recorded orders: stop, drain and
+    restart of workers; pause, resume and purge of queues; retry and drop of dead letters; cancel of jobs; start and
+    stop of autoscalers. The last 10,000 orders are kept. "no end recorded" means that the order is being carried out,
+    or that its command was killed.
     """
-    del orders  # an option for scripts, which must not get the other kinds of later versions
+    del orders  # for scripts: it keeps out other kinds of events that later versions may have
     call = begin(ctx)
     with state_store(call.settings) as store, explained(state_address(call.settings)):
         try:
@@ -51,7 +54,7 @@ def events(ctx: typer.Context, *, orders: Orders = False, since: Since = None, f
         except (ValueError, OverflowError) as exc:
             raise UsageError(what=f"--since {since!r}: {exc}", fix="such as `mlq events --since 2h`") from None
         if follow:
-            with suppress(KeyboardInterrupt):  # which is how following ends as it should
+            with suppress(KeyboardInterrupt):  # the normal end of --follow
                 for order in event_log.follow(store, since_ms):
                     call.terminal.show_text(event_lines.document(order), event_lines.line(order))
             return

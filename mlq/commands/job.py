@@ -1,4 +1,4 @@
-"""mlq job: submitted files, how far they are, and how to end one."""
+"""The command `mlq job`: list submitted files and their progress, and cancel a job."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mlq.terminal.printable import printable
 
 app = group(
     "ls",
-    """Show submitted files and their progress; cancel one.
+    """List submitted files and their progress; cancel a job.
 
     \b
     Examples:
-      mlq job                      every job of the last 30 days
-      mlq job show 3f2a9c41d0be    one of them
-      mlq job cancel 3f2a9c41d0be  run nothing more of it
+      mlq job                        list the jobs of the last 30 days
+      mlq job show 3f2a9c41d0be      show one
+      mlq job cancel 3f2a9c41d0be    cancel one
     """,
 )
 
-Id = Annotated[str, typer.Argument(help="What `mlq submit` printed.", metavar="ID")]
+Id = Annotated[str, typer.Argument(help="Id of a job, as `mlq submit` printed it.", metavar="ID")]
 
 
 @command(app, cls=JsonCommand)
 def ls(ctx: typer.Context) -> None:
-    """List the jobs of the last 30 days, the latest first.
+    """List the jobs of the last 30 days, the newest first.
 
     \b
     Examples:
@@ -52,7 +52,7 @@ def ls(ctx: typer.Context) -> None:
 
 
 def _readable(call: Invocation, at: JobConnections) -> Iterator[Progress]:
-    """Read the recent jobs. A record that cannot be read is reported, and hides no other job."""
+    """Yield the recent jobs. A job whose record cannot be read is skipped with a warning."""
     for job_id in record.recent(at.store):
         try:
             seen = record.read(at.store, at.answers or at.store, job_id)
@@ -65,7 +65,7 @@ def _readable(call: Invocation, at: JobConnections) -> Iterator[Progress]:
 
 @command(app, cls=JsonCommand)
 def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
-    """Show how far a job is.
+    """Show the progress of a job.
 
     \b
     Examples:
@@ -80,19 +80,20 @@ def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the hel
 
 @command(app, cls=Command)
 def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
-    """Run nothing more of a job: workers drop its rows, its submitter stops. What is answered stays readable.
+    """Cancel a job; answers that exist stay readable.
 
     \b
     Examples:
       mlq job cancel 3f2a9c41d0be
 
-    `mlq submit FILE --wait -o OUT --resume` goes on with it.
+    Workers drop the rows that still wait, and the submitting command stops. To continue the job, run
+    `mlq submit FILE --wait -o OUT --resume`.
     """
     call = begin(ctx)
     with desk(call.settings) as at:
         found = job_wait.find(at, id)
         if found.state == "done":
-            call.terminal.line(f"job {id} is done: there is nothing to cancel")
+            call.terminal.line(f"job {id} is done, so it was not cancelled")
             return
         with recorded(call, "job cancel", id, at.store) as order:
             record.cancel(at.store, id)

@@ -1,4 +1,4 @@
-"""mlq queues: what waits, what runs, how old it is."""
+"""The command `mlq queues`: show queues and their depth, and pause, resume or purge a queue."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from mlq.terminal.repetition import every
 
 app = group(
     "ls",
-    """Show what waits, what runs, how old it is; pause, resume or empty a queue.
+    """Show queues and their depth; pause, resume or purge a queue.
 
     \b
     Examples:
-      mlq queues                       every known queue
-      mlq queues realtime --watch 1    one of them, every second
-      mlq queues purge batch           drop what waits there
+      mlq queues                       show every known queue
+      mlq queues realtime --watch 1    show one, every second
+      mlq queues purge batch           delete the messages that wait in a queue
     """,
 )
 
-Name = Annotated[str, typer.Argument(help="The queue.", metavar="NAME")]
-Names = Annotated[list[str] | None, typer.Argument(help="Only these queues.", metavar="[NAME]...")]
+Name = Annotated[str, typer.Argument(help="Name of the queue.", metavar="NAME")]
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Names of queues (default: all known queues).", metavar="[NAME]...")
+]
 
 
 @command(app, cls=JsonCommand)
@@ -40,21 +42,23 @@ def ls(
     watch: options.Watch = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Look at the keys of the broker for queues that are not known, too.")
+        bool, typer.Option("--all", help="Also search the keys of the broker for queues of other clients.")
     ] = False,
 ) -> None:
-    """Show the queues that the configuration, a worker or an earlier submit knows, or only NAMES.
+    """Show the depth, the age and the workers of queues.
 
     \b
     Examples:
       mlq queues
       mlq queues realtime --watch 1
-      mlq queues --all                           other clients' queues, too
+      mlq queues --all                           also queues of other clients
       mlq queues --json | jq '.queues[].ready'
+
+    Without NAME it shows the queues that the configuration, a worker or an earlier `mlq submit` knows.
     """
     call = begin(ctx)
     if everything and names:
-        raise UsageError(what="--all shows every queue, and NAMES only some", fix="leave one of them out")
+        raise UsageError(what="--all shows every queue, so it takes no NAME", fix="leave one of them out")
     also = _found(call) if everything else ()
     with overview.queues(call.settings, names or (), also) as read, call.terminal.live() as show:
         for _ in every(watch):
@@ -63,32 +67,33 @@ def ls(
 
 
 def _found(call: Invocation) -> Sequence[str]:
-    """Find the queues at the broker; say so where its keys are too many to look at all of them."""
+    """Search the broker's keys for queues; warn if it has too many keys to search all of them."""
     found = overview.scan(call.settings)
     if not found.complete:
-        call.terminal.warn("the broker has too many keys to look at all of them: queues may be missing")
+        call.terminal.warn("the broker has too many keys to search all of them: queues may be missing")
     return found.names
 
 
 @command(app, cls=Command)
 def pause(ctx: typer.Context, name: Name) -> None:
-    """Let no worker take from a queue until it is resumed. What runs goes on; what is sent waits.
+    """Pause a queue, so that workers take no messages from it.
 
     \b
     Examples:
       mlq queues pause batch
 
-    Workers of mlq's heed it; stock Celery workers on the same queue do not.
+    Running tasks finish, and new messages wait in the queue. Only mlq's workers obey the pause; stock Celery workers
+    on the same queue do not.
     """
     call = begin(ctx)
     with recorded(call, "queues pause", name):
         overview.pause(call.settings, name)
-    call.terminal.line(f"{name} is paused; `mlq queues resume {name}` goes on")
+    call.terminal.line(f"{name} is paused; `mlq queues resume {name}` resumes it")
 
 
 @command(app, cls=Command)
 def resume(ctx: typer.Context, name: Name) -> None:
-    """Let workers take from a paused queue again.
+    """Resume a paused queue.
 
     \b
     Examples:
@@ -98,7 +103,7 @@ def resume(ctx: typer.Context, name: Name) -> None:
     with recorded(call, "queues resume", name) as record:
         was_paused = overview.resume(call.settings, name)
         record.detail = "" if was_paused else "it was not paused"
-    call.terminal.line(f"{name} goes on" if was_paused else f"{name} was not paused")
+    call.terminal.line(f"{name} is resumed" if was_paused else f"{name} was not paused")
 
 
 @command(app, cls=Command)
@@ -106,17 +111,19 @@ def purge(
     ctx: typer.Context,
     name: Name,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Drop every message that waits in a queue. What runs already goes on; rows of a file that are dropped have failed.
+    """Delete every message that waits in a queue.
 
     \b
     Examples:
       mlq queues purge batch
       mlq queues purge batch --yes
+
+    Running tasks finish. Deleted rows of a job count as failed.
     """
     call = begin(ctx)
-    if yes or agreed(call.terminal, f"drop everything that waits in {name}?"):
+    if yes or agreed(call.terminal, f"delete every message that waits in {name}?"):
         from mlq.jobs.purge import purge as drop
 
         with recorded(call, "queues purge", name) as record:

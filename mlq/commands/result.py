@@ -1,4 +1,4 @@
-"""mlq result: the answers of a job, or of a single task."""
+"""The command `mlq result`: collect the answers of a job, or the result of a single task."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ app = single()
 @command(app, cls=JsonCommand)
 def result(
     ctx: typer.Context,
-    id: Annotated[str, typer.Argument(help="What `mlq submit` printed, or the id of any task.")],  # noqa: A002 (its name in the help)
+    id: Annotated[str, typer.Argument(help="Id of a job, as `mlq submit` printed it, or of a task.", metavar="ID")],  # noqa: A002 (its name in the help)
     *,
     wait: options.Wait = False,
     out: options.Out = None,
     timeout: options.Timeout = None,
 ) -> None:
-    """Write the answers of a finished job, or of a task; with --wait, of one that is not finished yet.
+    """Collect the answers of a job or a task.
 
     \b
     Examples:
       mlq result 3f2a9c41d0be -o out.jsonl
       mlq result 3f2a9c41d0be --wait --timeout 60
 
-    A job's answers are taken out of Redis as they are written: they can be collected once.
+    Without --wait the job must be finished. The answers of a job are removed from Redis as they are written, so they
+    can be collected once only.
     """
     call = begin(ctx)
     if timeout is not None and not wait:
-        raise UsageError(what="--timeout is for waiting", fix=f"add --wait: `mlq result {id} --wait --timeout …`")
+        raise UsageError(what="--timeout needs --wait", fix=f"`mlq result {id} --wait --timeout …`")
     with desk(call.settings) as at:
         out = output.target(out)
         if (kept := output.kept(out)) is not None:

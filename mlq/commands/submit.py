@@ -1,4 +1,4 @@
-"""mlq submit: rows of a file into the queue, answers back."""
+"""The command `mlq submit`: send the rows of a file to a queue; with --wait, collect the answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -27,6 +28,16 @@ from mlq.jobs.send.window import MOST_CHUNKS
 
 app = single()
 
+MaxInflight = Annotated[
+    int | None,
+    typer.Option(
+        "--max-inflight",
+        help=f"Most messages that are sent but not answered at one time, with --wait (default {MOST_CHUNKS}).",
+        metavar="N",
+        min=1,
+    ),
+]
+
 
 @command(app, cls=JsonCommand)
 def submit(  # noqa: PLR0913 (an option each)
@@ -41,7 +52,7 @@ def submit(  # noqa: PLR0913 (an option each)
     order: options.OrderOption = RowOrder.INPUT,
     errors: options.Errors = None,
     max_errors: options.MaxErrors = None,
-    max_inflight: options.MaxInflight = None,
+    max_inflight: MaxInflight = None,
     timeout: options.Timeout = None,
     id_field: options.IdField = None,
     job_id: options.JobId = None,
@@ -53,23 +64,23 @@ def submit(  # noqa: PLR0913 (an option each)
     chunk: options.ChunkRows = None,
     create_queue: options.CreateQueue = False,
 ) -> None:
-    """Send the rows of FILE; print the job's id, or with --wait the answers.
+    """Send the rows of FILE and print the id of the job; with --wait, the answers.
 
     \b
     Examples:
-      mlq submit rows.jsonl --wait -o out.jsonl --resume    begin, or go on after anything
-      mlq submit rows.jsonl                                 prints an id; `mlq result ID` later
+      mlq submit rows.jsonl --wait -o out.jsonl --resume    begin or continue
+      mlq submit rows.jsonl                                 for `mlq result ID`
       generate | mlq submit - --wait | jq .result
 
-    A row is the input itself, {"id": …, "input": …} or {"custom_id": …, "body": …}. A single row goes to the most
-    urgent queue, a file to the least urgent one. Answers are JSON Lines in input order: {"id", "index", "status",
-    "result" or "error"}. Ctrl-C once stops sending and collects what is on its way, for 30 s; twice ends at once.
+    A row is the input itself, {"id": …, "input": …} or {"custom_id": …, "body": …}. The answers are JSON Lines in the
+    order of the input: {"id", "index", "status", "result" or "error"}. The first Ctrl-C stops sending and collects the
+    answers of the rows that are sent, for 30 s; the second ends the command at once.
     """
     call = begin(ctx)
-    later = (out, resume or None, errors, timeout, max_errors, max_inflight, order is RowOrder.COMPLETION or None)
-    _demand_sense(file, out=out, resume=resume, errors=errors, job_id=job_id, later=() if wait else later)
-    _demand_rows(tasks=tasks, chunk=chunk)
-    gc.disable()  # rows make no cycles, and each pass of the collector would look at all of them
+    wait_only = (out, resume or None, errors, timeout, max_errors, max_inflight, order is RowOrder.COMPLETION or None)
+    _check_options(file, out=out, resume=resume, errors=errors, job_id=job_id, wait_only=() if wait else wait_only)
+    _check_chunk(tasks=tasks, chunk=chunk)
+    gc.disable()  # rows have no reference cycles, and each run of the collector would visit all of them
     reading = sources.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
     request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
     limits = WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
@@ -86,7 +97,7 @@ def _send(call: Invocation, at: JobConnections, plan: Plan, manner: RunOptions) 
     submission.attach(plan, at, call.terminal.warn)
     with job_wait.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
         run.submit(at, plan, manner, watcher, halt)
-        watcher.unserved()  # nobody waits here, who would hear of it later
+        watcher.unserved()  # warn now that no worker serves the queue: without --wait there is no later occasion
     collect = f"mlq result {plan.job.id} --wait"
     call.terminal.say(f"answers are kept until `{collect}` takes them, or for 7 days after the last")
     call.terminal.show_text(job_wait.document(at, plan.job.id), plan.job.id)
@@ -120,12 +131,23 @@ def _exchange(
     job_wait.report(call, at, outcome, kept)
 
 
-def _demand_sense(
-    file: str, *, out: Path | None, resume: bool, errors: Path | None, job_id: str | None, later: Sequence[object]
+def _check_options(
+    file: str, *, out: Path | None, resume: bool, errors: Path | None, job_id: str | None, wait_only: Sequence[object]
 ) -> None:
-    """Refuse options that would be ignored; `later` are those that need --wait, where that is missing."""
-    if any(option is not None for option in later):
-        what = "-o, --resume, --errors, --max-errors, --max-inflight, --order and --timeout are for waiting"
+    """Refuse combinations of options that make no sense.
+
+    Args:
+        file: The input.
+        out: The output.
+        resume: Whether --resume was given.
+        errors: The file of --errors.
+        job_id: The id of --job-id.
+        wait_only: Without --wait, the values of the options that need it; None for an option that was not given.
+
+    Raises UsageError.
+    """
+    if any(option is not None for option in wait_only):
+        what = "-o, --resume, --errors, --max-errors, --max-inflight, --order and --timeout need --wait"
         raise UsageError(what=what, fix="add --wait, or use `mlq result ID -o OUT` later")
     once, kept = handles.is_once(file), output.kept(output.target(out))
     if resume and (kept is None or once):
@@ -138,16 +160,16 @@ def _demand_sense(
         output.demand_new(errors, Path(file))
     if job_id is not None and (once or not submission.is_job_id(job_id)):
         what = "--job-id needs an input that is a file, and 1 to 64 letters, digits or . _ -"
-        raise UsageError(what=what, fix="leave it out, and mlq makes one")
+        raise UsageError(what=what, fix="leave --job-id out, and mlq chooses an id")
 
 
-def _demand_rows(*, tasks: bool, chunk: int | None) -> None:
+def _check_chunk(*, tasks: bool, chunk: int | None) -> None:
     if tasks and chunk is not None:
-        raise UsageError(what="--tasks sends a message for each row, so there is no --chunk", fix="leave it out")
+        raise UsageError(what="--tasks sends a message for each row, so it takes no --chunk", fix="leave --chunk out")
 
 
 def _again(plan: Plan, out: Path | None) -> str:
-    """Write the command that goes on: this one again, unless the rows came through a pipe."""
+    """Return the command that continues the job: this one again, unless the rows came through a pipe."""
     if plan.is_piped:
         return f"mlq result {plan.job.id} --wait"
     kept = output.kept(out) is not None

@@ -1,4 +1,4 @@
-"""mlq up: an embedded broker and a worker for each device of this machine."""
+"""The command `mlq up`: run an embedded broker and a worker for each device of this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def up(
     rollout: options.Rollout = False,
     take_unknown: options.TakeUnknown = False,
 ) -> None:
-    """Run a broker, if none is configured, and a worker for each GPU found (else one on the CPU).
+    """Run a broker and a worker for each device of this machine.
 
     \b
     Examples:
       mlq up --model model.pt2
       mlq up --model serve.py:Model --output classify
 
-    Stays in the foreground. The first Ctrl-C drains, the second gives running tasks back at once.
+    Starts an embedded broker if none is configured, and one worker on each GPU, or one on the CPU if there is no GPU.
+    Runs in the foreground. The first Ctrl-C drains the workers; the second gives running tasks back to their queues at
+    once.
     """
     call = fleet.begin(ctx)
     fleet.run(

@@ -1,4 +1,4 @@
-"""mlq values: what completion scripts ask for while a user types. Hidden, quick, and silent when it does not know."""
+"""The hidden command `mlq values`: print names for completion scripts, in a short time and without errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mlq.settings.config import Settings
 
 app = single()
 
-_PATIENCE_S: Final = 1.0
-"""Whoever pressed TAB waits no longer than this for a server that does not answer."""
+_TIMEOUT_S: Final = 1.0
+"""How long a user who pressed TAB waits for a server that does not respond."""
 
 
 @app.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -26,10 +26,10 @@ def values(ctx: typer.Context, kind: Annotated[str, typer.Argument()] = "") -> N
       mlq values queues
       mlq values jobs
 
-    Exits 0 and says nothing whatever happens: an error in the middle of a command line helps nobody.
+    Prints no errors and always exits 0: an error text would appear in the middle of the user's command line.
     """
     try:
-        settings = replace(begin(ctx).settings, socket_timeout=_PATIENCE_S)
+        settings = replace(begin(ctx).settings, socket_timeout=_TIMEOUT_S)
         names = [n for n in _KINDS[kind](settings) if n.isprintable()]
     except Exception:  # noqa: BLE001 (see above)
         return
@@ -45,7 +45,7 @@ def _queues(settings: Settings) -> Iterable[str]:
     try:
         with state_store(settings) as store:
             known = queue_names.known(settings, store)
-    except Exception:  # noqa: BLE001 (the configured ones are known without a server, whatever is wrong with it)
+    except Exception:  # noqa: BLE001 (the configured queues are known without a server, whatever its error)
         return configured
     return dict.fromkeys((*configured, *(name for name in known if name != BARE_QUEUE)))
 

@@ -1,4 +1,4 @@
-"""mlq worker: start inference workers, list the live ones, end them or start them anew on any host."""
+"""The command `mlq worker`: start workers here; list, drain, stop and restart workers on any host; show their logs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from mlq.broker.connection import state_store
-from mlq.cli import fleet, options, worker_orders
-from mlq.cli import worker_logs as logfiles
+from mlq.cli import fleet, options, worker_logs, worker_orders
 from mlq.cli.invocation import Command, JsonCommand, begin, command, group
 from mlq.store.workers import heartbeats
 from mlq.store.workers.orders import Order
@@ -20,14 +19,14 @@ from mlq.terminal.repetition import every
 
 app = group(
     "ls",
-    """Start inference workers, one per device; list the live ones; end them or start them anew.
+    """Start, list, drain, stop and restart workers; show their logs.
 
     \b
     Examples:
-      mlq worker                                       the live workers of every host
-      mlq worker start --gpus 0,1 --model model.pt2    one worker per GPU, in the foreground
-      mlq worker drain gpu0@node7                      let one finish, wherever it runs
-      mlq worker restart --all --rolling               a new model file, one worker after the other
+      mlq worker                                       list the workers of all hosts
+      mlq worker start --gpus 0,1 --model model.pt2    start one worker per GPU
+      mlq worker drain gpu0@node7                      let a worker finish and end
+      mlq worker restart --all --rolling               load a new model file
     """,
 )
 
@@ -45,9 +44,11 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
     *,
     rollout: options.Rollout = False,
     take_unknown: options.TakeUnknown = False,
-    detach: Annotated[bool, typer.Option(fleet.DETACH, help="Return once the workers are ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option(fleet.DETACH, help="Run in the background; return when the workers are ready.")
+    ] = False,
 ) -> None:
-    """Start one solo Celery process per device, model loaded once, and keep it up until Ctrl-C.
+    """Start one worker per device; restart workers that die.
 
     \b
     Examples:
@@ -55,12 +56,13 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
       mlq worker start --cpus 2 --model serve.py:Model --queues realtime,default
       mlq worker start --gpus all --model model.pt2 --output classify
       mlq worker start --gpus all --model model.pt2 --detach
-      mlq worker start --gpus auto --model model.pt2             every GPU that is free and healthy
+      mlq worker start --gpus auto --model model.pt2    on free and healthy GPUs
       mlq worker start --gpus GPU-8932f937 --per-gpu 2 --model model.pt2
       mlq worker start --pool prefork --concurrency 2-8 --model model.pt2
 
-    The first Ctrl-C (or SIGTERM) drains: running tasks finish. The second gives them back to their queue at once.
-    With no broker configured and none running, an embedded one is started, and stopped at the end.
+    A worker is a solo Celery process that loads the model once. The command runs until Ctrl-C (or SIGTERM), which
+    drains the workers: running tasks finish. The second Ctrl-C gives running tasks back to their queues at once. If no
+    broker is configured or running, an embedded one is started, and stopped at the end.
     """
     call = fleet.begin(ctx)
     if detach:
@@ -78,7 +80,7 @@ def start(  # noqa: PLR0913, PLR0917 (an option each)
 
 @command(app, cls=JsonCommand)
 def ls(ctx: typer.Context, watch: options.Watch = None) -> None:
-    """Show the live workers of every host, busy ones too.
+    """List the workers of all hosts, their state and what they run.
 
     \b
     Examples:
@@ -98,23 +100,21 @@ def drain(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.AllWorkers = False,
+    every_worker: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
-    timeout: worker_orders.Patience = None,
+    timeout: worker_orders.Timeout = None,
 ) -> None:
-    """Let workers finish what they run, take no more, and end; on any host.
+    """Let workers finish their tasks and end; works on any host.
 
     \b
     Examples:
       mlq worker drain gpu0
       mlq worker drain --all --host node7
 
-    A supervisor whose last worker has ended ends, too.
+    A draining worker takes no more messages. A supervisor ends when its last worker has ended.
     """
-    order = Order("drain")
-    worker_orders.carry_out(
-        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=False, patience=timeout
-    )
+    selector = worker_orders.WorkerSelector(names or (), every_worker, host)
+    worker_orders.carry_out(begin(ctx), selector, Order("drain"), rolling=False, timeout=timeout)
 
 
 @command(app, cls=JsonCommand)
@@ -122,22 +122,22 @@ def stop(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.AllWorkers = False,
+    every_worker: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
-    drain_timeout: worker_orders.Deadline = 30.0,
-    timeout: worker_orders.Patience = None,
+    drain_timeout: worker_orders.StopDrainTimeout = worker_orders.STOP_DRAIN_TIMEOUT_S,
+    timeout: worker_orders.Timeout = None,
 ) -> None:
-    """Drain workers, but give back to the queue what still runs after --drain-timeout (30 s); on any host.
+    """Drain workers for up to 30 s, then end them; works on any host.
 
     \b
     Examples:
       mlq worker stop gpu0 gpu1
       mlq worker stop --all --drain-timeout 0
+
+    Tasks that still run after --drain-timeout go back to their queues.
     """
-    order = Order("stop", drain_timeout)
-    worker_orders.carry_out(
-        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=False, patience=timeout
-    )
+    selector = worker_orders.WorkerSelector(names or (), every_worker, host)
+    worker_orders.carry_out(begin(ctx), selector, Order("stop", drain_timeout), rolling=False, timeout=timeout)
 
 
 @command(app, cls=JsonCommand)
@@ -145,40 +145,52 @@ def restart(
     ctx: typer.Context,
     names: worker_orders.Names = None,
     *,
-    everyone: worker_orders.AllWorkers = False,
+    every_worker: worker_orders.AllWorkers = False,
     host: worker_orders.Host = None,
     rolling: Annotated[
-        bool, typer.Option("--rolling", help="One after the other, each ready before the next.")
+        bool, typer.Option("--rolling", help="Restart one worker after another, each when the one before is ready.")
     ] = False,
-    drain_timeout: worker_orders.Deadline = None,
-    timeout: worker_orders.Patience = None,
+    drain_timeout: worker_orders.DrainTimeout = None,
+    timeout: worker_orders.Timeout = None,
 ) -> None:
-    """Drain workers and start them anew, with the model file as it is now; on any host.
+    """Drain workers and start them again; works on any host.
 
     \b
     Examples:
       mlq worker restart gpu0
       mlq worker restart --all --rolling
 
-    Waits until they are ready. With --rolling a worker that fails to start ends it: the others keep serving.
+    The new workers load the model file as it is now. The command waits until they are ready. With --rolling it stops
+    at the first worker that fails to start, and the others keep serving.
     """
-    order = Order("restart", drain_timeout)
-    worker_orders.carry_out(
-        begin(ctx), worker_orders.WorkerSelector(names or (), everyone, host), order, rolling=rolling, patience=timeout
-    )
+    selector = worker_orders.WorkerSelector(names or (), every_worker, host)
+    worker_orders.carry_out(begin(ctx), selector, Order("restart", drain_timeout), rolling=rolling, timeout=timeout)
 
 
 @command(app, cls=Command)
 def logs(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Workers; none: all of this host.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(help="Names of workers (default: all workers of this host).", metavar="[NAME]..."),
     ] = None,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines as they are written, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int,
+        typer.Option(
+            "--lines",
+            "-n",
+            help="Number of lines to print, counted from the end (default 20).",
+            metavar="N",
+            min=0,
+            show_default=False,
+        ),
+    ] = 20,
 ) -> None:
-    """Show what workers wrote, of this host from their log files, of others their last 20 lines.
+    """Show the last lines of the logs of workers.
 
     \b
     Examples:
@@ -186,6 +198,7 @@ def logs(
       mlq worker logs gpu0@node7
       mlq worker logs -n 1000 | grep WARNING
 
-    The files lie in the state directory under logs/, 10 MiB and one older file each.
+    For workers of this host the lines come from the log files: logs/ in the state directory has for each worker a file
+    of up to 10 MiB and the file before it. For workers of other hosts the last 20 lines are available.
     """
-    logfiles.show(begin(ctx), names or (), number=lines, follow=follow)
+    worker_logs.show(begin(ctx), names or (), number=lines, follow=follow)

@@ -1,4 +1,4 @@
-"""Settings: default < file < environment < flag, each value with its origin."""
+"""The settings: every key, and its value from default < file < environment < flag, with the place it came from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,222 +23,253 @@ from mlq.protocol.names import BARE_QUEUE, Controls
 from mlq.security.masking import remember, without_passwords
 from mlq.security.trust import doubt
 from mlq.settings import config_files, parsers, url_sources
+from mlq.settings.schema import Setting, declare
 from mlq.settings.url_sources import URLS, Found, file_key
 
 DEFAULT: Final = url_sources.DEFAULT
 ORIGINS: Final = "MLQ_ORIGINS"
-"""Set by a supervisor for its workers, see to_environment."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What there is to know of one key: `dotted` in a file, `variables` in the environment (first wins)."""
-
-    dotted: str
-    help: str
-    parse: Callable[[Any], Any]
-    default: Any
-    also: tuple[str, ...]
-    secret: bool
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Names in the environment: ours, then those of other tools that are accepted after it."""
-        return ("MLQ_" + self.dotted.replace(".", "_").upper(), *self.also)
-
-
-def _setting(
-    parse: Callable[[Any], Any], default: Any, text: str, *, also: tuple[str, ...] = (), secret: bool = False
-) -> Any:
-    return field(default=default, metadata={"parse": parse, "help": text, "also": also, "secret": secret})
+"""Environment variable in which a supervisor tells its workers where its values came from; see `to_environment`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """[worker]: what one inference process serves."""
+    """The table [worker]: how a worker serves, and when it is replaced."""
 
-    model: str | None = _setting(parsers.text, None, "the model to serve: a file, or file.py:Class")
-    output: Literal["raw", "classify"] = _setting(
-        parsers.one_of("raw", "classify"), "raw", "raw: the model's numbers; classify: class and confidence"
+    model: str | None = declare(parsers.text, None, "Model to serve: model.pt2, model.pt or serve.py:Class")
+    output: Literal["raw", "classify"] = declare(
+        parsers.one_of("raw", "classify"),
+        "raw",
+        "Form of the results: raw for the model's numbers, classify for class and confidence",
     )
-    queues: tuple[str, ...] | None = _setting(
-        parsers.queue_names, None, "queues that a worker serves, most urgent first; unset: all of them"
+    queues: tuple[str, ...] | None = declare(
+        parsers.queue_names, None, "Queues to serve, most urgent first", unset="all configured queues"
     )
-    shares: Mapping[str, float] | None = _setting(
-        parsers.shares, None, 'device time that a queue gets at least: {"batch" = 0.1}; unset: strictly in order'
+    shares: Mapping[str, float] | None = declare(
+        parsers.shares,
+        None,
+        "Smallest fraction of device time for a queue, such as batch=0.1",
+        unset="none, strictly in the order of the queues",
     )
-    imports: tuple[str, ...] | None = _setting(
-        parsers.names, None, "modules with tasks of your own (@shared_task), imported by every worker before it serves"
+    imports: tuple[str, ...] | None = declare(
+        parsers.names, None, "Modules with your own tasks (@shared_task), imported by every worker at startup"
     )
-    max_batch_size: int = _setting(parsers.count, 32, "rows in one forward, for a model that names no limit of its own")
-    max_wait: float = _setting(parsers.patience, 0.0, "seconds that rows wait for others to fill a batch")
-    time_limit: float | None = _setting(
-        parsers.seconds, None, "seconds after which a task or a forward is ended with its process; unset: none"
+    max_batch_size: int = declare(
+        parsers.count, 32, "Most rows in one forward pass, for a model that sets no limit of its own"
     )
-    soft_time_limit: float | None = _setting(
-        parsers.seconds, None, "seconds after which a task or a forward gets SoftTimeLimitExceeded; unset: none"
+    max_wait: float = declare(parsers.patience, 0.0, "Seconds to wait for more rows before running a partial batch")
+    time_limit: float | None = declare(
+        parsers.seconds,
+        None,
+        "Seconds after which a running task or forward pass is ended together with its process",
+        unset="no limit",
     )
-    max_tasks: int | None = _setting(parsers.count, None, "tasks after which a worker is replaced; unset: never")
-    max_crashes: int = _setting(
-        parsers.count, 3, "workers that a message may take down alone before it is a dead letter"
+    soft_time_limit: float | None = declare(
+        parsers.seconds,
+        None,
+        "Seconds after which SoftTimeLimitExceeded is raised in a running task or forward pass",
+        unset="no limit",
     )
-    max_memory: int | None = _setting(
-        parsers.size, None, "resident memory above which a worker is replaced: bytes, or 4GiB; unset: never"
+    max_tasks: int | None = declare(
+        parsers.count, None, "Number of tasks after which a worker is replaced", unset="no limit"
     )
-    min_time_limit: float = _setting(
-        parsers.seconds, 1.0, "seconds that a limit which comes with a message has at least"
+    max_crashes: int = declare(
+        parsers.count, 3, "Number of workers that a message may crash on its own before it becomes a dead letter"
     )
-    message_time_limits: Literal["heed", "ignore"] = _setting(
-        parsers.one_of("heed", "ignore"), "heed", "heed: a message may bring time limits of its own; ignore: it may not"
+    max_memory: int | None = declare(
+        parsers.size,
+        None,
+        "Resident memory above which a worker is replaced, in bytes or with a unit such as 4GiB",
+        unset="no limit",
     )
-    error_texts: Literal["keep", "withhold"] = _setting(
+    min_time_limit: float = declare(
+        parsers.seconds, 1.0, "Seconds to which a shorter time limit in a message is raised"
+    )
+    message_time_limits: Literal["heed", "ignore"] = declare(
+        parsers.one_of("heed", "ignore"), "heed", "Whether workers heed or ignore the time limits in a message"
+    )
+    error_texts: Literal["keep", "withhold"] = declare(
         parsers.one_of("keep", "withhold"),
         "keep",
-        "withhold: logs and results name the types of exceptions of models and tasks, not their texts",
+        "Whether logs and results keep the texts of exceptions of models and tasks, or withhold them and name only"
+        " the types",
     )
-    drain_timeout: float | None = _setting(
-        parsers.patience, None, "seconds after which a drain gives back what still runs; unset: as long as it takes"
+    drain_timeout: float | None = declare(
+        parsers.patience,
+        None,
+        "Seconds to wait for running tasks during a drain; after that they go back to the queue",
+        unset="no limit",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a user configured. `origins` says of each dotted key where its value came from."""
+    """Every setting of one process, with the place that each value came from."""
 
-    broker_url: str | None = _setting(
-        parsers.broker_url, None, "where the queues are", also=("CELERY_BROKER_URL",), secret=True
+    broker_url: str | None = declare(
+        parsers.broker_url,
+        None,
+        "URL of the broker that holds the queues",
+        unset="the embedded broker",
+        also=("CELERY_BROKER_URL",),
+        secret=True,
     )
-    broker_url_file: Path | None = _setting(
-        parsers.path, None, "file that holds broker_url, for a URL with a password; read again for each connection"
+    broker_url_file: Path | None = declare(
+        parsers.path, None, "File that holds broker_url, for a URL with a password; read again for each connection"
     )
-    result_backend: str | None = _setting(
-        parsers.result_backend, None, 'where answers are kept; unset: at the broker; "none": nowhere', secret=True
+    result_backend: str | None = declare(
+        parsers.result_backend,
+        None,
+        'URL of the store that keeps results, or "none" to keep no results',
+        unset="the broker",
+        secret=True,
     )
-    result_backend_file: Path | None = _setting(
-        parsers.path, None, "file that holds result_backend, for a URL with a password; read again for each connection"
+    result_backend_file: Path | None = declare(
+        parsers.path, None, "File that holds result_backend, for a URL with a password; read again for each connection"
     )
-    state_url: str | None = _setting(
-        parsers.redis_url, None, "where workers and jobs are recorded; unset: at the broker", secret=True
+    state_url: str | None = declare(
+        parsers.redis_url,
+        None,
+        "URL of the Redis server that records workers and jobs",
+        unset="the broker, or the result backend beside RabbitMQ",
+        secret=True,
     )
-    state_url_file: Path | None = _setting(
-        parsers.path, None, "file that holds state_url, for a URL with a password; read again for each connection"
+    state_url_file: Path | None = declare(
+        parsers.path, None, "File that holds state_url, for a URL with a password; read again for each connection"
     )
-    queues: tuple[str, ...] = _setting(
-        parsers.queue_names, ("realtime", "default", "batch"), "queue names, most urgent first"
+    queues: tuple[str, ...] = declare(
+        parsers.queue_names, ("realtime", "default", "batch"), "Names of the queues, most urgent first"
     )
-    queue: Mapping[str, Mapping[str, Any]] | None = _setting(
+    queue: Mapping[str, Mapping[str, Any]] | None = declare(
         parsers.queue_options,
         None,
-        'how RabbitMQ is to declare a queue: {"realtime" = {arguments = {"x-max-priority" = 10}}}; unused on Redis',
+        'Arguments with which RabbitMQ declares a queue: {"realtime" = {arguments = {"x-max-priority" = 10}}};'
+        " Redis has none",
     )
-    priority_order: Literal["mlq", "stock"] = _setting(
-        parsers.one_of("mlq", "stock"), "mlq", "mlq: 9 before 0; stock: 0 before 9, as stock workers serve a queue"
+    priority_order: Literal["mlq", "stock"] = declare(
+        parsers.one_of("mlq", "stock"),
+        "mlq",
+        "Order within a queue: mlq (priority 9 first) or stock (priority 0 first, as stock Celery workers do)",
     )
-    result_expires: int = _setting(parsers.count, 3600, "seconds that an answer is kept")
-    visibility_timeout: float = _setting(
+    result_expires: int = declare(parsers.count, 3600, "Seconds to keep a result")
+    visibility_timeout: float = declare(
         parsers.seconds,
         3600.0,
-        "seconds after which Celery's own transport takes a worker for dead; mlq's have leases",
+        "Seconds after which Celery's own transport delivers an unacknowledged message again; mlq's workers have leases"
+        " instead",
     )
-    lease: float = _setting(
+    lease: float = declare(
         parsers.seconds,
         3.0,
-        "seconds of silence after which a host is taken for dead, and its work given to others",
+        "Seconds without a renewed lease after which a host counts as lost and its work goes to other hosts",
     )
-    socket_timeout: float = _setting(
-        parsers.seconds, 5.0, "seconds without a word from the broker that count as: it is away"
+    socket_timeout: float = declare(
+        parsers.seconds, 5.0, "Seconds to wait for a response of the broker before it counts as unreachable"
     )
-    broker_transport_options: Mapping[str, Any] | None = _setting(
-        parsers.table, None, "handed to kombu as they are, over mlq's own", secret=True
+    broker_transport_options: Mapping[str, Any] | None = declare(
+        parsers.table,
+        None,
+        "Transport options that are passed to kombu unchanged and win over mlq's own",
+        secret=True,
     )
-    aliases: Mapping[str, str] | None = _setting(
-        parsers.aliases, None, 'foreign task names that the model answers too: {"their.predict" = "mlq.predict"}'
+    aliases: Mapping[str, str] | None = declare(
+        parsers.aliases, None, 'Other task names that the model serves: {"their.predict" = "mlq.predict"}'
     )
-    controls: Controls = _setting(
+    controls: Controls = declare(
         parsers.one_of("inspect", "all", "none"),
         "inspect",
-        "which of Celery's control messages are obeyed: inspect: questions, revokes and rate limits; all; none",
+        "Control messages of Celery that workers obey: inspect (queries, revokes and rate limits), all or none",
     )
-    state_dir: Path | None = _setting(
-        parsers.path, None, "sockets, logs, the embedded broker's data; unset: under $XDG_STATE_HOME"
+    state_dir: Path | None = declare(
+        parsers.path,
+        None,
+        "Directory for sockets, logs and the data of the embedded broker",
+        unset="$XDG_STATE_HOME/mlq",
     )
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     origins: Mapping[str, str] = field(default_factory=dict)
+    """Dotted key → the place that its value came from."""
     overridden: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
-    """Of each URL, the places that name another one and do not count, the weakest first."""
+    """Key of a URL → the places whose URL is overridden, the weakest first."""
 
     def __repr__(self) -> str:
-        told = {s.dotted: shown(s, self.get(s.dotted)) for s in SETTINGS if self.origin(s.dotted) != DEFAULT}
-        return f"Settings({told})"
+        set_values = {s.dotted: shown(s, self.get(s.dotted)) for s in SETTINGS if self.origin(s.dotted) != DEFAULT}
+        return f"Settings({set_values})"
 
     @property
     def urgent_queue(self) -> str:
-        """Where single rows go: the first queue."""
+        """The first queue, to which single rows go."""
         return self.queues[0]
 
     @property
     def default_queue(self) -> str:
-        """Where tasks go that name no queue: the second, if there is one."""
+        """The second queue, or the only one, to which tasks go that name no queue."""
         return self.queues[min(1, len(self.queues) - 1)]
 
     @property
     def batch_queue(self) -> str:
-        """Where the rows of files go: the last queue."""
+        """The last queue, to which the rows of files go."""
         return self.queues[-1]
 
     @property
     def served_queues(self) -> tuple[str, ...]:
-        """Name what a worker serves, most urgent first; who serves default serves bare clients too, last."""
+        """The queues that a worker serves, most urgent first.
+
+        A worker that serves the default queue also serves, last, the queue to which a bare Celery client publishes.
+        """
         served = self.worker.queues or self.queues
         return (*served, BARE_QUEUE) if self.default_queue in served else served
 
     @property
     def known_queues(self) -> tuple[str, ...]:
-        """Name every queue that the configuration knows, the configured ones first, in their order."""
+        """Every queue that the configuration names, those of `queues` first, in their order."""
         return tuple(dict.fromkeys((*self.queues, *(self.worker.queues or ()), *(self.queue or ()), BARE_QUEUE)))
 
     def queue_arguments(self, name: str) -> Mapping[str, Any]:
-        """Give the arguments with which RabbitMQ is to declare a queue."""
+        """Return the arguments with which RabbitMQ declares a queue."""
         arguments: Mapping[str, Any] = (self.queue or {}).get(name, {}).get("arguments", {})
         return arguments
 
     def origin(self, dotted: str) -> str:
-        """Name the place that decided the value of a key, in words for an error."""
+        """Return the place that decided the value of a key, in words for an error."""
         return self.origins.get(dotted, DEFAULT)
 
     def url_file(self, dotted: str) -> Path | None:
-        """Name the file that a URL was read from."""
+        """Return the file that a URL was read from, None if the URL was given directly."""
         found: Path | None = self.get(file_key(dotted))
         return found
 
     def get(self, dotted: str) -> Any:
-        """Look a value up by the key that a user would write."""
+        """Return the value of a dotted key, as a configuration file writes it."""
         value: Any = self
         for part in dotted.split("."):
             value = getattr(value, part)
         return value
 
     def replace(self, values: Mapping[str, tuple[Any, str]]) -> Settings:
-        """Override dotted keys by (value, origin); a value of None overrides nothing, and none is parsed."""
+        """Return a copy in which some keys have another value.
+
+        Args:
+            values: Dotted key → (value, origin). The value is used as it is, without parsing; None overrides nothing.
+        """
         given = {key: v for key, v in values.items() if v[0] is not None}
         known = {s.dotted: (self.get(s.dotted), self.origin(s.dotted)) for s in SETTINGS}
         return dataclasses.replace(_build({**known, **given}), overridden=self.overridden)
 
 
-def _declared(cls: type, prefix: str = "") -> Iterator[Setting]:
+def _schemas(cls: type, prefix: str = "") -> Iterator[Setting]:
     for f in fields(cls):
         if "parse" in f.metadata:
-            yield _from_field(f, prefix)
+            yield _schema(f, prefix)
         elif f.name == "worker":
-            yield from _declared(WorkerSettings, "worker.")
+            yield from _schemas(WorkerSettings, "worker.")
 
 
-def _from_field(f: Field[Any], prefix: str) -> Setting:
+def _schema(f: Field[Any], prefix: str) -> Setting:
     return Setting(dotted=prefix + f.name, default=f.default, **f.metadata)
 
 
-SETTINGS: Final = tuple(_declared(Settings))
-"""Every key there is, in the order in which `mlq config` shows them."""
+SETTINGS: Final = tuple(_schemas(Settings))
+"""The schema of every key, in the order in which `mlq config` shows them."""
 
 _BY_KEY: Final = {s.dotted: s for s in SETTINGS}
 
@@ -250,14 +281,20 @@ def load(
     config: Path | None = None,
     cwd: Path | None = None,
 ) -> Settings:
-    """Read every source and let the nearest to the user win.
+    """Read the settings from every source; flags win over the environment, which wins over files and defaults.
 
-    `flags` maps a dotted key to (value, name of the flag); None as a value means: not given.
-    A worker takes all from its supervisor, which has read the files: --config, or the files of another moment, must not
-    make it another worker than its operator started.
+    A worker reads no files: it takes every value from its supervisor, through the environment. So a file that changes
+    between the start of the supervisor and the start of the worker has no effect on the worker.
 
-    Raises BadConfigFile, UntrustedConfig, UnknownSetting, InvalidSetting, UrlGivenTwice, UnusableUrlFile,
-    PasswordInArguments.
+    Args:
+        environ: The environment; by default, that of this process.
+        flags: Dotted key → (value, name of the flag). A value of None means that the flag was not given.
+        config: The file of --config, which is then the only one that is read.
+        cwd: Where the search for a configuration file begins; by default, the working directory.
+
+    Raises:
+        BadConfigFile, UntrustedConfig, UnknownSetting, InvalidSetting, UrlGivenTwice, UnusableUrlFile,
+        PasswordInArguments.
     """
     environ = os.environ if environ is None else environ
     is_worker = config is None and ORIGINS in environ
@@ -289,12 +326,12 @@ def _parse(setting: Setting, value: Any, origin: str) -> Any:
     try:
         return setting.parse(value)
     except (TypeError, ValueError) as exc:
-        told = _brief(shown(setting, value))
-        raise InvalidSetting(key=setting.dotted, value=told, origin=origin, reason=exc) from None
+        quoted = _quotable(shown(setting, value))
+        raise InvalidSetting(key=setting.dotted, value=quoted, origin=origin, reason=exc) from None
 
 
-def _brief(value: Any) -> Any:
-    """Give a value that an error can quote: TOML has whole numbers of more digits than Python writes."""
+def _quotable(value: Any) -> Any:
+    """Return the value, or a description of it if Python cannot write it: TOML allows integers of any length."""
     try:
         repr(value)
     except (ValueError, RecursionError):
@@ -311,12 +348,12 @@ def _from_flags(flags: Mapping[str, tuple[Any, str]]) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Found:
-    origins = _told_origins(environ)
+    origins = _supervisor_origins(environ)
     found: Found = {}
     for setting in SETTINGS:
         names = setting.variables
         if environ.get(f"{names[0]}_FILE") and setting.dotted in URLS:
-            names = names[:1]  # what other tools call it comes after both of ours
+            names = names[:1]  # both of mlq's own variables win over those of other tools
         name = next((v for v in names if environ.get(v)), None)
         if name is not None:
             origin = origins.get(setting.dotted, name)
@@ -324,25 +361,26 @@ def _from_environment(environ: Mapping[str, str]) -> Found:
     return found
 
 
-def _told_origins(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Read where a supervisor's values came from; what was not written by one names no origins."""
+def _supervisor_origins(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Read the origins that a supervisor wrote into the environment; a text that is not the JSON of one has none."""
     try:
-        told = json.loads(environ.get(ORIGINS) or "{}")
+        origins = json.loads(environ.get(ORIGINS) or "{}")
     except (ValueError, RecursionError):
         return {}
-    return {k: o for k, o in told.items() if isinstance(o, str)} if isinstance(told, dict) else {}
+    return {k: o for k, o in origins.items() if isinstance(o, str)} if isinstance(origins, dict) else {}
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """Write settings as environment variables: how a supervisor hands them to its workers, never by argv.
+    """Write settings as environment variables, in which a supervisor passes them to its workers.
 
-    The origins go along, so that a worker's error still names the flag or file that its operator used. A URL that is
-    in a file stays there: a worker that starts later reads what is in the file by then.
+    Passwords must not appear in argv, where every user of the host can read them. The origins are passed too, so that
+    an error of the worker still names the flag or file that the operator used. Of a URL in a file only the path is
+    passed: a worker that starts later reads the content at that time.
     """
     in_files = {key for key in URLS if settings.url_file(key) is not None}
     changed = [s for s in SETTINGS if settings.origin(s.dotted) != DEFAULT and s.dotted not in in_files]
     values = {s.variables[0]: _written(settings.get(s.dotted)) for s in changed}
-    for key in URLS:  # a worker inherits the environment of its supervisor, which may name another source
+    for key in URLS:  # a worker inherits its supervisor's environment, in which a variable may name another URL
         url, file = (_BY_KEY[k].variables[0] for k in (key, file_key(key)))
         if url in values or file in values:
             values = {url: "", file: "", **values}
@@ -356,7 +394,7 @@ def _written(value: Any) -> str:
 
 
 def _working_directory() -> Path | None:
-    """Give the working directory; None where it was removed under us."""
+    """Return the working directory, None if it has been removed."""
     try:
         return Path.cwd()
     except OSError:
@@ -370,13 +408,13 @@ def _from_file(path: Path, table: Mapping[str, Any]) -> Found:
         if setting is None:
             raise UnknownSetting(key=key, origin=path, nearest=_nearest(key))
         if key in map(file_key, URLS) and isinstance(value, str) and not value.startswith("~"):
-            value = str(path.parent.absolute() / value)  # noqa: PLW2901 (as its author meant it: beside the file)
-        found[key] = (_relative(path, _parse(setting, value, str(path)), key), str(path))
+            value = str(path.parent.absolute() / value)  # noqa: PLW2901 (relative to the file that names it)
+        found[key] = (_resolve_model(path, _parse(setting, value, str(path)), key), str(path))
     return found
 
 
-def _relative(path: Path, value: Any, key: str) -> Any:
-    """Read a model's path as its author meant it: from the file that names it, not from where mlq runs."""
+def _resolve_model(path: Path, value: Any, key: str) -> Any:
+    """Resolve the path of a model against the configuration file that names it, if there is such a file."""
     if key != "worker.model":
         return value
     beside = path.parent / value.partition(":")[0]
@@ -386,7 +424,7 @@ def _relative(path: Path, value: Any, key: str) -> Any:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name that is too long, for one
+    except (OSError, ValueError):  # the name may be too long, or hold a NUL
         return False
 
 
@@ -404,20 +442,21 @@ def _nearest(key: str) -> str:
 
 
 def shown(setting: Setting, value: Any) -> Any:
-    """Give a setting's value as it may be printed."""
+    """Return a setting's value without passwords, as it may be printed."""
     return without_passwords(value) if setting.secret else value
 
 
 def state_directory(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:
-    """Find where this user's sockets, logs and embedded broker live; the callers make what they need.
+    """Return the directory for this user's sockets, logs and embedded broker, which may not exist yet.
 
-    Raises NoStateDirectory for a user without a home, UntrustedState where another user could change what is there:
-    among it is which program to start as the broker.
+    Raises:
+        NoStateDirectory: The user has no home.
+        UntrustedState: Another user could change the files there, such as the one that names the broker's program.
     """
     state = settings.state_dir or _default_state(os.environ if environ is None else environ)
     try:
         why = doubt(state, state.stat())
-    except (OSError, ValueError):  # it is not there, or can never be: to whoever uses it
+    except (OSError, ValueError):  # it does not exist yet, or cannot: making it raises the error
         return state
     if why is not None:
         raise UntrustedState(path=state, reason=why.what, remedy=why.remedy)
@@ -432,7 +471,7 @@ def _default_state(environ: Mapping[str, str]) -> Path:
 
 
 def make_state_directory(settings: Settings) -> Path:
-    """Make the directory of `state_directory`, for this user alone, and see that it can be written to.
+    """Create the state directory with mode 0700 if it does not exist, and check that this user may write to it.
 
     Raises NoStateDirectory, UntrustedState, StateDirectoryUnusable.
     """
@@ -443,4 +482,4 @@ def make_state_directory(settings: Settings) -> Path:
         raise StateDirectoryUnusable(path=state, reason=getattr(exc, "strerror", None) or exc) from None
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         raise StateDirectoryUnusable(path=state, reason="this user may not write there")
-    return state_directory(settings)  # which another user may have made first, in a directory like /tmp
+    return state_directory(settings)  # again: in a directory like /tmp another user may have created it first
