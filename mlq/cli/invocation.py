@@ -49,7 +49,7 @@ def begin(ctx: typer.Context, **flags: Any) -> Invocation:
 
 def _terminal(given: dict[str, Any]) -> Terminal:
     verbosity = int(given.get("verbose") or 0) - int(given.get("quiet") or 0)
-    return Terminal(json=bool(given.get("json")), verbosity=verbosity, colour=not given.get("no_color"))
+    return Terminal(json=bool(given.get("json")), verbosity=verbosity, color=not given.get("no_color"))
 
 
 def _flag(key: str) -> str:

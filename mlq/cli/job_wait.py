@@ -1,4 +1,4 @@
-"""What `submit --wait` and `result` share: answers into a file or onto stdout, with progress."""
+"""The part that `submit --wait` and `result` share: write answers to a file or stdout, and show progress."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is around a job: messages that wait in its queue, workers that serve it."""
+    """The state of a job's queue."""
 
     waiting: int
+    """Messages that wait in the queue."""
     workers: int
+    """Workers that serve the queue."""
 
 
 def surroundings(store: Redis, queue: str) -> Surroundings | None:
-    """Look at a queue and its workers; None while Redis does not say."""
+    """Count the waiting messages and the workers of a queue; None while Redis does not respond."""
     try:
         with store.pipeline(transaction=False) as pipe:
             for key in queue_keys(queue):
@@ -49,7 +51,7 @@ def surroundings(store: Redis, queue: str) -> Surroundings | None:
 
 
 class JobWatch:
-    """Passes news on. That nobody serves the queue is said once each time that the last worker is gone."""
+    """Reports the progress of a job, and warns once each time that its queue has lost its last worker."""
 
     def __init__(
         self,
@@ -57,27 +59,32 @@ class JobWatch:
         queue: str,
         advance: Callable[[int, int], None],
         say: Callable[[str], None],
-        nobody: Callable[[str], None],
+        warn_unserved: Callable[[str], None],
     ) -> None:
         self._store = store
         self._queue = queue
-        self._nobody = nobody
+        self._warn_unserved = warn_unserved
         self._was_served = True
         self.advance = advance
         self.say = say
 
     def unserved(self) -> None:
-        """Nothing has come for a while: look whether anybody serves the queue."""
+        """Check whether a worker serves the queue; to be called when no answer has come for a while."""
         seen = surroundings(self._store, self._queue)
         is_served = seen is None or seen.workers > 0
         if self._was_served and not is_served:
-            self._nobody(self._queue)
+            self._warn_unserved(self._queue)
         self._was_served = is_served
 
 
 @contextmanager
 def opened(call: Invocation, path: Path | None, beside: Sidecar | None = None) -> Iterator[BinaryIO]:
-    """Open the output, a file that nobody else writes, a stream or stdout; what it is made of is written first.
+    """Open the output of answers.
+
+    Args:
+        call: This call of mlq.
+        path: A file, which is locked against other commands, or a stream; None for stdout.
+        beside: The sidecar to write beside a file before its first line.
 
     Raises OutputBusy, NoSuchFile, OutputFailed.
     """
@@ -94,20 +101,20 @@ def opened(call: Invocation, path: Path | None, beside: Sidecar | None = None) -
 
 @contextmanager
 def watched(call: Invocation, at: JobConnections, job: Job) -> Iterator[JobWatch]:
-    """Show how a job goes, and say when nobody serves its queue."""
+    """Show the progress of a job, and warn when no worker serves its queue."""
 
-    def unserved(queue: str) -> None:
+    def warn_unserved(queue: str) -> None:
         start = f"mlq worker start --queues {queue} --cpus 1 --model MODEL"
         call.terminal.warn(f"no worker serves queue {queue!r}: its messages wait (`{start}` starts one)")
 
     with progress.progress(call.terminal, job.rows, lambda: surroundings(at.store, job.queue)) as advance:
-        yield JobWatch(at.store, job.queue, advance, call.terminal.warn, unserved)
+        yield JobWatch(at.store, job.queue, advance, call.terminal.warn, warn_unserved)
 
 
 def report(call: Invocation, at: JobConnections, outcome: JobOutcome, path: Path | None) -> None:
-    """Sum up a finished job.
+    """Print the summary of a finished job.
 
-    Raises RowsFailed, which is exit 6, when a row failed.
+    Raises RowsFailed (exit 6) if a row failed.
     """
     where = f"; answers in {path}" if path else ""
     call.terminal.say(f"job {outcome.job.id}: {outcome.ok} rows ok, {outcome.failed} failed{where}")
@@ -116,12 +123,12 @@ def report(call: Invocation, at: JobConnections, outcome: JobOutcome, path: Path
         ended = {"state": "done", "done": rows, "ok": outcome.ok, "failed": outcome.failed}
         call.terminal.emit({**document(at, outcome.job.id), "rows": rows, **ended})
     if outcome.failed:
-        shown = f"`jq 'select(.status == \"error\")' {path}` shows them" if path else "their lines say why"
-        raise RowsFailed(failed=outcome.failed, rows=rows, fix=shown)
+        fix = f"`jq 'select(.status == \"error\")' {path}` shows them" if path else "their lines say why"
+        raise RowsFailed(failed=outcome.failed, rows=rows, fix=fix)
 
 
 def find(at: JobConnections, job_id: str) -> Progress:
-    """Read a job. Raises NoSuchJob."""
+    """Read the progress of a job. Raises NoSuchJob."""
     found = record.read(at.store, at.answers or at.store, job_id)
     if found is None:
         raise NoSuchJob(id=job_id)
@@ -129,21 +136,21 @@ def find(at: JobConnections, job_id: str) -> Progress:
 
 
 def document(at: JobConnections, job_id: str) -> dict[str, Any]:
-    """mlq.job/1: a submitted job."""
+    """Describe a submitted job as mlq.job/1."""
     found = record.read(at.store, at.answers or at.store, job_id)
-    assert found is not None  # noqa: S101 (it was submitted a moment ago)
+    assert found is not None  # noqa: S101 (its record was written when it was submitted)
     return progress_document(found)
 
 
 def task_document(task_id: str, *, ok: int, failed: int) -> dict[str, Any]:
-    """mlq.job/1: a task that no file made, of which nothing else is recorded."""
-    told = {"rows": 1, "tasks": 1, "queue": None, "state": "done", "done": 1, "ok": ok, "failed": failed}
+    """Describe a single task as mlq.job/1; fields that are recorded for jobs only are null."""
+    known = {"rows": 1, "tasks": 1, "queue": None, "state": "done", "done": 1, "ok": ok, "failed": failed}
     unknown = dict.fromkeys(("source", "submitted_at", "uncollected_tasks", "kept_s"))
-    return {"schema": "mlq.job/1", "job": task_id, **told, **unknown}
+    return {"schema": "mlq.job/1", "job": task_id, **known, **unknown}
 
 
 def progress_document(found: Progress) -> dict[str, Any]:
-    """mlq.job/1: a job and how far it is."""
+    """Describe a job and its progress as mlq.job/1."""
     return {
         "schema": "mlq.job/1",
         "job": found.job.id,

@@ -1,7 +1,7 @@
-"""Recording: an order is written to the event log before it is carried out, and again with its result.
+"""The record of an operator's order: written to the event log before the order is carried out, and again at its end.
 
-A record never stops an order. Where it cannot be written (memory that not even a script may use, a key of the wrong
-type, missing rights, no store of state) the order is carried out, and the missing record is reported.
+A record that cannot be written never stops an order. Redis may be out of memory, the key may have another type, rights
+may be missing, or there may be no state store: the order is carried out, and the missing record is reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """The record of one order. `detail` says in a few words what came of it; the command sets it."""
+    """The record of one order; the command sets `detail`, a few words on the outcome."""
 
     def __init__(self, call: Invocation, store: Redis | None) -> None:
         self.detail = ""
@@ -35,14 +35,14 @@ class Record:
         self._trouble: Exception | None = None
 
     def begin(self, order: str, what: str) -> None:
-        """Write that the order is given."""
+        """Record the order and the user who gave it."""
         try:
             self._entry = event_log.begin(self._opened(), order, what, _user(), socket.gethostname(), os.getpid())
         except Exception as exc:  # noqa: BLE001 (a record never stops an order, whatever fails)
             self._trouble = exc
 
     def end(self, result: Result, detail: str) -> None:
-        """Write what became of it."""
+        """Record the result of the order."""
         if self._entry is None:
             return
         try:
@@ -52,7 +52,7 @@ class Record:
                 self._trouble = exc
 
     def report(self) -> None:
-        """Say that the record is missing, if it is."""
+        """Warn if the order or its result could not be recorded."""
         if self._trouble is not None:
             reason = self._trouble.message if isinstance(self._trouble, MlqError) else self._trouble
             missing = "result of this order is" if self._entry else "order is"
@@ -60,15 +60,19 @@ class Record:
 
     def _opened(self) -> Redis:
         if self._store is None:
-            raise RuntimeError("there is no store")
+            raise RuntimeError("the state store is not open")
         return self._store
 
 
 @contextmanager
 def recorded(call: Invocation, order: str, what: str, store: Redis | None = None) -> Iterator[Record]:
-    """Record an order around the block that carries it out. `store`: the store of state, where it is open already.
+    """Record an order around the block that carries it out; an exception of the block is recorded and raised again.
 
-    What the block raises is the order's failure, and is raised.
+    Args:
+        call: This call of mlq.
+        order: The order, such as `queues pause`.
+        what: What the order is for, such as the name of the queue.
+        store: The state store, if the command has it open.
     """
     with ExitStack() as stack:
         trouble: Exception | None = None
@@ -79,7 +83,7 @@ def recorded(call: Invocation, order: str, what: str, store: Redis | None = None
                 trouble = exc
         record = Record(call, store)
         record.begin(order, what)
-        record._trouble = trouble or record._trouble  # noqa: SLF001 (why there is no store is the better reason)
+        record._trouble = trouble or record._trouble  # noqa: SLF001 (the error of the connection says more)
         try:
             yield record
         except OrderPending as exc:
@@ -97,7 +101,7 @@ def recorded(call: Invocation, order: str, what: str, store: Redis | None = None
 
 
 def _user() -> str:
-    """Name the user by the process's own id: variables of the environment may say anything."""
+    """Return the name of the process's user id; variables such as USER can be set to any name."""
     with suppress(KeyError):
         return pwd.getpwuid(os.getuid()).pw_name
     return str(os.getuid())

@@ -1,4 +1,4 @@
-"""What `worker logs` does: this host's files, and the last lines that the registry keeps of other hosts' workers."""
+"""The work of `worker logs`: read log files of this host, and the last lines of other hosts' workers from Redis."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ from mlq.terminal.printable import printable
 
 @dataclass(frozen=True)
 class LogSource:
-    """Where one worker's lines are: a file of this host, or what its supervisor left in the registry."""
+    """The lines of one worker."""
 
     name: str
     file: Path | None = None
+    """Its log file, if the worker is of this host."""
     lines: Sequence[str] = ()
+    """The last lines that its supervisor has stored in Redis, if the worker is of another host."""
 
     def last(self, number: int) -> Sequence[str]:
-        """Give the last lines."""
+        """Return the last lines, at most `number`."""
         return logs.last_lines(self.file, number) if self.file else self.lines[-number:]
 
 
 def show(call: Invocation, names: Sequence[str], *, number: int, follow: bool) -> None:
-    """Print the last lines of each worker, and with `follow` what comes, until Ctrl-C.
+    """Print the last lines of each worker, and with `follow` also new lines, until Ctrl-C.
 
-    Raises NoSuchWorker, NotFollowed, and for other hosts' workers what a broker that is away raises.
+    Raises NoSuchWorker, NotFollowed, and for workers of other hosts the errors of a connection to the state store.
     """
     sources = _sources(call, names)
     remote = [s.name for s in sources if s.file is None]
@@ -50,17 +52,17 @@ def show(call: Invocation, names: Sequence[str], *, number: int, follow: bool) -
     for source in sources:
         for line in source.last(number):
             show_line(source, line)
-    with suppress(KeyboardInterrupt):  # which is how following ends as it should
-        for source, line in _coming(sources) if follow else ():
+    with suppress(KeyboardInterrupt):  # the normal end of --follow
+        for source, line in _new_lines(sources) if follow else ():
             show_line(source, line)
 
 
 def _sources(call: Invocation, names: Sequence[str]) -> list[LogSource]:
-    """Find each worker's lines: here if there is a file, whether the worker runs or not, else in the registry."""
-    here = {p.stem: p for p in sorted(logs.directory(state_directory(call.settings)).glob("*.log"))}
-    meant = [name.removesuffix(f"@{socket.gethostname()}") for name in names] or list(here)
-    found = [LogSource(name, here[name]) for name in meant if name in here]
-    elsewhere = [name for name in meant if name not in here]
+    """Find the lines of each worker: in a file of this host, even if the worker has ended, otherwise in Redis."""
+    files = {p.stem: p for p in sorted(logs.directory(state_directory(call.settings)).glob("*.log"))}
+    wanted = [name.removesuffix(f"@{socket.gethostname()}") for name in names] or list(files)
+    found = [LogSource(name, files[name]) for name in wanted if name in files]
+    elsewhere = [name for name in wanted if name not in files]
     return [*found, *_registered(call, elsewhere)] if elsewhere or not found else found
 
 
@@ -71,8 +73,8 @@ def _registered(call: Invocation, names: Sequence[str]) -> Iterator[LogSource]:
             yield LogSource(f"{worker.name}@{worker.host}", lines=lines)
 
 
-def _coming(sources: Sequence[LogSource]) -> Iterator[tuple[LogSource, str]]:
-    """Yield the lines of several files as they come: a thread waits for each."""
+def _new_lines(sources: Sequence[LogSource]) -> Iterator[tuple[LogSource, str]]:
+    """Yield new lines of several files as they are written; one thread follows each file."""
     lines: queue.Queue[tuple[LogSource, str]] = queue.Queue()
 
     def read(source: LogSource, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Operating: orders to workers on any host, and what becomes of them."""
+"""The selection of workers on any host, the orders to them, and the outcomes of orders."""
 
 from __future__ import annotations
 
@@ -23,37 +23,40 @@ OrderOutcome = Literal["stopped", "ready", "failed", "lost"]
 
 _SERVING: Final = frozenset({"idle", "busy"})
 
-_LOOKS_IN_VAIN: Final = 40
-"""So often a store that is away is asked again, before it is an error."""
+_FAILED_READS: Final = 40
+"""Failed reads of the heartbeats in a row after which the error is raised."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """What became of an order: the worker has stopped, its successor is ready or has failed, or its host is silent."""
+    """The outcome of an order to one worker.
+
+    The worker has stopped, its successor is ready or has failed, or its host no longer sends heartbeats (lost).
+    """
 
     worker: Heartbeat
     outcome: OrderOutcome
 
 
 def pick(found: Sequence[Heartbeat], names: Collection[str], host: str | None) -> list[Heartbeat]:
-    """Pick workers by `name` or `name@host`; without names all of them, or all of one host.
+    """Select workers by `name` or `name@host`; without names, all of them or all of one host.
 
-    Raises NoSuchWorker; UsageError for a bare name that workers of several hosts have.
+    Raises NoSuchWorker, and UsageError for a name without a host that workers of several hosts have.
     """
-    there = [w for w in found if host in {None, w.host}]
+    candidates = [w for w in found if host in {None, w.host}]
     if not names:
-        if not there:
+        if not candidates:
             raise NoSuchWorker(name=f"on host {host}" if host else "at all", known=_names(found))
-        return there
+        return candidates
     picked: list[Heartbeat] = []
     for name in names:
-        meant = [w for w in there if name in {w.name, f"{w.name}@{w.host}"}]
-        if not meant:
+        matching = [w for w in candidates if name in {w.name, f"{w.name}@{w.host}"}]
+        if not matching:
             raise NoSuchWorker(name=name, known=_names(found))
-        if len({w.host for w in meant}) > 1:
-            fix = "one of: " + ", ".join(f"{w.name}@{w.host}" for w in meant)
+        if len({w.host for w in matching}) > 1:
+            fix = "one of: " + ", ".join(f"{w.name}@{w.host}" for w in matching)
             raise UsageError(what=f"several hosts have a worker {name}", fix=fix)
-        picked += [w for w in meant if w not in picked]
+        picked += [w for w in matching if w not in picked]
     return picked
 
 
@@ -62,9 +65,9 @@ def _names(found: Sequence[Heartbeat]) -> str:
 
 
 def give(redis: Redis, workers: Sequence[Heartbeat], order: Order) -> None:
-    """Leave an order for each worker; its supervisor takes it with its next heartbeat.
+    """Store an order for each worker; its supervisor fetches the order with its next heartbeat.
 
-    Raises NotSupervised, before any is given, for a worker that nobody could start anew.
+    Raises NotSupervised for a restart of a worker that has no supervisor; then no worker gets the order.
     """
     for worker in workers:
         if order.word == "restart" and worker.supervisor is None:
@@ -74,22 +77,28 @@ def give(redis: Redis, workers: Sequence[Heartbeat], order: Order) -> None:
 
 
 def follow(redis: Redis, workers: Sequence[Heartbeat], order: Order, wait: Callable[[], None]) -> Iterator[Followed]:
-    """Watch until each worker has done as ordered, or cannot any more; `wait` passes the time between two looks.
+    """Poll the heartbeats and yield the outcome for each worker, until every worker has one.
 
-    Abandoning the iterator takes no order back.
+    The orders stay in force if the caller abandons the iterator.
+
+    Args:
+        redis: The state store.
+        workers: The workers that got the order.
+        order: The order.
+        wait: Called between two polls.
     """
     waiting = {w.id: w for w in workers}
-    looks_in_vain = 0
+    failed_reads = 0
     while waiting:
         found: Sequence[Heartbeat] | None = None
         try:
-            found, looks_in_vain = heartbeats.read(redis), 0
+            found, failed_reads = heartbeats.read(redis), 0
         except (RedisError, OSError):
-            looks_in_vain += 1
-            if looks_in_vain > _LOOKS_IN_VAIN:
+            failed_reads += 1
+            if failed_reads > _FAILED_READS:
                 raise
         for worker in list(waiting.values()):
-            outcome = _left_with_its_broker(worker) if found is None else outcome_of(worker, order, found)
+            outcome = _outcome_without_broker(worker) if found is None else outcome_of(worker, order, found)
             if outcome is not None:
                 del waiting[worker.id]
                 yield Followed(worker, outcome)
@@ -97,8 +106,11 @@ def follow(redis: Redis, workers: Sequence[Heartbeat], order: Order, wait: Calla
             wait()
 
 
-def _left_with_its_broker(worker: Heartbeat) -> OrderOutcome | None:
-    """Tell whether a worker's supervisor has ended: with its last worker the embedded broker goes, too."""
+def _outcome_without_broker(worker: Heartbeat) -> OrderOutcome | None:
+    """Return "stopped" if the worker's supervisor, which is on this host, has ended together with the embedded broker.
+
+    The embedded broker ends with its last worker, so the heartbeats cannot be read after that.
+    """
     if worker.host != socket.gethostname() or worker.supervisor is None:
         return None
     try:
@@ -109,13 +121,13 @@ def _left_with_its_broker(worker: Heartbeat) -> OrderOutcome | None:
 
 
 def outcome_of(worker: Heartbeat, order: Order, found: Sequence[Heartbeat]) -> OrderOutcome | None:
-    """Judge by one look at all heartbeats; None while it is not decided."""
-    itself = next((w for w in found if w.id == worker.id), None)
-    if itself is not None:
-        return "lost" if itself.state == "lost" else None
+    """Return the outcome of an order, given all heartbeats; None while the order is being carried out."""
+    current = next((w for w in found if w.id == worker.id), None)
+    if current is not None:
+        return "lost" if current.state == "lost" else None
     if order.word != "restart":
         return "stopped"
     successor = next((w for w in found if (w.host, w.name) == (worker.host, worker.name)), None)
-    if successor is None:  # its slot would be listed: its supervisor has ended
+    if successor is None:  # a supervisor that runs would list the slot, so it has ended
         return "stopped"
     return "ready" if successor.state in _SERVING else "failed" if successor.state == "failed" else None

@@ -1,1 +1,1 @@
-"""What protects the operator and other users: masked passwords, escaped control characters, owners of files."""
+"""The protection of operators: masked passwords, escaped control characters, and checks of the owners of files."""

@@ -1,8 +1,8 @@
-"""Masking: no password in anything that a process of mlq shows, logs, records or raises.
+"""The masking of passwords in everything that a process of mlq prints, logs, records or raises.
 
-Two rules work together. Patterns find passwords by their place: behind the user of a URL, behind `password=`, in a
-table. And the passwords that this process was configured with are known (`remember`): they are found in any text,
-however a library quotes them. `masked` applies both; errors, logs and stderr all go through it.
+Two rules work together. Patterns find passwords by their position: after the user in a URL, after `password=`, in a
+table. And the passwords in this process's settings are known (`remember`): they are found in any text, in every form
+in which a library may quote them. `masked` applies both rules; errors, logs and stderr all pass through it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _HIDDEN: Final = "***"
 
 _NEXT_URL: Final = r";\w[\w+.-]*://"
 _IN_WORDS: Final = r"[^\s\"'<>]"
-"""What a URL in a sentence is made of."""
+"""A character of a URL in a sentence."""
 
 _EXAMPLE: Final = r"(?!(?:password|\*+|…)(?:@|[\"'&;\s]|$))"
-"""The word that hints have in the place of a password, and what was masked before."""
+"""Excludes the word "password", which hints have in place of a password, and a password that is already masked."""
 
 _KEYS: Final = r"passwords?|passwd|passphrase|secret|secret[_-]?key|secret[_-]?access[_-]?key|account[_-]?key"
 _SECRET_KEY: Final = re.compile(r"passw|passphrase|secret|token|credential|(account|access|api)_?-?key", re.IGNORECASE)
@@ -28,12 +28,15 @@ _WHOLE_URL: Final = re.compile(r"\w[\w+.-]*://")
 _MAY_HOLD_ONE: Final = re.compile(rf"://|{_KEYS}", re.IGNORECASE)
 
 _LONGEST: Final = 256
-"""Characters of a password that is found by its place in a sentence: a stranger's text must not take long to search."""
+"""Characters of a password that a pattern finds in a sentence, at most: the search in a client's text must be fast."""
 
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """Find what stands for a password: group 1 before it, group 2 the password. Compiled by the first that needs it."""
+    """Return the patterns of passwords in a text: group 1 is the text before the password, group 2 the password.
+
+    They are compiled on first use, because that takes time and most commands need none.
+    """
     return (
         # user:PASSWORD@ of each address, up to the last @ of the word.
         re.compile(
@@ -51,9 +54,9 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 @cache
 def _whole() -> re.Pattern[str]:
-    """Find the passwords of a text that is a URL and nothing else, whatever characters they are made of.
+    """Return the pattern of passwords, with any characters, in a text that is nothing but a URL.
 
-    A URL is wrong where a character of its password was not escaped, and must not show it in the error that says so.
+    A URL is invalid if a character of its password is not escaped, and the error on it must not show the password.
     """
     return re.compile(
         rf"(?<=://)([^:@]*:){_EXAMPLE}((?:(?!{_NEXT_URL}).){{1,4096}}?)(?=@[^@]*(?:{_NEXT_URL}|\Z))", re.DOTALL
@@ -62,7 +65,7 @@ def _whole() -> re.Pattern[str]:
 
 @cache
 def _without_host() -> re.Pattern[str]:
-    """Find the password of a URL whose host was forgotten, redis://user:PASSWORD/0: it stands where a port would."""
+    """Return the pattern of a password in place of the port, in a URL without a host: redis://user:PASSWORD/0."""
     return re.compile(r"(?<=://)([^:@/?#;\s\[]*:)(?!\d+(?:[/?#;\s]|\Z)|\*)([^@/?#;\s]+)(?=[/?#;\s]|\Z)")
 
 
@@ -72,7 +75,7 @@ _SHORTEST_WORD: Final = 12
 
 
 class _Known:
-    """The passwords of this process. One pattern, replaced as a whole: threads read it without a lock."""
+    """The known passwords of this process, as one pattern, which is replaced as a whole: threads need no lock."""
 
     def __init__(self) -> None:
         self._secrets: frozenset[str] = frozenset()
@@ -91,7 +94,7 @@ _KNOWN: Final = _Known()
 
 
 def masked(text: str) -> str:
-    """Show a text without passwords: `redis://:secret@host/0` becomes `redis://:***@host/0`."""
+    """Return a text without passwords: `redis://:secret@host/0` becomes `redis://:***@host/0`."""
     if _KNOWN.pattern is not None:
         text = _KNOWN.pattern.sub(_HIDDEN, text)
     if _MAY_HOLD_ONE.search(text) is None:
@@ -104,7 +107,7 @@ def masked(text: str) -> str:
 
 
 def without_passwords(value: Any) -> Any:
-    """Mask every text in a value, and each value whose key names a secret."""
+    """Return a value with every text masked, and every value whose key names a secret replaced."""
     if isinstance(value, dict):
         return {k: _HIDDEN if _SECRET_KEY.search(str(k)) else without_passwords(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -113,10 +116,10 @@ def without_passwords(value: Any) -> Any:
 
 
 def remember(value: Any) -> None:
-    """Learn the passwords in the value of a setting, a URL or a table, so that `masked` finds them anywhere.
+    """Remember the passwords in the value of a setting, a URL or a table, so that `masked` finds them in any text.
 
-    What could be a word of a sentence is not learned: masked everywhere, it would garble what is said and give itself
-    away by the gap. In its URL or table it is masked all the same.
+    A password that could be a word of a sentence is not remembered: masking the word everywhere would make texts
+    unreadable and reveal the password by its gaps. In its URL or table such a password is masked all the same.
     """
     _KNOWN.add({secret for secret in _secrets_in(value) if _is_distinctive(secret)})
 
@@ -139,7 +142,7 @@ def _is_distinctive(secret: str) -> bool:
 
 
 def _written_forms(secret: str) -> set[str]:
-    """Give a password as it stands in a text, a URL, a table and a quoted string."""
+    """Return the forms of a password in a text, a URL, a JSON table and a quoted string."""
     import json
     from urllib.parse import quote, quote_plus
 
@@ -151,7 +154,7 @@ def _written_forms(secret: str) -> set[str]:
 
 
 def _bounded(secret: str) -> str:
-    """Find a short password as a word of its own, a long one inside other words, too."""
+    """Return the pattern of a password: a short one matches as a whole word only, a long one inside words, too."""
     found = re.escape(secret)
     if len(secret) >= _SHORT:
         return found
@@ -161,18 +164,18 @@ def _bounded(secret: str) -> str:
 
 
 class MaskedStream:
-    """A stream of text, but what is written to it is masked: the last place where a library's words can be changed."""
+    """A text stream that masks what is written to it, which covers the output of libraries."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text; logging, warnings and tracebacks write whole lines at once."""
+        """Write a masked text. Logs, warnings and tracebacks write whole lines, so no password is split in two."""
         self._stream.write(masked(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
-        """Write several texts."""
+        """Write several masked texts."""
         for line in lines:
             self.write(line)
 
@@ -181,6 +184,6 @@ class MaskedStream:
 
 
 def guard_stderr() -> None:
-    """Mask what this process writes to stderr from now on, whichever library writes it."""
+    """Mask everything that this process and its libraries write to stderr from now on."""
     if sys.stderr is not None and not isinstance(sys.stderr, MaskedStream):
         sys.stderr = cast("TextIO", MaskedStream(sys.stderr))

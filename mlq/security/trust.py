@@ -1,8 +1,8 @@
-"""Trust: whose a file or directory is, and who else may change it, asked before its settings, code or state are used.
+"""The check that no other user can change a file or directory, made before its settings, code or state are used.
 
-Trusted is what belongs to this user or to root and what no other user may write. A group may write if it is the owner's
-own: many distributions give each user one, and a umask that lets it write. In a directory with the sticky bit, such as
-/tmp, everybody may add names, but none may take another's away: what is there already can be trusted.
+A file is trusted if it belongs to this user or to root and no other user may write it. The owner's private group may
+write it: many distributions give each user such a group, and a umask that lets the group write. In a directory with the
+sticky bit, such as /tmp, every user may add entries but not replace those of others: existing entries can be trusted.
 """
 
 from __future__ import annotations
@@ -21,29 +21,34 @@ _ROOT: Final = 0
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a file or directory may be another user's work, in words, and the command that ends the doubt."""
+    """The reason why a file or directory is not trusted."""
 
     what: str
+    """Its owner, its mode and what another user may do, in words."""
     remedy: str
+    """The command that corrects it."""
 
 
 def is_strange(owner: int) -> bool:
-    """Tell whether a user id is neither this user's nor root's."""
+    """Return whether a user id is neither this user's nor root's."""
     return owner not in {os.geteuid(), _ROOT}
 
 
 def doubt(path: Path, facts: os.stat_result, *, sticky_will_do: bool = False) -> Doubt | None:
-    """Judge what `facts` say of `path`; None where only this user and root can change it.
+    """Return why a file or directory is not trusted; None if only this user and root can change it.
 
-    Take the facts from a descriptor that is used afterwards: a name may stand for another file by then.
-    With `sticky_will_do` a directory may let everybody add names, as long as none can replace those of others.
+    Args:
+        path: Its path, for the message.
+        facts: Its status. Take it from the descriptor that is used afterwards: another user may replace the file of
+            a given name in the meantime.
+        sticky_will_do: Accept a directory in which every user may add entries, if its sticky bit is set.
     """
     found = f"{path} belongs to {user_name(facts.st_uid)}, mode {stat.S_IMODE(facts.st_mode):04o}"
     if is_strange(facts.st_uid):
         command = f"chown {user_name(os.geteuid(), bare=True)} {shlex.quote(str(path))}"
         sudo = "" if os.geteuid() == _ROOT else "sudo "
         return Doubt(found, f"if you trust it, make it yours with `{sudo}{command}`")
-    if stat.S_ISLNK(facts.st_mode):  # its mode means nothing
+    if stat.S_ISLNK(facts.st_mode):  # the mode of a link has no meaning
         return None
     writers = _writers(facts)
     if not writers or (sticky_will_do and facts.st_mode & stat.S_ISVTX):
@@ -53,9 +58,9 @@ def doubt(path: Path, facts: os.stat_result, *, sticky_will_do: bool = False) ->
 
 
 def doubt_directory(directory: Path) -> Doubt | None:
-    """Judge a directory that is used by its name: those above it count, too, since they say what the name stands for.
+    """Return why a directory is not trusted. The directories above it are checked, too: they can replace the directory.
 
-    Raises OSError for one that cannot be looked at.
+    Raises OSError if the status of one of them cannot be read.
     """
     real = directory.resolve(strict=True)
     found = doubt(real, real.stat())
@@ -64,7 +69,7 @@ def doubt_directory(directory: Path) -> Doubt | None:
 
 
 def user_name(uid: int, *, bare: bool = False) -> str:
-    """Name a user: `alice (uid 1000)`, or a command's word for them with `bare`."""
+    """Return the name of a user: `alice (uid 1000)`, or with `bare` a word for a command, `alice`."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -73,13 +78,13 @@ def user_name(uid: int, *, bare: bool = False) -> str:
 
 
 def _writers(facts: os.stat_result) -> str:
-    """Name, as chmod does, who may write besides the owner and the owner's own group."""
+    """Return the classes of chmod, g and o, that may write besides the owner and the owner's private group."""
     group = "g" if facts.st_mode & stat.S_IWGRP and not _is_own_group(facts.st_gid, facts.st_uid) else ""
     return group + ("o" if facts.st_mode & stat.S_IWOTH else "")
 
 
 def _is_own_group(gid: int, owner: int) -> bool:
-    """Tell a user's private group: it has the user's name, is their first, and lists no other member."""
+    """Return whether a group is the owner's private one: with the user's name, their primary group, no other member."""
     try:
         group, user = grp.getgrgid(gid), pwd.getpwuid(owner)
     except KeyError:

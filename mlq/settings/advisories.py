@@ -1,4 +1,4 @@
-"""Advisories: what a user should know of settings that work, and weaken the protection of passwords and messages."""
+"""Warnings about settings that work but weaken the protection of passwords and messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of_settings(settings: Settings) -> Iterator[str]:
-    """Give a sentence for each."""
+    """Yield a sentence for each such setting."""
     for key in URLS:
         file = settings.url_file(key)
         said = url_file.warning(file) if file is not None else None

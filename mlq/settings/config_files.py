@@ -1,8 +1,8 @@
-"""Which configuration files count, and what they say: read only where no other user can have written them.
+"""The search for configuration files, which are read only if no other user can have written them.
 
-A file names a model, which is code, and a broker, which gets the payloads. One in a directory above belongs to this
-user as much as the directory does, so each is judged by its descriptor before it is read: a name could be made to stand
-for another file in between.
+A file names a model, which is code that runs, and a broker, which receives the payloads. So the owner and the mode of
+a file and its directory are checked before the file is read. The checks use open descriptors, because another user
+could replace the file of a given name between the check and the read.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ else:
     import tomli as tomllib
 
 _NAMES: Final = ("mlq.toml", "pyproject.toml")
-"""Looked for in each directory; the first that says something of mlq counts."""
+"""Files to look for in each directory; the first one with settings of mlq is used."""
 
 _REPOSITORIES: Final = (".git", ".hg")
 
 _LARGEST_FILE: Final = 2**20
-"""Bytes. What is larger is no configuration, and TOML is read as a whole."""
+"""Bytes. TOML is parsed as a whole, so a larger file would take too much memory."""
 
 _LOOKING: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-"""Opens a directory for what is in it, without the right to list it where the system (Linux) knows that."""
+"""Flags to open a directory for access to its entries; on Linux this needs no right to list it."""
 
 _READING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""O_NONBLOCK: a pipe that took a file's place must not stop the command."""
+"""Flags to open a file. O_NONBLOCK: a named pipe in place of the file must not block the command."""
 
 Found = tuple[Path, dict[str, Any]]
-"""A file and what it says of mlq."""
+"""The path of a file, and its table of mlq's settings."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A directory, held open: `path` is for people, everything else goes by the descriptor."""
+    """A directory that is open."""
 
     path: Path
+    """Its path, for messages only: the files in it are found through the descriptor."""
     fd: int
     facts: os.stat_result
 
     def is_open_to_all(self) -> bool:
-        """Tell a directory like /tmp, in which any user can leave a file for those who work below it."""
+        """Return whether every user can create files in the directory, as in /tmp."""
         return bool(self.facts.st_mode & stat.S_IWOTH and self.facts.st_mode & stat.S_ISVTX)
 
     def is_root_of_repository(self) -> bool:
@@ -59,9 +60,9 @@ class _Place:
 
 
 def read_all(environ: Mapping[str, str], named: Path | None, cwd: Path | None) -> list[Found]:
-    """Read the files that count, the weakest first: the user's own, then the project's; or `named` alone.
+    """Read the configuration files, the weakest first: the user's file, then the project's; or `named` alone.
 
-    Raises BadConfigFile, and UntrustedConfig where another user may have written one.
+    Raises BadConfigFile, and UntrustedConfig for a file that another user may have written.
     """
     if named is not None:
         return [_read_named(named)]
@@ -70,7 +71,7 @@ def read_all(environ: Mapping[str, str], named: Path | None, cwd: Path | None) -
 
 
 def _read_named(path: Path) -> Found:
-    """Read a file that the operator named. Its directory is the operator's choice; it may be a pipe, too."""
+    """Read the file of --config, which may be a pipe. Its directory is not checked, because the operator named it."""
     try:
         with path.open("rb") as file:
             why = doubt(path, os.fstat(file.fileno()))
@@ -83,7 +84,7 @@ def _read_named(path: Path) -> Found:
 
 
 def _of_user(environ: Mapping[str, str]) -> Found | None:
-    """Read the user's own file; a user id that has no home has none."""
+    """Read the user's own file; None if there is no such file, or the user has no home."""
     try:
         directory = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mlq"
         fd = os.open(directory, _LOOKING)
@@ -96,7 +97,7 @@ def _of_user(environ: Mapping[str, str]) -> Found | None:
 
 
 def _nearest(cwd: Path) -> Found | None:
-    """Read the file of the working directory, or of the nearest one above that has one."""
+    """Read the file in the working directory, or in the nearest directory above that has one."""
     with closing(_upwards(cwd)) as places:
         for place in places:
             for name in _NAMES:
@@ -109,11 +110,11 @@ def _nearest(cwd: Path) -> Found | None:
 def _upwards(cwd: Path) -> Generator[_Place, None, None]:
     """Yield a directory and those above it, up to the root of its repository or to the user's home.
 
-    Above it, a directory like /tmp ends the search: else any user could have a say in what is done below it, or stop
-    it with a file that is refused.
+    The search ends below a directory like /tmp. Otherwise any user could put a file there that changes what commands
+    do below it, or that makes them fail because the file is refused.
     """
     path = cwd.absolute()
-    with suppress(OSError, ValueError):  # a directory that this user may not look into, or one that was removed
+    with suppress(OSError, ValueError):  # a directory may be inaccessible to this user, or removed
         fd = os.open(path, _LOOKING)
         try:
             place = _Place(path, fd, os.fstat(fd))
@@ -140,14 +141,14 @@ def _home() -> os.stat_result | None:
 
 
 def _read_in(place: _Place, name: str) -> Found | None:
-    """Read a file of a directory; None where there is none, or where it says nothing of mlq."""
+    """Read a file of a directory; None if it does not exist or has no settings of mlq."""
     entry = _facts(name, place.fd)
     if entry is None:
         return None
     path = place.path / name
     try:
         fd = os.open(name, _READING, dir_fd=place.fd)
-    except FileNotFoundError:  # a link to nothing
+    except FileNotFoundError:  # the entry is a link to a file that does not exist
         return None
     except OSError as exc:
         raise BadConfigFile(path=path, reason=exc.strerror) from None
@@ -165,13 +166,16 @@ def _read_in(place: _Place, name: str) -> Found | None:
 
 
 def _doubt(place: _Place, path: Path, entry: os.stat_result, facts: os.stat_result) -> Doubt | None:
-    """Judge a file that was found, by its directory, by the link that may stand for it, and by itself."""
+    """Check the directory of a file, the link through which it was found, if any, and the file itself."""
     link = doubt(path, entry) if stat.S_ISLNK(entry.st_mode) else None
     return doubt(place.path, place.facts, sticky_will_do=True) or link or doubt(path, facts)
 
 
 def _project_file(path: Path, content: bytes, why: Doubt | None) -> Found | None:
-    """Look for what a pyproject.toml says of mlq. Another user's is refused if it says something, else passed by."""
+    """Read [tool.mlq] of a pyproject.toml; None if there is no such table.
+
+    A file that another user can write is refused if it has such a table, and skipped otherwise.
+    """
     try:
         table = _of_project(path, _parse(path, content))
     except BadConfigFile:
@@ -186,16 +190,16 @@ def _project_file(path: Path, content: bytes, why: Doubt | None) -> Found | None
 
 
 def _of_project(path: Path, table: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Pick what a pyproject.toml says of mlq; None where it says nothing."""
+    """Return the table [tool.mlq] of a pyproject.toml, None if it has none."""
     tool = table.get("tool")
     own = tool.get("mlq") if isinstance(tool, dict) else None
     if own is not None and not isinstance(own, dict):
-        raise BadConfigFile(path=path, reason="[tool.mlq] is no table")
+        raise BadConfigFile(path=path, reason="[tool.mlq] is not a table")
     return own
 
 
 def _facts(name: str, directory: int) -> os.stat_result | None:
-    """Look at an entry of a directory, a link for itself; None where there is none."""
+    """Return the status of an entry of a directory, of a link itself; None if there is no such entry."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
@@ -213,5 +217,5 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise BadConfigFile(path=path, reason="it is nested too deeply") from None
-    except ValueError as exc:  # what is no TOML, and numbers of more digits than Python reads
+    except ValueError as exc:  # invalid TOML, or a number with more digits than Python reads
         raise BadConfigFile(path=path, reason=exc) from None

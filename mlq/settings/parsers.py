@@ -1,6 +1,6 @@
-"""Turn what a file, the environment or a flag says into a setting's value, or say what was expected.
+"""The parsers of settings: each turns a value from a file, the environment or a flag into the setting's type.
 
-Each function takes any value and raises ValueError or TypeError, whose text ends a user's error message.
+A parser takes any value, and raises ValueError or TypeError with a text that ends the user's error message.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from mlq.settings import server_url
 
 
 def text(value: Any) -> str:
-    """Accept a text that is not empty, and could be an argument of a command."""
+    """Accept a text that is not empty and holds no NUL, so that it can be an argument of a command."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a text")
     return value
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:
-    """Accept these words only."""
+    """Make a parser that accepts these words only."""
 
     def parse(value: Any) -> str:
         if value not in choices:
@@ -38,7 +38,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 
 def broker_url(value: Any) -> str:
-    """Accept the URL of a broker that workers and clients both speak to."""
+    """Accept the URL of a broker: Redis, Valkey or RabbitMQ."""
     return _url(value, (*server_url.REDIS, "amqp", "amqps"))
 
 
@@ -48,10 +48,10 @@ def redis_url(value: Any) -> str:
 
 
 def result_backend(value: Any) -> str:
-    """Accept the URL of any store that Celery knows, or the word none."""
+    """Accept the URL of any store that Celery supports, or the word none."""
     if text(value).partition("://")[0] in server_url.REDIS:
         return _url(value, server_url.REDIS)
-    urlsplit(value)  # of other stores only what is no URL at all is known here: a host in half a bracket
+    urlsplit(value)  # raises ValueError for a malformed URL; the options of other stores are not checked
     return cast("str", value)
 
 
@@ -70,27 +70,27 @@ def names(value: Any) -> tuple[str, ...]:
     if not all(n.isprintable() for n in found):
         raise ValueError("a name holds control characters, or is not UTF-8")
     if len(set(found)) != len(found):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name is given twice")
     return tuple(found)
 
 
 def queue_names(value: Any) -> tuple[str, ...]:
-    """Accept a list of queues: names as above, none of which is a key of mlq's, of kombu's or of Celery's."""
+    """Accept a list of queues: names that mlq, kombu and Celery do not use for keys of their own."""
     found = names(value)
     misfit = next(filter(reserved_names.is_reserved, found), None)
     if misfit is not None:
-        raise ValueError(f"{misfit!r} can name no queue: {reserved_names.why_not_a_queue(misfit)}")
+        raise ValueError(f"{misfit!r} cannot be the name of a queue: {reserved_names.why_not_a_queue(misfit)}")
     return found
 
 
 _LONGEST_S: Final = 1e9
-"""Thirty years; clocks of the operating system overflow not far above."""
+"""About 30 years. Clocks of the operating system overflow at times that are not much longer."""
 
 _LARGEST_COUNT: Final = 10**9
 
 
 def seconds(value: Any) -> float:
-    """Accept a time span of more than nothing."""
+    """Accept a number of seconds above 0."""
     number = _number(value)
     if not 0 < number <= _LONGEST_S:
         raise ValueError(f"expected seconds, more than 0 and up to {_LONGEST_S:g}")
@@ -98,7 +98,7 @@ def seconds(value: Any) -> float:
 
 
 def patience(value: Any) -> float:
-    """Accept a time to wait, which may be none."""
+    """Accept a number of seconds to wait, from 0 on."""
     number = _number(value)
     if not 0 <= number <= _LONGEST_S:
         raise ValueError(f"expected seconds, from 0 to {_LONGEST_S:g}")
@@ -108,12 +108,12 @@ def patience(value: Any) -> float:
 def _number(value: Any) -> float:
     try:
         return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):  # a whole number in TOML may have any size
+    except (TypeError, ValueError, OverflowError):  # an integer in TOML may have any size
         return math.nan
 
 
 def count(value: Any) -> int:
-    """Accept a whole number, at least one."""
+    """Accept a whole number from 1 on."""
     try:
         number = 0 if isinstance(value, (bool, float)) else int(value)
     except (TypeError, ValueError):
@@ -127,7 +127,7 @@ _UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "
 
 
 def size(value: Any) -> int:
-    """Accept bytes, or a number with a unit: 4GiB, 500 MB."""
+    """Accept a number of bytes, with or without a unit: 4GiB, 500 MB."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*", text)
     if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
@@ -139,7 +139,12 @@ _SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def moment(text: str, now: float) -> float:
-    """Read a time of the past, as seconds since 1970: how long ago (90s, 2h, 3d) or when (ISO 8601, else local)."""
+    """Read a time in the past, and return it in seconds since 1970.
+
+    Args:
+        text: A duration before `now` (90s, 2h, 3d), or a time in ISO 8601, which is local time without an offset.
+        now: The present time, in seconds since 1970.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
     if found is not None:
         return now - float(found[1]) * _SPANS[found[2]]
@@ -150,7 +155,7 @@ def moment(text: str, now: float) -> float:
 
 
 def table(value: Any) -> Mapping[str, Any]:
-    """Accept a table; in the environment it is written as a JSON object."""
+    """Accept a table, or a text with a JSON object, which is how the environment writes a table."""
     try:
         found = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
@@ -165,7 +170,7 @@ _MOST_PRIORITIES: Final = 255
 
 
 def queue_options(value: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Accept a table from queues to their options: {"realtime": {"arguments": {"x-max-priority": 10}}}."""
+    """Accept a table of queues and their options: {"realtime": {"arguments": {"x-max-priority": 10}}}."""
     found = table(value)
     for queue, options in found.items():
         if not isinstance(options, dict):
@@ -178,7 +183,7 @@ def queue_options(value: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _check_arguments(queue: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that RabbitMQ would refuse, or that make a queue of which no worker can take tasks."""
+    """Raise ValueError for arguments that RabbitMQ would refuse, or that make a queue that workers cannot serve."""
     for name, given in arguments.items():
         if not isinstance(given, (str, int, float)):
             raise TypeError(f"argument {name!r} of the queue {queue!r} is not a text, a number, true or false")
@@ -194,7 +199,7 @@ def _check_arguments(queue: str, arguments: Mapping[str, Any]) -> None:
 
 
 def aliases(value: Any) -> Mapping[str, str]:
-    """Accept a table from foreign task names to mlq's own."""
+    """Accept a table of other task names and the task of mlq that each stands for."""
     found = table(value)
     for ours in found.values():
         one_of(PREDICT, BATCH_PREDICT)(ours)
@@ -202,12 +207,12 @@ def aliases(value: Any) -> Mapping[str, str]:
 
 
 def shares(value: Any) -> Mapping[str, float]:
-    """Accept a table from queues to fractions, or a text such as batch=0.1,default=0.2."""
+    """Accept a table of queues and fractions, or a text such as batch=0.1,default=0.2."""
     if isinstance(value, str) and not value.startswith("{"):
         value = dict(part.partition("=")[::2] for part in names(value))
     found = {queue: _number(fraction) for queue, fraction in table(value).items()}
     if any(not 0 < fraction < 1 for fraction in found.values()) or sum(found.values()) >= 1:
-        raise ValueError("expected fractions between 0 and 1 that leave something to the other queues: batch=0.1")
+        raise ValueError("expected fractions above 0 whose sum is below 1, such as batch=0.1")
     return found
 
 
@@ -215,5 +220,5 @@ def path(value: Any) -> Path:
     """Accept a path; ~ is the user's home."""
     try:
         return Path(text(value)).expanduser().absolute()
-    except (RuntimeError, OSError):  # no home, or no working directory
-        raise ValueError("expected a path from / on: here is no home directory, or no working directory") from None
+    except (RuntimeError, OSError):  # there is no home directory, or no working directory
+        raise ValueError("expected an absolute path: there is no home directory, or no working directory") from None

@@ -1,7 +1,7 @@
-"""The URL of a broker or a store, taken apart: where the server is, which database, and which options go with it.
+"""The parts of the URL of a broker or a store: the server, the database and the options.
 
-kombu and Celery each hand what stands behind the `?` on as keyword arguments, to different functions: what one of them
-does not know ends as a TypeError somewhere inside. So the options are read here, once for both.
+kombu and Celery both pass the options after the `?` as keyword arguments, but to different functions: an option that
+one of these does not know raises a TypeError inside the library. So the options are read and checked here, for both.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 REDIS: Final = ("redis", "rediss", "redis+socket", "sentinel")
 SECURE: Final = ("rediss", "amqps")
 _FEWEST_CONNECTIONS: Final = 10
-"""kombu's own limit. A worker holds about as many; with fewer it could wait for itself."""
+"""kombu's default. A worker uses about as many connections; with fewer it could deadlock."""
 
 
 @dataclass(frozen=True)
 class ServerUrl:
-    """A URL without its options, in the one form that it has whatever was left out of it.
-
-    `options` are kombu's transport options, `tls` the keyword arguments of redis-py's TLS connections.
-    """
+    """The parts of a URL."""
 
     url: str
+    """The URL in its normal form: without options, and with the database."""
     database: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Transport options of kombu."""
     tls: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of redis-py's TLS connections."""
 
 
 def read(url: str) -> ServerUrl:
-    """Take a URL apart: one address, or several with `;` between them (Sentinel's, or servers to fail over to).
+    """Read a URL: one address, or several with `;` between them (Sentinels, or servers to fail over to).
 
-    Raises ValueError, whose text repeats no more of the URL than the name of an option.
+    Raises ValueError, whose text quotes no part of the URL but the name of an option: any other part may be a password.
     """
     if any(ord(character) < ord(" ") for character in url):
         raise ValueError("a URL holds no control characters")
@@ -58,7 +58,7 @@ def read(url: str) -> ServerUrl:
 
 
 def without_credentials(url: str) -> str:
-    """Leave out users and passwords, where both are read from a file for each connection."""
+    """Remove users and passwords from a URL, which are then read from a file for each connection."""
     return ";".join(_CREDENTIALS.sub("", address) for address in url.split(";"))
 
 
@@ -66,7 +66,7 @@ _CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#]*@")
 
 
 def in_database_0(url: str) -> str:
-    """Name database 0 of the same server, which every server has; like `read`, without options."""
+    """Return the URL of database 0 of the same server, without options; every server has a database 0."""
     return ";".join(_without_options(_split(address), 0) for address in url.split(";"))
 
 
@@ -93,7 +93,7 @@ def _read_address(url: str) -> ServerUrl:
 
 
 def _split(url: str) -> SplitResult:
-    """Split, and refuse what a password makes of a URL whose # / ? @ or [ is not escaped."""
+    """Split a URL; raise ValueError if a password with an unescaped # / ? @ or [ has made it ambiguous."""
     try:
         parts = urlsplit(url)
         is_whole = parts.port != 0 and "@" not in parts.query + parts.fragment and not parts.fragment
@@ -107,14 +107,14 @@ def _split(url: str) -> SplitResult:
 
 
 def _demand_host(parts: SplitResult) -> None:
-    """Refuse a host that could not even be looked up: Python raises a UnicodeError there, and no error of a socket."""
+    """Raise ValueError for a host that cannot be looked up: a connection would raise a UnicodeError, not an OSError."""
     host = unquote(parts.hostname or "")
     try:
         host.encode("idna")
     except UnicodeError:
-        raise ValueError("the host is no name that can be looked up") from None
+        raise ValueError("the host is not a name that can be looked up") from None
     if any(ord(c) <= ord(" ") or c in "/?#" for c in host) or "\0" in unquote(parts.path):
-        raise ValueError("the host is no name that can be looked up, or the path holds a NUL")
+        raise ValueError("the host is not a name that can be looked up, or the path holds a NUL")
 
 
 def _database(path: str) -> int | None:
@@ -134,7 +134,7 @@ def _without_options(parts: SplitResult, database: int) -> str:
 
 
 def _consistent(tls: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Demand that the options of TLS can hold together: the library would fail with each connection."""
+    """Raise ValueError for TLS options that contradict each other: the library would fail with each connection."""
     if "ssl_keyfile" in tls and "ssl_certfile" not in tls:
         raise ValueError("the option ?ssl_keyfile needs ?ssl_certfile beside it")
     if tls.get("ssl_cert_reqs") != ssl.CERT_NONE:
@@ -149,7 +149,7 @@ def _names(query: str) -> str:
 
 
 def _options(parts: SplitResult) -> ServerUrl:
-    """Read what stands behind the `?`."""
+    """Read the options after the `?`."""
     options: dict[str, Any] = {}
     tls: dict[str, Any] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -250,8 +250,8 @@ _TLS: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 
 _SAME: Final = {"virtual_host": "db"}
-"""Names that kombu and redis-py have for the same."""
+"""Option → the other name of the same option: kombu and redis-py name it differently."""
 
 _KNOWN: Final = sorted({*_OPTIONS, *_TLS} - _SAME.keys())
 _KNOWN_OF: Final = {"amqps": sorted(_TLS.keys() - {"ssl_ca_path"})}
-"""py-amqp has none of the other options, and takes authorities from a file only."""
+"""py-amqp supports none of the other options, and reads certificate authorities from a file only."""

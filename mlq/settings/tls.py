@@ -1,4 +1,4 @@
-"""TLS: which checks a secure URL asks for, and what a user should know of those that it turns off."""
+"""The TLS checks that a URL demands, and warnings about the checks that it turns off."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _AMQP_NAMES: Final = {
     "ssl_keyfile": "keyfile",
 }
 _HOST: Final = "server_hostname"
-"""py-amqp checks the name of the host if it is given one. Here None stands for the host of each address."""
+"""py-amqp checks the host name of the certificate if it gets one. None stands for the host of each address."""
 
 
 def options(url: str) -> dict[str, Any] | None:
-    """Demand a certificate for the right name on rediss:// and amqps://, unless the URL itself asks for less.
+    """Return the TLS arguments of redis-py or py-amqp for a URL; None for a URL without TLS.
 
-    kombu would accept any certificate of a Redis server, and from RabbitMQ one for any other host. Gives the arguments
-    that redis-py or py-amqp takes, and None for a URL without TLS.
+    They demand a valid certificate for the right host, unless the URL turns a check off. By default kombu would accept
+    any certificate from a Redis server, and from RabbitMQ a certificate for any other host.
     """
     scheme = url.partition("://")[0]
     if scheme not in server_url.SECURE:
@@ -41,11 +41,11 @@ def options(url: str) -> dict[str, Any] | None:
 
 
 def of_address(transport: str | None, host: str | None, given: Any) -> Any:
-    """Give kombu's `ssl` for one address, of several between which a connection fails over.
+    """Return kombu's `ssl` for one of the addresses between which a connection fails over.
 
-    kombu hands the same value to all, and takes none for "do not check". So an address whose scheme says TLS is checked
-    whatever the first one of the list was. Any other keeps what it is given: Celery's `broker_use_ssl` means TLS on
-    redis://, too.
+    kombu uses the same value for all addresses, and without a value it checks no certificate. So for an address whose
+    scheme demands TLS the checks are added, whatever the scheme of the first address. Any other address keeps the given
+    value: with Celery's `broker_use_ssl`, a redis:// address uses TLS, too.
     """
     if transport == "rediss":
         return given or dict(_REDIS)
@@ -56,14 +56,17 @@ def of_address(transport: str | None, host: str | None, given: Any) -> Any:
 
 
 def warnings(settings: Settings) -> Iterator[str]:
-    """Say of each server with TLS what is not checked there."""
+    """Yield a warning for each TLS check that is turned off."""
     for key in URLS:
         url = settings.get(key)
         if url is not None and url.partition("://")[0] in server_url.SECURE:
             yield from _of_url(key, url, settings.origin(key))
     asked = (settings.broker_transport_options or {}).get("sentinel_kwargs")
     if isinstance(asked, dict) and asked.get("ssl") and asked.get("ssl_cert_reqs", "required") in ("none", None):
-        yield "sentinel_kwargs says not to check the Sentinels' certificates: anyone on the way can name a primary"
+        yield (
+            "sentinel_kwargs turns the check of the Sentinels' certificates off: anyone on the network path can name"
+            " another primary"
+        )
 
 
 def _of_url(key: str, url: str, origin: str) -> Iterator[str]:

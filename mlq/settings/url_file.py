@@ -1,7 +1,7 @@
-"""URLs from files: how the URL of a server is read from a file of its own, as secrets are handed to services.
+"""The file that holds the URL of a server, which is how secrets are commonly passed to services.
 
-Whoever can write that file decides to which server tasks, results and passwords go, so it is read only if no other user
-can. What is in it is never quoted in an error: it may be the bare password.
+A user who can write the file can redirect tasks, results and passwords to another server, so the file is read only if
+no other user can write it. Errors never quote its content, which may be a password without a URL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Unusable(ValueError):
-    """A file that holds no URL that can be used; `fix` is the command that corrects it."""
+    """A file from which no URL can be read; `fix` is the command that corrects it."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ def read(path: Path, parse: Callable[[str], str]) -> str:
 
 
 def warning(path: Path) -> str | None:
-    """Say that other users of this host can read a file; None where none can, or where there is no file."""
+    """Return a warning if other users of this host can read the file; None if they cannot, or there is no file."""
     try:
         is_readable = path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH
     except OSError:
@@ -51,12 +51,13 @@ def warning(path: Path) -> str | None:
 
 
 def _text(path: Path) -> str:
-    """Read a whole file; one that is replaced meanwhile is read as it was.
+    """Read a whole file.
 
-    One that is written in place may be read half. Then its password is refused, and the next connection reads it again.
+    If the file is replaced during the read, the old content is returned. If it is written in place, a part of the
+    new content may be returned: then the server refuses the password, and the next connection reads the file again.
     """
     try:
-        # Without O_NONBLOCK a FIFO in its place would be waited for.
+        # With O_NONBLOCK, a named pipe in place of the file does not block the command.
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
@@ -80,7 +81,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _demand_private(path: Path, found: os.stat_result) -> None:
-    """Refuse a file that another user can write, or put another one in place of."""
+    """Raise Unusable for a file that another user can write or replace."""
     if not stat.S_ISREG(found.st_mode):
         raise Unusable("it is no regular file", "name a file that holds the URL")
     if found.st_uid not in {0, os.geteuid()}:

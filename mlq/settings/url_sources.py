@@ -1,4 +1,4 @@
-"""Sources of URLs: each may be given as it is, or as the file that holds it. Of two sources the nearer one counts."""
+"""The sources of URLs: a URL is given directly, or as the file that holds it; a nearer source overrides both."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ from mlq.settings import url_file
 DEFAULT: Final = "default"
 
 URLS: Final = ("broker_url", "result_backend", "state_url")
-"""Keys whose value may be in a file of its own, which another key names."""
+"""Keys whose value may be in a file that another key names."""
 
 _NOT_GIVEN: Final = (None, DEFAULT)
 _CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-"""Where systemd puts the credentials of a service (`LoadCredential=`); the files of ours have names like keys."""
+"""Variable with the directory of a systemd service's credentials (`LoadCredential=mlq.broker_url:…`)."""
 
 _PREFIX: Final = "mlq."
 
 Found = dict[str, tuple[Any, str]]
-"""What a source says: dotted key → (value, origin)."""
+"""The settings of a source: dotted key → (value, origin)."""
 
 
 def file_key(key: str) -> str:
-    """Name the key of the file that holds the value of another key."""
+    """Return the key that names the file with the value of another key."""
     return f"{key}_file"
 
 
 def override(found: Found, layer: Found, overridden: dict[str, tuple[str, ...]]) -> None:
-    """Make room in `found` for a nearer source: its URL overrides a file, and its file a URL.
+    """Remove from `found` the URLs and files that a nearer source overrides: a URL overrides a file, and vice versa.
 
-    `overridden` collects the origins that do not count any more. Raises UrlGivenTwice where one source has both.
+    Args:
+        found: The settings of the sources so far.
+        layer: The settings of the nearer source.
+        overridden: Key of a URL → the origins that are overridden; this function adds to it.
+
+    Raises UrlGivenTwice if the nearer source has both a URL and a file.
     """
     for key in URLS:
         both = (key, file_key(key))
@@ -48,7 +53,7 @@ def override(found: Found, layer: Found, overridden: dict[str, tuple[str, ...]])
 
 
 def credentials(environ: Mapping[str, str]) -> Found:
-    """Find the URLs among the credentials that systemd gives to a service, as mlq.broker_url and so on."""
+    """Find the files with URLs among the credentials of a systemd service: mlq.broker_url and so on."""
     directory = environ.get(_CREDENTIALS)
     if not directory:
         return {}
@@ -64,7 +69,7 @@ def _is_there(path: Path) -> bool:
 
 
 def read(found: Found, parsers: Mapping[str, Callable[[Any], Any]]) -> None:
-    """Read each URL that is in a file. Raises UnusableUrlFile."""
+    """Replace each URL that is in a file by the content of the file. Raises UnusableUrlFile."""
     for key in URLS:
         path, named = found[file_key(key)]
         if path is None:

@@ -1,1 +1,1 @@
-"""The only room that knows a terminal: tables, JSON, progress, live views."""
+"""The output of commands: tables, JSON documents, progress and live views."""

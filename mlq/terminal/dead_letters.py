@@ -1,4 +1,4 @@
-"""Dead letters for people and scripts. The JSON shapes are a contract and only grow."""
+"""Dead letters as tables and JSON documents. Scripts rely on the fields of the documents: add fields, remove none."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mlq.store.messages.dead_letters import DeadLetter
 
 SHOWN_BYTES: Final = 4000
-"""So much of a payload is shown to a person."""
+"""Characters of a payload that `dead show` prints, at most."""
 
 
 def entry(letter: DeadLetter) -> dict[str, Any]:
-    """Describe one letter without its payload."""
+    """Describe a dead letter without its payload."""
     task, task_id = names_of(letter.raw)
     return {
         "id": letter.id,
@@ -38,7 +38,7 @@ def entry(letter: DeadLetter) -> dict[str, Any]:
 
 
 def whole(letter: DeadLetter) -> dict[str, Any]:
-    """Describe one letter with all that is known of it, its bytes included: what `export` writes."""
+    """Describe a dead letter with its bytes, as `dead export` writes it."""
     return {
         **entry(letter),
         "claimed_at": at(letter.claimed_at_ms),
@@ -50,12 +50,12 @@ def whole(letter: DeadLetter) -> dict[str, Any]:
 
 
 def document(letters: Sequence[DeadLetter]) -> dict[str, Any]:
-    """mlq.dead/1: one entry a dead letter, the oldest first."""
+    """Describe dead letters as mlq.dead/1: one entry for each, the oldest first."""
     return {"schema": "mlq.dead/1", "entries": [entry(letter) for letter in letters]}
 
 
 def dead_table(letters: Sequence[DeadLetter]) -> Table:
-    """Draw what died, where, when and why; the oldest first, so that the news is next to the prompt."""
+    """Draw dead letters; the newest one comes last, next to the prompt of the shell."""
     drawn = table("ID", TASK=False, QUEUE=False, REASON=False, DELIVERIES=True, AT=False, WHY=False)
     for e in map(entry, letters):
         row(drawn, e["id"], e["task"], e["queue"], e["reason"], e["deliveries"], e["at"], e["why"])
@@ -63,12 +63,12 @@ def dead_table(letters: Sequence[DeadLetter]) -> Table:
 
 
 def in_words(letter: DeadLetter) -> list[tuple[str, str]]:
-    """Give everything that is known of one letter as names and values; they are not escaped yet."""
+    """Return every field of a dead letter as (name, value), not escaped yet."""
     known = [(k, str(v)) for k, v in entry(letter).items() if v is not None]
     more = [(k, v) for k, v in letter.circumstances.items() if k not in dict(known)]
     return [*known, ("claimed_at", at(letter.claimed_at_ms)), *more]
 
 
 def at(ms: int) -> str:
-    """Write a time of the server's clock."""
+    """Write a time in milliseconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Decisions of the autoscaler, for people and scripts."""
+"""Decisions of the autoscaler as lines of text and JSON documents."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def document(queue: str, decision: Decision) -> dict[str, Any]:
-    """mlq.decision/1: one decision, with every figure that led to it; what is not known is null."""
+    """Describe a decision and every figure behind it as mlq.decision/1; an unknown figure is null."""
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     lists = {"drain": list(decision.drain), "give_up": list(decision.give_up), "stuck": list(decision.stuck)}
     return {"schema": "mlq.decision/1", **asdict(decision), "at": now, "queue": queue, **lists}
 
 
 def line(decision: Decision) -> str:
-    """Say a decision in a line."""
+    """Write a decision as a line of text."""
     waits, runs, starting = _counts(decision)
     text = f"{waits} waiting, {runs} running, {decision.live}{starting} workers, want {decision.want}: "
     given_up = f"; given up, not ready in time: {', '.join(decision.give_up)}" if decision.give_up else ""
@@ -33,19 +33,19 @@ def line(decision: Decision) -> str:
 
 
 def _counts(decision: Decision) -> tuple[str, str, str]:
-    """Write what waits, what runs, and who starts."""
+    """Write the numbers of waiting messages, running messages and starting workers."""
     waits = "?" if decision.ready is None else str(decision.ready)
     runs = "?" if decision.in_flight is None else str(decision.in_flight)
     return waits, runs, f" (+{decision.starting})" if decision.starting else ""
 
 
 def at_length(decision: Decision) -> str:
-    """Say a decision, and under it every figure that led to it."""
+    """Write a decision as a line, and every figure behind it as a second line."""
     return f"{line(decision)}\n  {figures(decision)}"
 
 
 def figures(decision: Decision) -> str:
-    """Name the figures of a decision in a line; what is not known, or what the plain rule does not ask, is UNKNOWN."""
+    """Write the figures of a decision; one that is unknown, or that the threshold policy does not use, is UNKNOWN."""
     named = [
         ("arrivals", decision.rate, "/s"),
         ("a worker does", decision.service_rate, "/s"),
@@ -60,12 +60,12 @@ def figures(decision: Decision) -> str:
 
 
 def _figure(number: float) -> str:
-    """Write three digits of a small number, and a large one whole."""
+    """Write a number with three significant digits, or as a whole number from 100 on."""
     return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 (three digits)
 
 
 def now(queue: str, decision: Decision, at: datetime) -> str:
-    """Say how things stand, in a line that is rewritten: the clock tells for how long it has not been."""
+    """Write the state of a queue for the live line; its time shows when it was last updated."""
     waits, runs, starting = _counts(decision)
     rate = UNKNOWN if decision.rate is None else _figure(decision.rate)
     workers = f"{decision.live}{starting} of {decision.want} workers"
@@ -73,9 +73,9 @@ def now(queue: str, decision: Decision, at: datetime) -> str:
 
 
 class DecisionLog:
-    """Tells decisions: all of them under --json or --verbose, else those that change something.
+    """Prints decisions: with --json or --verbose all of them, otherwise those that change something.
 
-    The last one stands in the bottom line.
+    The live line shows the last decision.
     """
 
     def __init__(self, terminal: Terminal, queue: str, bottom: LiveLine) -> None:
@@ -85,23 +85,23 @@ class DecisionLog:
         self._last: tuple[int, str] | None = None
 
     def __call__(self, decision: Decision) -> None:
-        """Tell one decision, if anybody can hear: whoever read the log and left must not stop the scaling."""
-        with suppress(OSError):
+        """Print a decision, if it is to be printed."""
+        with suppress(OSError):  # a closed stdout or stderr must not stop the autoscaler
             self._write(decision)
 
     def _write(self, decision: Decision) -> None:
         if self._terminal.json:
             self._terminal.emit(document(self._queue, decision))
             return
-        news = decision.want, decision.action
-        if news != self._last or decision.give_up or self._terminal.verbosity > 0:
+        change = decision.want, decision.action
+        if change != self._last or decision.give_up or self._terminal.verbosity > 0:
             self._terminal.say(line(decision))
-        self._last = news
+        self._last = change
         self._bottom.show(now(self._queue, decision, datetime.now(timezone.utc).astimezone()))
 
 
 def replay_document(outcome: Replay) -> dict[str, Any]:
-    """mlq.replay/1: what a trace would have cost, and how long its tasks would have waited."""
+    """Describe a replay as mlq.replay/1: the cost in worker-seconds, and how long tasks would have waited."""
     return {
         "schema": "mlq.replay/1",
         "tasks": len(outcome.waits),
@@ -116,7 +116,7 @@ def replay_document(outcome: Replay) -> dict[str, Any]:
 
 
 def replay_text(outcome: Replay) -> str:
-    """Say the same to a person."""
+    """Write the outcome of a replay as lines of text."""
     found = replay_document(outcome)
     return "\n".join(
         [

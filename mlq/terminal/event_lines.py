@@ -1,4 +1,4 @@
-"""Events for people and scripts: a table, a line each, or mlq.event/1. The JSON shape is a contract and only grows."""
+"""Recorded orders as a table, lines of text and mlq.event/1. Scripts rely on the fields: add fields, remove none."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from mlq.store.event_log import RecordedOrder
 
 _NO_END: Final = "no end recorded"
-"""It is being carried out, or the process that gave it has died meanwhile."""
+"""Shown for an order that is being carried out, or whose process died before it could record the result."""
 
 
 def document(order: RecordedOrder) -> dict[str, Any]:
-    """mlq.event/1."""
+    """Describe an order as mlq.event/1."""
     return {
         "schema": "mlq.event/1",
         "id": order.id,
@@ -36,7 +36,7 @@ def document(order: RecordedOrder) -> dict[str, Any]:
 
 
 def orders_table(orders: Sequence[RecordedOrder]) -> Table:
-    """Draw when, who, what, and what became of it."""
+    """Draw the time, the user, the order, its target and its result."""
     drawn = table("TIME", WHO=False, ORDER=False, WHAT=False, RESULT=False)
     for order in orders:
         row(drawn, _at(order.at_ms), _who(order), order.order, order.what, _result(order))
@@ -44,7 +44,7 @@ def orders_table(orders: Sequence[RecordedOrder]) -> Table:
 
 
 def line(order: RecordedOrder) -> str:
-    """Write an order as one line of text."""
+    """Write an order, or its result, as one line of text."""
     parts = _at(order.at_ms), _who(order), order.order, order.what, "given" if order.result is None else _result(order)
     return printable("  ".join(parts), limit=2000)
 

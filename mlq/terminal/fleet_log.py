@@ -1,4 +1,4 @@
-"""What a fleet says in the terminal that runs it: workers' lines with their names, and its own news."""
+"""The log of a supervisor in its terminal: the lines of workers, each after the worker's name, and the news."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlq.terminal.terminal import Terminal
 
 
 class FleetLog:
-    """Writes each piece of news as a line on stderr; without `workers_too` those that workers wrote are left out."""
+    """Prints the news of a supervisor on stderr; without `workers_too`, leaves out the lines of workers' logs."""
 
     def __init__(self, terminal: Terminal, *, workers_too: bool = True) -> None:
         self._terminal = terminal
@@ -16,7 +16,7 @@ class FleetLog:
         self._workers_too = workers_too
 
     def __call__(self, news: News) -> None:
-        """Tell one piece of news."""
+        """Print one piece of news."""
         slot, text = in_words(news)
         match news:
             case Planned(slots):

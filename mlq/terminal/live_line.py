@@ -1,4 +1,4 @@
-"""The bottom line: what goes on now, under all that is said, rewritten in place; only where a person looks."""
+"""The live line: a line at the bottom of a terminal that is rewritten in place, below everything that is printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlq.terminal.terminal import Terminal
 
 
 class LiveLine(logging.Handler):
-    """Shows a line until it is taken away; what this process logs meanwhile goes above it, like all talk."""
+    """Shows a line until `leave`. Warnings that this process logs in the meantime are printed above the line."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(logging.WARNING)
@@ -21,7 +21,7 @@ class LiveLine(logging.Handler):
         self._changing = threading.RLock()
 
     def __enter__(self) -> None:
-        # Without a handler Python writes warnings to stderr by itself: into the line.
+        # Without a handler, Python would write logged warnings to stderr in the middle of the line.
         if self._shown:
             logging.getLogger().addHandler(self)
 
@@ -30,17 +30,17 @@ class LiveLine(logging.Handler):
         logging.getLogger().removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say what was logged."""
+        """Print a log record above the line."""
         self._terminal.warn(printable(record.getMessage(), limit=4000))
 
     def show(self, text: str) -> None:
-        """Show this from now on, if anybody looks."""
+        """Replace the text of the line, if stderr is a terminal."""
         with self._changing:
             if self._shown:
                 self._terminal.rewrite(text)
 
     def leave(self) -> None:
-        """Take the line away for good: what it says would not come true any more."""
-        with self._changing, suppress(OSError):  # the terminal may have gone first
+        """Remove the line; `show` has no effect after that."""
+        with self._changing, suppress(OSError):  # the terminal may be closed already
             self.show("")
             self._shown = False

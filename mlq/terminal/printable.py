@@ -1,4 +1,4 @@
-"""Make text from messages safe to print: escaped, and cut where it is too long for a line."""
+"""Text of clients made safe to print: control characters escaped, and cut to the length of a line."""
 
 from __future__ import annotations
 

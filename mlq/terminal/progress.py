@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _LINE_EVERY_S: Final = 5.0
 
 Advance = Callable[[int, int], None]
-"""Told the rows that are done and how many of them failed."""
+"""Called with the number of rows that are done and the number of those that failed."""
 
 
 class Around(Protocol):
-    """What is around a job: messages that wait in its queue, workers that serve it."""
+    """The state of a job's queue: messages that wait in it, workers that serve it."""
 
     @property
     def waiting(self) -> int: ...
@@ -29,12 +29,18 @@ class Around(Protocol):
 
 
 Look = Callable[[], Around | None]
-"""Looks around; None where nobody knows."""
+"""Reads the state of the queue; None if it cannot be read."""
 
 
 @contextmanager
 def progress(terminal: Terminal, rows: int | None, look: Look) -> Iterator[Advance]:
-    """Give the function that shows how far a job is; of a pipe nobody knows how many rows it has."""
+    """Show progress during the block; yield the function that updates it.
+
+    Args:
+        terminal: Where to show it.
+        rows: Number of rows of the job, None if they come through a pipe.
+        look: Reads the state of the queue.
+    """
     if not terminal.animated:
         yield _Lines(terminal, rows, look)
         return
@@ -62,7 +68,7 @@ def _bar(terminal: Terminal) -> Progress:
 
 
 class _Lines:
-    """Says how far it is every _LINE_EVERY_S, and at the end."""
+    """Prints a line of progress every _LINE_EVERY_S seconds, and at the end."""
 
     def __init__(
         self, terminal: Terminal, rows: int | None, look: Look, clock: Callable[[], float] = time.monotonic
@@ -89,7 +95,7 @@ class _Lines:
         self._terminal.say(f"{done}{of} rows{trouble}, {rate:.0f} rows/s{self._rest(done, rate)}")
 
     def _rest(self, done: int, rate: float) -> str:
-        """Say how long it will take, and what is around, while there is more to come."""
+        """Write the estimated time left and the state of the queue; "" when all rows are done."""
         if self._rows is None or done >= self._rows:
             return ""
         left = f", {_duration((self._rows - done) / rate)} left" if rate > 0 else ""

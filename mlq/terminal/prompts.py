@@ -1,4 +1,4 @@
-"""Ask a person before something is lost."""
+"""The question that a user answers before a command deletes something."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mlq.terminal.terminal import Terminal
 
 
 def agreed(terminal: Terminal, question: str) -> bool:
-    """Ask on a terminal; where nobody can answer, demand --yes instead of guessing.
+    """Ask the user a question on the terminal, and return whether the answer was yes.
 
-    Raises UsageError.
+    Raises UsageError without a terminal, where the user must give --yes.
     """
     if not terminal.interactive:
-        raise UsageError(what=f"{question} There is nobody to ask here", fix="add `--yes` to go ahead")
+        raise UsageError(what=f"{question} stdin or stderr is not a terminal, so you cannot answer", fix="add `--yes`")
     return typer.confirm(question, err=True)

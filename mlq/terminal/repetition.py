@@ -1,4 +1,4 @@
-"""Repeating: a command that shows the same thing again and again, until Ctrl-C."""
+"""The repetition of a command's output at an interval, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mlq.jobs.interrupt import Halt, heeding
 
 
 def every(seconds: float | None) -> Iterator[None]:
-    """Yield once, or every `seconds` until Ctrl-C, which is how a watch ends as it should.
+    """Yield once, or every `seconds` until Ctrl-C, which ends the iteration normally.
 
-    The signal only takes a note. Raised wherever the loop is just then, in a library's clean-up say, it could get lost.
+    The handler of the signal only sets a flag: an exception raised in the middle of a library's cleanup could get lost.
     """
     if seconds is None:
         yield

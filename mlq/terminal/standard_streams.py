@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full: a command says so, and writes into no other file instead."""
+"""The protection against standard streams that are closed, or that cannot be written to."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sys
 from typing import Final, TextIO
 
 _STREAMS: Final = (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
-"""Name, mode, and how /dev/null is opened in its place: to read from it, or write to it, is to fail.
+"""Name, mode, and the flags with which /dev/null is opened in place of a closed stream.
 
-Only stderr is different: without it there is nowhere to complain.
+The flags make every read of stdin and every write to stdout fail. Writes to stderr succeed, since there is no other
+stream on which an error could be reported.
 """
 
 
 def occupy_closed() -> None:
-    """Put something in the place of each standard stream that is closed.
+    """Open /dev/null in place of each standard stream that is closed.
 
-    Otherwise the next file or socket that is opened would get its number, and be written to as standard output. The
-    lowest free number is given out first, so the streams are looked at in their order.
+    Otherwise the next file or socket to be opened would get the descriptor of, say, stdout, and the command would write
+    its answer into it. The system assigns the lowest free descriptor, so the streams are checked in their order.
     """
     for number, (name, mode, flags) in enumerate(_STREAMS):
         try:
@@ -30,16 +31,17 @@ def occupy_closed() -> None:
 
 
 def flush() -> OSError | None:
-    """Write out what is left for stdout and stderr; return why stdout does not take it.
+    """Flush stdout and stderr; return the error of stdout, None if there is none or its reader has closed the pipe.
 
-    What cannot be written is dropped: the interpreter would try again on its way out, and complain in its own words.
+    Text that cannot be written is dropped. Otherwise the interpreter would try again at exit, and print an error of its
+    own.
     """
-    trouble = _flushed(sys.stdout)
-    _flushed(sys.stderr)
+    trouble = _flush(sys.stdout)
+    _flush(sys.stderr)
     return None if isinstance(trouble, BrokenPipeError) else trouble
 
 
-def _flushed(stream: TextIO) -> OSError | None:
+def _flush(stream: TextIO) -> OSError | None:
     try:
         stream.flush()
     except OSError as exc:

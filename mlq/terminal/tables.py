@@ -1,4 +1,4 @@
-"""Tables and their JSON: queues, workers, settings. The JSON shapes are a contract and only grow."""
+"""Queues, jobs, workers and settings as tables and JSON. Scripts rely on the JSON fields: add fields, remove none."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "-"
 
 _SHORT: Final = 8
-"""Digits of a fingerprint that tell models apart for people."""
+"""Digits of a model's fingerprint in a table."""
 
 _INTERNAL: Final = frozenset({"id", "forwards", "read_at"})
-"""Fields of a heartbeat that are no business of a script's: how mlq names and measures a worker inside."""
+"""Fields of a heartbeat that JSON leaves out, because they are mlq's own."""
 
 
 def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> dict[str, Any]:
-    """mlq.queues/1: one entry a queue; what is not known is null, never 0."""
+    """Describe queues as mlq.queues/1: one entry for each; an unknown number is null, never 0."""
     return {
         "schema": "mlq.queues/1",
         "queues": [
@@ -50,39 +50,44 @@ def queues_document(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) 
 
 
 def queues_table(depths: Sequence[QueueDepth], workers: Sequence[Heartbeat]) -> Table:
-    """Draw what waits, what runs, how old the oldest is, and who serves it."""
+    """Draw the depth of each queue, the age of its oldest message, and the number of its workers."""
     drawn = table("QUEUE", READY=True, RUNNING=True, DELAYED=True, OLDEST=True, WORKERS=True)
     for d in depths:
         name = f"{d.name} (paused)" if d.paused else d.name
         row(drawn, name, d.ready, d.in_flight, d.delayed, _age(d.oldest_age_s), len(serving(workers, d.name)))
-    there = {w.id: w for d in depths for w in serving(workers, d.name)}
-    _caption(drawn, _of_rate_limits(list(there.values())))
+    shown_workers = {w.id: w for d in depths for w in serving(workers, d.name)}
+    _caption(drawn, _describe_rate_limits(list(shown_workers.values())))
     return drawn
 
 
 def _rate_limits(workers: Sequence[Heartbeat]) -> dict[str, str]:
-    """Give the rate limits of tasks; where workers differ, one of them."""
+    """Return the rate limit of each task; if workers have different limits, one of them."""
     return {task: limit for worker in workers for task, limit in worker.rate_limits.items()}
 
 
-def _of_rate_limits(workers: Sequence[Heartbeat]) -> list[str]:
-    """Say which tasks wait although workers are idle, a line for each limit."""
-    keepers: dict[tuple[str, str], list[str]] = {}
+def _describe_rate_limits(workers: Sequence[Heartbeat]) -> list[str]:
+    """Describe each rate limit in a line: it explains why tasks wait although workers are idle."""
+    limited: dict[tuple[str, str], list[str]] = {}
     for worker in workers:
         for limit in worker.rate_limits.items():
-            keepers.setdefault(limit, []).append(f"{worker.name}@{worker.host}")
-    return [f"{task} has a rate limit of {limit} on {', '.join(names)}" for (task, limit), names in keepers.items()]
+            limited.setdefault(limit, []).append(f"{worker.name}@{worker.host}")
+    return [f"{task} has a rate limit of {limit} on {', '.join(names)}" for (task, limit), names in limited.items()]
 
 
 def _caption(drawn: Table, lines: Sequence[str]) -> None:
-    """Write lines below a table; without any there is no caption."""
+    """Write lines below a table, if there are any."""
     if lines:
         drawn.caption = "\n".join(map(printable, lines))
         drawn.caption_justify = "left"
 
 
 def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
-    """Draw how far jobs are at a time of the server's clock; a job is as mlq.job/1 has it."""
+    """Draw the progress of jobs.
+
+    Args:
+        jobs: The jobs, as mlq.job/1 describes them.
+        now: The time of the server's clock, in seconds since 1970.
+    """
     found = table("JOB", STATE=False, ROWS=True, DONE=True, FAILED=True, QUEUE=False, SUBMITTED=True, FILE=False)
     for job in jobs:
         ago = _age(now - job["submitted_at"])
@@ -92,7 +97,7 @@ def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
 
 
 def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
-    """mlq.workers/1: one entry a worker, on every host."""
+    """Describe the workers of all hosts as mlq.workers/1: one entry for each."""
     return {
         "schema": "mlq.workers/1",
         "workers": [{k: v for k, v in asdict(w).items() if k not in _INTERNAL} for w in workers],
@@ -100,7 +105,7 @@ def workers_document(workers: Sequence[Heartbeat]) -> dict[str, Any]:
 
 
 def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> Table:
-    """Draw who works where, on what, since when."""
+    """Draw workers: where each runs, what it serves, its state and its task."""
     words = ("HOST", "DEVICE", "MODEL", "QUEUES", "STATE", "SINCE", "TASK")
     numbers = ("ROWS", "MEMORY", "UP", "RESTARTS", "LEASE")
     drawn = table("WORKER", **dict.fromkeys(words, False), **dict.fromkeys(numbers, True))
@@ -110,14 +115,14 @@ def workers_table(workers: Sequence[Heartbeat], *, now: float | None = None) -> 
         does = w.state, _age(at - w.since) if w.since else None, w.task
         did = w.rows_done, f"{w.rss_bytes / 2**20:.0f} MiB", _age(at - w.started_at), w.restarts
         row(drawn, w.name, w.host, w.gpu or w.device, *serves, *does, *did, _lease(w.lease_s))
-    wrong = {w.host: said for w in workers if (said := describe_skew(w.clock_skew_s or 0.0))}
-    skewed = [f"the clock of {host} is {said}" for host, said in wrong.items()]
-    _caption(drawn, [*skewed, *_of_rate_limits(workers)])
+    skews = {w.host: skew for w in workers if (skew := describe_skew(w.clock_skew_s or 0.0))}
+    skewed = [f"the clock of {host} is {skew}" for host, skew in skews.items()]
+    _caption(drawn, [*skewed, *_describe_rate_limits(workers)])
     return drawn
 
 
 def settings_document(settings: Settings) -> dict[str, Any]:
-    """mlq.config/1: every setting, its value (passwords masked) and where it came from."""
+    """Describe every setting as mlq.config/1: its value, without passwords, and where it came from."""
     rows: list[dict[str, Any]] = [{"key": k, "value": v, "origin": o} for k, v, o in _settings_rows(settings)]
     for row in rows:
         if row["key"] in settings.overridden:
@@ -126,7 +131,7 @@ def settings_document(settings: Settings) -> dict[str, Any]:
 
 
 def settings_table(settings: Settings) -> Table:
-    """Draw every setting; a value that nobody set is drawn as unknown."""
+    """Draw every setting; one without a value is drawn as UNKNOWN."""
     drawn = table("SETTING", VALUE=False, FROM=False)
     for key, value, origin in _settings_rows(settings):
         text = ", ".join(value) if isinstance(value, (list, tuple)) else value
@@ -145,7 +150,7 @@ def _settings_rows(settings: Settings) -> list[tuple[str, Any, str]]:
 
 
 def table(first: str, **columns: bool) -> Table:
-    """Make a table of plain columns; True stands for numbers, which end at the right."""
+    """Make a table without borders; a column is True if it holds numbers, which are aligned to the right."""
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -156,20 +161,20 @@ def table(first: str, **columns: bool) -> Table:
 
 
 def row(drawn: Table, *cells: object) -> None:
-    """Add a row; what is unknown is drawn as such, and nothing in it can steer a terminal."""
+    """Add a row; None is drawn as UNKNOWN, and control characters are escaped."""
     drawn.add_row(*(UNKNOWN if c is None else printable(c) for c in cells))
 
 
 def _lease(seconds: float | None) -> str | None:
-    """Write what is left of a lease: none where nobody gives any, or the worker has not got one yet."""
+    """Write the time left of a lease; None if the worker has none, or not yet."""
     return None if seconds is None else "expired" if seconds < 0 else _age(seconds)
 
 
 def _age(seconds: float | None) -> str | None:
-    """Write a span the way people say it: 0.4s, 12s, 3m05s, 2h07m, 4d03h."""
+    """Write a duration with two units at most: 0.4s, 12s, 3m05s, 2h07m, 4d03h."""
     if seconds is None:
         return None
-    if seconds < 10:  # noqa: PLR2004 (below ten seconds a tenth still tells something)
+    if seconds < 10:  # noqa: PLR2004 (tenths are of use below ten seconds)
         return f"{seconds:.1f}s"
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)

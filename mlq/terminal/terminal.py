@@ -1,4 +1,4 @@
-"""The terminal: answers go to stdout, talk to stderr; colour and animation only where they are welcome."""
+"""The terminal of a command: answers on stdout, notices and errors on stderr, colors and animation where possible."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 _ERASE: Final = "\r\x1b[2K"
-"""Back to the line's begin, and nothing left of it."""
+"""Moves the cursor to the beginning of the line, and erases the line."""
 
 
 class Terminal:
-    """Where a command's answer and talk go.
+    """Writes the answers of a command to stdout, and its notices, warnings and errors to stderr.
 
-    NO_COLOR, FORCE_COLOR and TERM=dumb are honoured by rich; `colour=False` is --no-color.
+    Rich honors NO_COLOR, FORCE_COLOR and TERM=dumb; `color=False` is --no-color.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Terminal:
         *,
         json: bool = False,
         verbosity: int = 0,
-        colour: bool = True,
+        color: bool = True,
         stdout: TextIO | None = None,
         stderr: TextIO | None = None,
     ) -> None:
         self.json = json
         self.verbosity = verbosity
-        self._colour = colour
+        self._color = color
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
         self._bottom = ""
@@ -46,12 +46,12 @@ class Terminal:
 
     @property
     def animated(self) -> bool:
-        """Whether talk may move: a person looks at stderr and did not ask for quiet."""
+        """Whether stderr may be animated: it is a terminal, and --quiet was not given."""
         return self._stderr.isatty() and os.environ.get("TERM") != "dumb" and self.verbosity >= 0
 
     @property
     def interactive(self) -> bool:
-        """Whether there is a person to answer a question."""
+        """Whether the user can answer a question."""
         return sys.stdin.isatty() and self._stderr.isatty()
 
     def emit(self, document: Mapping[str, Any]) -> None:
@@ -60,43 +60,45 @@ class Terminal:
         self._stdout.flush()
 
     def show(self, document: Mapping[str, Any], render: Callable[[], RenderableType]) -> None:
-        """Answer with the JSON document under --json, else with what `render` draws."""
+        """Print the JSON document with --json, otherwise what `render` draws."""
         if self.json:
             self.emit(document)
         else:
             self.console(self._stdout).print(render())
 
     def show_text(self, document: Mapping[str, Any], text: str) -> None:
-        """Answer with the JSON document under --json, else with a line of text."""
+        """Print the JSON document with --json, otherwise a line of text."""
         if self.json:
             self.emit(document)
         else:
             self.line(text)
 
     def line(self, text: str) -> None:
-        """Answer with a line of plain text."""
+        """Print a line of an answer."""
         self._stdout.write(text + "\n")
         self._stdout.flush()
 
     def write(self, data: bytes) -> None:
-        """Answer with bytes as they are. Raises UsageError on a terminal, which they could steer."""
+        """Write bytes unchanged to stdout. Raises UsageError if stdout is a terminal, which the bytes could control."""
         if self._stdout.isatty():
-            raise UsageError(what="these bytes are not for a terminal", fix="send them to a file: `> message.json`")
+            raise UsageError(
+                what="raw bytes are not written to a terminal", fix="write them to a file: `> message.json`"
+            )
         self._stdout.buffer.write(data)
         self._stdout.flush()
 
     def say(self, text: str) -> None:
-        """Talk, unless --quiet."""
+        """Print a notice on stderr, unless --quiet is given."""
         if self.verbosity >= 0:
             self.warn(text)
 
     def detail(self, text: str) -> None:
-        """Talk that --verbose asks for."""
+        """Print a notice on stderr if --verbose is given."""
         if self.verbosity > 0:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Talk that --quiet does not silence. It goes above the bottom line, if there is one."""
+        """Print a warning or an error on stderr, even with --quiet, above the live line."""
         with self._talking:
             try:
                 self._stderr.write(f"{_ERASE if self._bottom else ''}{text}\n{self._bottom}")
@@ -104,14 +106,14 @@ class Terminal:
             except BrokenPipeError:
                 raise
             except OSError:
-                return  # a full disk behind `2> log` ends no command, and there is nowhere to say so
+                return  # stderr may be a file on a full disk: the command continues, and cannot report the error
 
     def rewrite(self, text: str) -> None:
-        """Show a line under all talk, in place of the one before; "" takes it away. Only where talk may move."""
+        """Replace the live line; "" removes it. Has no effect unless stderr may be animated."""
         with self._talking:
             if not self.animated or not (text or self._bottom):
                 return
-            self._bottom = printable(text, self._width - 1)  # a line that wraps could not be erased
+            self._bottom = printable(text, self._width - 1)  # a line that wraps cannot be erased
             self._stderr.write(_ERASE + self._bottom)
             self._stderr.flush()
 
@@ -119,25 +121,25 @@ class Terminal:
     def _width(self) -> int:
         try:
             return os.get_terminal_size(self._stderr.fileno()).columns or 80
-        except (OSError, ValueError):  # no terminal after all, as in tests
+        except (OSError, ValueError):  # stderr has no descriptor, or is not a terminal
             return 80
 
     def fail(self, message: str, hint: str) -> None:
-        """Report an error in its two lines."""
+        """Print an error and its hint, each on a line of stderr."""
         self.warn(f"mlq: {printable(message, limit=2000)}\nhint: {printable(hint, limit=2000)}")
 
     def console(self, stream: TextIO | None = None) -> Console:
-        """Give rich's console over stdout or stderr; what is not a terminal is never wrapped."""
+        """Make Rich's console for stdout or stderr; output to anything but a terminal is never wrapped."""
         from rich.console import Console
 
         file = stream or self._stderr
         width = None if file.isatty() else 1000
-        no_colour = not self._colour or None  # None: rich looks at NO_COLOR itself
-        return Console(file=file, no_color=no_colour, width=width, highlight=False, markup=False)
+        no_color = not self._color or None  # with None, Rich reads NO_COLOR
+        return Console(file=file, no_color=no_color, width=width, highlight=False, markup=False)
 
     @contextmanager
     def live(self) -> Iterator[Callable[[Mapping[str, Any], Callable[[], RenderableType]], None]]:
-        """Give a `show` that redraws in place on a terminal, and repeats itself elsewhere (JSON Lines)."""
+        """Yield a `show` that redraws its output in place on a terminal, and prints it again elsewhere."""
         if self.json or not self._stdout.isatty():
             yield self.show
             return
