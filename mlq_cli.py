@@ -1,4 +1,4 @@
-"""The command `mlq`, outside the package `mlq`, which another distribution may have overwritten.
+"""The entry point of `mlq`, outside the package `mlq`, whose files another distribution may have overwritten.
 
 PyPI has another project with the name "mlq" (2019, a queue for ML jobs). It installs an empty `mlq/__init__.py`,
 `mlq/queue.py` and pins of other packages. Code inside the package cannot report that it was replaced; this module can.
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 DISTRIBUTION: Final = "mlq-cli"
-"""What to install. Also in `mlq/__init__.py`, which may not be ours; a test compares the two."""
+"""The name to install. `mlq/__init__.py` has it too, but may be overwritten; a test compares the two."""
 
 OTHER: Final = "mlq"
-"""The name of the other project's distribution, and of our own before it was renamed."""
+"""The name of the other project's distribution, and of this project's before it was renamed."""
 
 OLDEST_PYTHON: Final = (3, 10)
-"""What `requires-python` in pyproject.toml says, for those that run a checkout."""
+"""The version of `requires-python` in pyproject.toml, checked here because a checkout runs without pip."""
 
 _INVALID: Final = 3
 """The exit code of an installation that cannot work (docs/exit-codes.md)."""
@@ -27,8 +27,8 @@ _INSTALL: Final = f"pip install --force-reinstall {DISTRIBUTION}"
 
 
 def main() -> None:
-    """Run `mlq`; report an installation that is broken, or soon will be, in two lines."""
-    if sys.version_info < OLDEST_PYTHON:  # pip refuses it; a checkout that is run by hand has no pip in between
+    """Run `mlq`; report a broken installation, or one that the other project may break, in two lines."""
+    if sys.version_info < OLDEST_PYTHON:
         _write(*refuse_python(sys.version_info[:3]))
         sys.exit(_INVALID)
     try:
@@ -38,13 +38,13 @@ def main() -> None:
             raise
         _write(*explain(exc))
         sys.exit(_INVALID)
-    if sys.argv[1:2] != ["values"]:  # shells run that behind a TAB, and a warning would spoil the command line
+    if sys.argv[1:2] != ["values"]:  # shells run it on TAB, and a warning would appear in the user's command line
         _warn()
     run()
 
 
 def refuse_python(version: tuple[int, ...]) -> tuple[str, str]:
-    """Say that a version of Python is too old, and which to use."""
+    """Return the message and the hint for a version of Python that is too old."""
     found, oldest = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
     return f"Python {found} in {sys.executable} is too old", f"install {DISTRIBUTION} with Python {oldest} or newer"
 
@@ -62,14 +62,14 @@ def _warn() -> None:
 def installed_beside(place: Path) -> Iterator[str]:
     """Yield the other distributions in a directory of packages, each as `mlq 0.2.2`.
 
-    One listing of the directory (0.1 ms) instead of importlib.metadata, whose import takes a tenth of a command's time.
+    The directory is listed (0.1 ms) because the import of importlib.metadata would take a tenth of a command's time.
     """
     for entry in place.glob(f"{OTHER}-*.*-info"):  # .dist-info, and .egg-info of old installers
         yield " ".join(entry.stem.split("-")[:2])
 
 
 def explain(exc: Exception) -> tuple[str, str]:
-    """Say what is wrong with this installation, and what corrects it; `exc` is what came of it."""
+    """Return the message and the hint for an installation that has caused the exception `exc`."""
     for place in _places():
         others = ", ".join(installed_beside(place))
         if others:
@@ -79,7 +79,7 @@ def explain(exc: Exception) -> tuple[str, str]:
 
 
 def _places() -> Iterator[Path]:
-    """Yield the directories in which Python finds the package mlq: several if its __init__.py is missing."""
+    """Yield the directories in which Python finds the package mlq; without an __init__.py there may be several."""
     from importlib.util import find_spec
 
     spec = find_spec("mlq")
@@ -88,7 +88,7 @@ def _places() -> Iterator[Path]:
 
 
 def unmet() -> Iterator[str]:
-    """Yield each requirement of ours that the installed packages do not meet."""
+    """Yield a text for each requirement of mlq that the installed packages do not meet."""
     from importlib import metadata
 
     try:

@@ -1,4 +1,4 @@
-"""Whom an order means, and what is taken for its being done."""
+"""The selection of the workers of an order, and the outcome of an order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlq.store.workers.orders import Order, Word
 
 
 def worker(name: str, host: str = "a", life: str = "1", state: str = "idle") -> Heartbeat:
-    """A worker's word."""
+    """Make the heartbeat of a worker."""
     return Heartbeat(
         id=f"{host}:{name}:{life}",
         name=name,
@@ -36,7 +36,7 @@ FOUND = [worker("cpu0"), worker("cpu1"), worker("cpu1", host="b")]
 
 
 def test_workers_are_picked_by_name_by_host_or_all() -> None:
-    """The same words as in `mlq worker`."""
+    """Names are those that `mlq worker` shows, with or without the host; a worker named twice is picked once."""
     assert pick(FOUND, ["cpu0"], None) == [FOUND[0]]
     assert pick(FOUND, ["cpu1@b", "cpu1@b"], None) == [FOUND[2]]
     assert pick(FOUND, ["cpu1"], "b") == [FOUND[2]]
@@ -44,15 +44,15 @@ def test_workers_are_picked_by_name_by_host_or_all() -> None:
     assert pick(FOUND, [], None) == FOUND
 
 
-def test_a_name_that_two_hosts_have_is_not_guessed() -> None:
-    """To stop the wrong host's worker is worse than to ask."""
+def test_a_name_that_two_hosts_have_is_refused() -> None:
+    """The command must not stop the worker of the wrong host."""
     with pytest.raises(UsageError, match="several hosts"):
         pick(FOUND, ["cpu1"], None)
 
 
 @pytest.mark.parametrize(("names", "host"), [(["gpu0"], None), (["cpu0"], "b"), ([], "c")])
-def test_a_worker_that_is_not_there_is_named(names: list[str], host: str | None) -> None:
-    """With those that are."""
+def test_an_unknown_worker_is_an_error_that_lists_the_known_ones(names: list[str], host: str | None) -> None:
+    """The operator sees which names and hosts there are."""
     with pytest.raises(NoSuchWorker, match="cpu0@a, cpu1@a, cpu1@b"):
         pick(FOUND, names, host)
 
@@ -71,8 +71,8 @@ def test_a_worker_that_is_not_there_is_named(names: list[str], host: str | None)
         ("restart", [worker("cpu0", life="2", state="failed")], "failed"),
     ],
 )
-def test_an_order_is_done_when_the_incarnation_it_was_given_to_has_ended(
+def test_an_order_is_done_when_the_process_that_got_it_has_ended(
     word: Word, found: list[Heartbeat], outcome: OrderOutcome | None
 ) -> None:
-    """And a restart only when the next one serves."""
+    """A restart is done only when the successor serves; a successor that fails, and a lost host, are outcomes too."""
     assert outcome_of(FOUND[0], Order(word), found) == outcome

@@ -1,4 +1,4 @@
-"""Escaping: no text of a client's steers a terminal or passes for a line of the log."""
+"""The escaping of clients' texts, which cannot control a terminal or forge a line of a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORGED = [
 
 @pytest.mark.parametrize("text", FORGED)
 def test_a_text_stays_on_its_line(text: str) -> None:
-    """Readers split at more than a newline."""
+    """Programs that read logs split lines at other characters than a newline, too."""
     shown = escaped(text)
     assert len(shown.splitlines()) == 1
     assert shown.isprintable()
@@ -30,14 +30,14 @@ def test_a_text_stays_on_its_line(text: str) -> None:
 
 
 def test_words_of_any_language_stay_as_they_are() -> None:
-    """Only what moves a cursor or hides is escaped."""
+    """Only characters that move the cursor or hide text are escaped."""
     for text in ("plain", "naïve café", "日本語", "emoji 🎉", "a\u00a0b"):
         assert escaped(text) == text
 
 
 @pytest.mark.parametrize("text", FORGED)
 def test_neither_an_id_nor_an_exception_forges_a_record(text: str) -> None:
-    """Celery logs ids as they are, and tracebacks end with the text of the exception."""
+    """Celery logs ids unchanged, and tracebacks end with the text of the exception."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(OneLineFormatter("%(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""masked() finds passwords by their place, and those of this process wherever they are quoted."""
+"""The masking of passwords, found by their position or because this process knows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY = "c4n4ry"
 
 @pytest.fixture(autouse=True)
 def _forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test configured is no password of the next."""
+    """Forget the passwords of one test before the next."""
     monkeypatch.setattr(masking, "_KNOWN", masking._Known())
 
 
@@ -44,8 +44,8 @@ def _forgets(monkeypatch: pytest.MonkeyPatch) -> None:
         f"Connection(host='h', password='{CANARY}', db=0)",
     ],
 )
-def test_a_password_is_found_by_its_place(text: str) -> None:
-    """In URLs, alone and in sentences; in tables, however they are written."""
+def test_a_password_is_found_by_its_position(text: str) -> None:
+    """Passwords are masked in URLs, alone and in sentences, and in every notation of a table."""
     assert CANARY not in masked(text)
     assert "***" in masked(text)
 
@@ -61,14 +61,14 @@ def test_a_password_is_found_by_its_place(text: str) -> None:
         "invalid username-password pair or user is disabled.",
     ],
 )
-def test_what_holds_no_password_stays_as_it_is(text: str) -> None:
-    """Users, hosts and hints are to be read."""
+def test_a_text_without_a_password_is_unchanged(text: str) -> None:
+    """Users, hosts and hints stay readable."""
     assert masked(text) == text
 
 
 @pytest.mark.parametrize("password", [f"{CANARY}-9", f'#{CANARY}/"\\é', "correcthorsebattery"])
 def test_a_password_of_this_process_is_found_in_any_text(password: str) -> None:
-    """Libraries quote it in their own ways."""
+    """Libraries quote passwords in different forms."""
     remember({"sentinel_kwargs": {"password": password}})
     for text in (f"AUTH {password}", repr(["AUTH", password]), repr(f"\0guest\0{password}".encode())):
         assert CANARY not in masked(text)
@@ -76,15 +76,15 @@ def test_a_password_of_this_process_is_found_in_any_text(password: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["worker", "guest", "e", "model7", "7"])
-def test_a_password_that_is_part_of_other_words_garbles_no_sentence(password: str) -> None:
-    """Each gap would say what stands there."""
+def test_a_password_that_could_be_a_word_is_not_masked_in_sentences(password: str) -> None:
+    """The gaps would reveal the password."""
     remember(f"redis://:{password}@host/0")
     assert masked("worker cpu0 of guests has model70 for 7 s") == "worker cpu0 of guests has model70 for 7 s"
     assert masked(f"broker redis://:{password}@host/0") == "broker redis://:***@host/0"
 
 
 def test_what_is_raised_shown_and_logged_is_masked() -> None:
-    """An error, an address, the settings, a table, a traceback and a log record."""
+    """No password appears in an error, an address, the settings, a table, a traceback or a log record."""
     url = f"redis://:{CANARY}@host/0"
     settings = load({"MLQ_BROKER_URL": url}, cwd=None)
     assert CANARY not in str(InternalError(kind="ValueError", reason=f"bad port {CANARY}"))
@@ -103,13 +103,13 @@ def test_what_is_raised_shown_and_logged_is_masked() -> None:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("part", ["://a:@", "://a:", '"password": "', "password", "x@", "redis://a:b@"])
-def test_a_strangers_text_takes_no_seconds(part: str) -> None:
-    """Messages put their texts into log lines: the time to search one grows with its length, not with the square."""
+def test_the_search_time_grows_linearly_with_the_text(part: str) -> None:
+    """Clients choose texts that are logged, so a search must not take time that grows with the square of the length."""
     masked(f"INFO {part * (2**17 // len(part))}")
 
 
 def test_stderr_is_guarded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands call workers' code, and both guard it."""
+    """A command runs code of workers, and both call guard_stderr; the second call has no effect."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     masking.guard_stderr()
     first = sys.stderr

@@ -1,4 +1,4 @@
-"""Whatever a configuration holds, reading it gives settings or one of mlq's own errors, never a fault of mlq's."""
+"""Any configuration: reading it returns settings or raises one of mlq's own errors, never another exception."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ MANY: Final = settings(max_examples=400, deadline=None, suppress_health_check=[H
 @example(key="broker_transport_options", value="[" * 100_000)
 @example(key="state_dir", value="~nobody-of-this-name/x")
 def test_a_value_of_any_type_is_accepted_or_refused(key: str, value: Any) -> None:
-    """TOML has types of its own, and JSON in the environment may hold anything."""
+    """TOML has its own types, and JSON in the environment may hold any value."""
     (setting,) = [s for s in config.SETTINGS if s.dotted == key]
     with suppress(MlqError):
         parsed = config._parse(setting, value, "somewhere")
@@ -99,7 +99,7 @@ def test_a_value_of_any_type_is_accepted_or_refused(key: str, value: Any) -> Non
 @example(url="redis://127.0.0.1:1/0?health_check_interval=5")
 @example(url="redis+socket:///run/x.sock?socket_timeout=1")
 def test_a_url_that_is_accepted_can_be_used_everywhere(url: str) -> None:
-    """By the app, which Celery and kombu read, and by every command; what they would choke on is refused before."""
+    """The app, with Celery and kombu, and every command can use it; a URL that they cannot use is refused first."""
     for variable in ("MLQ_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"):
         environ = {"MLQ_BROKER_URL": "redis://127.0.0.1:1/0", variable: url}
         with suppress(MlqError):
@@ -119,7 +119,7 @@ def test_a_url_that_is_accepted_can_be_used_everywhere(url: str) -> None:
 @example(name=config.ORIGINS, value="[]")
 @example(name=config.ORIGINS, value='{"queues": 5}')
 def test_an_environment_of_any_text_is_read_or_refused(name: str, value: str) -> None:
-    """A variable may hold bytes that are no UTF-8, which Python shows as halves of surrogate pairs."""
+    """A variable may hold bytes that are not UTF-8, which Python reads as surrogate characters."""
     if "\x00" in value:  # the operating system has none
         return
     with suppress(MlqError):
@@ -138,7 +138,7 @@ def test_an_environment_of_any_text_is_read_or_refused(name: str, value: str) ->
 @example(content=b"worker = 5")
 @example(content=b"tool = 5")
 def test_a_file_of_any_content_is_read_or_refused(content: bytes) -> None:
-    """As mlq.toml and as a pyproject.toml, which belongs to other tools, too."""
+    """The file is read as mlq.toml and as pyproject.toml, which holds tables of other tools, too."""
     with tempfile.TemporaryDirectory() as directory:
         for name in ("mlq.toml", "pyproject.toml"):
             path = Path(directory) / name
@@ -151,7 +151,7 @@ def test_a_file_of_any_content_is_read_or_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/dev/zero", "/proc/self/mem", "/no/such", "x" * 300, "/etc/hostname/x"])
-def test_a_path_that_is_no_configuration_is_refused(path: str) -> None:
-    """A directory, a device without end, memory, nothing."""
+def test_a_path_that_is_not_a_configuration_is_refused(path: str) -> None:
+    """The paths are a directory, an endless device, the memory of a process and a missing file."""
     with pytest.raises(MlqError):
         config.load({}, config=Path(path))

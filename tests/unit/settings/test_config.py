@@ -1,4 +1,4 @@
-"""Where a setting's value comes from, and how an error names it."""
+"""The source of each setting's value, and the errors that name it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlq.settings.config import DEFAULT, Settings, load, state_directory, to_env
 
 
 class Sources:
-    """Every place in which a setting can stand, in one directory."""
+    """Every source of settings, in one directory."""
 
     def __init__(self, root: Path) -> None:
         self.user = root / "xdg" / "mlq" / "config.toml"
@@ -28,18 +28,18 @@ class Sources:
             directory.mkdir(parents=True)
 
     def read(self, *, flags: dict[str, tuple[Any, str]] | None = None, file: Path | None = None) -> Settings:
-        """Load from these places only."""
+        """Load from these sources only."""
         return load(self.environ, flags=flags, config=file, cwd=self.cwd)
 
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Sources:
-    """Empty places."""
+    """Sources without settings."""
     return Sources(tmp_path)
 
 
 def test_the_nearest_to_the_user_wins_and_is_named(sources: Sources) -> None:
-    """Default < user file < project file < environment < flag; each value knows which of them it is."""
+    """The order is default < user file < project file < environment < flag; the origin of a value is its source."""
 
     def seen(**flags: tuple[Any, str]) -> tuple[int, str]:
         found = sources.read(flags=flags)
@@ -56,8 +56,8 @@ def test_the_nearest_to_the_user_wins_and_is_named(sources: Sources) -> None:
     assert seen(result_expires=(None, "--expires")) == (3, "MLQ_RESULT_EXPIRES")
 
 
-def test_each_key_wins_by_itself(sources: Sources) -> None:
-    """A nearer file that sets one key leaves the others to the farther one."""
+def test_each_key_is_overridden_separately(sources: Sources) -> None:
+    """A nearer file that sets one key does not affect the other keys of a farther file."""
     sources.user.write_text("result_expires = 1\n[worker]\nmax_batch_size = 8\nmodel = 'user.pt2'\n")
     sources.project.write_text("[worker]\nmodel = 'project.pt2'\n")
     found = sources.read()
@@ -66,8 +66,8 @@ def test_each_key_wins_by_itself(sources: Sources) -> None:
     assert found.origin("worker.model") == str(sources.project)
 
 
-def test_celerys_variable_counts_after_ours(sources: Sources) -> None:
-    """A deployment that has CELERY_BROKER_URL needs nothing more, and MLQ_BROKER_URL can still differ."""
+def test_the_variable_of_mlq_wins_over_that_of_celery(sources: Sources) -> None:
+    """CELERY_BROKER_URL is enough for a deployment, and MLQ_BROKER_URL can still differ."""
     sources.environ["CELERY_BROKER_URL"] = "redis://celery/0"
     assert (sources.read().broker_url, sources.read().origin("broker_url")) == ("redis://celery/0", "CELERY_BROKER_URL")
     sources.environ["MLQ_BROKER_URL"] = "redis://mlq/0"
@@ -75,13 +75,13 @@ def test_celerys_variable_counts_after_ours(sources: Sources) -> None:
 
 
 def test_an_empty_variable_is_not_set(sources: Sources) -> None:
-    """`MLQ_BROKER_URL= mlq queues` goes without, as do compose files with an unset variable."""
+    """`MLQ_BROKER_URL= mlq queues` unsets it, as do compose files with an unset variable."""
     sources.environ |= {"MLQ_BROKER_URL": "", "CELERY_BROKER_URL": "redis://celery/0"}
     assert sources.read().origin("broker_url") == "CELERY_BROKER_URL"
 
 
 def test_pyproject_has_a_table_for_it(sources: Sources) -> None:
-    """[tool.mlq], worker included; other tools' tables are none of our business."""
+    """The table is [tool.mlq], which may have a table worker; the tables of other tools are ignored."""
     sources.pyproject.write_text("[tool.other]\nx = 1\n[tool.mlq]\nresult_expires = 5\nworker.output = 'classify'\n")
     found = sources.read()
     assert (found.result_expires, found.worker.output) == (5, "classify")
@@ -89,20 +89,20 @@ def test_pyproject_has_a_table_for_it(sources: Sources) -> None:
 
 
 def test_mlq_toml_wins_over_pyproject_beside_it(sources: Sources) -> None:
-    """The file that is named after the tool is the one that was meant."""
+    """The file with the name of the tool is the more specific one."""
     sources.pyproject.write_text("[tool.mlq]\nresult_expires = 5\n")
     sources.project.write_text("result_expires = 6\n")
     assert sources.read().result_expires == 6
 
 
-def test_a_pyproject_without_our_table_is_passed_by(sources: Sources) -> None:
-    """A package inside a repository has its own pyproject.toml; the configuration is further up."""
+def test_a_pyproject_without_the_table_is_skipped(sources: Sources) -> None:
+    """A package in a repository may have its own pyproject.toml, with the configuration in a directory above."""
     sources.project.write_text("result_expires = 6\n")
     (sources.cwd / "pyproject.toml").write_text("[project]\nname = 'inner'\n")
     assert sources.read().result_expires == 6
 
 
-def test_the_nearest_parent_counts_and_no_other(sources: Sources) -> None:
+def test_only_the_nearest_parent_is_read(sources: Sources) -> None:
     """Files of one project are not mixed."""
     sources.project.write_text("result_expires = 6\nsocket_timeout = 1\n")
     nearest = sources.cwd.parent / "mlq.toml"
@@ -113,7 +113,7 @@ def test_the_nearest_parent_counts_and_no_other(sources: Sources) -> None:
 
 
 def test_a_named_file_is_the_only_one(sources: Sources, tmp_path: Path) -> None:
-    """--config replaces the user's and the project's; the environment still counts."""
+    """--config replaces the files of the user and the project; the environment still wins over it."""
     sources.user.write_text("result_expires = 1\n")
     sources.project.write_text("socket_timeout = 1\n")
     sources.environ["MLQ_QUEUES"] = "one"
@@ -125,7 +125,7 @@ def test_a_named_file_is_the_only_one(sources: Sources, tmp_path: Path) -> None:
 
 
 def test_a_model_is_looked_for_beside_the_file_that_names_it(sources: Sources) -> None:
-    """Its author wrote it as seen from there, not from wherever mlq is run."""
+    """The path in a file is relative to the file, not to the working directory."""
     model = sources.project.parent / "serve.py"
     model.touch()
     sources.project.write_text("[worker]\nmodel = 'serve.py:Model'\n")
@@ -141,7 +141,7 @@ def test_a_model_is_looked_for_beside_the_file_that_names_it(sources: Sources) -
     ],
 )
 def test_an_unknown_key_names_the_nearest(sources: Sources, text: str, key: str, nearest: str) -> None:
-    """A key that does nothing would be worse than an error."""
+    """A misspelled key is an error, since it would have no effect."""
     sources.project.write_text(text)
     with pytest.raises(UnknownSetting) as raised:
         sources.read()
@@ -167,7 +167,7 @@ def test_an_unknown_key_names_the_nearest(sources: Sources, text: str, key: str,
     ],
 )
 def test_a_bad_value_is_named_with_its_origin(sources: Sources, key: str, value: str) -> None:
-    """Which value, of what, from where: all that is needed to correct it."""
+    """The error has the value, the key and the origin, which the user needs to correct it."""
     variable = "MLQ_" + key.upper().replace(".", "_")
     sources.environ[variable] = value
     with pytest.raises(InvalidSetting) as raised:
@@ -181,7 +181,7 @@ def test_a_bad_value_is_named_with_its_origin(sources: Sources, key: str, value:
     [("result_expires = true", "result_expires"), ("result_expires = 1.5", "result_expires"), ("queues = 3", "queues")],
 )
 def test_a_bad_value_in_a_file_names_the_file(sources: Sources, text: str, key: str) -> None:
-    """TOML has types of its own, which are not cast in silence."""
+    """TOML has its own types, which are not converted silently."""
     sources.project.write_text(text)
     with pytest.raises(InvalidSetting, match=f"^{key} = .* \\(from {sources.project}\\): "):
         sources.read()
@@ -189,14 +189,14 @@ def test_a_bad_value_in_a_file_names_the_file(sources: Sources, text: str, key: 
 
 @pytest.mark.parametrize("text", ["result_expires =", "[worker", "result_expires = 1\nresult_expires = 2"])
 def test_a_file_that_is_not_toml_is_named(sources: Sources, text: str) -> None:
-    """With the place in it, from the parser."""
+    """The error has the position that the parser reports."""
     sources.project.write_text(text)
     with pytest.raises(BadConfigFile, match=r"mlq\.toml: .* \(at "):
         sources.read()
 
 
 def test_a_named_file_that_is_missing_is_an_error(sources: Sources, tmp_path: Path) -> None:
-    """Whoever names a file means it; those that are looked for may be missing."""
+    """A file of --config must exist; the files that mlq searches for need not."""
     with pytest.raises(BadConfigFile, match="No such file"):
         sources.read(file=tmp_path / "missing.toml")
 
@@ -228,12 +228,12 @@ def test_a_password_in_a_flag_is_refused(sources: Sources) -> None:
     ],
 )
 def test_a_shown_url_has_no_password(url: str, shown: str) -> None:
-    """Nor when the URL is wrong because characters of the password are not escaped."""
+    """This also holds for a URL that is invalid because its password is not escaped."""
     assert masked(url) == shown
 
 
 def test_a_bad_url_is_named_without_its_password(sources: Sources) -> None:
-    """An error goes to logs and to bug reports."""
+    """Errors are copied into logs and bug reports."""
     sources.environ["MLQ_STATE_URL"] = "http://:secret@host/0"
     with pytest.raises(InvalidSetting) as raised:
         sources.read()
@@ -250,13 +250,13 @@ def test_workers_get_the_values_with_their_origins(sources: Sources, tmp_path: P
     assert load(to_environment(sent), cwd=tmp_path, config=_empty(tmp_path)) == sent
 
 
-def test_what_nobody_set_is_not_sent(sources: Sources) -> None:
-    """A worker has the same defaults; only the origins' own variable is there."""
+def test_defaults_are_not_passed_to_workers(sources: Sources) -> None:
+    """A worker has the same defaults, so only the variable of the origins is passed."""
     assert to_environment(sources.read()) == {config.ORIGINS: "{}"}
 
 
-def test_state_lives_where_it_is_configured(sources: Sources, tmp_path: Path) -> None:
-    """The setting, else XDG_STATE_HOME, else the place that XDG means by default."""
+def test_the_state_directory_is_configurable(sources: Sources, tmp_path: Path) -> None:
+    """It is the setting, otherwise XDG_STATE_HOME, otherwise the default of XDG."""
     found = sources.read()
     assert state_directory(found, {}) == Path.home() / ".local" / "state" / "mlq"
     assert state_directory(found, {"XDG_STATE_HOME": "/state"}) == Path("/state/mlq")
@@ -268,8 +268,10 @@ def test_state_lives_where_it_is_configured(sources: Sources, tmp_path: Path) ->
     ("queues", "urgent", "default", "batch"),
     [("one", "one", "one", "one"), ("a,b", "a", "b", "b"), ("a,b,c,d", "a", "b", "d")],
 )
-def test_queues_have_their_parts_by_place(sources: Sources, queues: str, urgent: str, default: str, batch: str) -> None:
-    """The first is the most urgent, the last is for files, bare clients get the second."""
+def test_the_role_of_a_queue_follows_from_its_position(
+    sources: Sources, queues: str, urgent: str, default: str, batch: str
+) -> None:
+    """The first is the most urgent, the last is for files, and the second is the default."""
     sources.environ["MLQ_QUEUES"] = queues
     found = sources.read()
     assert (found.urgent_queue, found.default_queue, found.batch_queue) == (urgent, default, batch)
@@ -283,7 +285,7 @@ def _empty(directory: Path) -> Path:
 
 @pytest.mark.parametrize("option", ["global_keyprefix", "priority_steps", "sep"])
 def test_options_under_which_messages_would_not_be_found_are_refused(option: str) -> None:
-    """Celery's clients would send to keys that no worker of ours looks at, and nobody would say a word."""
+    """With such an option Celery's clients would send to keys that mlq's workers do not read, without an error."""
     settings = load({"MLQ_BROKER_TRANSPORT_OPTIONS": json.dumps({option: "x"})}, cwd=Path("/"))
     with pytest.raises(InvalidSetting, match=option):
         transport_options(settings, "redis://host/0")

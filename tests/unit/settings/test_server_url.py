@@ -1,4 +1,4 @@
-"""URLs of servers: each option is used or refused by its name, and each form of an address means one thing."""
+"""URLs of servers: every option is used or refused by name, and every notation of an address has one normal form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mlq.settings import server_url
     ],
 )
 def test_a_url_has_one_form_without_its_options(url: str, bare: str) -> None:
-    """Kombu and Celery read the forms differently, and mlq compares URLs to see that two stores are one."""
+    """Kombu and Celery read the notations differently, and mlq compares URLs to detect that two stores are one."""
     assert server_url.read(url).url == bare
     assert server_url.read(bare).url == bare
 
@@ -43,7 +43,7 @@ def test_a_url_has_one_form_without_its_options(url: str, bare: str) -> None:
     ],
 )
 def test_database_0_is_named_for_each_address(url: str, first: str) -> None:
-    """Of the same servers, with the same user."""
+    """The servers and the user stay the same."""
     assert server_url.in_database_0(url) == first
 
 
@@ -58,12 +58,12 @@ def test_database_0_is_named_for_each_address(url: str, first: str) -> None:
     ],
 )
 def test_what_redis_py_takes_in_a_url_is_used(query: str, options: dict[str, Any]) -> None:
-    """As numbers and truths, not as the texts that kombu would hand on."""
+    """Values are numbers and booleans, not the texts that kombu would pass on."""
     assert server_url.read(f"redis://host/0?{query}").options == options
 
 
-def test_tls_may_be_told_what_to_trust(tmp_path: Path) -> None:
-    """Nothing is left out silently: without a certificate there is no name to check, either."""
+def test_options_of_tls_are_used(tmp_path: Path) -> None:
+    """Without a check of the certificate the host name is not checked, either."""
     authority = tmp_path / "ca.pem"
     authority.touch()
     assert server_url.read(f"rediss://h/0?ssl_ca_certs={authority}").tls == {"ssl_ca_certs": str(authority)}
@@ -119,7 +119,7 @@ def test_tls_may_be_told_what_to_trust(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(url: str, why: str) -> None:
-    """Kombu and redis-py would raise a TypeError from somewhere inside, or look up another server."""
+    """Kombu and redis-py would raise a TypeError in their own code, or look up another server."""
     with pytest.raises(ValueError, match=why.replace("?", r"\?")) as raised:
         server_url.read(url)
     assert "secret" not in str(raised.value)

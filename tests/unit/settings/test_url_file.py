@@ -1,4 +1,4 @@
-"""A URL from a file: which files are read, which source counts, and what an error says of either."""
+"""URLs in files: the files that are read, the source that wins, and the errors."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def read(tmp_path: Path, **environ: str) -> Settings:
-    """Read the settings of this environment, with no configuration above."""
+    """Read the settings of an environment, without configuration files."""
     return load(environ, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "  \n\n"])
-def test_the_end_of_the_line_is_no_part_of_the_url(tmp_path: Path, file: Path, end: str) -> None:
-    """Editors and `echo` write one."""
+def test_the_end_of_the_line_is_not_part_of_the_url(tmp_path: Path, file: Path, end: str) -> None:
+    """Editors and `echo` end a file with one."""
     file.write_text(URL + end)
     settings = read(tmp_path, MLQ_BROKER_URL_FILE=str(file))
     assert settings.broker_url == URL
@@ -101,7 +101,7 @@ def _replaceable(file: Path) -> None:
 def test_a_file_that_cannot_be_used_is_refused_in_words(
     tmp_path: Path, file: Path, spoil: Callable[[Path], Any], reason: str
 ) -> None:
-    """Exit 3; the file is named, and nothing of what it holds is quoted."""
+    """The error names the file, has exit code 3, and quotes nothing of the content."""
     spoil(file)
     with pytest.raises(UnusableUrlFile, match=reason) as raised:
         read(tmp_path, MLQ_BROKER_URL_FILE=str(file))
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_words(
 
 
 def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its owner could name another server, and would get the tasks."""
+    """The owner could redirect the tasks to another server."""
     if os.getuid() == 0:
         os.chown(file, 4711, -1)
     else:
@@ -121,8 +121,8 @@ def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.Monke
         url_file.read(file, str)
 
 
-def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path, file: Path) -> None:
-    """Once others can reach it, too."""
+def test_a_file_that_others_can_read_causes_a_warning(tmp_path: Path, file: Path) -> None:
+    """There is no warning while the directory keeps other users out."""
     settings = read(tmp_path, MLQ_BROKER_URL_FILE=str(file))
     assert list(advisories.of_settings(settings)) == []
     file.chmod(0o644)
@@ -134,13 +134,13 @@ def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path, file: Path) ->
 
 
 def test_a_secret_behind_links_is_read(tmp_path: Path, file: Path) -> None:
-    """Kubernetes keeps them in a directory that a link names, and turns the link."""
+    """Kubernetes keeps secrets behind a link to a directory, and changes the link to update them."""
     (tmp_path / "link").symlink_to(file)
     assert read(tmp_path, MLQ_RESULT_BACKEND_FILE=str(tmp_path / "link")).result_backend == URL
 
 
-def test_the_nearest_source_of_a_url_counts(tmp_path: Path, file: Path) -> None:
-    """Flag, MLQ_*, CELERY_BROKER_URL, systemd, mlq.toml; what does not count is known, too."""
+def test_the_nearest_source_of_a_url_wins(tmp_path: Path, file: Path) -> None:
+    """The order is flag, MLQ_*, CELERY_BROKER_URL, systemd, mlq.toml; the overridden sources are known."""
     (tmp_path / "mlq.toml").write_text('broker_url_file = "secret"\nstate_url = "redis://toml/0"\n')
     (tmp_path / "mlq.broker_url").write_text("redis://systemd/0")
     assert read(tmp_path).broker_url == URL
@@ -159,7 +159,7 @@ def test_the_nearest_source_of_a_url_counts(tmp_path: Path, file: Path) -> None:
 
 
 def test_a_url_and_a_file_in_one_source_are_refused(tmp_path: Path, file: Path) -> None:
-    """Else a password that is changed in the file might be the one that does not count."""
+    """Otherwise an operator could change the password in a file that is overridden."""
     with pytest.raises(UrlGivenTwice, match="MLQ_BROKER_URL and MLQ_BROKER_URL_FILE"):
         read(tmp_path, MLQ_BROKER_URL="redis://h/0", MLQ_BROKER_URL_FILE=str(file))
     (tmp_path / "mlq.toml").write_text(f'state_url = "redis://h/0"\nstate_url_file = "{file}"\n')
@@ -169,8 +169,8 @@ def test_a_url_and_a_file_in_one_source_are_refused(tmp_path: Path, file: Path) 
         read(tmp_path, MLQ_STATE_URL="http://h/0")
 
 
-def test_workers_get_the_file_and_not_what_is_in_it(tmp_path: Path, file: Path) -> None:
-    """Their environment holds no password, and no other source that their supervisor did not use."""
+def test_workers_get_the_path_of_the_file_and_not_its_content(tmp_path: Path, file: Path) -> None:
+    """Their environment holds no password, and no source that their supervisor did not use."""
     settings = read(tmp_path, MLQ_BROKER_URL_FILE=str(file), MLQ_STATE_URL="redis://state/0")
     handed = to_environment(settings)
     assert PASSWORD not in str(handed)
@@ -182,7 +182,7 @@ def test_workers_get_the_file_and_not_what_is_in_it(tmp_path: Path, file: Path) 
 
 
 def test_a_password_is_read_anew_for_each_connection(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be used, or names another server, leaves the last known one, and is said once."""
+    """A file that is unusable or names another server is reported once, and the last password stays in use."""
     credentials = FileCredentials(file, URL)
     asked = RedisCredentials(credentials, "host", 1)
     assert asked.get_credentials() == ("user", PASSWORD)
@@ -201,7 +201,7 @@ def test_a_password_is_read_anew_for_each_connection(file: Path, caplog: pytest.
 
 
 def test_a_login_that_was_good_and_is_refused_is_an_outage(file: Path) -> None:
-    """RabbitMQ has one password a user: it may be changed there before it is changed in the file."""
+    """RabbitMQ has one password for each user, which may be changed in the server before it is changed in the file."""
     file.write_text("amqp://user:first@host:1//")
     credentials = FileCredentials(file, "amqp://user:first@host:1//")
     connection = SimpleNamespace(transport_cls="amqp", hostname="host", port=1, userid=None, password=None)
@@ -220,7 +220,7 @@ def test_a_login_that_was_good_and_is_refused_is_an_outage(file: Path) -> None:
 
 
 def test_each_address_has_its_own_password(file: Path) -> None:
-    """In a list of servers to fail over to; py-amqp calls localhost by its address."""
+    """The addresses are servers to fail over to; py-amqp replaces localhost by its IP address."""
     file.write_text("redis://:a@localhost:1/0;redis://:b@other:2/0")
     credentials = FileCredentials(file, "redis://localhost:1/0;redis://other:2/0")
     found = [credentials.of(*at) for at in (("127.0.0.1", 1), ("other", 2), ("socket:///x", None))]
@@ -228,7 +228,7 @@ def test_each_address_has_its_own_password(file: Path) -> None:
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(file: Path) -> None:
-    """As it was, or as it is."""
+    """The old content or the new content is returned, never a mixture."""
     urls = [f"redis://:{letter * 4000}@host:1/0" for letter in "ab"]
     file.write_text(urls[0])
     ended = threading.Event()
@@ -251,7 +251,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(file: Path) -> N
 
 
 def test_the_address_says_where_to_change_it(tmp_path: Path, file: Path) -> None:
-    """A hint names the file, since a variable that is not set is not to be changed."""
+    """The hint names the file instead of a variable that is not set."""
     address = broker_address(read(tmp_path, MLQ_BROKER_URL_FILE=str(file)))
     assert address.setting == f"the URL in {file}"
     assert address.file == file

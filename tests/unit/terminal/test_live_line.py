@@ -1,4 +1,4 @@
-"""The bottom line: one line, whatever is said above it, and nothing at all where nobody looks."""
+"""The live line: one line below everything that is printed, on a terminal only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOLD = Decision(0.0, 4, 2, 2, 1, 3, "hold", "as many as are needed", rate=4.2)
 
 
 class Screen(io.StringIO):
-    """A terminal that shows what is left when a line is rewritten."""
+    """A simulated terminal that applies the erase sequence."""
 
     def __init__(self, *, is_terminal: bool = True) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Screen(io.StringIO):
         return self._is_terminal
 
     def lines(self) -> list[str]:
-        """Read what can be seen."""
+        """Return the visible text."""
         return [line.rpartition("\r\x1b[2K")[2] for line in self.getvalue().split("\n")]
 
 
@@ -38,8 +38,8 @@ def _dumb_terminals_are_another_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def test_it_is_rewritten_in_place_and_what_is_said_goes_above_it() -> None:
-    """A worker's lines, and warnings of the loop's thread, come in the middle of it."""
+def test_it_is_rewritten_in_place_below_other_lines() -> None:
+    """Lines of workers and warnings of the loop's thread are printed while the line is shown."""
     screen = Screen()
     terminal = Terminal(stderr=screen)
     bottom = LiveLine(terminal)
@@ -53,8 +53,8 @@ def test_it_is_rewritten_in_place_and_what_is_said_goes_above_it() -> None:
     assert screen.lines() == ["cpu0 | ready after 1.0 s", "a turn failed: x", "bye", ""]
 
 
-def test_it_does_not_come_back_once_nothing_is_decided_any_more() -> None:
-    """The loop's last turn may still be under way when the fleet is told to stop."""
+def test_it_does_not_come_back_after_leave() -> None:
+    """The loop may still be in its last turn when the supervisor stops."""
     screen = Screen()
     bottom = LiveLine(Terminal(stderr=screen))
     with bottom:
@@ -64,7 +64,7 @@ def test_it_does_not_come_back_once_nothing_is_decided_any_more() -> None:
 
 
 def test_a_line_that_would_wrap_is_cut() -> None:
-    """Only one line can be erased, and a terminal of unknown width is taken to have 80 columns."""
+    """Only one line can be erased; a terminal of unknown width counts as 80 columns wide."""
     screen = Screen()
     bottom = LiveLine(Terminal(stderr=screen))
     with bottom:
@@ -76,10 +76,10 @@ def test_a_line_that_would_wrap_is_cut() -> None:
     ("json", "verbosity", "is_terminal", "term"),
     [(True, 0, True, "xterm"), (False, -1, True, "xterm"), (False, 0, False, "xterm"), (False, 0, True, "dumb")],
 )
-def test_where_nobody_looks_nothing_changes(
+def test_it_is_shown_on_an_animated_terminal_only(
     monkeypatch: pytest.MonkeyPatch, *, json: bool, verbosity: int, is_terminal: bool, term: str
 ) -> None:
-    """A log file, --json, --quiet, and terminals that cannot move."""
+    """It is not shown in a log file, with --json or --quiet, or on a dumb terminal."""
     monkeypatch.setenv("TERM", term)
     screen, out = Screen(is_terminal=is_terminal), io.StringIO()
     terminal = Terminal(json=json, verbosity=verbosity, stdout=out, stderr=screen)
@@ -93,8 +93,8 @@ def test_where_nobody_looks_nothing_changes(
     assert len(screen.getvalue().splitlines()) == (0 if json or verbosity else 1)
 
 
-def test_every_decision_stands_in_it_though_only_news_are_said() -> None:
-    """Workers there and starting, wanted, waiting, in flight, the rate, the reason; with the time of the look."""
+def test_it_shows_every_decision_and_the_log_only_changes() -> None:
+    """It shows live, starting and wanted workers, waiting and running tasks, the rate, the reason and the time."""
     screen = Screen()
     terminal = Terminal(stderr=screen)
     bottom = LiveLine(terminal)
@@ -107,8 +107,8 @@ def test_every_decision_stands_in_it_though_only_news_are_said() -> None:
     assert now[9:] == "realtime: 2 (+1) of 3 workers, 9 waiting, 2 running, 4.2/s; as many a…"
 
 
-def test_a_rate_that_is_not_known_is_none() -> None:
-    """The queue could not be seen."""
+def test_an_unknown_figure_is_shown_as_unknown() -> None:
+    """The state of the queue could not be read."""
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
     assert decisions.now("q", replace(HOLD, rate=None), at) == (
         "03:04:05 q: 2 (+1) of 3 workers, 4 waiting, 2 running, -/s; as many as are needed"
