@@ -1,4 +1,4 @@
-"""Claim: a message in a worker's hands, and the right to answer it."""
+"""Claim: a message in a worker's hands, and the right to complete it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """One message, filed under the worker that took it.
-
-    `id` never stands for another message: whoever still has it in `mlq:claims:<wid>` may answer, nobody else.
-    `crashes` is how many deaths the message is blamed for if it is a suspect; 0 means it was among several.
-    """
+    """One message, recorded for the worker that claimed it."""
 
     id: str
+    """Never used for another message. Only the worker that has it in `mlq:claims:<wid>` may complete the message."""
+
     queue_key: str
+    """The Redis list from which the message came."""
+
     claimed_at_ms: int
+    """By the server's clock, in ms since 1970."""
+
     raw: bytes
+    """The message as its sender wrote it."""
+
     crashes: int | None = None
+    """Crashes that a suspect is blamed for (0: it was one of several claims); None if it is not a suspect."""
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker has died with it in its hands: then it runs alone, with nothing staged behind it."""
+        """True if a worker crashed while it held the message; then the message runs alone, without prefetching."""
         return self.crashes is not None
 
     @property
     def digest(self) -> str:
-        """The name under which crashes are counted: see parts/crash.lua."""
+        """The field under which crashes are counted, see parts/crash.lua."""
         return hashlib.sha1(self.raw, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class ClaimLost:
-    """The claim is no longer this worker's: given back, or answered already. What the caller did is void."""
+    """The claim is no longer this worker's: it was given back or completed already. The caller's change is void."""
 
 
 def parse(claim: Any) -> Claim:
-    """Read what claim.lua replies for one message."""
+    """Parse the reply of claim.lua for one message."""
     claim_id, record, crashes = claim
     at_ms, length, rest = record.split(b" ", 2)
     key_ends = int(length)

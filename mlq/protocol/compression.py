@@ -1,4 +1,4 @@
-"""Compressed bodies (`task_compression`): the methods that kombu knows, with a bound on what comes out of them."""
+"""Compressed bodies (`task_compression`): kombu's compression methods, with a limit on the decompressed size."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from importlib import import_module
 from typing import Any, Final
 
 LARGEST_BYTES: Final = 32 * 2**20
-"""A body may have this many bytes after decompression, which is what an uncompressed message may have: 32 KiB of
-zlib can hold as much, and a few MiB could fill the host's memory."""
+"""Bytes that a body may have after decompression, the same as an uncompressed message: 32 KiB of zlib can hold
+as much, and a few MiB could fill the host's memory."""
 
 _LZMA_MEMORY: Final = 128 * 2**20
-"""The dictionary that a body may ask for; that of the highest preset takes 65 MiB."""
+"""Bytes of the largest dictionary that a body may use; the highest preset uses 65 MiB."""
 
 
 class TooLargeInside(ValueError):
-    """What comes out of a compressed body is larger than LARGEST_BYTES."""
+    """A compressed body decompresses to more than LARGEST_BYTES."""
 
 
 def method_of(name: Any) -> str | None:
-    """Give the content type of a compression method by any of its names in kombu; None for one that is not read."""
+    """Return the content type of a compression method, given any of its names in kombu; None if it is not supported."""
     if not isinstance(name, str):
         return None
     known = _ALIASES.get(name, name)
@@ -32,7 +32,7 @@ def method_of(name: Any) -> str | None:
 
 
 def decompress(data: bytes, method: str) -> bytes:
-    """Decompress a body. `method` is what `method_of` gave.
+    """Decompress a body; `method` is a content type from `method_of`.
 
     Raises TooLargeInside, and ValueError for data that is damaged or cut off.
     """
@@ -49,9 +49,9 @@ def decompress(data: bytes, method: str) -> bytes:
 
 
 def install() -> None:
-    """Bound what kombu decompresses in this process, too: it reads messages that the engine does not.
+    """Set the same limit for kombu in this process, because kombu reads messages that the engine does not.
 
-    A method that has no bound here (brotli, where it is installed) is read by neither.
+    A method for which no limit is implemented (brotli, where it is installed) is refused.
     """
     from kombu import compression
 
@@ -67,7 +67,7 @@ def _refuse(data: bytes, method: str) -> bytes:
 
 
 def _zstd() -> Any:
-    """Import the module that kombu uses for zstd; None where it is not installed."""
+    """Return the module that kombu uses for zstd; None if it is not installed."""
     try:
         return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ImportError:

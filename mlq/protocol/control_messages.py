@@ -1,7 +1,7 @@
-"""Control messages: what a message on Celery's control mailbox says, or why it is not read. Nothing here trusts it.
+"""Control messages: decoding and validation of messages on Celery's control mailbox. No input is trusted.
 
-Each client that may publish there reaches every worker and supervisor at once, past all queues. So a message is read
-only after its size is known, never decompressed, and of what it says only the known fields are passed on.
+A client that may publish there reaches every worker and supervisor at once, without a queue in between. So a message
+is decoded only after a check of its size, is never decompressed, and only its known fields are passed on.
 """
 
 from __future__ import annotations
@@ -20,31 +20,33 @@ from mlq.protocol.names import is_task_id
 from mlq.security.complaints import Complaints
 
 LARGEST_BYTES: Final = 2**20
-"""Of a control message as it comes from the broker: room for the ids of 19,000 tasks that are revoked at once. Decoded
-it may take twenty times as much memory, for a moment, in every process that listens."""
+"""Largest control message, as the broker delivers it: it holds the ids of 19,000 tasks that are revoked at once.
+Decoded, it may briefly take twenty times as much memory in every process that receives it."""
 
 _LONGEST_NAME: Final = 255
-"""Characters of a method, a pattern, a ticket, and of what a reply is addressed to."""
+"""Characters of a method, a pattern, a ticket, and a reply's routing key."""
 
 _LARGEST_CLOCK: Final = 2**53
-"""A logical clock is taken over and sent with every reply and event: one of 4300 digits could not be written."""
+"""The worker adopts a sender's logical clock and sends it with every reply and event; Python refuses to write an
+integer of more than 4300 digits."""
 
 _REPLIES: Final = "reply.celery.pidbox"
-"""The exchange of Celery's reply mailboxes. Workers reply to no other: with their rights, one could go anywhere."""
+"""The exchange of Celery's reply mailboxes. Workers reply to no other exchange: they may write to any queue, and the
+sender of a control message may not."""
 
 log = logging.getLogger("mlq.mailbox")
 
 
 class Refused(ValueError):
-    """A control message that is not read; the text says why, and quotes little."""
+    """A control message that is refused; the text is the reason, with short quotations only."""
 
 
 complaints: Final = Complaints(log, "a control message is refused", "refused_control")
-"""Those of this process."""
+"""Log lines about refused control messages, limited in number for the whole process."""
 
 
 def screen(channel: Any) -> None:
-    """Let this channel of kombu's read control messages alone, whatever comes; what is refused is a decoding error."""
+    """Make a kombu channel decode control messages only; kombu sees a refused message as a decoding error."""
     channel.Message = _message_class()
 
 
@@ -53,7 +55,7 @@ def _message_class() -> type:
     from kombu.message import Message
 
     class ControlMessage(Message):
-        """A message whose body was read before kombu could decompress or decode it."""
+        """A message whose body is decoded here, so kombu neither decompresses nor decodes it."""
 
         def __init__(self, payload: Any, channel: Any = None, **_: Any) -> None:
             self._said: dict[str, Any] = {}
@@ -73,7 +75,7 @@ def _message_class() -> type:
 
 
 def read(payload: Any) -> tuple[dict[str, Any], int]:
-    """Read a message as kombu's transports hand it over: its fields, and its sender's clock. Raises Refused."""
+    """Decode a message from one of kombu's transports; return its fields and its sender's clock. Raises Refused."""
     body, headers, content_type = _parts(payload)
     if len(body) > LARGEST_BYTES:
         raise Refused(f"it has {len(body):,} bytes, the limit is {LARGEST_BYTES:,}")
@@ -93,7 +95,7 @@ def read(payload: Any) -> tuple[dict[str, Any], int]:
 
 
 def _parts(payload: Any) -> tuple[bytes, Mapping[str, Any], Any]:
-    """Take a message apart: kombu's own form of it, as on Redis, or an AMQP message."""
+    """Return body, headers and content type of a message, in kombu's form (as on Redis) or as an AMQP message."""
     if not isinstance(payload, dict):
         properties = getattr(payload, "properties", None) or {}
         body = getattr(payload, "body", None)
@@ -101,10 +103,10 @@ def _parts(payload: Any) -> tuple[bytes, Mapping[str, Any], Any]:
     properties = _table(payload.get("properties"))
     body, encoding = payload.get("body"), properties.get("body_encoding")
     if encoding not in ("base64", None) or not isinstance(body, str):
-        raise Refused("its body is no text, or of an unknown encoding")
+        raise Refused("its body is not a text, or has an unknown encoding")
     try:
         content = binascii.a2b_base64(body) if encoding else body.encode()
-    except ValueError:  # what is no base64, and half of a surrogate pair
+    except ValueError:  # not base64, or half of a surrogate pair
         raise Refused("its body cannot be decoded") from None
     return content, _table(payload.get("headers")), payload.get("content-type")
 
@@ -124,7 +126,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the fields that kombu's mailbox knows, each of the type that it relies on."""
+    """Return the fields that kombu's mailbox reads, each checked for the type that kombu expects."""
     method, arguments = said.get("method"), said.get("arguments")
     destination, pattern, matcher = said.get("destination"), said.get("pattern"), said.get("matcher")
     if not _is_name(method):
@@ -137,7 +139,7 @@ def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused("its pattern is not a text of 1 to 255 characters")
     if pattern and matcher not in ("glob", None, ""):
         raise Refused(
-            "its matcher is not glob: workers try no regular expression of a client's, which may run for hours"
+            "its matcher is not glob: workers run no regular expression from a client, because one may run for hours"
         )
     return {
         "method": method,
@@ -153,7 +155,7 @@ def _reply(to: Any, ticket: Any) -> dict[str, Any]:
     if not to:
         return {}
     if not isinstance(to, dict) or to.get("exchange") != _REPLIES or not _is_name(to.get("routing_key")):
-        raise Refused("its reply is not for a reply mailbox of Celery's")
+        raise Refused("its reply is not addressed to a reply mailbox of Celery")
     if ticket is not None and not _is_name(ticket):
         raise Refused("its ticket is not a text of 1 to 255 characters")
     return {"reply_to": {"exchange": _REPLIES, "routing_key": to["routing_key"]}, "ticket": ticket}
@@ -164,9 +166,9 @@ def _is_name(value: Any) -> bool:
 
 
 def is_addressed(hostname: str, body: Mapping[str, Any]) -> bool:
-    """Tell whether a control message is for this worker, by the rules of kombu's mailbox.
+    """Return True if a control message is addressed to this worker, by the rules of kombu's mailbox.
 
-    Without the cache of Python's fnmatch, which keeps the last 32,768 patterns.
+    It does not call fnmatch.fnmatch, whose cache would keep the last 32,768 patterns of clients in memory.
     """
     destination, pattern, matcher = body.get("destination"), body.get("pattern"), body.get("matcher")
     if destination:
@@ -177,6 +179,6 @@ def is_addressed(hostname: str, body: Mapping[str, Any]) -> bool:
 
 
 def task_ids(given: Any) -> list[str]:
-    """Pick from what a revoke names the ids that a task can have; anything else can be no task's."""
+    """Return the valid task ids in the argument of a revoke; other values cannot be the id of a task."""
     ids = list(given) if isinstance(given, (list, tuple)) else [given]
     return [i for i in ids if is_task_id(i)]

@@ -1,8 +1,8 @@
-"""Which of Celery's control commands workers obey: the setting `controls`.
+"""Control policy: which of Celery's control commands workers obey (the setting `controls`).
 
-Celery asks no client who it is: one that may publish to the control mailbox operates every worker that listens. So by
-default workers answer questions, and do what concerns tasks; what ends or resizes a worker is its operator's, who has
-`mlq worker`.
+Celery does not authenticate control commands: any client that may publish to the control mailbox could operate every
+worker. So by default workers obey commands that only ask and commands about tasks. Operators stop or resize workers
+with `mlq worker`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _ASKING: Final = frozenset(
         *("scheduled", "dump_schedule", "stats"),
     }
 )
-"""They change nothing but a reply."""
+"""Commands that change nothing and only reply."""
 
 _OF_TASKS: Final = frozenset({"revoke", "terminate", "revoke_by_stamped_headers", "rate_limit"})
-"""Their clients' business; an operator sees what is revoked and what is limited."""
+"""Commands about tasks, which their clients may give; an operator can see which tasks are revoked or limited."""
 
 _OF_MONITORS: Final = frozenset({"enable_events", "disable_events", "heartbeat"})
-"""Flower and mlq's own commands send them; what they change is what is told."""
+"""Commands that Flower and mlq's own commands send; they only change which events are sent."""
 
 _OF_OPERATORS: Final = frozenset(
     {
@@ -32,7 +32,7 @@ _OF_OPERATORS: Final = frozenset(
         *("time_limit", "election", "report", "objgraph", "memsample", "memdump"),
     }
 )
-"""They end, resize or re-aim a worker, give limits to all tasks of a name, or write files and tell of the host."""
+"""Commands that stop or resize a worker, change its queues or its time limits, write files, or describe the host."""
 
 _FOR_ALL: Final = _ASKING | _OF_TASKS | _OF_MONITORS
 
@@ -41,9 +41,9 @@ OF_CELERY: Final = _FOR_ALL | _OF_OPERATORS
 
 
 def obeys(controls: Controls, method: str, *, only_asks: bool = False) -> bool:
-    """Tell whether workers with this setting obey a command.
+    """Return True if workers with this setting obey a command.
 
-    A command that the user's own modules have added, and declared as one that `only_asks`, counts as one of Celery's.
+    A command that one of the user's modules adds is obeyed by default only if it is declared as one that `only_asks`.
     """
     if controls == "all":
         return True
@@ -53,7 +53,7 @@ def obeys(controls: Controls, method: str, *, only_asks: bool = False) -> bool:
 
 
 def refusal(controls: Controls) -> dict[str, str]:
-    """Answer a command that is not obeyed."""
+    """Return the reply to a command that is not obeyed."""
     return {
         "error": f"this worker does not obey this command (controls = {controls!r}); its operator has `mlq worker` and "
         "`mlq queues`, or may set controls = 'all'"

@@ -1,4 +1,4 @@
-"""Filing: a task of a job ends in one place for the whole job, and once, however often it ran."""
+"""Job results: how the result of a job's chunk is written and read. It is stored once, however often the chunk ran."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mlq.protocol.names import JOB_HEADER, ROW_ERROR, TOKEN_HEADER
 from mlq.protocol.result import Answer
 
 KEPT_S: Final = 7 * 24 * 3600
-"""Ends that nobody collects are kept so long after the last one."""
+"""Seconds to keep the results of a job that are not collected, from the last result on."""
 
 MOST_CHUNKS: Final = 2**24
-"""Each has its bit, and a message must not be able to ask for more than 2 MiB of them."""
+"""Chunks of one job. Each has a bit in Redis, so a message can make the server allocate 2 MiB at most."""
 
 _LONGEST_S: Final = 1e9
 _LONGEST_MODEL: Final = 256
@@ -41,46 +41,52 @@ _NOT_FINITE: Final = orjson.dumps(
 
 @dataclass(frozen=True)
 class JobChunkRef:
-    """Where a task's end is filed. `rows`: the answers that it brings; None: one result, whatever it is.
-
-    `token` is what the message shows for it: job_tokens.py tells whether it is the job's.
-    """
+    """The job and the chunk to which a message belongs."""
 
     job: str
     chunk: int
     rows: int | None
+    """Number of rows in the chunk; None if the task returns one result of any kind."""
+
     token: str | None = field(default=None, repr=False)
+    """The job's token as the message carries it; store/jobs/job_tokens.py checks it."""
 
     @property
     def header(self) -> list[Any]:
-        """What a message says of it."""
+        """The value of the message header JOB_HEADER."""
         return [self.job, self.chunk, self.rows]
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """How a chunk ended: Celery's state, and an answer for each row as JSON.
-
-    `failed` counts the rows without an answer. `seconds` is what its forwards took, `model` the fingerprint of what
-    answered; None where they are not known.
-    `failure` is Celery's record of the exception, if it failed.
-    """
+    """The result of a chunk."""
 
     status: str
+    """Celery's state of the task."""
+
     results: Sequence[bytes] = ()
+    """The result of each row, as JSON on one line."""
+
     failure: Mapping[str, Any] | None = None
+    """Celery's record of the exception, if the task failed."""
+
     seconds: float | None = None
+    """Seconds in the model's forward calls; None if unknown."""
+
     model: str | None = None
+    """Fingerprint of the model; None if unknown."""
+
     failed: int = 0
+    """Number of rows that failed."""
 
 
 def is_job_id(text: str) -> bool:
-    """Tell whether a text may name a job: 1 to 64 letters, digits or . _ -"""
+    """Return True if a text can be the id of a job: 1 to 64 letters, digits or . _ -"""
     return _ID.match(text) is not None
 
 
 def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
-    """Read where a message's end belongs; None if it is of no job. Raises ValueError for anything that is no place."""
+    """Return the job and chunk in a message's headers; None without a job. Raises ValueError if they are invalid."""
     said = headers.get(JOB_HEADER)
     if said is None:
         return None
@@ -96,7 +102,7 @@ def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
 def end_of(
     place: JobChunkRef, status: str, result: Any, *, seconds: float | None = None, model: str | None = None
 ) -> ChunkResult:
-    """Make a chunk's end of what Celery would store of its task."""
+    """Return a chunk's result, given the state and the value that Celery would store for its task."""
     if status != "SUCCESS":
         return ChunkResult(status, failure=result if isinstance(result, dict) else {}, seconds=seconds, model=model)
     answers = [result] if place.rows is None else result if isinstance(result, list) else []
@@ -104,7 +110,7 @@ def end_of(
 
 
 def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> Answer:
-    """Say where an end goes. Lines: what happened, then an answer for each row."""
+    """Return a chunk's result as it is stored: one line about the chunk, then one line for each row."""
     expected = 1 if place.rows is None else place.rows
     is_usable = end.status == "SUCCESS" and len(end.results) == expected
     failed = sum(r.startswith(_FAILED) for r in end.results) if is_usable else expected
@@ -114,9 +120,9 @@ def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> An
 
 
 def read(payload: bytes) -> ChunkResult:
-    """Read what `answer_of` wrote, perhaps in another version; what is no end at all is the end of a chunk that failed.
+    """Read a result that `answer_of` wrote, perhaps in another version of mlq; one that is unreadable is a failure.
 
-    Of fields that only guide the sender (`seconds`, `model`) a value that cannot be is left out.
+    Invalid values of fields that only guide the sender (`seconds`, `model`) are read as None.
     """
     about, *results = payload.split(b"\n")
     try:
@@ -137,7 +143,7 @@ def read(payload: bytes) -> ChunkResult:
 
 
 def unreadable(why: str) -> ChunkResult:
-    """Make the end of a task whose stored answer cannot be read."""
+    """Return the result of a task whose stored result cannot be read."""
     return ChunkResult("FAILURE", failure={"exc_type": "BadAnswer", "exc_message": [why]})
 
 
@@ -147,7 +153,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def is_failed(result: bytes) -> bool:
-    """Tell the answer of a row that failed."""
+    """Return True if this is the result of a row that failed."""
     return result.startswith(_FAILED)
 
 
@@ -156,9 +162,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _json(value: Any) -> bytes:
-    """Write one answer on one line; what orjson does not write (huge numbers, half characters) Celery's writer does.
+    """Encode one result on one line; Celery's writer encodes what orjson cannot (large integers, half surrogate pairs).
 
-    An answer with NaN becomes the error of its row: orjson would write null, Celery's writer what is no JSON.
+    A result with NaN becomes the error of its row: orjson would write null, and Celery's writer invalid JSON.
     """
     try:
         written = orjson.dumps(value)

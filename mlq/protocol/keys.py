@@ -1,7 +1,7 @@
-"""Every Redis key that mlq owns, and whether it goes away by itself.
+"""Keys: every Redis key that mlq owns, with its type, its content and when it expires.
 
-Celery's and kombu's own keys (queues, `unacked`, `_kombu.*`, `celery-task-meta-*`) keep their names and are
-not listed: any Celery client and monitor relies on them.
+The keys of Celery and kombu (queues, `unacked`, `_kombu.*`, `celery-task-meta-*`) keep their names and are not
+listed here: every Celery client and monitor relies on them.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from urllib.parse import quote
 PREFIX: Final = "mlq:"
 
 SCHEMA_VERSION: Final = 1
-"""The newest version of all that is below that this mlq can use: what a key holds, and what scripts make of it."""
+"""The newest version of the keys' contents and of the scripts that use them which this mlq supports."""
 
 OLDEST_SCHEMA: Final = 1
-"""The oldest version that this mlq can use as it is, beside an mlq that knows no newer one."""
+"""The oldest version that this mlq supports without a migration, beside older versions of mlq."""
 
 SCHEMA: Final = "mlq:schema"
 """String, the version of the keys on this server (see broker/schema.py): permanent."""
 
 PROBE: Final = "mlq:probe"
-"""Of any type, for an instant: on it `broker/rights.py` tries what it may do. Gone within a second."""
+"""Of any type: `broker/rights.py` tries commands on this key to check the user's rights. Gone within a second."""
 
 QUEUES: Final = "mlq:queues"
 """Zset, names of the queues that workers serve and `submit` sends to, by the time of their last use, ms of the server's
 clock: permanent, trimmed with every use (see store/queues/queue_names.py)."""
 
 WORKERS: Final = "mlq:workers"
-"""Set of worker ids that have a heartbeat, or had one: permanent, readers remove the dead."""
+"""Set of the ids of workers that have, or had, a heartbeat: permanent; readers remove workers without one."""
 
 
 def heartbeat(worker_id: str) -> str:
-    """JSON, the word of one live worker: expires `broker.heartbeats.REMEMBERED_S` after its last beat."""
+    """JSON, the heartbeat of one worker: expires `store.workers.heartbeats.REMEMBERED_S` after the last beat."""
     return f"mlq:heartbeat:{worker_id}"
 
 
 ORDERS: Final = "mlq:orders"
-"""Hash, worker id to what an operator wants of it: permanent, an entry goes with its worker."""
+"""Hash, worker id to the operator's order for it: permanent; an entry is removed with its worker."""
 
 
 EVENTS: Final = "mlq:events"
-"""Stream, in the store of state, of orders and what became of them (see store/event_log.py): permanent, trimmed with
-every entry to 20,000."""
+"""Stream in the state store, of orders and their results (see store/event_log.py): permanent; every new entry trims
+it to 20,000."""
 
 
 def last_lines(host: str, name: str) -> str:
-    """JSON list, the end of a worker's log: expires `broker.last_lines.KEPT_S` after the last line."""
+    """JSON list, the end of a worker's log: expires `store.workers.log_tails.KEPT_S` after the last line."""
     return f"mlq:last-lines:{host}:{name}"
 
 
@@ -55,100 +55,101 @@ JOBS: Final = "mlq:jobs"
 """Zset, ids of recorded jobs by the time of their submission: permanent, trimmed with every submission."""
 
 CANCELLED: Final = "mlq:cancelled"
-"""Zset, ids of cancelled jobs by the time of it: permanent, trimmed with every cancellation."""
+"""Zset, ids of cancelled jobs by the time of cancellation: permanent, trimmed with every cancellation."""
 
 
 def job(job_id: str) -> str:
-    """Hash, what is known of a submitted file (see jobs/record.py): expires 30 days after its last change.
+    """Hash, the record of a job (see jobs/record.py): expires 30 days after its last change.
 
-    `token` is what its chunks carry (see store/jobs/job_tokens.py): a client that can read it can file answers of
-    the job.
+    Its field `token` is the token that the job's chunks carry (see store/jobs/job_tokens.py): a client that can read
+    it can store results of the job.
     """
     return f"mlq:job:{job_id}"
 
 
 def chunks(job_id: str) -> str:
-    """Hash, chunk to its rows, of what was sent and not collected: expires 30 days after its last change."""
+    """Hash, chunk to its rows, for chunks sent but not yet collected: expires 30 days after its last change."""
     return f"mlq:job:{job_id}:chunks"
 
 
 def sender(job_id: str, token: str) -> str:
-    """String, a sign of life of the process that sends a job: expires `jobs.liveness.EXPIRES_S` after the last one."""
+    """String, the heartbeat of a process that sends a job: expires `jobs.send.sender_liveness.EXPIRES_S` after it."""
     return f"mlq:job:{job_id}:sender:{token}"
 
 
 def ends(job_id: str) -> str:
-    """Stream, in the result store: ends of chunks (see protocol/job_result.py), for 7 days at most after the last.
+    """Stream in the result store, results of chunks (see protocol/job_result.py): expires 7 days after the last one.
 
-    With it go `:done`, a bit for each chunk that has ended, and `:tally`, a hash of how many rows did how.
+    Two more keys belong to it: `:done`, a bit for each chunk that has ended, and `:tally`, a hash that counts rows that
+    succeeded and rows that failed.
     """
     return f"mlq:job:{job_id}:ends"
 
 
 LEASES: Final = "mlq:leases"
-"""Zset, worker (one incarnation of one process) to its deadline, ms of the server's clock: permanent. A worker
-that is not in it is fenced; whoever reaps it removes it."""
+"""Zset, worker process to the deadline of its lease, ms of the server's clock: permanent. A worker that is not in it
+is fenced; the process that reaps a worker removes it."""
 
 REVOKED: Final = "mlq:revoked"
 """Zset, ids of revoked tasks by the time they were revoked: permanent, trimmed to three hours and 10,000."""
 
 
 def models(queue: str) -> str:
-    """Hash, worker to the fingerprint of the model with which it serves a queue: permanent, the next one sweeps it."""
+    """Hash, worker to the fingerprint of its model for a queue: permanent; a new worker removes entries of the dead."""
     return f"mlq:models:{quote(queue, safe='')}"
 
 
 CLAIM_SERIAL: Final = "mlq:claim-serial"
-"""Counter behind claim ids: permanent, only grows."""
+"""Counter, part of every claim id: permanent, only grows."""
 
 CRASHES: Final = "mlq:crashes"
-"""Hash, digest of a message's bytes to the crashes that it is blamed for (0: suspect): permanent, an entry goes
-when its message is answered or buried."""
+"""Hash, digest of a message's bytes to the crashes that it is blamed for (0: suspect without blame): permanent; an
+entry is removed when its message is completed or dead-lettered."""
 
 PAUSED: Final = "mlq:paused"
-"""Set of queues from which nothing is claimed: permanent, until resumed."""
+"""Set of queues from which workers claim nothing: permanent, until resumed."""
 
 WATCHES: Final = "mlq:watches"
-"""Hash, bell to the idle worker that watches those queues and until when: permanent, one entry a set of queues."""
+"""Hash, bell to the idle worker that watches those queues and until when: permanent, one entry per set of queues."""
 
 
 def autoscale_leader(queue: str) -> str:
-    """String, the autoscaler that decides about a queue, and until when: permanent, one a queue."""
+    """String, the autoscaler that leads the scaling of a queue, and until when: permanent, one per queue."""
     return f"mlq:autoscale:leader:{queue}"
 
 
 def autoscale_want(queue: str) -> str:
-    """String, how many workers autoscalers are to run for a queue: permanent, one a queue."""
+    """String, the number of workers that autoscalers should run for a queue: permanent, one per queue."""
     return f"mlq:autoscale:want:{queue}"
 
 
 def autoscale_members(queue: str) -> str:
-    """Zset, workers that autoscalers run or start for a queue to the ms until which each counts: permanent, swept."""
+    """Zset, workers that autoscalers run for a queue, by the ms until which each counts: permanent; expired ones go."""
     return f"mlq:autoscale:members:{queue}"
 
 
 DELAYS: Final = "mlq:delays"
-"""Zset, messages that wait for their time, ms of the server's clock: permanent, until due."""
+"""Zset, delayed messages by their due time, ms of the server's clock: permanent, until due."""
 
 DELAYED: Final = "mlq:delayed"
-"""Hash, queue key to how many of its messages are in DELAYS: permanent, an entry goes when none is left."""
+"""Hash, queue key to the number of its messages in DELAYS: permanent; an entry is removed when it reaches 0."""
 
 DELAYED_BYTES: Final = "mlq:delayed-bytes"
-"""String, bytes of what is in DELAYS: permanent, gone when nothing is left there and the next message comes."""
+"""String, bytes of all messages in DELAYS: permanent; started again when a message comes to an empty list."""
 
 DEAD: Final = "mlq:dead"
-"""Zset, ids of dead letters by the time of their burial: permanent, until retried or dropped."""
+"""Zset, ids of dead letters by the time of dead-lettering: permanent, until requeued or dropped."""
 
 DEAD_BYTES: Final = "mlq:dead-bytes"
-"""String, bytes of the messages of all dead letters: permanent, gone when no letter is left and the next one comes."""
+"""String, bytes of all dead letters' messages: permanent; started again with the first dead letter after none."""
 
 UNANSWERED: Final = "mlq:unanswered"
-"""Set, ids of dead letters that a reaper has buried and whose task has not been answered yet: permanent, emptied by
-whoever recovers next."""
+"""Set, ids of dead letters that a reaper has written and whose task has no result yet: permanent; the next recovery
+empties it."""
 
 
 def claims(worker_id: str) -> str:
-    """Hash, claim id to time, queue key and bytes of a message in a worker's hands: permanent, gone when empty."""
+    """Hash, claim id to time of the claim, queue key and bytes of a message: permanent, gone when empty."""
     return f"mlq:claims:{worker_id}"
 
 
@@ -158,5 +159,5 @@ def bell(queues: Iterable[str]) -> str:
 
 
 def dead_letter(letter_id: str) -> str:
-    """Hash, a message that nobody will run, and why: permanent, until retried or dropped."""
+    """Hash, a dead letter's message and the reason: permanent, until requeued or dropped."""
     return f"mlq:dead:{letter_id}"

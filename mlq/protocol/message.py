@@ -1,4 +1,4 @@
-"""Envelope: what a claimed message says, or why it cannot be one. Pure; nothing here trusts its input."""
+"""Message: decoding and validation of a claimed message. It does no I/O, and no input is trusted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.names import LONGEST_ID_BYTES, ROWS_HEADER
 
 LARGEST_BYTES: Final = 32 * 2**20
-"""The body of a larger message is not read: decoding it would stop the worker for seconds."""
+"""The body of a larger message is not decoded, because decoding it would block the worker for seconds."""
 
 _LARGEST_REST_BYTES: Final = 2**20
-"""A message without its body that is larger is not read, either."""
+"""A message that is larger without its body is not decoded at all."""
 
 _JSON: Final = "application/json"
 _UNLIMITED: Final = [None, None]
 _LONGEST_LIMIT_S: Final = 1e9
 _MOST_RETRIES: Final = 10**6
-"""Of 2 to the power of more retries, which Celery calculates for a pause that grows, the worker would not return."""
+"""For a growing pause Celery calculates 2 to the power of the retries, which would take hours for a larger number."""
 
 _MOST_ROWS: Final = 10**9
 _LARGEST_INDEX: Final = 2**53
-"""A member of a group has its place in a sorted set, by a number of 53 bits."""
+"""A member of a group is ordered in a sorted set, whose scores hold integers of 53 bits."""
 
 _LARGEST_PRIORITY: Final = 255
 _WHOLE: Final = (
@@ -36,32 +36,38 @@ _WHOLE: Final = (
     ("group_index", _LARGEST_INDEX),
     ("replaced_task_nesting", _MOST_RETRIES),
 )
-"""Headers that are whole numbers from 0 on, each with its largest."""
+"""Headers that are integers from 0 to the given maximum."""
 
 _PARTS: Final = 3
-"""A body of Celery's protocol 2: positional arguments, keyword arguments, what follows."""
+"""Parts of a body in Celery's protocol 2: positional arguments, keyword arguments, and what follows the task."""
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A message that no task can be run for. `task_id` is there if its client can be told.
-
-    `kind` names the exception that the client sees, one of celery.exceptions.
-    """
+    """A message that cannot be run."""
 
     claim: Claim
     reason: str
+    """One of the reasons in docs/dead-letters.md."""
+
     why: str
+    """The reason in a sentence."""
+
     task_id: str | None = None
+    """Id of the task, if a failure can be stored for its client."""
+
     kind: str = "Rejected"
+    """Name of the exception in celery.exceptions that the client gets."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message of Celery's protocol 2, decoded. `payload` is kombu's form of it, headers and all."""
+    """A decoded message of Celery's protocol 2."""
 
     claim: Claim
     payload: dict[str, Any]
+    """The whole message in kombu's form, with headers and properties."""
+
     task: str
     task_id: str
     args: list[Any]
@@ -71,13 +77,13 @@ class Message:
 
     @property
     def headers(self) -> dict[str, Any]:
-        """What the sender said of the task."""
+        """The message headers, in which the sender describes the task."""
         headers: dict[str, Any] = self.payload["headers"]
         return headers
 
     @property
     def eta(self) -> datetime | None:
-        """When it may run at the earliest, with its time zone."""
+        """The earliest time at which the task may run, with a time zone."""
         eta = self.headers.get("eta")
         return _moment(eta) if eta else None
 
@@ -87,7 +93,7 @@ _TOO_DEEP: Final = f"nested deeper than {nesting.MOST_LEVELS} levels"
 
 
 class _Refused(Exception):
-    """Internal: the sentence for a Malformed, and the word for it."""
+    """Internal: why a message is Malformed, in a sentence and in a word."""
 
     def __init__(self, why: str, reason: str = "malformed") -> None:
         super().__init__(why)
@@ -95,7 +101,7 @@ class _Refused(Exception):
 
 
 def decode(claim: Claim) -> Message | Malformed:
-    """Decode a message as far as the worker needs it, and check every part that something later relies on."""
+    """Decode a message as far as the worker needs it, and validate every part on which later code relies."""
     if len(claim.raw) > LARGEST_BYTES:
         size = f"{len(claim.raw):,} bytes, the limit is {LARGEST_BYTES:,}"
         return Malformed(claim, "too-large", size, task_id_of(claim.raw))
@@ -110,14 +116,14 @@ def decode(claim: Claim) -> Message | Malformed:
         args, kwargs, embed = _body(payload)
         _numbers(headers)
         message = Message(claim, payload, _task(headers), task_id, args, kwargs, embed, _place(headers))
-        message.eta  # noqa: B018 (raises if it is no time)
+        message.eta  # noqa: B018 (raises if it is not a time)
     except _Refused as exc:
         return Malformed(claim, exc.reason, str(exc), _readable_id(payload))
     return message
 
 
 def names_of(raw: bytes) -> tuple[str | None, str | None]:
-    """Read no more than a message's task and its id; None for what cannot be read."""
+    """Read only the task's name and id of a message; None for each that cannot be read."""
     try:
         payload = _readable(raw)
     except _Refused:
@@ -130,12 +136,12 @@ def names_of(raw: bytes) -> tuple[str | None, str | None]:
 
 
 def task_id_of(raw: bytes) -> str | None:
-    """Read no more than a message's task id; None where it has none that can be answered."""
+    """Read only the task id of a message; None if no result can be stored for it."""
     return names_of(raw)[1]
 
 
 def place_in(raw: bytes) -> JobChunkRef | None:
-    """Read no more than the job to which a message's end belongs; None where it names none."""
+    """Read only the job and chunk to which a message belongs; None if it names none."""
     try:
         headers = _readable(raw).get("headers")
         return _place(headers) if isinstance(headers, dict) else None
@@ -145,7 +151,7 @@ def place_in(raw: bytes) -> JobChunkRef | None:
 
 def _envelope(raw: bytes) -> dict[str, Any]:
     try:
-        payload = exact_json.loads_rounded(raw)  # what Celery runs is read again, see Delivery.deliver
+        payload = exact_json.loads_rounded(raw)  # Delivery.deliver decodes again, exactly, what Celery runs
     except (ValueError, RecursionError) as exc:
         raise _Refused(f"not JSON: {exc}") from None
     if not isinstance(payload, dict):
@@ -154,11 +160,11 @@ def _envelope(raw: bytes) -> dict[str, Any]:
 
 
 def _readable(raw: bytes) -> dict[str, Any]:
-    """Decode a message of any size; of one that is too large, all but its body."""
+    """Decode a message of any size; a message that is too large is decoded without its body."""
     if len(raw) <= LARGEST_BYTES:
         return _envelope(raw)
-    # A quotation mark inside a JSON text is escaped, so `"body"` is a key, and the text behind it ends at the next
-    # mark: what kombu writes there is base64, which has none.
+    # A quotation mark inside a JSON string is escaped, so `"body"` with bare marks is a key. Its value ends at the next
+    # mark, because kombu writes base64 there, which contains none.
     key = raw.find(b'"body"')
     begin = raw.find(b'"', key + len(b'"body"')) + 1
     end = raw.find(b'"', begin)
@@ -169,9 +175,9 @@ def _readable(raw: bytes) -> dict[str, Any]:
 
 
 def _readable_id(payload: dict[str, Any]) -> str | None:
-    """Find the id under which a client waits for a message that is refused; None where no key can be made of it.
+    """Find the task id under which a client waits for a refused message; None if no Redis key can be made of it.
 
-    It is in the headers, in a body of protocol 1, or in the properties, where Celery writes it once more.
+    It is in the headers, in a body of protocol 1, or in the properties, where Celery writes it a second time.
     """
     headers, properties = payload.get("headers"), payload.get("properties")
     for place in (headers, _protocol_1(payload), properties):
@@ -195,7 +201,7 @@ def _headers(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _protocol_1(payload: dict[str, Any]) -> dict[str, Any]:
-    """Read a body of protocol 1, which holds the task and its id; {} where the headers hold them, or nothing does."""
+    """Read a body of protocol 1, which holds the task and its id; {} if the headers hold them, or neither does."""
     headers = payload.get("headers")
     if isinstance(headers, dict) and ("task" in headers or "id" in headers):
         return {}
@@ -234,7 +240,7 @@ def _task(headers: dict[str, Any]) -> str:
 
 
 def _numbers(headers: dict[str, Any]) -> None:
-    """Check the headers with which Celery, or we, calculate."""
+    """Validate the headers that Celery or mlq uses in calculations."""
     for name, most in _WHOLE:
         value = headers.get(name)
         if value is not None:
@@ -255,14 +261,14 @@ def _is_pair_of_seconds(limits: Any) -> bool:
 
 
 def _whole(name: str, value: Any, most: int) -> None:
-    if type(value) is not int:  # True is an int, too
+    if type(value) is not int:  # isinstance would accept True
         raise _Refused(f"{name} is {_kind(value)}, not a whole number")
     if not 0 <= value <= most:
         raise _Refused(f"{name} is {_shown(value)}, not a whole number from 0 to {most:,}")
 
 
 def why_refused(headers: dict[str, Any], properties: Any) -> str | None:
-    """Say why a message that Celery's own transport has decoded cannot be run; None if it may be tried."""
+    """Return why a message that Celery's own transport has decoded cannot be run; None if it may run."""
     try:
         _task(headers)
         _task_id(headers)
@@ -282,7 +288,7 @@ def _priority(properties: dict[str, Any]) -> None:
 
 
 def _properties(payload: dict[str, Any]) -> None:
-    """Check what kombu reads of a message before any task is looked at."""
+    """Validate the parts of a message that kombu reads before it looks for a task."""
     properties = payload.get("properties")
     if not isinstance(properties, dict):
         raise _Refused(f"properties are {_kind(properties)}, not an object")
@@ -299,7 +305,7 @@ def _properties(payload: dict[str, Any]) -> None:
 
 
 def _depth(payload: dict[str, Any]) -> None:
-    """Check the nesting of all but the body, which is a text. Headers of Celery's hold a short list at most."""
+    """Check the nesting of headers and properties; the body is a text here. Celery's own headers are barely nested."""
     for part in (payload["headers"], payload["properties"]):
         for value in part.values():
             if value.__class__ in _HOLDERS and value and _is_too_deep(value):
@@ -309,7 +315,7 @@ def _depth(payload: dict[str, Any]) -> None:
 def _is_too_deep(value: Any) -> bool:
     try:
         return nesting.is_deeper(exact_json.dumps(value))
-    except (TypeError, ValueError, RecursionError):  # deeper than Python's own writer goes
+    except (TypeError, ValueError, RecursionError):  # deeper than Python's json can write
         return True
 
 
@@ -332,7 +338,7 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
 
 
 def _content(payload: dict[str, Any]) -> bytes:
-    """Give the bytes of the body: without its transport encoding, and decompressed."""
+    """Return the bytes of the body, without its transport encoding and decompressed."""
     body, properties = payload.get("body"), payload.get("properties")
     encoding = properties.get("body_encoding") if isinstance(properties, dict) else None
     if not isinstance(body, str):
@@ -341,7 +347,7 @@ def _content(payload: dict[str, Any]) -> bytes:
         raise _Refused(f"the body's encoding {_shown(encoding)} is unknown")
     try:
         content = binascii.a2b_base64(body) if encoding else body.encode()
-    except ValueError as exc:  # binascii.Error is one; what is no ASCII, or half a character, is another
+    except ValueError as exc:  # binascii.Error, or text that is not ASCII or holds half of a surrogate pair
         raise _Refused(f"the body is not {'base64' if encoding else 'UTF-8'}: {exc}") from None
     headers = payload.get("headers")
     said = headers.get("compression") if isinstance(headers, dict) else None
@@ -363,7 +369,7 @@ def _decompressed(content: bytes, said: Any) -> bytes:
 
 
 def _moment(said: Any, name: str = "eta") -> datetime:
-    """Read a time that a clock of this host can hold: not every time zone has the first and the last day there are."""
+    """Parse a time; refuse one that this host cannot convert to UTC, such as the first or last day of the calendar."""
     try:
         moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
         moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -374,7 +380,7 @@ def _moment(said: Any, name: str = "eta") -> datetime:
 
 
 def _shown(value: Any) -> str:
-    """Quote what a message says of itself: it may be a megabyte, and hold anything."""
+    """Return a short quotation of a value in a message, which may be a megabyte of any characters."""
     return reprlib.repr(value)
 
 

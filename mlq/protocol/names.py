@@ -1,4 +1,4 @@
-"""Names in messages and results that other Celery clients see: they only grow."""
+"""Names in messages and results that other Celery clients see: names may be added, never changed or removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH_PREDICT: Final = "mlq.batch_predict"
 """A list of rows in, a list of answers out."""
 
 RETRIES: Final = {PREDICT: 2, BATCH_PREDICT: 1}
-"""How often each is tried again when the failure can pass."""
+"""Number of retries for each task after a failure that may be temporary."""
 
 ROW_ERROR: Final = "mlq.error"
 """The one key of an element of mlq.batch_predict's result that stands for a row that failed."""
@@ -26,28 +26,28 @@ SENT_AT_HEADER: Final = "mlq_sent_at"
 """Seconds since 1970, in the headers of every message that mlq sends."""
 
 STAMP: Final = "mlq.stamp"
-"""Names the receiver of Celery's signal that writes that header."""
+"""Name of the signal receiver in Celery that writes that header."""
 
 ROWS_HEADER: Final = "mlq_rows"
-"""How many rows a message of ours brings: the claim script finds it without decoding. Absent means one."""
+"""Number of rows in a message that mlq sends; the claim script finds it without decoding. Absent means one."""
 
 JOB_HEADER: Final = "mlq_job"
-"""[job, chunk, rows]: the task's end is filed under that job, and nowhere else. Rows are the answers that it brings;
-null: one result, whatever it is."""
+"""[job, chunk, rows]: the task's result is stored with that job, and nowhere else. Rows is the number of results; null
+means one result of any kind."""
 
 TOKEN_HEADER: Final = "mlq_job_token"  # noqa: S105 (the name of a header)
-"""The token of that job, which its record holds (see store/jobs/job_tokens.py). Older versions send and read none."""
+"""The token in that job's record (see store/jobs/job_tokens.py). Older versions of mlq neither send nor read one."""
 
 BARE_QUEUE: Final = "celery"
-"""Where a Celery client publishes that names no queue. Workers serve it last, as an alias of default."""
+"""The queue of Celery clients that do not name one. Workers serve it last, as an alias of default."""
 
 LONGEST_ID_BYTES: Final = 512
-"""Of a task id as UTF-8. What is in it does not matter: it is escaped wherever it is shown, and the one Redis key
-that is made of it, celery-task-meta-<id>, may hold any bytes."""
+"""Bytes of a task id in UTF-8. Its characters are not restricted: it is escaped wherever it is shown, and the one Redis
+key with the id in its name, celery-task-meta-<id>, may contain any bytes."""
 
 
 def is_task_id(value: Any) -> bool:
-    """Tell whether a task of this id could be run: a text of 1 to 512 bytes."""
+    """Return True if a value is a valid task id: a text of 1 to 512 bytes."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID_BYTES:
         return False
     try:
@@ -57,6 +57,6 @@ def is_task_id(value: Any) -> bool:
 
 
 def row_error(error: Exception, *, retryable: bool, attempts: int) -> dict[str, Any]:
-    """Write the element that stands for a failed row."""
+    """Return the element that stands for a failed row in a list of results."""
     about = {"type": type(error).__name__, "message": str(error), "retryable": retryable, "attempts": attempts}
     return {ROW_ERROR: about}

@@ -1,4 +1,4 @@
-"""Packing: rows of numbers of one shape as one block inside the JSON message, three times faster than as lists."""
+"""Packed rows: rows of numbers with one shape as one block in the JSON message, three times faster than lists."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DTYPES: Final = {"int64": int, "uint64": int, "float64": float}
-"""What numpy makes of JSON's numbers, and of which Python type they must all have been for nothing to change."""
+"""The dtypes that numpy chooses for JSON numbers, and the Python type that all numbers must have to stay unchanged."""
 
 _LARGEST_BYTES: Final = 12 * 1024 * 1024
-"""Small numbers are shorter as text: packed, a row that may be sent could become more than workers take."""
+"""Bytes of the array. Small numbers are shorter as text, so a message near the size limit could exceed it packed."""
 
 MOST_ROWS: Final = 65_536
-"""In one message, packed or not."""
+"""Rows in one message, packed or not."""
 
 _ITEM_BYTES: Final = 8
-"""Of every dtype above."""
+"""Bytes of one number in each of these dtypes."""
 
 _MOST_DIMENSIONS: Final = 32
-"""As many as every version of numpy has."""
+"""Dimensions that every version of numpy supports."""
 
 _MOST_ITEMS: Final = 2**32
-"""More than any message has bytes. With this bound the product of a hostile shape stays a small number."""
+"""More than any message has bytes. The limit keeps the product of a hostile shape a small number."""
 
 
 def pack(rows: Sequence[Any]) -> Any:
-    """Pack rows if they are numbers of one shape and one kind; else give them as they are.
+    """Pack rows if they are numbers of one shape and one Python type; otherwise return them unchanged.
 
-    Where whole numbers, fractions or booleans are mixed, an array would make one kind of them: a large id would change,
-    and an index become 3.0. numpy also makes fractions of whole numbers that fit neither int64 nor uint64 together.
+    An array would convert mixed integers, floats and booleans to one type: a large id would change, and an index would
+    become 3.0. numpy also converts integers to floats if they fit neither int64 nor uint64 together.
     """
     import numpy as np
 
@@ -60,9 +60,9 @@ def pack(rows: Sequence[Any]) -> Any:
 def rows_in(value: Any, task: str = BATCH_PREDICT) -> Sequence[Any]:
     """Return the rows that the only argument of `task` holds: a list, or the array of packed rows.
 
-    A client chooses every number in it. None of them sizes an allocation before it is known to fit the bytes that came
-    with it, and the number of rows has a limit, because each row gets an answer: without a limit, 30 MB of empty rows
-    would become gigabytes of answers.
+    A client chooses every number in it. So no number determines an allocation before it is checked against the bytes of
+    the message, and the number of rows has a limit, because each row gets a result: without a limit, 30 MB of empty
+    rows would become gigabytes of results.
 
     Raises:
         TypeError: It is neither a list nor packed rows.
@@ -93,15 +93,15 @@ def unpack(block: Any) -> np.ndarray[Any, Any]:
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise _refused(f"dtype is {reprlib.repr(dtype)}, not one of {', '.join(_DTYPES)}")
     size = _size(shape) * _ITEM_BYTES
-    # The text is measured before it is decoded. Python's decoder skips characters that are not base64, so a text of
-    # this length that yields this many bytes holds nothing else.
+    # The length is checked before decoding. Python's decoder skips characters that are not base64, so a text of this
+    # length that decodes to this many bytes contains nothing else.
     if not isinstance(text, str) or len(text) != _length_as_base64(size):
         found = f"{len(text):,} characters" if isinstance(text, str) else "no text"
         needed = f"{_length_as_base64(size):,} characters of data"
         raise _refused(f"shape {reprlib.repr(shape)} needs {needed}, the message has {found}")
     try:
         data = binascii.a2b_base64(text)
-    except ValueError as exc:  # binascii.Error is one; text that is not ASCII is another
+    except ValueError as exc:  # binascii.Error, or text that is not ASCII
         raise _refused(f"data is not base64: {exc}") from None
     if len(data) != size:
         raise _refused("data holds characters that are not base64")
@@ -110,10 +110,10 @@ def unpack(block: Any) -> np.ndarray[Any, Any]:
 
 
 def _size(shape: Any) -> int:
-    """Return the product of a shape. Raises ValueError for what is no shape of rows.
+    """Return the product of a shape. Raises ValueError if it is not a shape of rows.
 
-    A shape of which one number is 0 needs no bytes at all, whatever its other numbers are: [10**15, 0] would be rows
-    without end. Therefore only the number of rows may be 0.
+    A shape with a 0 needs no bytes at all: [10**15, 0] would be 10**15 empty rows. Therefore only the number of rows
+    may be 0.
     """
     if not isinstance(shape, (list, tuple)) or not 1 <= len(shape) <= _MOST_DIMENSIONS:
         raise _refused(f"shape is {reprlib.repr(shape)}, not a list of 1 to {_MOST_DIMENSIONS} whole numbers")

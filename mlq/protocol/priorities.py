@@ -1,4 +1,4 @@
-"""Priorities: the lists that kombu spreads a queue over, and the order in which mlq serves them."""
+"""Priorities: the Redis lists into which kombu splits a queue, and the order in which mlq serves them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from bisect import bisect
 from typing import Final, Literal
 
 _STEPS: Final = (0, 3, 6, 9)
-"""kombu rounds a priority down to one of these; its own workers serve 0 first, as the most urgent."""
+"""kombu rounds a priority down to one of these; Celery's own workers serve 0 first, as the most urgent."""
 
 PriorityOrder = Literal["mlq", "stock"]
-"""Which of a queue's lists is served first: 9 before 0, or as kombu's own workers do."""
+"""Which of a queue's lists is served first: 9 before 0 (mlq), or 0 before 9 as in Celery's own workers (stock)."""
 
 _SEPARATOR: Final = "\x06\x16"
 
 
 def queue_key(queue: str, priority: int = 0) -> str:
-    """Name the list into which kombu publishes a message of this priority."""
+    """Return the key of the list into which kombu publishes a message of this priority."""
     step = _STEPS[bisect(_STEPS, max(0, priority)) - 1]
     return f"{queue}{_SEPARATOR}{step}" if step else queue
 
 
 def queue_keys(queue: str, order: PriorityOrder = "mlq") -> list[str]:
-    """Name all lists of a queue, the most urgent first: 9 before 0, whoever published, but for the stock order."""
+    """Return the keys of all lists of a queue, the most urgent first."""
     return [queue_key(queue, step) for step in (_STEPS if order == "stock" else reversed(_STEPS))]
 
 
 def queue_of(key: str) -> str:
-    """Name the queue to which a list belongs."""
+    """Return the name of the queue to which a list belongs."""
     return key.partition(_SEPARATOR)[0]

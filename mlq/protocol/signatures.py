@@ -1,7 +1,7 @@
-"""Signatures: what is to follow a task, in its message: callbacks, errbacks, the rest of a chain, a chord's body.
+"""Signatures: validation of what follows a task: callbacks, errbacks, the rest of a chain, a chord's body.
 
-Celery makes its own signatures of them when the task has ended, outside of what contains a task: at one that is none
-the worker would end, and the next one that takes the message.
+Celery builds its signature objects when the task has ended, outside of the code that catches a task's errors: an
+invalid one would crash the worker, and every next worker that claims the message.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MEMBERS: Final[Mapping[str | None, tuple[str, ...]]] = {
     "xstarmap": ("task",),
     "chunks": ("task",),
 }
-"""The kinds of signatures that Celery knows, and the keyword arguments in which each has others."""
+"""Celery's kinds of signatures, and the keyword arguments in which each holds other signatures."""
 
 
 def why_refused(embed: Mapping[str, Any]) -> str | None:
-    """Say what cannot follow a task in the last part of its body; None if all of it can."""
+    """Return which signature in the last part of a body is invalid; None if all are valid."""
     for name in _LISTS:
         links = embed.get(name)
         if links and not (isinstance(links, list) and all(map(is_signature, links))):
@@ -35,7 +35,7 @@ def why_refused(embed: Mapping[str, Any]) -> str | None:
 
 
 def is_signature(value: Any) -> bool:
-    """Tell whether Celery can make a signature of a value, and of each that is inside of it."""
+    """Return True if Celery can build a signature from a value, and from each signature inside it."""
     return (
         isinstance(value, dict)
         and all(isinstance(value.get(name), kind) for name, kind in _PARTS)

@@ -1,1 +1,1 @@
-"""What is in Redis, one class a noun, with its Lua scripts."""
+"""What mlq keeps in Redis: one module for each thing, and the Lua scripts that change it."""

@@ -1,7 +1,7 @@
-"""Event log: what happened in a deployment, in one capped stream; today the orders of operators and their results.
+"""Event log: the orders of operators and their results, in one Redis stream of limited length.
 
-An order is two entries: one before it is carried out and one after it. So an order whose process died in between, or
-that was recorded and never carried out, has no second entry, and that can be told from one that failed.
+An order has two entries: one before it is carried out and one after it. An order without a second entry was never
+carried out to its end, because its process died; one that failed has a second entry.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MOST_ENTRIES: Final = 20_000
-"""10,000 orders. With MOST_CHARACTERS in each of five texts, 30 MB in the worst case and 4 MB in practice."""
+"""Entries in the stream: 10,000 orders. They take 30 MB if all texts have MOST_CHARACTERS, and 4 MB in practice."""
 
 MOST_CHARACTERS: Final = 300
-"""Of one text in an entry."""
+"""Characters of one text in an entry."""
 
 BEGUN: Final = "order"
 ENDED: Final = "order-end"
 
 Result = Literal["done", "failed", "pending", "interrupted"]
-"""`pending`: the order stands, but the command did not wait until it was carried out."""
+"""`pending`: the order is recorded, but the command did not wait until it was carried out."""
 
 _PAGE: Final = 500
 _BLOCK_MS: Final = 1000
@@ -36,49 +36,59 @@ _BLOCK_MS: Final = 1000
 
 @dataclass(frozen=True)
 class RecordedOrder:
-    """An order as it is recorded.
-
-    `at_ms` is the time of the server's clock. `result` is None while no end is recorded: the order is being carried
-    out, or the process that gave it has died meanwhile.
-    """
+    """An order as it is recorded."""
 
     id: str
     at_ms: int
+    """By the server's clock."""
+
     order: str
+    """The command, such as `worker stop`."""
+
     what: str
+    """The target of the order, such as a worker or a queue."""
+
     who: str
+    """The user who gave the order."""
+
     host: str
+    """The host of the process that gave the order."""
+
     pid: int
+    """The id of that process."""
+
     result: str | None = None
+    """None while no result is recorded: the order is being carried out, or the process that gave it has died."""
+
     detail: str | None = None
 
 
 def begin(redis: Redis, order: str, what: str, who: str, host: str, pid: int) -> str:
-    """Record that an order is about to be carried out; return the name of its entry. Also while memory is full."""
+    """Record that an order is about to be carried out, even while memory is full; return the id of its entry."""
     return _add(redis, BEGUN, {"order": order, "what": what, "who": who, "host": host, "pid": pid})
 
 
 def end(redis: Redis, entry: str, result: Result, detail: str) -> None:
-    """Record what became of an order; once more, if it was pending."""
+    """Record the result of an order. A pending order gets a second result later."""
     _add(redis, ENDED, {"of": entry, "result": result, "detail": detail})
 
 
 def read(redis: Redis, since_ms: int = 0) -> list[RecordedOrder]:
-    """Return the orders that were given since then, the oldest first, each with its end if there is one."""
+    """Return the orders given since a time, the oldest first, each with its result if one is recorded."""
     orders: dict[str, RecordedOrder] = {}
     for order in _orders(_pages(redis, since_ms)):
         known = orders.get(order.id)
         if known is not None:
             orders[order.id] = replace(known, result=order.result, detail=order.detail)
-        elif order.order:  # else the end of an order from before that time
+        elif order.order:  # otherwise it is the result of an order from before that time
             orders[order.id] = order
     return list(orders.values())
 
 
 def follow(redis: Redis, since_ms: int | None) -> Iterator[RecordedOrder]:
-    """Yield each order when it is given and again, with its result, when it has ended; without end.
+    """Yield each order when it is given, and again with its result; the iteration does not end.
 
-    `since_ms` None leaves out what is there already.
+    With `since_ms` None, only orders from now on.
     """
     last: Any = "$" if since_ms is None else f"{max(0, since_ms)}-0"
     known: dict[str, RecordedOrder] = {}
@@ -100,7 +110,7 @@ def follow(redis: Redis, since_ms: int | None) -> Iterator[RecordedOrder]:
 
 def _add(redis: Redis, kind: str, fields: dict[str, Any]) -> str:
     texts = {k: v[:MOST_CHARACTERS] if isinstance(v, str) else v for k, v in fields.items()}
-    body = exact_json.dumps(texts)  # orjson refuses half characters, which file names may hold
+    body = exact_json.dumps(texts)  # orjson refuses half surrogate pairs, which file names may contain
     command = ["XADD", keys.EVENTS, "MAXLEN", "~", MOST_ENTRIES, "*", "kind", kind, "body", body]
     (entry,) = script.run_commands(redis, command)
     return str(entry.decode() if isinstance(entry, bytes) else entry)
@@ -119,7 +129,7 @@ def _page(redis: Redis, begin_at: str) -> Sequence[tuple[bytes, dict[bytes, byte
 
 
 def _orders(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[RecordedOrder]:
-    """Read entries. Kinds of later versions, and what is no entry at all, are left out."""
+    """Parse entries; skip invalid ones, and kinds of entries that a later version writes."""
     for raw_id, fields in entries:
         kind = fields.get(b"kind", b"").decode(errors="replace")
         try:

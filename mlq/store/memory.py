@@ -1,4 +1,4 @@
-"""Overshoot: how far beyond its limit a full server's memory may go for the sake of answers."""
+"""Memory allowance: how far results may take a full server's memory beyond its limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.1
 LEAST_BYTES: Final = 16 * 1024 * 1024
-"""Answers may take a tenth of the limit beyond it, or so much if that is more: docs/brokers.md promises it."""
+"""Results may exceed the limit by a tenth of it, or by LEAST_BYTES if that is more, as docs/brokers.md promises."""
 
 _EVERY_S: Final = 1.0
 
@@ -22,10 +22,10 @@ log = logging.getLogger("mlq.answering")
 
 
 class MemoryAllowance:
-    """Looks at the server's memory now and then.
+    """Checks the server's memory regularly.
 
-    Workers write to a full server, or nobody would make room; but answers may be larger than the messages that they
-    end, and a server that grows for ever is killed in the end. So beyond a bound they wait where they are.
+    Workers must write to a full server, because only completed messages make room. But results may be larger than their
+    messages, and a server that keeps growing is killed. So beyond an allowance results wait in the worker.
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,18 +36,18 @@ class MemoryAllowance:
         self.is_spent = False
 
     def look(self) -> None:
-        """Look, if it is time to. Raises redis.RedisError."""
+        """Check the server's memory if the last check is more than a second ago. Raises redis.RedisError."""
         if self._clock() < self._look_at:
             return
         self._look_at = self._clock() + _EVERY_S
         try:
             memory: Any = self._redis.info("memory")
-        except ResponseError:  # no permission to know; then nothing is bounded
+        except ResponseError:  # The user may not call INFO, so no limit can be applied.
             return
         self._judge(int(memory["used_memory"]), int(memory.get("maxmemory") or 0))
 
     def _judge(self, used: int, limit: int) -> None:
-        """Count from where it was when it was first seen full: an operator may have lowered the limit since."""
+        """Measure from the usage when the server was first seen full, because an operator may lower the limit later."""
         if not limit or used <= limit:
             self._full_at = None
         elif self._full_at is None:
@@ -55,6 +55,9 @@ class MemoryAllowance:
         was_spent = self.is_spent
         self.is_spent = self._full_at is not None and used > self._full_at + max(SHARE * limit, LEAST_BYTES)
         if self.is_spent and not was_spent:
-            log.warning("the broker's memory is over its limit by all that answers may take: they wait for room")
+            log.warning(
+                "the broker's memory exceeds its limit by the whole allowance for results: results wait for room",
+                extra={"action": "memory_exhausted"},
+            )
         if was_spent and not self.is_spent:
-            log.info("the broker has room again")
+            log.info("the broker has room for results again", extra={"action": "memory_available"})

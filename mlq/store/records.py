@@ -1,7 +1,7 @@
-"""Records: what another process has written, read without trust.
+"""Records: validation of values that another process has written to Redis.
 
-It may be of another version, or of any client with rights to the key. A field that is not known is passed over; a value
-of another type makes the record unreadable, and so it cannot end what reads it.
+The writer may be another version of mlq, or any client with rights to the key. An unknown field is skipped; a value of
+a wrong type makes the record unreadable, and the reader gets one exception for all such cases.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mlq.ipc.worker_report import known
 T = TypeVar("T")
 
 _LARGEST: Final = 2**63
-"""Of a number: what is larger is no count and no time."""
+"""Numbers from here on are neither a count nor a time."""
 
 
 class UnreadableRecord(ValueError):
-    """A record that is none; the text says why."""
+    """A record that cannot be read; the text is the reason."""
 
 
 def read(kind: Callable[..., T], value: bytes) -> T:
@@ -53,7 +53,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _is(said: Any, hint: Any) -> bool:
-    """Tell whether a value of JSON is one of a type: of those that records have."""
+    """Return True if a decoded JSON value has the given type; only the types that records use are supported."""
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_is(said, one) for one in inside)

@@ -1,7 +1,7 @@
-"""Claims: how one worker takes messages, answers them and gives them back.
+"""Claims: how one worker claims messages, completes them and gives them back.
 
-Every message is at every moment in one place: a queue, a claim, the delay list, the dead letters, or answered.
-Each method here is one script, so nobody can see it in between or die in between.
+At every moment a message is in one place: a queue, a claim, the delay list, the dead letters, or completed.
+Each method is one Lua script, so no client sees a half-done change, and no crash leaves one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from redis import Redis
 
 Ended: TypeAlias = Completed | ClaimLost | BodyDue | BodyUndue
-"""What came of a completion."""
+"""The result of a completion."""
 
 Side: TypeAlias = Literal["head", "tail"]
-"""The end of a queue: what is at its head is served next, what is at its tail last."""
+"""An end of a queue: the message at the head is served next, the message at the tail last."""
 
 _WATCH_MS: Final = 7500
-"""How long a watcher is believed without a word. It looks every three seconds anyway, and so confirms its role."""
+"""A watcher that has not claimed for this long is replaced. It claims every three seconds and so keeps its role."""
 
 _claim: Final = Script("claims/claim")
 _complete: Final = Script("claims/complete")
@@ -40,54 +40,60 @@ _release: Final = Script("claims/release")
 _unsendable: Final = Script("claims/unsendable")
 
 _END_BYTES: Final = 4096
-"""Of a message that cannot be read whole, each end: the headers are in one of them."""
+"""Bytes to read from each end of a message that is too large to be sent whole: one of the ends has the headers."""
 
 
 @dataclass(frozen=True)
 class ClaimLimit:
-    """How much a worker takes at once: a batch's worth of rows, and no more bytes than it can hold.
-
-    `wait_s` is how long rows that leave room wait for others. `batch_rows` is what the script counts for a
-    `mlq.batch_predict` message that does not say its number of rows, as those of stock clients do not.
-    """
+    """The most that a worker claims at once."""
 
     rows: int
+    """Rows of one batch."""
+
     bytes: int = 16 * 1024 * 1024
+    """Bytes of all messages together, which the worker keeps in memory."""
+
     batch_rows: int = 1
+    """Rows to count for a `mlq.batch_predict` message of a stock client, which does not say how many it has."""
+
     wait_s: float = 0.0
+    """Seconds that the rows of a partial batch wait for more rows."""
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """Messages for this worker, in the order in which they are to be served.
-
-    `misplaced` are keys of another type than they ought to be, without which the claim did what it could.
-    """
+    """Messages that this worker has claimed."""
 
     claims: tuple[Claim, ...]
+    """In the order in which they are to run."""
+
     misplaced: tuple[str, ...] = ()
+    """Keys that have another Redis type than expected; the script skipped them."""
 
 
 @dataclass(frozen=True)
 class QueueEmpty:
-    """Nothing waits. Exactly one idle worker of those that serve the same queues is told to watch them.
+    """No message waits. Among the idle workers that serve the same queues, exactly one is chosen to watch them.
 
-    The watcher asks EXISTS of `Claims.watched` on a tracking connection, claims again if anything is there,
-    and waits for Redis to push a change. The others wait in BRPOP on `Claims.bell`.
+    The watcher calls EXISTS with `Claims.watched` on a tracking connection, claims again if a key exists, and
+    otherwise waits for Redis to push a change. The other workers wait in BRPOP on `Claims.bell`.
     """
 
     watch: bool
+    """True if this worker is the watcher."""
+
     misplaced: tuple[str, ...] = ()
+    """As in `Claimed`."""
 
 
 @dataclass(frozen=True)
 class LeaseLost:
-    """The worker has no lease: what it held is others' now, and it must end."""
+    """The worker has lost its lease: other workers run its messages now, and it must exit."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The state is stored; the claim goes on."""
+    """The state is stored; the worker keeps the claim."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,24 @@ class Released:
 
 @dataclass(frozen=True)
 class Unsendable:
-    """A message of so many bytes that the server cannot send in one reply; the claim's own bytes are its headers."""
+    """A message that is too large for one reply of the server."""
 
     claim: Claim
+    """Its `raw` has only the headers of the message."""
+
     bytes: int
+    """Size of the whole message."""
 
 
 class Claims:
-    """The claims of one incarnation of one worker.
+    """The claims of one process of a worker.
 
-    `queues` are what it serves, most urgent first; `together` are the tasks that may share a batch. The client
-    must give bytes, and speak to the database of the broker.
+    Args:
+        redis: A client that returns bytes and selects the broker's database.
+        wid: The id of the worker process.
+        queues: The queues that the worker serves, the most urgent first.
+        together: Names of the tasks that may share a batch.
+        priority_order: Which of the lists of a queue is served first.
     """
 
     def __init__(
@@ -129,17 +142,22 @@ class Claims:
 
     @property
     def watched(self) -> list[str]:
-        """The keys whose change can mean work: every list of every queue, and the set of paused queues."""
+        """The keys to watch for new work: every list of every queue, and the set of paused queues."""
         return [key for queue in self.queues for key in queue_keys(queue)] + [keys.PAUSED]
 
     def claim(
         self, room: ClaimLimit, *, holding: Collection[str] = (), order: Sequence[str] | None = None
     ) -> Claimed | QueueEmpty | LeaseLost:
-        """Take messages, queue by queue: in `order`, if somebody's share demands another than usual.
+        """Claim messages, queue by queue.
 
-        `holding` are the ids that the worker really has; whatever else is filed under it is handed out again.
-        A worker that holds something is not idle, so it is never told to watch, and never given a suspect. One
-        that holds a suspect must not claim at all until that is answered.
+        A worker that already holds a claim is not idle: it never becomes the watcher and never gets a suspect. A worker
+        that holds a suspect must not claim until the suspect is completed.
+
+        Args:
+            room: The most to claim.
+            holding: The claims that the worker knows. Any other claim recorded for it is returned again, because the
+                reply that returned it the first time was lost.
+            order: The queues in another order than usual, which shares between queues may demand.
         """
         queues = self.queues if order is None else order
         verdict, *rest = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
@@ -150,15 +168,15 @@ class Claims:
         return QueueEmpty(verdict == b"WATCH", tuple(key.decode() for key in rest))
 
     def describe_key(self, key: str) -> Misplaced | None:
-        """Look whether a key is of another type than it ought to be."""
+        """Return what is wrong with a key of another Redis type than expected; None for the expected type."""
         return key_types.describe(self._redis, key)
 
     def explain(self, exc: Exception) -> str:
-        """Write an error for a log, with the key that it means if that is of another type."""
+        """Return the text of an error, with the key that caused it if the key has another type than expected."""
         return key_types.explain(self._redis, exc, tuple(self.watched))
 
     def find_unsendable(self, holding: Collection[str]) -> Unsendable | None:
-        """Describe the oldest message that is filed under this worker and never arrived."""
+        """Return the oldest claim of this worker whose message never arrived; `holding` are those that did."""
         found = _unsendable(self._redis, [self._key], [_END_BYTES, *holding])
         if not found:
             return None
@@ -166,26 +184,26 @@ class Claims:
         return Unsendable(Claim(claim_id.decode(), queue_key.decode(), at_ms, _without_body(beginning, end)), size)
 
     def complete(self, completion: Completion) -> Ended:
-        """Answer a claim in one step: the result, what follows from it, and the end of the claim.
+        """Store the result of a claim, publish what follows from it, and end the claim, in one step.
 
         A second caller gets `ClaimLost`, and so does a worker that was declared dead: complete.lua looks for the
-        claim first, so neither can overwrite a result, or answer for a message that another now runs.
+        claim first, so neither can overwrite a result, or complete a message that another worker now runs.
 
-        `BodyDue` and `BodyUndue`: nothing was done, because a part of a chord turned out to be its last, or not to be
-        it. The caller composes the body of that part, or removes it, and completes again.
+        With `BodyDue` and `BodyUndue` nothing was changed, because a part of a chord turned out to be its last, or not
+        to be its last. The caller composes the body of that part, or removes it, and completes again.
         """
         return _ended(completion, _complete(self._redis, *self._completing(completion)))
 
     def complete_all(self, completions: Sequence[Completion]) -> list[Ended]:
-        """Answer a batch in one round trip.
+        """Complete a batch in one round trip.
 
-        A batch whose reply got lost can be sent again: what had been recorded then comes back as `ClaimLost`.
+        If the reply was lost, the batch can be sent again: completions that were recorded return `ClaimLost`.
         """
         replies = _complete.batch(self._redis, map(self._completing, completions))
         return [*map(_ended, completions, replies)]
 
     def record(self, claim: Claim, state: Answer) -> Recorded | ClaimLost:
-        """Store a state that is not the last: it can never overwrite one that is."""
+        """Store an intermediate state of a task; it never overwrites a final one."""
         stored = _progress(self._redis, [self._key], [claim.id, *stored_results.words(self._redis, state)])
         return Recorded() if stored else ClaimLost()
 
@@ -194,13 +212,13 @@ class Claims:
         return Released() if self.release_many([claim], to) else ClaimLost()
 
     def release_many(self, claims: Collection[Claim], to: Side) -> int:
-        """Put several back in one step, in their old order: all but the suspect, the surplus of a batch."""
-        if not claims:  # to the script, none means all
+        """Put several messages back in one step, in their old order; return their number."""
+        if not claims:  # Without ids the script releases all claims of the worker.
             return 0
         return int(_release(self._redis, [self._key], [to, *(claim.id for claim in claims)]))
 
     def release_all(self, to: Side) -> int:
-        """Put back whatever is filed under this worker, what it never heard of included."""
+        """Put back every message that is recorded for this worker, including claims whose reply was lost."""
         return int(_release(self._redis, [self._key], [to]))
 
     def _claim_keys(self, queues: Sequence[str]) -> list[str]:
@@ -234,7 +252,10 @@ def _parts_of(found: Iterable[Consequences]) -> list[ChordPart]:
 
 
 def _ended(completion: Completion, reply: Any) -> Ended:
-    """Read the reply of complete.lua: 1, 0, or which part is the last (from 2 on), or is not (from -1 down)."""
+    """Read the reply of complete.lua.
+
+    1 is completed and 0 lost; 2 + i means that part i is the last of its chord, -1 - i that it is not.
+    """
     if reply in {0, 1}:
         return Completed() if reply else ClaimLost()
     parts = _parts_of(completion.consequences())
@@ -242,7 +263,7 @@ def _ended(completion: Completion, reply: Any) -> Ended:
 
 
 def _without_body(beginning: bytes, end: bytes) -> bytes:
-    """Make an envelope of the headers alone: ours begin with them, in kombu's they follow the body."""
+    """Return an envelope with the headers alone: messages of mlq begin with them, in kombu's they follow the body."""
     head, body, _ = beginning.partition(b',"body"')
     if body:
         return head + b"}"

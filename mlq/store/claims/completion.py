@@ -1,4 +1,4 @@
-"""Completion: how a claim ends, recorded in one step."""
+"""Completion: the end of a claim, with its result and all that follows from it, recorded in one step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlq.protocol.result import Answer
 
 @dataclass(frozen=True)
 class Successor:
-    """A message that a task's end publishes: a link, the next of a chain, a retry, the body of a chord."""
+    """A message published when a task ends: a link, the next task of a chain, a retry, the body of a chord."""
 
     queue_key: str
     raw: bytes
@@ -19,17 +19,22 @@ class Successor:
 
 @dataclass
 class Consequences:
-    """What follows from the end of a task, in the order in which it was stored and published.
-
-    `answers` are the results of other tasks that end with this one: the rest of a chain, the body of a chord.
-    `has_failed`: these are of a body that fails instead of being published.
-    """
+    """What follows from the end of a task, in the order in which it is stored and published."""
 
     answers: list[Answer] = field(default_factory=list)
+    """Results of other tasks that end with this one: the rest of a chain, the body of a chord."""
+
     successors: list[Successor] = field(default_factory=list)
+    """Messages to publish."""
+
     parts: list[ChordPart] = field(default_factory=list)
+    """Parts of chords that end with the task."""
+
     additions: list[ChordAddition] = field(default_factory=list)
+    """Parts that the task adds to chords."""
+
     has_failed: bool = False
+    """True if these are the consequences of a chord's body that fails instead of being published."""
 
     def answer_at(self, key: str) -> Answer | None:
         """Return the last answer for a key of the result store, or None."""
@@ -38,64 +43,74 @@ class Consequences:
 
 @dataclass(frozen=True)
 class ChordAddition:
-    """One more part of a chord: its size grows with the end of the task that added the part.
-
-    `key` is the beginning of the keys that the result store keeps of the chord, in database `db`.
-    """
+    """A part that a task adds to a chord; the size of the chord grows when that task ends."""
 
     key: str
+    """Prefix of the chord's keys in the result store."""
+
     db: int
+    """Number of the database that holds them."""
 
 
 @dataclass
 class ChordPart:
-    """A part of a chord that ends with the claim. The script counts it in the step that ends the claim.
-
-        `key` is the beginning of the keys that the result store keeps of the chord, in database `db`.
-        `value` is what Celery keeps of the part for the body. Each such value of this task begins with `known_by`.
-    `index` is the part's place in the chord. `is_ordered`: values are kept in a sorted set, not in a list.
-    `keep_s` is how long the keys are kept after the last part (0: without limit), `keep_group_s` the same for the
-    stored structure of the chord.
-    `compose` makes the body for a completion that holds the part; `body` is None until the script has said that the
-    part is the last.
-    """
+    """A part of a chord that ends with the claim. The script counts it in the step that ends the claim."""
 
     key: str
+    """Prefix of the chord's keys in the result store."""
+
     db: int
+    """Number of the database that holds them."""
+
     task_id: str
     value: bytes
+    """The result of the part, as Celery stores it for the body."""
+
     known_by: bytes
+    """How every such value of this task begins."""
+
     index: str
+    """Position of the part in the chord."""
+
     is_ordered: bool
+    """True if the values are kept in a sorted set, False if in a list."""
+
     keep_s: int
+    """Seconds to keep the keys after the last part; 0 sets no limit."""
+
     keep_group_s: int
+    """Seconds to keep the stored structure of the chord after the last part; 0 sets no limit."""
+
     compose: Callable[[ChordPart, Completion], Consequences]
+    """Makes the chord's body for a completion that holds the part."""
+
     body: Consequences | None = None
+    """None until the script has replied that the part is the last."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """How a claim ends: the answer, if its sender wants one, and what follows from it.
-
-    `afterwards` is called once it is recorded: for what may be missing after a death, but must not come too soon.
-    `others` are the consequences besides `successors`.
-    """
+    """The end of a claim: the result of its task, and what follows from it."""
 
     claim: Claim
     answer: Answer | None = None
+    """None if the task's result is not stored."""
+
     successors: tuple[Successor, ...] = ()
     afterwards: tuple[Callable[[], object], ...] = ()
+    """Called after the completion is recorded. They must not run earlier; a crash of the worker may skip them."""
 
     @property
     def size(self) -> int:
-        """Count the bytes that it holds in memory until it is recorded: its message and all that it writes."""
+        """Bytes kept in memory until the completion is recorded: the message, its result and its successors."""
         answered = len(self.answer.payload) if self.answer is not None else 0
         return len(self.claim.raw) + answered + sum(len(s.raw) for s in self.successors)
 
     others: Consequences | None = None
+    """The consequences besides `successors`."""
 
     def consequences(self) -> Iterator[Consequences]:
-        """Yield the consequences besides `successors`, then those of each chord that ends with this end."""
+        """Yield the consequences besides `successors`, then those of each chord that ends with this completion."""
         pending = [self.others] if self.others is not None else []
         while pending:
             found = pending.pop(0)
@@ -105,7 +120,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Completed:
-    """The answer is recorded, its successors are queued, and the claim is no more."""
+    """The result is stored, the successors are queued, and the claim has ended."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Held: what a worker has claimed, read in portions, so that listing never stops the server."""
+"""Held claims: lists of what workers have claimed, read in portions, so that a long list does not block the server."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _held: Final = Script("claims/held")
 
 
 def claims_of(redis: Redis, wid: str) -> Iterator[tuple[str, str]]:
-    """List the ids of a worker's claims and the queue key that each came from, in no order."""
+    """Yield the id of each claim of a worker and the queue key that it came from, in no order."""
     yield from by_worker(redis, [wid]).get(wid, {}).items()
 
 
 def by_worker(redis: Redis, wids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """List the claims of several workers: id to queue key for each; one round trip for workers that hold few."""
+    """Return, for each worker, the queue key of each of its claims; one round trip if every worker holds few."""
     found: dict[str, dict[str, str]] = {wid: {} for wid in wids}
     cursors: dict[str, str] = dict.fromkeys(found, "0")
     while cursors:
         calls: list[Call] = [([keys.claims(wid)], [cursor, _PAGE]) for wid, cursor in cursors.items()]
         replies = _held.batch(redis, calls)
         for wid, (cursor, *flat) in zip(list(cursors), replies, strict=True):
-            # A claim may come twice while the hash is resized: the id counts it once.
+            # HSCAN may return a claim twice while the hash is resized; the dict keeps it once.
             found[wid].update((i.decode(), k.decode()) for i, k in zip(flat[::2], flat[1::2], strict=True))
             cursors[wid] = cursor.decode()
             if cursor == b"0":

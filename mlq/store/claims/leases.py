@@ -1,4 +1,4 @@
-"""Leases: which workers live, by the server's clock, and what becomes of the claims of those that do not."""
+"""Leases: which workers are alive, by the server's clock, and how the claims of dead workers return to their queues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEASE_MS: Final = 3000
 
 _MOST_AT_ONCE: Final = 1000
-"""Claims given back in one step: meanwhile the server does nothing else, not even renew a lease."""
+"""Claims given back in one step. The step blocks the server, and meanwhile no lease can be renewed."""
 
 _register: Final = Script("claims/register")
 _renew: Final = Script("claims/renew")
@@ -31,46 +31,54 @@ _suspect: Final = Script("claims/suspect")
 
 @dataclass(frozen=True)
 class Crash:
-    """A death that somebody is to blame for: a signal, or an exit code that is none of ours.
-
-    `limit` is how many a message may cause; `circumstances` go into the dead letter of one that has reached it.
-    `claims` are those that it was for, none if they have ended; None: it may be any that the worker held.
-    """
+    """A worker's death that a message may have caused: a signal, or an exit code that mlq does not use."""
 
     limit: int = 3
+    """Crashes that one message may cause before it becomes a dead letter."""
+
     circumstances: Mapping[str, str] = field(default_factory=dict)
+    """Fields for the dead letter of a message that has reached the limit."""
+
     claims: Collection[str] | None = None
+    """Claims that may have caused it (empty: they have ended); None means any claim that the worker held."""
 
 
 @dataclass(frozen=True)
 class Reaped:
-    """The worker is fenced. `buried` names the dead letter of the message that was blamed once too often."""
+    """The worker is fenced, and its messages are back on their queues."""
 
     released: int
+    """Messages that went back to their queues."""
+
     buried: str | None
+    """Id of the dead letter, if a message has reached its limit of crashes."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Whose work is void, whose lease has run out (with its deadline), and whether a delayed message is due.
-
-    `next_s` is when the next lease runs out, if nobody renews it.
-    """
+    """The state of leases and delayed messages, read in one request."""
 
     fenced: frozenset[str]
+    """Workers of the caller that have lost their lease: their work is void."""
+
     expired: dict[str, int]
+    """Other workers whose lease has run out, each with its deadline in ms."""
+
     due: bool
+    """True if a delayed message is due."""
+
     next_s: float
+    """Seconds until the next lease runs out, unless it is renewed."""
 
 
 @dataclass(frozen=True)
 class Alive:
-    """Its lease was renewed since the caller looked."""
+    """The lease was renewed after the caller read its deadline."""
 
 
 @dataclass(frozen=True)
 class AlreadyReaped:
-    """Somebody else was first, or the worker never had a lease: there is nothing to give back."""
+    """Another process has reaped the worker, or it never had a lease: there is nothing to give back."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Differing:
 
 
 class Leases:
-    """All workers' leases. No key expires by itself, so there is nothing to evict."""
+    """All workers' leases. Their key has no expiry, so a server that evicts volatile keys does not evict it."""
 
     def __init__(self, redis: Redis, lease_ms: int = LEASE_MS) -> None:
         self._redis = redis
@@ -92,9 +100,11 @@ class Leases:
     def register(
         self, wid: str, queues: Sequence[str] = (), fingerprint: str = "", *, rollout: bool = False
     ) -> Differing | None:
-        """Give a new worker its lease, before its first claim; or say who serves one of its queues with another model.
+        """Give a new worker its lease, before its first claim.
 
-        With `rollout` it may differ from all of them; without, there must be one like it, if there are any.
+        Returns:
+            None if it has the lease, else a live worker that serves one of the queues with another model. Without
+            `rollout`, one of the live workers of each queue must have the same model, if there are any.
         """
         words: list[Word] = [wid, self.lease_ms, fingerprint, int(rollout)]
         reply = _register(self._redis, [keys.LEASES, *map(keys.models, queues)], words)
@@ -104,39 +114,39 @@ class Leases:
         return Differing(queues[number - 1], other.decode(), theirs.decode())
 
     def renew(self, wids: Collection[str]) -> frozenset[str]:
-        """Renew, and tell who is fenced: their work is void, and they must be killed."""
+        """Renew leases; return the workers that have lost theirs. Their work is void, and they must be killed."""
         return self.look(wids).fenced
 
     def expired(self) -> dict[str, int]:
-        """Look for leases that have run out: worker and deadline."""
+        """Return the workers whose lease has run out, each with its deadline in ms."""
         return self.look(()).expired
 
     def look(self, wids: Collection[str]) -> Look:
-        """Renew, and look for others' leases that have run out and for delayed messages, in one request."""
+        """Renew these leases, and look for expired leases and delayed messages that are due, in one request."""
         fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self.lease_ms, *wids])
         found = [(wid, float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True) if _is_text(wid)]
-        expired = {wid.decode(): int(at) for wid, at in found if math.isfinite(at)}  # others may write there, too
+        expired = {wid.decode(): int(at) for wid, at in found if math.isfinite(at)}  # other clients may write inf
         next_s = next_ms / 1000 if next_ms >= 0 else math.inf
         return Look(frozenset(wid.decode() for wid in fenced), expired, bool(due), next_s)
 
     def reap(self, wid: str, *, to: Side, crash: Crash | None = None) -> Reaped | AlreadyReaped:
-        """Fence a worker whose end the caller has seen (waitpid), and give back what it held.
+        """Fence a worker whose exit the caller has seen (waitpid), and give back the messages that it held.
 
-        To the head after a drain; to the tail after a crash, so that a message which kills does not meet the
-        next worker while innocent ones wait.
+        They go to the head of the queue after a drain, and to the tail after a crash, so that a message that crashes
+        workers does not run before the other messages that wait.
         """
         return _reaped(self._reap(wid, seen="", to=to, crash=crash))
 
     def reap_expired(self, wid: str, deadline: int) -> Reaped | Alive | AlreadyReaped:
-        """Fence a worker of another host if its lease still ends at `deadline`; nobody is blamed.
+        """Fence a worker of another host if its lease still ends at `deadline`; no message is blamed.
 
-        Only for a lease that `Silence` has confirmed: right after Redis was away every lease has run out.
+        Call this only for a lease that `Silence` has confirmed: after an outage of Redis every lease has run out.
         """
         reply = self._reap(wid, seen=deadline, to="head", crash=None)
         return Alive() if reply[0] == b"ALIVE" else _reaped(reply)
 
     def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
-        """Reap in one step; a worker that held very much in several, which anybody may finish."""
+        """Reap in one step, or in several if the worker held many claims; any process may finish those steps."""
         verdict, *rest = self._reap_step(wid, seen=seen, to=to, crash=crash)
         if verdict != b"MANY":
             return [verdict, *rest]
@@ -148,7 +158,7 @@ class Leases:
         return [verdict, released + rest[0], buried] if verdict == b"REAPED" else [verdict]
 
     def _give_back(self, wid: str, *, to: Side, crash: Crash | None) -> int:
-        """Give back all that a worker holds, in portions, in their old order; several suspects are marked."""
+        """Give back all claims of a worker, in portions and in their old order; mark suspects if there are several."""
         held = sorted((i for i, _ in claims_of(self._redis, wid)), key=_serial, reverse=to == "head")
         for_crash = frozenset(held if crash is None or crash.claims is None else crash.claims)
         released = 0
@@ -170,7 +180,7 @@ class Leases:
 
 
 def _serial(claim_id: str) -> int:
-    """Tell which of two messages was claimed first, as parts/record.lua does."""
+    """Return the number of a claim, by which claims are ordered, as parts/record.lua does."""
     return int(claim_id.rpartition("-")[2])
 
 
@@ -182,10 +192,10 @@ def _reaped(reply: list[Any]) -> Reaped | AlreadyReaped:
 
 
 class Silence:
-    """Tells a dead host from one that Redis has not heard for a moment: pure, fed with `Leases.expired`.
+    """Distinguishes a dead host from a short interruption. It does no I/O; its input is `Leases.expired`.
 
-    A lease is confirmed as lost when it was seen expired twice with the same deadline, `patience_s` apart: in
-    between a living supervisor would have renewed, even if the server itself had been away.
+    A lease is confirmed as lost when it was seen expired twice with the same deadline, `patience_s` apart. A live
+    supervisor would have renewed it in between, even if the server had been unreachable before.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -193,17 +203,17 @@ class Silence:
         self._since: dict[tuple[str, int], float] = {}
 
     def confirm(self, expired: Mapping[str, int], at: float) -> list[tuple[str, int]]:
-        """Add one look, at a time of the monotonic clock; give what is to be reaped."""
+        """Add the leases seen expired at a time of the monotonic clock; return those to reap."""
         self._since = {lease: self._since.get(lease, at) for lease in expired.items()}
         return [lease for lease, since in self._since.items() if at - since >= self._patience_s]
 
     def next_s(self, at: float) -> float:
-        """Give the seconds until a lease that was seen expired may be confirmed."""
+        """Return the seconds until the next of the expired leases may be confirmed."""
         return min((since + self._patience_s - at for since in self._since.values()), default=math.inf)
 
 
 def _is_text(wid: bytes) -> bool:
-    """Tell whether a member can be a worker's name."""
+    """Return True if a member of the zset can be a worker's name."""
     try:
         wid.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Stored answers: a result is written by itself, or handed to a script as words."""
+"""Stored results: a task's result, written by a command of its own or passed to a script as arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def store(redis: Redis, answer: Answer) -> None:
-    """Store a result by itself, where results are elsewhere than claims."""
+    """Store and publish a result where results and claims are on different servers."""
     with redis.pipeline(transaction=False) as pipe:
         pipe.set(answer.key, answer.payload, ex=answer.keep_s or None)
         pipe.publish(answer.key, answer.payload)
@@ -20,7 +20,7 @@ def store(redis: Redis, answer: Answer) -> None:
 
 
 def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
-    """Give the six words that answer.lua reads."""
+    """Return the six arguments that answer.lua reads."""
     here = database(redis)
     if answer is None:
         return (here, here, "", "", 0, "")
@@ -29,5 +29,5 @@ def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
 
 
 def database(redis: Redis) -> int:
-    """Tell which database this client's connections select."""
+    """Return the number of the database that the client's connections select."""
     return int(redis.connection_pool.connection_kwargs.get("db") or 0)

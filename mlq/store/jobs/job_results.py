@@ -1,4 +1,4 @@
-"""Filed ends: how a chunk ended, written to the stream of its job where results are elsewhere than claims."""
+"""Job results: writes a chunk's result to the stream of its job where results and claims are on different servers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _file: Final = Script("jobs/file")
 
 
 def file(redis: Redis, answer: Answer) -> None:
-    """File an end by itself, where results are on another server than claims: after the task, before its claim ends.
+    """Store a chunk's result on the result server: after the task, and before its claim ends on the broker.
 
-    A death in between runs the task again; the first end that was filed stands.
+    If the worker dies in between, the task runs again; the first result that was stored stays.
     """
     _file(redis, [answer.key], [answer.payload, answer.keep_s, answer.filed])

@@ -1,10 +1,10 @@
-"""Job tokens: a message may say that it is a chunk of a job; the job's record tells whether its sender sent it.
+"""Job tokens: the check that a message which claims to be a chunk of a job comes from the sender of the job.
 
-Any client can write the header that names a job, and so could file answers that no worker gave. The sender of a job
-makes a token, keeps it in the job's record, which clients may not read, and sends it with each chunk.
+Any client can write the header that names a job, and could so add results of its own to the job. The sender of a job
+therefore creates a token, keeps it in the job's record, which such clients may not read, and sends it with each chunk.
 
-A job may be sent by a version of mlq that knows no token, in turns with this one. What that sends carries none; then
-only the number of the chunk tells, which must be one that was sent.
+An older version of mlq without tokens may send a part of the job. Its chunks carry no token; for them the only check is
+that the chunk's number is one that was sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _FIELDS: Final = ("kind", "next", "sender", "token", "token_from", "token_sender")
 _REMEMBERED: Final = 256
-"""Jobs whose token is not read again for each message."""
+"""Jobs whose token is cached, so it is not read for each message."""
 
 _take_over: Final = Script("jobs/take_over")
 
@@ -36,14 +36,14 @@ log = logging.getLogger("mlq.results")
 
 
 def take_over(store: Redis, job_id: str, sender: str) -> str:
-    """Become the sender of a job: whoever was before is refused from now on. Give the job's token."""
+    """Become the sender of a job, in place of any earlier sender, whose writes are refused; return the job's token."""
     return cast("bytes", _take_over(store, [keys.job(job_id)], [sender, secrets.token_hex(16)])).decode()
 
 
 class JobTokens:
-    """Knows which messages are of the job that they name. `open_store` opens the server of the records, when needed.
+    """Checks whether messages belong to the job that they name. It is safe in several threads and after a fork.
 
-    Safe to use from several threads, and after a fork. The store stays open.
+    `open_store` opens the server of the jobs' records; it is called when first needed, and the store stays open.
     """
 
     def __init__(self, open_store: Callable[[], AbstractContextManager[Redis]]) -> None:
@@ -53,16 +53,22 @@ class JobTokens:
         self._tokens: OrderedDict[str, str] = OrderedDict()
 
     def vouches(self, place: JobChunkRef) -> bool:
-        """Tell whether the sender of the job has sent this chunk; if not, the log says why.
+        """Return True if the sender of the job has sent this chunk; otherwise log the reason and return False.
 
-        Raises redis.RedisError, also where the records cannot be reached now.
+        Raises redis.RedisError, also if the records cannot be reached now.
         """
         known = self._tokens.get(place.job)
         if known is not None and place.token is not None and compare_digest(known, place.token):
             return True
         why_not = self._why_not(place)
         if why_not is not None:
-            log.warning("a message says that it is chunk %d of job %s, and is not: %s", place.chunk, place.job, why_not)
+            log.warning(
+                "a message claims to be chunk %d of job %s and is not: %s",
+                place.chunk,
+                place.job,
+                why_not,
+                extra={"action": "job_chunk_rejected"},
+            )
         return why_not is None
 
     def _why_not(self, place: JobChunkRef) -> str | None:
@@ -76,7 +82,7 @@ class JobTokens:
         if place.chunk >= int(following or 0):
             return f"{following or 0} chunks of it were sent"
         if token is None or sender != issued_to or place.chunk < int(token_from or 0):
-            return None  # sent by a version of mlq that knows no token
+            return None  # sent by a version of mlq without tokens
         return "it does not carry the job's token"
 
     def _remember(self, job: str, token: str) -> None:
@@ -90,6 +96,6 @@ class JobTokens:
         if self._store is None:
             try:
                 self._store = self._opened.enter_context(self._open_store())
-            except MlqError as exc:  # whoever asks waits for a server that is away, and tries again
+            except MlqError as exc:  # the caller retries on a redis-py error until the server is back
                 raise RedisConnectionError(exc.message) from exc
         return self._store

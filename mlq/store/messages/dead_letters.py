@@ -1,4 +1,4 @@
-"""DeadLetter: a message that nobody will run, kept with the reason until somebody decides about it."""
+"""Dead letters: messages that are not run any more, kept with the reason until an operator requeues or drops them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 100
 _NAMES: Final = 5000
-"""Letters, and names of letters, that are read at once."""
+"""Dead letters, and ids of dead letters, that are read in one step."""
 
 _dead_letter: Final = Script("messages/dead_letter")
 _requeue: Final = Script("messages/requeue")
@@ -28,15 +28,18 @@ _answer_letter: Final = Script("messages/answer_letter")
 
 @dataclass(frozen=True)
 class DeadLettered:
-    """The message is a dead letter, whose id is that of its last claim. So many older ones were dropped for it."""
+    """The message is a dead letter now."""
 
     id: str
+    """The id of the message's last claim."""
+
     dropped: int = 0
+    """Number of older dead letters that were dropped to make room."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Whoever waits for the dead message's task has been told."""
+    """The failure of the dead letter's task is stored for its client."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Requeued:
 
 @dataclass(frozen=True)
 class ResultKey:
-    """Where a task's result is kept on the broker's server; `db` None is the broker's own database."""
+    """The key of a task's result on the broker's server; `db` None is the broker's own database."""
 
     key: str
     db: int | None = None
@@ -54,43 +57,51 @@ class ResultKey:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message as it was, and what is known of its end (reason, signal, exit code, host, device, task).
-
-    `size` is that of a message which is not kept whole.
-    """
+    """A dead letter: the message, and why it is not run any more."""
 
     id: str
     queue_key: str
+    """The Redis list from which the message came."""
+
     raw: bytes
+    """The message as its sender wrote it, or its beginning and its end if it was too large to keep."""
+
     crashes: int
+    """Crashes that the message is blamed for."""
+
     claimed_at_ms: int
     buried_at_ms: int
+    """Time of dead-lettering."""
+
     circumstances: Mapping[str, str] = field(default_factory=dict)
+    """The reason, and what is known of signal, exit code, host, device and task."""
+
     size: int | None = None
+    """Bytes of the whole message, if it is not kept whole."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the message is kept as it was; else `raw` is its beginning and its end."""
+        """True if `raw` is the whole message."""
         return self.size is None
 
     @property
     def reason(self) -> str:
-        """Why it is dead, in a word of docs/dead-letters.md."""
+        """Why the message was dead-lettered: one of the reasons in docs/dead-letters.md."""
         return self.circumstances.get("reason", "unknown")
 
     @property
     def queue(self) -> str:
-        """The queue that it came from."""
+        """The queue from which the message came."""
         return queue_of(self.queue_key)
 
     @property
     def deliveries(self) -> int:
-        """How many workers had it, as far as is known."""
+        """Number of workers that are known to have had the message."""
         return max(1, self.crashes)
 
 
 class DeadLetters:
-    """All dead letters: permanent, within the bounds of letter.lua and dead_letter.lua, and never dropped silently."""
+    """All dead letters: permanent within the limits of letter.lua and dead_letter.lua, and never dropped silently."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -98,7 +109,7 @@ class DeadLetters:
     def dead_letter(
         self, wid: str, claim: Claim, circumstances: Mapping[str, str], failure: Answer | None = None
     ) -> DeadLettered | ClaimLost:
-        """Move a worker's claim to the dead letters; with `failure`, its task is answered in the same step."""
+        """Move a worker's claim to the dead letters; with `failure`, store the task's failure in the same step."""
         told = {"answered": "1"} if failure else {}
         pairs = [word for pair in {**circumstances, **told}.items() for word in pair]
         buried = _dead_letter(
@@ -109,42 +120,42 @@ class DeadLetters:
         return DeadLettered(claim.id, buried - 1) if buried else ClaimLost()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | ClaimLost:
-        """Answer the task of a letter that `Leases.reap` has buried, unless somebody has."""
+        """Store the failure of a message that `Leases.reap` has dead-lettered, unless it is stored already."""
         words = stored_results.words(self._redis, failure)
         return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else ClaimLost()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
-        """Name letters that a reaper has buried, and whose tasks nobody may have answered: some, if there are more."""
+        """Return ids of dead letters from a reaper whose tasks may have no result yet, up to `most`."""
         return [letter.decode() for letter in cast("list[bytes]", self._redis.srandmember(keys.UNANSWERED, most))]
 
     def settle(self, letter_id: str) -> None:
-        """Say that a letter's task is answered, or never will be."""
+        """Record that the task of a dead letter has its result, or cannot get one."""
         self._redis.srem(keys.UNANSWERED, letter_id)
 
     def read(self, letter_id: str) -> DeadLetter | None:
-        """Read one letter."""
+        """Read one dead letter; None if there is none with this id."""
         fields = cast("dict[bytes, bytes]", self._redis.hgetall(keys.dead_letter(letter_id)))
         return _letter(letter_id, fields) if fields else None
 
     def ids(self) -> list[str]:
-        """Name all letters, the oldest first; read a page at a time, since the server does nothing else meanwhile."""
+        """Return the ids of all dead letters, the oldest first, read in pages that block the server only briefly."""
         found: dict[str, None] = {}
         since, most = "-inf", _NAMES
         while True:
-            # From the time of the last one on, itself included: others of the same millisecond may follow.
+            # The next page begins at the time of the last id, because others may have the same millisecond.
             page = cast("list[tuple[bytes, float]]", self._page(since, most))
             before = len(found)
             found.update((letter.decode(), None) for letter, _ in page)
             if len(page) < most:
                 return list(found)
-            # A page of one millisecond alone would be read for ever: the next one is larger.
+            # If a whole page has one millisecond, the next page must be larger, or the loop would not end.
             since, most = repr(page[-1][1]), _NAMES if len(found) > before else 2 * most
 
     def _page(self, since: str, most: int) -> object:
         return self._redis.zrangebyscore(keys.DEAD, since, "+inf", start=0, num=most, withscores=True)
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Read all letters, the oldest first, a page at a time: there may be more than fit into memory."""
+        """Yield all dead letters, the oldest first, in pages, because all of them may not fit into memory."""
         ids = self.ids()
         for start in range(0, len(ids), _PAGE):
             page = ids[start : start + _PAGE]
@@ -155,14 +166,14 @@ class DeadLetters:
             yield from (_letter(i, fields) for i, fields in zip(page, found, strict=True) if fields)
 
     def requeue(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
-        """Put a letter back on its queue, and take its stored failure away; `ClaimLost` if somebody else was first."""
+        """Put a dead letter back on its queue and delete its stored failure; `ClaimLost` if the letter is gone."""
         here = stored_results.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
         done = _requeue(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
         return Requeued() if done else ClaimLost()
 
     def drop(self, letter_id: str) -> bool:
-        """Forget a letter; False if it was gone."""
+        """Delete a dead letter; False if it was gone."""
         return bool(_drop(self._redis, _keys_of(letter_id), [letter_id]))
 
 

@@ -1,4 +1,4 @@
-"""Delays: messages that wait for their time (ETA, a retry's countdown) outside of every worker."""
+"""Delays: messages that wait in Redis, not in a worker, until they are due (ETA, a retry's countdown)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 4 * 2**20
-"""Messages, and bytes, moved in one step: the server does nothing else meanwhile, not even renew a lease."""
+"""Messages, and bytes, moved in one step. The step blocks the server, and meanwhile no lease can be renewed."""
 
 MOST: Final = 5_000_000
 MOST_BYTES: Final = 4 * 2**30
-"""Messages, and their bytes, that may wait for their time: any client can send one that waits for months."""
+"""Messages, and their bytes, in the delay list: any client can send a message that waits for months."""
 
 LONGEST_S: Final = 400 * 24 * 3600
-"""How far ahead the time of a message may be: more than a year."""
+"""Longest delay of a message in seconds: more than a year."""
 
 _delay: Final = Script("messages/delay")
 _due: Final = Script("messages/due")
@@ -34,22 +34,22 @@ class Delayed:
 
 @dataclass(frozen=True)
 class Full:
-    """The delay list holds as much as it may: the message is still claimed."""
+    """The delay list has reached its limit; the worker still has the claim."""
 
 
 @dataclass(frozen=True)
 class Due:
-    """How many messages went back to their queues, and when the next will be due.
-
-    `next_in_ms` is None where no message waits, and 0 where more are due than one step moves.
-    """
+    """The result of one step of `Delays.move_due`."""
 
     moved: int
+    """Messages that went back to their queues."""
+
     next_in_ms: int | None
+    """When the next message is due: None if none waits, 0 if more are due than one step moves."""
 
 
 class Delays:
-    """The delay list of all queues, which holds so many messages and bytes at most."""
+    """The delay list of all queues; `most` and `most_bytes` limit its messages and their bytes."""
 
     def __init__(self, redis: Redis, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._redis = redis
@@ -63,9 +63,9 @@ class Delays:
         return Full() if moved < 0 else Delayed() if moved else ClaimLost()
 
     def move_due(self) -> Due:
-        """Put a portion of what is due at the head of its queue, what has been due for longest in front.
+        """Move a portion of the due messages to the heads of their queues, the longest due in front.
 
-        Any number of callers may do so at once: each message is moved by one of them.
+        Any number of callers may do so at once; each message is moved once.
         """
         moved, next_in_ms = _due(
             self._redis, [keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES], [_AT_ONCE, _BYTES_AT_ONCE]

@@ -1,4 +1,4 @@
-"""Revoking: what Celery's clients revoked, for workers and hosts that did not hear it."""
+"""Revocations: ids of revoked tasks, for workers and hosts that did not receive the control message."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _AT_ONCE: Final = 1000
-"""Words of one command: Lua's stack holds some thousands."""
+"""Arguments of one command: Lua's stack holds some thousands."""
 
 REMEMBERED_S: Final = 3 * 3600
-"""As long as Celery's own workers remember."""
+"""As long as Celery's own workers remember revoked tasks."""
 
 
 def add(redis: Redis, task_ids: Collection[str]) -> None:
-    """Remember revoked tasks; any number of supervisors that hear of them do so, also while memory is full."""
+    """Record revoked tasks, even while memory is full. Every supervisor that receives the message may do so."""
     if not task_ids:
         return
     now_s = redis.time()[0]
@@ -35,6 +35,6 @@ def add(redis: Redis, task_ids: Collection[str]) -> None:
 
 
 def read(redis: Redis) -> list[str]:
-    """Read the latest of them, the earliest first. Other processes wrote them: what is no task's id is left out."""
+    """Return the latest revoked task ids, the earliest first. Other clients may write to the key: skip invalid ids."""
     found = cast("list[bytes]", redis.zrange(keys.REVOKED, -MOST_REVOKED, -1))
     return [task_id for i in found if is_task_id(task_id := i.decode(errors="replace"))]

@@ -1,7 +1,7 @@
-"""Search: the message of one task, wherever in Redis it is, looking at a bounded number of messages.
+"""Search: find the message of one task in queues, claims, delays and dead letters, among a limited number of messages.
 
-There is no index of ids: it would cost every message a write. So messages are looked through by the server itself, a
-portion in each step, for the text of the id; what holds it is decoded here to be sure.
+There is no index of task ids, because it would cost a write for every message. So a script searches the messages for
+the text of the id, a portion in each step, and each message that contains it is decoded here to be sure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MOST_MESSAGES: Final = 20_000
-"""Of each list; those that are served first are looked at."""
+"""Messages of each list that are searched: those that are served first."""
 
 _MOST_S: Final = 3.0
 _AT_ONCE: Final = 400
@@ -32,43 +32,48 @@ _BYTES_AT_ONCE: Final = 4 * 2**20
 _locate: Final = Script("messages/locate")
 
 MessageOf: TypeAlias = Callable[[bytes], bytes]
-"""Takes a message out of what holds it."""
+"""Extracts a message from the element of a Redis key that holds it."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A message, and where it is: in a queue behind `ahead` others, delayed until a time, held by a worker, or dead.
-
-    `name` is that of the queue or the worker, or the id of the dead letter.
-    """
+    """A message, and where it was found."""
 
     kind: Literal["queued", "delayed", "held", "dead"]
     raw: bytes
     name: str = ""
+    """Name of the queue or the worker, or id of the dead letter."""
+
     ahead: int = 0
+    """Messages in the queue that are served before this one."""
+
     until_ms: int | None = None
+    """Due time of a delayed message."""
 
 
 @dataclass
 class Search:
-    """One search. `is_it` tells whether a message is the one; `skipped` says in words what was not looked at."""
+    """One search for the message of a task."""
 
     redis: Redis
     task_id: str
     is_it: Callable[[bytes], bool]
+    """Returns True for the message of the task."""
+
     clock: Callable[[], float] = time.monotonic
     skipped: list[str] = field(default_factory=list)
+    """Descriptions of the messages that were not searched."""
 
     def __post_init__(self) -> None:
         self._give_up_at = self.clock() + _MOST_S
-        # As clients write it: in ASCII, as Python's json does by default, or in UTF-8.
+        # Clients write the id in ASCII, as Python's json does by default, or in UTF-8.
         self._texts: list[bytes] = sorted({json.dumps(self.task_id).encode(), orjson.dumps(self.task_id)})
 
     def run(self, queues: Iterable[str], order: PriorityOrder) -> Found | None:
-        """Look in queues, at what workers hold, at delayed messages and at dead letters. Raises redis.RedisError.
+        """Search queues, then claims, delayed messages and dead letters. Raises redis.RedisError.
 
-        In this order a message that is taken from a queue meanwhile is met where it goes; one that is given back to its
-        queue may be missed.
+        The order follows the way of a message: one that is claimed during the search is still found. One that is given
+        back to its queue meanwhile may be missed.
         """
         return self._queued(queues, order) or self._held() or self._delayed() or self._dead()
 
@@ -86,7 +91,7 @@ class Search:
         for wid in (w.decode() for w in cast("list[bytes]", self.redis.zrange(keys.LEASES, 0, -1))):
             for part in _parts([claim for claim, _ in claims_of(self.redis, wid)]):
                 if self._is_late():
-                    self.skipped.append(f"what worker {wid} holds")
+                    self.skipped.append(f"claims of worker {wid}")
                     break
                 _, raw = self._ask("FIELDS", [keys.claims(wid)], 0, _of_record, part)
                 if raw is not None:
@@ -112,7 +117,7 @@ class Search:
         return None
 
     def _page(self, key: str, name: str, message_of: MessageOf) -> tuple[int, bytes | None]:
-        """Look through a list or a zset; give how many come before the message, or how many were looked at."""
+        """Search a list or a zset; return the number of messages before the one found, or of all searched."""
         looked = 0
         while looked < MOST_MESSAGES and not self._is_late():
             at, raw = self._ask("PAGE", [key], looked, message_of)
@@ -130,9 +135,9 @@ class Search:
     def _ask(
         self, how: str, where: Sequence[str], first: int, message_of: MessageOf, fields: Sequence[str] = ()
     ) -> tuple[int, bytes | None]:
-        """Look at one portion: how many come before the message, and what holds it; else how many were looked at.
+        """Search one portion; return the number of messages before the one found and its element, or of all searched.
 
-        What only holds the text of the id, such as a message that follows from the task, is passed over.
+        An element that merely contains the text of the id, such as a message that follows from the task, is skipped.
         """
         looked = 0
         while looked < _AT_ONCE:
@@ -159,11 +164,11 @@ def _whole(message: bytes) -> bytes:
 
 
 def _of_record(record: bytes) -> bytes:
-    """Take a message out of its record: see parts/record.lua."""
+    """Extract a message from the record of its claim: see parts/record.lua."""
     _, length, rest = record.split(b" ", 2)
     return rest[int(length) :]
 
 
 def _of_member(member: bytes) -> bytes:
-    """Take a message out of the delay list, where the id of its last claim is in front of its record."""
+    """Extract a message from an element of the delay list: the id of its last claim, a space and its record."""
     return _of_record(member.partition(b" ")[2])

@@ -1,4 +1,4 @@
-"""QueueDepth: what waits in each queue, what runs, how old the oldest is. Unknown is None, never 0."""
+"""Queue depth: messages that wait, messages in workers' hands and the oldest age. Unknown is None, never 0."""
 
 from __future__ import annotations
 
@@ -29,22 +29,32 @@ _NOT_FOUND: Final = "404"
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """One queue. `ready` waits, `in_flight` is in a worker's hands, `delayed` waits for its time."""
+    """The depth of one queue."""
 
     name: str
     ready: int
+    """Messages that wait in the queue."""
+
     in_flight: int | None
+    """Messages in workers' hands."""
+
     delayed: int | None
+    """Messages that wait until they are due."""
+
     oldest_age_s: float | None
+    """Age of the oldest message that waits in the queue."""
+
     by_priority: Mapping[str, int] | None
+    """Messages that wait, by priority step."""
+
     paused: bool = False
 
 
 def read(connection: Connection, names: Sequence[str], *, now: float | None = None) -> list[QueueDepth]:
-    """Read the depth of each queue, by passive declare.
+    """Read the depth of each queue with a passive declare.
 
-    On Redis a queue that is empty does not exist, and kombu then raises NOT_FOUND: that is a depth of 0.
-    On other brokers only what a passive declare tells is known.
+    On Redis an empty queue does not exist, and kombu raises NOT_FOUND: that is a depth of 0. On other brokers only the
+    result of the passive declare is known.
     """
     channel: Any = connection.default_channel  # kombu's Redis channel, which the stubs do not know
     ready = {name: _ready(connection, name) for name in names}
@@ -60,7 +70,7 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
 
 
 def _ready(connection: Connection, name: str) -> int:
-    channel: Any = connection.channel()  # one of its own: RabbitMQ closes a channel that asks for a missing queue
+    channel: Any = connection.channel()  # a new one, because RabbitMQ closes it if the queue does not exist
     try:
         found = int(channel.queue_declare(name, passive=True).message_count)
     except connection.channel_errors as exc:
@@ -72,7 +82,7 @@ def _ready(connection: Connection, name: str) -> int:
 
 
 def _held(client: Redis, unacked_key: str) -> Counter[str] | None:
-    """Count what is in workers' hands, by queue; None for a user who may not read messages, a submitter."""
+    """Count messages in workers' hands, by queue; None for a user who may not read messages (a submitter)."""
     from redis.exceptions import ResponseError
 
     try:
@@ -84,9 +94,9 @@ def _held(client: Redis, unacked_key: str) -> Counter[str] | None:
 
 
 def _on_redis(channel: Any, name: str, ready: int, in_flight: int | None, delayed: int, now: float) -> QueueDepth:
-    """Look at a queue's lists, one a priority step, oldest message last; a submitter may count messages, not read them.
+    """Read a queue's lists, one per priority step; the oldest message of each is last.
 
-    Nobody knows their age then.
+    A submitter may count messages but not read them; then the age is unknown.
     """
     from redis.exceptions import NoPermissionError
 
@@ -112,13 +122,13 @@ def _on_redis(channel: Any, name: str, ready: int, in_flight: int | None, delaye
 
 
 def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
-    """Give the age of the oldest message that carries a stamp; other clients' messages carry none."""
+    """Return the age of the oldest message with a time stamp; messages of other clients have none."""
     stamps = [s for s in (_waits_since(m) for m in messages if m is not None) if s is not None]
     return max(0.0, now - min(stamps)) if stamps else None
 
 
 def _waits_since(raw: bytes) -> float | None:
-    """Tell since when a message has waited to be run: since it was sent, or since the time that it was sent for."""
+    """Return since when a message has waited: since it was sent, or since its ETA if that is later."""
     try:
         headers = exact_json.loads_rounded(raw)["headers"]
         stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
@@ -126,7 +136,7 @@ def _waits_since(raw: bytes) -> float | None:
         return None
     try:
         since = float(stamp) if isinstance(stamp, (int, float)) else math.nan
-    except OverflowError:  # a whole number of any length
+    except OverflowError:  # an integer that is too large for a float
         return None
     return max(since, _timestamp(eta) if isinstance(eta, str) else 0.0) if math.isfinite(since) else None
 
@@ -140,7 +150,7 @@ def _timestamp(iso: str) -> float:
 
 
 def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
-    """Count what stock transports hold: `unacked` maps a tag to JSON [message, exchange, routing key]."""
+    """Count messages that Celery's own workers hold: `unacked` maps a tag to [message, exchange, routing key]."""
     held: Counter[str] = Counter()
     for _, entry in client.hscan_iter(unacked_key, count=100):
         queue = _routing_key(cast("bytes", entry))
@@ -150,19 +160,19 @@ def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
 
 
 def _claimed(client: Redis) -> Counter[str]:
-    """Count what our own workers hold, by the queue that it came from."""
+    """Count messages that mlq's workers have claimed, by queue."""
     workers = cast("list[bytes]", client.zrange(keys.LEASES, 0, -1))
     held = by_worker(client, [wid.decode() for wid in workers])
     return Counter(queue_of(key) for claims in held.values() for key in claims.values())
 
 
 def _delayed(client: Redis) -> Counter[str]:
-    """Count what waits for its time, by the queue that it goes to."""
+    """Count delayed messages by queue."""
     return _by_queue(cast("dict[bytes, bytes]", client.hgetall(keys.DELAYED)).items())
 
 
 def _by_queue(counts: Iterable[tuple[bytes, int | bytes]]) -> Counter[str]:
-    """Add up what is counted by queue key."""
+    """Add up counts per queue key to counts per queue."""
     found: Counter[str] = Counter()
     for key, count in counts:
         found[queue_of(key.decode())] += int(count)

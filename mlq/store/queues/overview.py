@@ -1,4 +1,4 @@
-"""Look at the queues and at who serves them, over one connection to the broker."""
+"""Overview: the queues and the workers that serve them, read over one connection to the broker."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Read = Callable[[], tuple[list[QueueDepth], list[Heartbeat]]]
 
 @contextmanager
 def queues(settings: Settings, names: Sequence[str], also: Sequence[str] = ()) -> Iterator[Read]:
-    """Give a function that reads the depth of the named queues (none: all that are known) and the live workers.
+    """Yield a function that reads the depth of the named queues, or of all known ones, and the live workers.
 
-    `also` are queues that are read, too, where none is named.
-    Raises NoBroker, BrokerUnreachable, BrokerRefused; the function also NoSuchQueue.
+    `also` are further queues to read if no queue is named.
+    Raises NoBroker, BrokerUnreachable, BrokerRefused; the function raises NoSuchQueue, too.
     """
     broker, state = broker_address(settings), state_address(settings)
     with ExitStack() as stack:
@@ -57,9 +57,9 @@ def queues(settings: Settings, names: Sequence[str], also: Sequence[str] = ()) -
 
 
 def scan(settings: Settings) -> Scan:
-    """Find queues among the keys of the broker, known or not.
+    """Find queues among all keys of the broker, including unknown ones.
 
-    Raises NoBroker, BrokerUnreachable, BrokerRefused, UsageError for a broker that is not Redis.
+    Raises NoBroker, BrokerUnreachable, BrokerRefused; UsageError if the broker is not Redis.
     """
     address = broker_address(settings)
     if not is_redis(address.url):
@@ -70,28 +70,28 @@ def scan(settings: Settings) -> Scan:
 
 
 def demand(settings: Settings, name: str) -> None:
-    """Make sure that there is such a queue. Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue."""
+    """Check that a queue exists. Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue."""
     with queues(settings, [name]) as read:
         read()
 
 
 def pause(settings: Settings, name: str) -> None:
-    """Let no worker of mlq's take from a queue; what runs goes on, and what is sent waits.
+    """Pause a queue: workers claim nothing from it. Tasks that run go on, and new messages wait.
 
     Raises NoBroker, NeedsRedis, BrokerUnreachable, BrokerRefused, NoSuchQueue.
     """
     with _on_redis(settings, name) as redis:
-        script.run_commands(redis, ["SADD", keys.PAUSED, name])  # memory may be full, which may be why
+        script.run_commands(redis, ["SADD", keys.PAUSED, name])  # this must work even while memory is full
 
 
 def resume(settings: Settings, name: str) -> bool:
-    """Let workers take from a queue again; False if it was not paused. Raises as `pause` does."""
+    """Resume a queue; return False if it was not paused. Raises the same exceptions as `pause`."""
     with _on_redis(settings, name) as redis:
         return bool(redis.srem(keys.PAUSED, name))
 
 
 def forget(settings: Settings, name: str) -> None:
-    """Forget a queue that neither the configuration nor a live worker knows."""
+    """Remove the name of a queue, unless the configuration or a live worker names it."""
     with state_store(settings) as store:
         if name not in settings.known_queues and not heartbeats.serving(heartbeats.read(store), name):
             queue_names.forget(store, name)
@@ -99,7 +99,7 @@ def forget(settings: Settings, name: str) -> None:
 
 @contextmanager
 def _on_redis(settings: Settings, name: str) -> Iterator[Redis]:
-    """Open the broker of a queue that is there, where mlq's workers look at what is paused."""
+    """Open the broker of an existing queue; it must be Redis, where mlq's workers read which queues are paused."""
     address = broker_address(settings)
     demand_redis(address, "a paused queue")
     demand(settings, name)
@@ -108,7 +108,7 @@ def _on_redis(settings: Settings, name: str) -> Iterator[Redis]:
 
 
 def _all(settings: Settings, connection: Connection, names: Iterable[str]) -> list[QueueDepth]:
-    """Read these queues; the one of bare clients only while something is there: every worker serves it."""
+    """Read queues; leave out the queue of bare clients while it is empty, because every worker serves it anyway."""
     found = depth.read(connection, list(names))
     return [d for d in found if d.name != BARE_QUEUE or d.name in settings.queues or _holds(d)]
 
@@ -122,5 +122,5 @@ def _named(settings: Settings, connection: Connection, names: Sequence[str], kno
 
 
 def _holds(found: QueueDepth) -> bool:
-    """Tell whether anything waits or runs."""
+    """Return True if any message of the queue waits or runs."""
     return bool(found.ready or found.in_flight or found.delayed)

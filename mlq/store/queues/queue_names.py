@@ -1,4 +1,4 @@
-"""Queue names: which queues are known, and which lists of a broker look like queues."""
+"""Queue names: the queues that are known, and the lists on a broker that look like queues."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from mlq.store.workers.heartbeats import Heartbeat
 
 KEPT_MS: Final = 30 * 24 * 3600 * 1000
-"""A name is kept for 30 days after its last use, as long as a job."""
+"""Milliseconds to keep a name after its last use: 30 days, as long as a job."""
 
 MOST: Final = 10_000
-"""Names that are kept at most; the least recently used ones go first."""
+"""Names to keep at most; the least recently used ones are removed first."""
 
 _LARGEST_BYTES: Final = 256 * 1024
 _MOST_BYTES: Final = 8 * 2**20
 
 _SCANNED_AT_ONCE: Final = 1000
 _SCAN_S: Final = 10.0
-"""A scan of the broker's keys ends after this time; each step of it occupies the server for about a millisecond."""
+"""Seconds after which a scan of the broker's keys ends; each step blocks the server for about a millisecond."""
 
 _NOT_QUEUES: Final = ("mlq:", "_kombu.", "celery-task-meta-", "unacked")
 
@@ -41,38 +41,38 @@ _heads: Final = Script("queues/heads")
 
 
 def note(store: Redis, names: Collection[str]) -> None:
-    """Write down that queues are in use. This works where memory is full, too."""
+    """Record that queues are in use, even while memory is full."""
     if names:
         _note(store, [keys.QUEUES], [KEPT_MS, MOST, *names])
 
 
 def forget(store: Redis, name: str) -> None:
-    """Remove a name. A worker that serves the queue, and a job that is sent to it, write it down again."""
+    """Remove a name. A worker that serves the queue, or a job that is sent to it, records it again."""
     store.zrem(keys.QUEUES, name)
 
 
 def noted(store: Redis) -> list[str]:
-    """Read the names that are written down, in alphabetical order."""
+    """Return the recorded names in alphabetical order."""
     return sorted(name.decode(errors="replace") for name in cast("list[bytes]", store.zrange(keys.QUEUES, 0, -1)))
 
 
 def known(settings: Settings, store: Redis, workers: Iterable[Heartbeat] | None = None) -> list[str]:
-    """Name the queues that the configuration, a live worker or an earlier use knows, the configured ones first."""
+    """Return all known queues: those of the configuration first, then those of live workers and recorded ones."""
     live = heartbeats.read(store) if workers is None else workers
     served = sorted({queue for worker in live for queue in worker.queues})
     return list(dict.fromkeys((*settings.known_queues, *served, *noted(store))))
 
 
 def hint(name: str, names: Sequence[str]) -> str:
-    """Say which of the known queues was meant, or which there are."""
+    """Return a hint with the known queue of the most similar name, or with the known queues."""
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known queues are {', '.join(names[:20])};"
 
 
 def heads(redis: Redis, lists: Sequence[str], count: int) -> list[list[bytes]]:
-    """Look at the oldest messages of each list, up to `count`; those of more than 256 KiB are left out.
+    """Return the oldest messages of each list, up to `count`, without removing them.
 
-    The messages stay where they are. About 8 MiB are looked at in all.
+    Messages of more than 256 KiB are left out, and reading stops after about 8 MiB.
     """
     found = _heads(redis, lists, [count, _LARGEST_BYTES, _MOST_BYTES])
     return [[raw for raw in messages if raw] for messages in found]
@@ -80,14 +80,15 @@ def heads(redis: Redis, lists: Sequence[str], count: int) -> list[list[bytes]]:
 
 @dataclass(frozen=True)
 class Scan:
-    """Names of queues that were found among a broker's keys; `complete` is False if there was no time for all keys."""
+    """Queues that were found among a broker's keys."""
 
     names: list[str]
     complete: bool
+    """False if the scan ended before it had read all keys."""
 
 
 def scan(redis: Redis, seconds: float = _SCAN_S) -> Scan:
-    """Look through the keys of a broker for lists whose oldest element is a message as kombu writes one."""
+    """Find the lists on a broker whose oldest element is a message in kombu's form."""
     found: set[str] = set()
     cursor, until = 0, time.monotonic() + seconds
     while True:

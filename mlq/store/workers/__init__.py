@@ -1,1 +1,1 @@
-"""Workers in Redis: heartbeats, orders, the last lines of their logs, who may start how many."""
+"""Workers in Redis: heartbeats, orders, the last lines of their logs, and the booking of autoscaled workers."""

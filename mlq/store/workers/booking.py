@@ -1,4 +1,4 @@
-"""Booking: how the autoscalers of several hosts agree on who decides, and on how many workers each may start."""
+"""Booking: how the autoscalers of several hosts elect a leader, and share the number of workers that it wants."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from redis import Redis
 
 LEAD_MS: Final = 6000
-"""So long after its last word a leader is followed by another autoscaler, at least."""
+"""Least time in ms after its last turn before another autoscaler replaces a leader."""
 
 MEMBER_MS: Final = 15_000
-"""So long after its host's last word a worker still counts, at least."""
+"""Least time in ms for which a worker counts after the last turn of its autoscaler."""
 
 _LEAD_TURNS: Final = 3
 _MEMBER_TURNS: Final = 7
-"""Leases are renewed with each turn, so they outlast a few, however far these are apart."""
+"""Turns for which the lead and a worker's place stay valid; each turn renews them."""
 
 _seek: Final = Script("workers/seek")
 _want: Final = Script("workers/want")
@@ -29,17 +29,28 @@ _book: Final = Script("workers/book")
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand: whether this autoscaler decides, how many workers are wanted (None: nobody has said yet)."""
+    """The state of a queue's scaling, as one autoscaler sees it."""
 
     leads: bool
+    """True if this autoscaler is the leader."""
+
     want: int | None
+    """The number of workers that the leader wants; None before the first leader has decided."""
+
     members: frozenset[str]
+    """The workers that have a place."""
 
 
 class Booking:
-    """One autoscaler's part in the scaling of one queue; `me` is its name, unique among all.
+    """One autoscaler's part in the scaling of one queue.
 
-    It takes a turn every `turn_s` seconds.
+    Args:
+        redis: A client of the server that all autoscalers share.
+        queue: The queue.
+        me: The autoscaler's name, which must be unique.
+        turn_s: Seconds between two turns of the autoscaler.
+        lead_ms: See LEAD_MS.
+        member_ms: See MEMBER_MS.
     """
 
     def __init__(
@@ -61,7 +72,7 @@ class Booking:
         self._member_ms = max(member_ms, round(_MEMBER_TURNS * turn_s * 1000))
 
     def seek(self, mine: Collection[str]) -> Standing:
-        """Renew the places of one's own workers, lead if nobody does, and tell how things stand."""
+        """Renew the places of this autoscaler's workers, become the leader if there is none, and return the state."""
         ours = [self._leader, self._wanted, self._members]
         leader, want, members = _seek(self._redis, ours, [self._me, self._lead_ms, self._member_ms, *mine])
         return Standing(
@@ -70,18 +81,18 @@ class Booking:
 
     @staticmethod
     def members(redis: Redis, queue: str) -> frozenset[str]:
-        """Read the places of the workers that count, for one who looks and takes no part: nothing is written."""
+        """Return the workers that have a place, without taking part in the scaling; this writes nothing."""
         now_s, now_us = redis.time()
         now_ms = now_s * 1000 + now_us // 1000
         found = cast("list[bytes]", redis.zrangebyscore(keys.autoscale_members(queue), now_ms, "+inf"))
         return frozenset(m.decode() for m in found)
 
     def want(self, workers: int) -> bool:
-        """Say how many workers autoscalers are to run in all; False, and nothing said, if another leads by now."""
+        """Set the number of workers that all autoscalers should run; False, without a change, if another one leads."""
         return bool(_want(self._redis, [self._leader, self._wanted], [self._me, workers]))
 
     def book(self, wid: str) -> bool:
-        """Take a place for a worker that is about to be started; False if there is none."""
+        """Take a place for a worker before it is started; False if no place is free."""
         return bool(_book(self._redis, [self._wanted, self._members], [wid, self._member_ms]))
 
     def leave(self, wids: Collection[str]) -> None:
@@ -90,5 +101,5 @@ class Booking:
             self._redis.zrem(self._members, *wids)
 
     def resign(self, mine: Collection[str] = ()) -> None:
-        """Lead no more, so that another need not wait: a lead of 0 ms has run out. Renews the places of one's own."""
+        """Give up the lead, so that another autoscaler can lead at once; renew the places of this one's workers."""
         _seek(self._redis, [self._leader, self._wanted, self._members], [self._me, 0, self._member_ms, *mine])

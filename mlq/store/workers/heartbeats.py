@@ -1,4 +1,4 @@
-"""Heartbeats: what live workers last said of themselves, and how long ago by the server's clock."""
+"""Heartbeats: the last state that each live worker reported, and its age by the server's clock."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 REMEMBERED_S: Final = 60
-"""A worker that fell silent is listed as lost for so long, then forgotten."""
+"""Seconds after its last heartbeat at which a worker is forgotten; before that it is listed as lost."""
 
 SILENT_S: Final = 6
-"""Three beats missed."""
+"""Seconds after its last heartbeat at which a worker is lost: three missed heartbeats."""
 
 _beat: Final = Script("workers/beat")
 
@@ -37,26 +37,19 @@ _unreadable: Final = Complaints(log, "a record cannot be read, and is left out",
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What is known of a worker, by its own word or its supervisor's.
-
-    `state` is starting, idle, busy, draining; its supervisor knows hung and failed (then there is no `pid`), and
-    readers add lost. `since` is when the state began, `started_at` when the process did (seconds since 1970, by the
-    worker's clock); `rss_bytes` is its resident memory. `supervisor` is the pid of who takes orders for it, None for a
-    worker that runs by itself; `restarts` counts the processes before this one in its slot, `ready_s` is what it took
-    to start; `busy_s`, `done`, `forwards`, `max_batch_size` and `rate_limits` are board.Report's. `lease_s` is what
-    readers add: the seconds left. `version` is the version of mlq that the worker runs, `supervisor_version` its
-    supervisor's; None for a version that does not say so. `clock_skew_s` is how far the worker's host is ahead of the
-    server's clock, on which readers put `since` and `started_at`; `read_at`, which they add, is when they read, by the
-    same clock.
-    """
+    """The state of a worker, as the worker or its supervisor reports it; readers add a few fields."""
 
     id: str
     name: str
     host: str
     pid: int | None
+    """None while a failed worker has no process."""
+
     gpu: str | None
     device: str
     state: str
+    """starting, idle, busy or draining; the supervisor also sets hung and failed, and readers set lost."""
+
     queues: tuple[str, ...]
     model: str
     fingerprint: str | None
@@ -64,33 +57,55 @@ class Heartbeat:
     tasks_done: int
     rows_done: int
     started_at: float
+    """When the process started, in seconds since 1970; readers convert it from the worker's to the server's clock."""
+
     rss_bytes: int
+    """Resident memory of the process."""
+
     since: float = 0.0
+    """When the state began, by the same clocks as `started_at`."""
+
     restarts: int = 0
+    """Processes before this one in the same slot."""
+
     supervisor: int | None = None
+    """Pid of the supervisor, which takes orders for the worker; None for a worker without one."""
+
     ready_s: float | None = None
+    """Seconds that the worker needed to start."""
+
+    # The next four fields, and `rate_limits`, are copied from WorkerReport.
     busy_s: float = 0.0
     done: dict[str, int] = field(default_factory=dict)
     forwards: list[float] = field(default_factory=list)
     max_batch_size: int | None = None
     lease_s: float | None = None
+    """Seconds until the worker's lease runs out; readers add it."""
+
     version: str | None = None
+    """Version of mlq that the worker runs; None for a version that does not report it."""
+
     supervisor_version: str | None = None
+    """Version of mlq that the supervisor runs; None for a version that does not report it."""
+
     clock_skew_s: float | None = None
+    """Seconds that the clock of the worker's host is ahead of the server's clock."""
+
     rate_limits: dict[str, str] = field(default_factory=dict)
     read_at: float = 0.0
+    """When the heartbeat was read, by the server's clock; readers add it."""
 
     def encode(self) -> bytes:
-        """Write the value of the key."""
+        """Return the value of the Redis key."""
         return orjson.dumps(asdict(self))
 
     @classmethod
     def decode(cls, value: bytes) -> Heartbeat:
-        """Read the value of the key. Raises UnreadableRecord."""
+        """Parse the value of the Redis key. Raises UnreadableRecord."""
         return records.read(cls, value)
 
     def saying(self, report: WorkerReport) -> Heartbeat:
-        """Add what the worker reports of itself."""
+        """Return a copy with the fields of the worker's report."""
         return replace(
             self,
             state=report.state,
@@ -109,9 +124,9 @@ class Heartbeat:
 
 
 def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
-    """Say that workers are alive, for REMEMBERED_S, and give what was ordered of them.
+    """Write the heartbeats of workers for REMEMBERED_S, and return the orders for them.
 
-    This works where memory is full, too, which is when somebody looks.
+    This works even while memory is full, because then operators need to see the workers.
     """
     calls: list[Call] = [
         ([keys.heartbeat(h.id), keys.WORKERS, keys.ORDERS], [h.id, h.encode(), REMEMBERED_S]) for h in described
@@ -122,7 +137,7 @@ def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
 
 
 def _order_in(value: bytes, worker_id: str) -> Order | None:
-    """Read an order; one that cannot be read is not carried out, and keeps no other from being."""
+    """Parse an order; None for an unreadable one, which must not prevent the other orders."""
     try:
         return Order.decode(value)
     except UnreadableRecord as exc:
@@ -131,7 +146,7 @@ def _order_in(value: bytes, worker_id: str) -> Order | None:
 
 
 def farewell(client: Redis, worker_id: str) -> None:
-    """Forget a worker that ended as it should."""
+    """Remove a worker that has ended normally."""
     with client.pipeline(transaction=False) as pipe:
         pipe.delete(keys.heartbeat(worker_id))
         pipe.srem(keys.WORKERS, worker_id)
@@ -140,7 +155,7 @@ def farewell(client: Redis, worker_id: str) -> None:
 
 
 def read(client: Redis) -> list[Heartbeat]:
-    """Read every worker's last word, by name; those silent for SILENT_S are `lost`."""
+    """Return the heartbeats of all workers, sorted by host and name; those older than SILENT_S have the state lost."""
     ids = sorted(i.decode(errors="replace") for i in cast("set[bytes]", client.smembers(keys.WORKERS)))
     if not ids:
         return []
@@ -156,7 +171,7 @@ def read(client: Redis) -> list[Heartbeat]:
     found = dict(zip(ids, zip(answers[::3], answers[1::3], answers[2::3], strict=True), strict=True))
     gone = [i for i, (value, _, _) in found.items() if value is None]
     if gone:
-        with suppress(NoPermissionError):  # a submitter only reads; whoever may write removes them
+        with suppress(NoPermissionError):  # a submitter may only read; another reader will remove them
             client.srem(keys.WORKERS, *gone)
             withdraw(client, gone)
     now = now_s + now_us / 1e6
@@ -165,11 +180,11 @@ def read(client: Redis) -> list[Heartbeat]:
 
 
 def _judged_in(worker_id: str, value: Any, ttl_ms: Any, leased_until_ms: Any, now: float) -> Heartbeat | None:
-    """Read a worker's last word; None for one that cannot be read, which hides no other worker."""
+    """Parse a worker's heartbeat; None for an unreadable one, which must not hide the other workers."""
     try:
         for answer in (value, ttl_ms, leased_until_ms):
-            if isinstance(answer, Exception):  # a key of another kind
-                raise UnreadableRecord(str(answer))  # noqa: TRY301 (one place says so)
+            if isinstance(answer, Exception):  # the key has another type
+                raise UnreadableRecord(str(answer))  # noqa: TRY301 (the handler below logs all cases)
         until = leased_until_ms if leased_until_ms is None or math.isfinite(leased_until_ms) else None
         return _judged(Heartbeat.decode(value), ttl_ms, until, now)
     except UnreadableRecord as exc:
@@ -178,7 +193,7 @@ def _judged_in(worker_id: str, value: Any, ttl_ms: Any, leased_until_ms: Any, no
 
 
 def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:
-    """Pick the workers that take from a queue and are there."""
+    """Return the workers that serve a queue and are not lost."""
     return [h for h in heartbeats if queue in h.queues and h.state != "lost"]
 
 

@@ -1,4 +1,4 @@
-"""Last lines: the end of each worker's log, where other hosts can read it."""
+"""Log tails: the last lines of each worker's log, in Redis, where other hosts can read them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from redis import Redis
 
 KEPT_S: Final = 7 * 24 * 3600
-"""How long they stay after the last of them: somebody will ask on Monday why a worker died on Friday."""
+"""Seconds to keep them after the last line, so that on Monday a worker's death on Friday can be explained."""
 
 _LONGEST: Final = 300
 
 
 def write(redis: Redis, host: str, name: str, lines: Sequence[str]) -> None:
-    """Replace the last lines of a worker, the process before it in its slot included."""
+    """Replace the last lines of a worker, including those of earlier processes in the same slot."""
     redis.set(keys.last_lines(host, name), orjson.dumps([line[:_LONGEST] for line in lines]), ex=KEPT_S)
 
 
 def read(redis: Redis, host: str, name: str) -> list[str]:
-    """Read them; none for a worker that never wrote any, and of another process's words what is text."""
+    """Return the last lines of a worker; empty if there are none. Values that are not text are left out."""
     found = cast("bytes | None", redis.get(keys.last_lines(host, name)))
     try:
         lines = orjson.loads(found or b"[]")

@@ -1,4 +1,4 @@
-"""Orders: what an operator wants of a worker, on whatever host it runs; its supervisor gets them with a heartbeat."""
+"""Orders: an operator's orders to workers on any host; a supervisor receives them as the reply to a heartbeat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 ANNOUNCEMENT: Final = "heartbeat"
-"""The method of the control message that says that orders wait."""
+"""The method of the control message that announces orders."""
 
 Word = Literal["drain", "stop", "restart"]
 
@@ -28,39 +28,39 @@ _order: Final = Script("workers/order")
 
 @dataclass(frozen=True)
 class Order:
-    """One order to one incarnation of a worker.
-
-    drain: finish what runs, take no more, and end. stop: the same, but after `seconds` what still runs is given back to
-    its queue. restart: as stop, and then start anew. `seconds` None sets no deadline.
-    """
+    """One order to one process of a worker."""
 
     word: Word
+    """drain: finish running tasks, claim no more, and exit. stop: the same, with a deadline after which running tasks
+    go back to their queue. restart: stop, and then start again."""
+
     seconds: float | None = None
+    """Seconds until the deadline; None sets no deadline."""
 
     def encode(self) -> bytes:
-        """Write what is stored."""
+        """Return the value that is stored in Redis."""
         return orjson.dumps({"word": self.word, "seconds": self.seconds})
 
     @classmethod
     def decode(cls, value: bytes) -> Order:
-        """Read what is stored. Raises UnreadableRecord."""
+        """Parse a value that is stored in Redis. Raises UnreadableRecord."""
         order = records.read(cls, value)
         if order.seconds is not None and not 0 <= order.seconds <= _LONGEST_S:
-            raise records.UnreadableRecord("its 'seconds' are no time to wait")
+            raise records.UnreadableRecord("its 'seconds' is not a valid time to wait")
         return order
 
 
 def give(redis: Redis, worker_id: str, order: Order) -> bool:
-    """Leave an order for a worker, in place of an earlier one; False if nobody beats for it any more."""
+    """Record an order for a worker, in place of an earlier one; False if the worker has no heartbeat any more."""
     given = _order(redis, [keys.ORDERS, keys.heartbeat(worker_id)], [worker_id, order.encode()])
     return bool(given)
 
 
 def announce(connection: Connection, hostnames: Iterable[str]) -> None:
-    """Let the supervisors of these workers (`name@host`) fetch their orders now, instead of with the next heartbeat.
+    """Ask the supervisors of these workers (`name@host`) to fetch their orders now, not at the next heartbeat.
 
-    What is sent is Celery's own control message for a heartbeat: supervisors of other versions ignore it, and workers
-    without one do what it says.
+    The message is Celery's own control message for a heartbeat: supervisors of older versions ignore it, and workers
+    without a supervisor send a heartbeat.
     """
     from kombu.pidbox import Mailbox
 
@@ -69,7 +69,7 @@ def announce(connection: Connection, hostnames: Iterable[str]) -> None:
 
 
 def withdraw(redis: Redis, worker_ids: Iterable[str]) -> None:
-    """Take orders back of workers that have ended, or never will."""
+    """Delete the orders of workers that have ended, and orders that will not be carried out."""
     ids = list(worker_ids)
     if ids:
         redis.hdel(keys.ORDERS, *ids)

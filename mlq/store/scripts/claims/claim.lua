@@ -1,9 +1,10 @@
--- Take messages for a worker, queue by queue, and file each under it in the same call.
+-- Claim messages for a worker, queue by queue: each is popped and recorded as the worker's claim in the same call.
 -- KEYS: leases claims serial crashes paused watches bell, then as many keys for each queue, most urgent first
--- ARGV: wid call rows bytes batch_rows watch_ms (0: not idle), how many queues, tasks; queues, tasks, ids that it holds
--- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}; behind that the keys that
--- are of another type than they ought to be, if any are. Without them it does what it can: nothing is paused, nothing
--- is suspected, every idle worker watches, and the other queues are served. Without leases, claims and serial it fails.
+-- ARGV: wid call rows bytes batch_rows watch_ms (0: not idle), number of queues, number of tasks; queues, tasks, ids it
+-- holds
+-- Replies {'FENCED'}, {'WATCH'}, {'WAIT'}, or {'TAKEN', {{id, record, crashes or -1}, ...}}, followed by the keys that
+-- have an unexpected type. The script works without those keys: no queue is paused, no message is a suspect, every idle
+-- worker watches, and the other queues are served. It fails if leases, claims or serial have an unexpected type.
 -- with: clock record crash weigh watch lost take
 
 local leases, claims, serial, crashes, paused, watches, bell = unpack(KEYS, 1, 7)
@@ -20,14 +21,14 @@ local function set_of(words, first, last)
   return set
 end
 
--- No lease, no work: its claims were given to others, or are being given (deadline 0, see reap.lua).
+-- A worker without a lease gets no work: its claims were given back, or are being given back (deadline 0, see reap.lua).
 local deadline = redis.call('ZSCORE', leases, wid)
 if not deadline or deadline == '0' then
   return { 'FENCED' }
 end
 
--- A lost reply is handed out again, and nothing else with it: a call that the client or the network repeats
--- takes no more than it did the first time.
+-- After a lost reply the script returns the same messages and no others, so a call that the client or the network
+-- repeats claims nothing more than the first call did.
 local lost = lost_claims(claims, crashes, set_of(ARGV, tasks_end + 1, #ARGV), rows, bytes)
 if #lost > 0 then
   return { 'TAKEN', lost }
@@ -52,10 +53,10 @@ end
 local taken, full, lists = {}, false, lists_with_work()
 if lists > 0 then
   redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
-  -- One more than there is room for: the message that turns out not to fit is filed, too, for a moment.
+  -- One serial more than there is room for, because a message that turns out not to fit is recorded for a moment, too.
   local last = redis.call('INCRBY', serial, rows + 1) - rows - 1
-  -- The call's number survives a server that lost its last second, the serial a call that arrives twice:
-  -- together no id ever stands for two messages.
+  -- An id holds the number of the call and the serial. The number stays unique if the server loses its last second of
+  -- writes, and the serial if a call arrives twice. So no id stands for two messages.
   local function new_id()
     last = last + 1
     return call .. '-' .. last

@@ -1,10 +1,10 @@
--- Answer a claim: its result, its successors, and last the claim itself.
--- KEYS: claims crashes   ARGV: claim_id digest, how many answers, additions and parts; answers (6 words, see
+-- Complete a claim: store its result, publish its successors, and end the claim last.
+-- KEYS: claims crashes   ARGV: claim_id digest, number of answers, additions and parts; answers (6 arguments each, see
 -- answer.lua), additions to chords (2) and parts of chords (10, see chord.lua), then queue_key raw ...
 -- Replies 1, or 0 if the claim is gone, 1 + n if the n-th part is the last of its chord and its body is missing, or -n
--- if the n-th part has a body and is not the last. Unless it replies 1 nothing has happened, and what is stored stays.
--- The HEXISTS is the fence. The HDEL comes last, because scripts are not rolled back: whatever stops this one
--- half-way leaves the message with its claim, to be run twice rather than lost.
+-- if the n-th part has a body and is not the last. Unless the reply is 1, nothing was changed.
+-- HEXISTS is the fence. HDEL comes last, because scripts are not rolled back: if the script is stopped half-way, the
+-- claim remains, and the message runs twice instead of being lost.
 -- with: queue filing answer chord
 
 local claims, crashes, id, digest = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
@@ -39,7 +39,7 @@ for i = successors_at, #ARGV, 2 do
   redis.call('LPUSH', ARGV[i], ARGV[i + 1])
 end
 if digest ~= '' then
-  redis.pcall('HDEL', crashes, digest) -- of another type: nothing is suspected any more, and nothing to be forgotten
+  redis.pcall('HDEL', crashes, digest) -- if the key has another type, there is nothing to delete
 end
 redis.call('HDEL', claims, id)
 return 1

@@ -1,7 +1,7 @@
--- Count a part of a chord where results are on another server than claims: before its claim ends.
--- KEYS: -   ARGV: this database, the part's ten words (see chord.lua)   Replies 1 if the part is the last, or 0.
--- The part's name in `.c` keeps the chord for it: if its worker dies before the body is published, the part runs again
--- and is the last again, and no other part that runs again is.
+-- Count a part of a chord before its claim ends, where results and claims are on different servers.
+-- KEYS: -   ARGV: this database, the part's ten arguments (see chord.lua)   Replies 1 if the part is the last, or 0.
+-- The part's name in `.c` reserves the chord for it: if its worker dies before the body is published, the part runs
+-- again and is the last again. No other part that runs again becomes the last.
 -- with: chord
 
 redis.call('SELECT', ARGV[2])

@@ -1,5 +1,6 @@
--- List a portion of a worker's claims, and where each came from; the messages themselves stay here.
--- KEYS: claims   ARGV: cursor (0 at first), about how many   Replies {next cursor (0 at the end), id, queue key, ...}.
+-- List a portion of a worker's claims with the queue key of each; the messages themselves are not returned.
+-- KEYS: claims   ARGV: cursor (0 at first), approximate number
+-- Replies {next cursor (0 at the end), id, queue key, ...}.
 -- with: record
 
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])

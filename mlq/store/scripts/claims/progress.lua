@@ -1,5 +1,5 @@
--- Record a state that is not the last (STARTED, RETRY, a task's own) for as long as the claim is held.
--- KEYS: claims   ARGV: claim_id, answer (6 words, see answer.lua)
+-- Store an intermediate state of a task (STARTED, RETRY, one of its own) while the worker has the claim.
+-- KEYS: claims   ARGV: claim_id, answer (6 arguments, see answer.lua)
 -- Replies 1, or 0 if the claim is gone.
 -- with: filing answer
 

@@ -1,14 +1,14 @@
--- Fence a worker and give back everything that it held, once.
+-- Fence a worker and give back all its claims, once.
 -- KEYS: leases claims crashes watches dead unanswered bytes
 -- ARGV: wid seen side limit letters most known, claim ..., field value ...
---   seen     the expired deadline for which it is reaped, or '' when the caller saw the process end
---   limit    blamed crashes that a message may cause, or '' when nobody is to blame
---   letters  what the keys of dead letters begin with; the pairs say how the worker ended
---   most     claims that one call gives back: for that long the server does nothing else
---   known    how many claims follow that it was for; -1: it may have been any that it held
--- Replies {'GONE'}, {'ALIVE'}, {'REAPED', given back, id of the dead letter or ''}, or {'MANY', 0, id}: it held more
--- than `most`. Then its lease has the deadline 0, which fences it, and the caller gives the claims back in portions,
--- marks them as suspects if a crash was for several, and calls again.
+--   seen     the expired deadline for which the worker is reaped, or '' if the caller saw the process exit
+--   limit    crashes that one message may cause, or '' if no message is to blame
+--   letters  prefix of the keys of dead letters; the pairs describe how the worker ended
+--   most     claims that one call may give back, because the server is blocked meanwhile
+--   known    number of claims that follow, which may have caused the crash; -1: any claim of the worker
+-- Replies {'GONE'}, {'ALIVE'}, {'REAPED', given back, id of the dead letter or ''}, or {'MANY', 0, id} if the worker
+-- held more than `most` claims. Then its lease has the deadline 0, which fences it. The caller gives the claims back in
+-- portions, marks them as suspects if several may have caused the crash, and calls again.
 -- with: clock record crash give_back watch letter_bytes letter
 
 local leases, claims, crashes, watches, dead, unanswered, bytes = unpack(KEYS)
@@ -20,7 +20,7 @@ local deadline = tonumber(redis.call('ZSCORE', leases, wid))
 if not deadline then
   return { 'GONE' }
 end
--- A supervisor that was away may have renewed since the caller looked: then nobody is dead.
+-- A supervisor that lost its connection may have renewed the lease since the caller read it: then the worker is alive.
 if seen ~= '' and (deadline ~= tonumber(seen) or deadline >= now_ms()) then
   return { 'ALIVE' }
 end
@@ -28,14 +28,14 @@ end
 redis.call('HDEL', claims, '') -- the first write, which changes nothing: see script.py on full memory
 local are_many = redis.call('HLEN', claims) > tonumber(most)
 
--- Where the key is of another type no crash is counted, and all is given back: see claim.lua.
+-- If the key has another type, no crash is counted, and all claims are given back: see claim.lua.
 local function count_crash(raw)
   local count = redis.pcall('HINCRBY', crashes, redis.sha1hex(raw), 1)
   return type(count) == 'number' and count or 0
 end
 
--- Blame a message only if the worker died with it alone in its hands. Of several each is a suspect, without
--- blame: from now on it is claimed alone, and the next crash names the culprit.
+-- Blame a message only if it was the worker's only claim. Otherwise each message becomes a suspect without blame: it is
+-- claimed alone from now on, so the next crash identifies the message that causes it.
 local function blame(ids)
   for _, id in ipairs(ids) do
     local record = redis.call('HGET', claims, id)
@@ -44,7 +44,7 @@ local function blame(ids)
       redis.pcall('HSETNX', crashes, redis.sha1hex(raw), 0)
     elseif count_crash(raw) >= tonumber(limit) then
       file_letter(dead, letters .. id, crashes, id, record, pairs_at, bytes)
-      redis.call('SADD', unanswered, id) -- by the caller, in a moment, or by whoever recovers next
+      redis.call('SADD', unanswered, id) -- the caller stores its failure next, or else the next recovery does
       redis.call('HDEL', claims, id)
       return id
     end
@@ -58,7 +58,7 @@ local function suspects()
   end
   local held = {}
   for i = 8, pairs_at - 1 do
-    if redis.call('HEXISTS', claims, ARGV[i]) == 1 then -- it may have been recorded just before
+    if redis.call('HEXISTS', claims, ARGV[i]) == 1 then -- its completion may have been recorded just before
       held[#held + 1] = ARGV[i]
     end
   end
@@ -78,5 +78,5 @@ for _, bell in ipairs(bells) do
     ring(bell)
   end
 end
-redis.call('ZREM', leases, wid) -- last: a reaper that is stopped half-way is tried again
+redis.call('ZREM', leases, wid) -- last, so that a script which is stopped half-way can be repeated
 return { 'REAPED', given, buried }

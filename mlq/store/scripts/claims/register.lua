@@ -1,9 +1,9 @@
--- Give a new worker its lease, unless its model is not the one of a queue that it would serve.
+-- Give a new worker its lease, unless one of its queues is served with another model.
 -- KEYS: leases models...   ARGV: wid lease_ms fingerprint rollout
--- Replies {} for a worker that is registered, or {number of the queue, wid, fingerprint}: who serves it with what.
--- A queue has the models of its live workers: more than one during a rollout, when each of them may be started.
--- Looking and entering are one step: of two models started at once the second finds the first.
--- NX: a call that is repeated changes nothing.
+-- Replies {} if the worker is registered, or {number of the queue, wid, fingerprint} of a worker with another model.
+-- A queue has the models of its live workers. During a rollout it has several, and workers of each may start.
+-- The check and the registration are one step: if two models are started at once, the second finds the first.
+-- With NX a repeated call changes nothing.
 -- with: clock
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
@@ -13,7 +13,7 @@ for i = 2, #KEYS do
   for j = 1, #models, 2 do
     local deadline = redis.call('ZSCORE', KEYS[1], models[j])
     if not deadline then
-      redis.call('HDEL', KEYS[i], models[j]) -- it was reaped
+      redis.call('HDEL', KEYS[i], models[j]) -- that worker was reaped
     elseif models[j] ~= ARGV[1] and tonumber(deadline) >= now then
       known = known or models[j + 1] == ARGV[3]
       other = other or { i - 1, models[j], models[j + 1] }

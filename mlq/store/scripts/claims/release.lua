@@ -1,6 +1,6 @@
--- Give claims back to the queue keys that they came from.
+-- Give claims back to the queue keys from which they came.
 -- KEYS: claims   ARGV: side (head: served next; tail: served last), claim ids (none: all)
--- Replies how many were still claimed.
+-- Replies the number of claims given back.
 -- with: record give_back
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory

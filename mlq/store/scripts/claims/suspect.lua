@@ -1,4 +1,5 @@
--- Make claims suspects, without blame: from now on each is claimed alone, unless the key is of another type.   KEYS: claims crashes   ARGV: claim ids
+-- Mark claims as suspects without blame: from now on each is claimed alone. Without effect if crashes has another type.
+-- KEYS: claims crashes   ARGV: claim ids
 -- with: record
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory

@@ -1,6 +1,6 @@
--- Describe the message whose reply did not arrive, the oldest: its ends, since all of it cannot be sent.
+-- Return the oldest message whose reply did not arrive: only its two ends, because the whole cannot be sent.
 -- KEYS: claims   ARGV: bytes of each end, ids that the worker holds
--- Replies nothing, or {id, claimed_at_ms, queue key, bytes, beginning, end}.
+-- Replies nil, or {id, claimed_at_ms, queue key, bytes, beginning, end}.
 -- with: record crash lost
 
 local length, held = tonumber(ARGV[1]), {}

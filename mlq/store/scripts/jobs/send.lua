@@ -1,8 +1,8 @@
 -- Send a chunk of a job and record it, once.   KEYS: job chunks queue_key
--- ARGV: sender, chunk, record, rows of the input up to its end, rows in it that are not sent, seconds, message or ''
--- Replies SENT, AGAIN (it was: whoever lost a reply asks again), EARLY (the one before it was not), or TAKEN:
--- another process submits this job now. A number never stands for two chunks.
--- No write that changes nothing comes first: a full server refuses this script, and so nothing new is taken in.
+-- ARGV: sender, chunk, record, input rows up to its end, rows in it that are not sent, seconds to keep, message or ''
+-- Replies SENT, AGAIN (it was sent before; a client that lost the reply repeats the call), EARLY (the chunk before it
+-- was not sent), or TAKEN (another process submits this job now). A number never stands for two chunks.
+-- This script does not begin with a write that changes nothing: a full server must refuse it, and accept no new work.
 -- with: queue
 
 local job, chunks, queue = unpack(KEYS)

@@ -1,7 +1,7 @@
 -- Become the sender of a job, and get its token.   KEYS: job   ARGV: sender, a new token
--- Whoever was the sender before is refused from now on (send.lua). Replies the token, which stays the job's.
--- `token_sender` is the sender that has the token: an older version of mlq that takes over names itself in `sender`
--- alone. `token_from` is the chunk from which on all chunks carry the token.
+-- An earlier sender is refused from now on (send.lua). Replies the token; a job keeps its first token.
+-- `token_sender` is the sender that has the token: an older version of mlq that takes over writes only `sender`.
+-- From the chunk `token_from` on, all chunks carry the token.
 
 local previous, token, issued_to, next = unpack(redis.call('HMGET', KEYS[1], 'sender', 'token', 'token_sender', 'next'))
 if not token or previous ~= issued_to then

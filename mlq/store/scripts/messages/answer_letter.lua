@@ -1,6 +1,6 @@
--- Answer a message that is among the dead already: a reaper buries bytes, whose task it learns afterwards.
--- KEYS: letter   ARGV: answer (6 words, see answer.lua)
--- Replies 1, or 0 if there is no such letter or it has been answered.
+-- Store the failure of a message that is a dead letter already: a reaper dead-letters it before it reads the task's id.
+-- KEYS: letter   ARGV: answer (6 arguments, see answer.lua)
+-- Replies 1, or 0 if there is no such letter or its failure is stored already.
 -- with: filing answer
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory

@@ -1,6 +1,6 @@
--- Move a claim to the dead letters, and answer it where its task is known.
--- KEYS: claims crashes dead letter bytes   ARGV: claim_id, answer (6 words, see answer.lua), field value ...
--- Replies 0 if the claim is gone; else 1 + how many letters were dropped, the oldest: 100,000 are kept.
+-- Move a claim to the dead letters, and store its failure if its task is known.
+-- KEYS: claims crashes dead letter bytes   ARGV: claim_id, answer (6 arguments, see answer.lua), field value ...
+-- Replies 0 if the claim is gone; otherwise 1 + the number of old letters that were dropped, as 100,000 are kept.
 -- with: clock record crash letter_bytes letter filing answer
 
 local claims, crashes, dead, letter, bytes = unpack(KEYS)

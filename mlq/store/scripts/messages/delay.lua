@@ -1,7 +1,7 @@
 -- Move a claim to the delay list.   KEYS: claims delays delayed bytes   ARGV: claim_id until_ms, most messages and bytes
--- Replies 1, 0 if the claim is gone, or -1 if the list holds as much as it may: then nothing was done.
--- The id makes the member unique: two equal messages are two.
--- Versions of mlq that know no bounds count no bytes, so the count is begun anew whenever no message is left.
+-- Replies 1, 0 if the claim is gone, or -1 if the list has reached its limit: then nothing was changed.
+-- The claim's id makes the member unique, so two equal messages are two members.
+-- Older versions of mlq without limits count no bytes, so the count starts again at 0 whenever no message is left.
 -- with: record
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory

@@ -1,7 +1,8 @@
--- Put a portion of what is due at the head of its queue.   KEYS: delays delayed bytes   ARGV: how many, how many bytes
--- Replies {moved, milliseconds until the next is due or -1}: 0 while more are due than were moved.
--- The latest goes first: so the one that has been due for longest ends up in front, over several calls, too.
--- A few are read at a time: they may be large, and all that is read is in the script's memory at once.
+-- Move a portion of the due messages to the heads of their queues.
+-- KEYS: delays delayed bytes   ARGV: most messages, most bytes
+-- Replies {moved, milliseconds until the next message is due or -1}; 0 ms if more messages are due than were moved.
+-- The latest message is moved first, so the one that has been due for longest ends up in front, also over several calls.
+-- Only a few are read at a time, because they may be large, and each read keeps its messages in the script's memory.
 -- with: clock record
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
@@ -13,7 +14,7 @@ while moved < most and bytes < most_bytes do
     local _, key, raw = unframe(member:sub(member:find(' ', 1, true) + 1))
     redis.call('RPUSH', key, raw)
     redis.call('ZREM', KEYS[1], member)
-    redis.pcall('DECRBY', KEYS[3], #member) -- below 0 where older versions have counted nothing: see delay.lua
+    redis.pcall('DECRBY', KEYS[3], #member) -- may fall below 0 if an older version has not counted: see delay.lua
     if redis.call('HINCRBY', KEYS[2], key, -1) <= 0 then
       redis.call('HDEL', KEYS[2], key)
     end

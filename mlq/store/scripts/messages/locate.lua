@@ -1,8 +1,8 @@
--- Find the first message that holds one of some texts, and look at no more of them than is said.
--- KEYS: a list or a zset, to be read from `from` on; or a hash, of which fields are named; or dead letters
--- ARGV: PAGE | FIELDS | LETTERS, from, how many, how many bytes, number of texts, text ..., field ...
--- Replies {how many were looked at, message or ''}. A list is read from the end that is served first.
--- A few are read at a time: they may be large, and all that is read is in the script's memory at once.
+-- Find the first message that contains one of the given texts, among a limited number of messages.
+-- KEYS: a list or a zset, read from `from` on (PAGE); a hash, of which the fields are given (FIELDS); or dead letters
+-- ARGV: PAGE | FIELDS | LETTERS, from, most messages, most bytes, number of texts, text ..., field ...
+-- Replies {number of messages searched, message or ''}. A list is read from the end that is served first.
+-- Only a few are read at a time, because they may be large, and each read keeps its messages in the script's memory.
 
 local how, from, most, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local texts_end, at_a_time = 5 + tonumber(ARGV[5]), 8

@@ -1,6 +1,6 @@
--- Put a dead letter back on its queue, behind what waits, as the message that it was.
+-- Put the unchanged message of a dead letter back on its queue, at the tail.
 -- KEYS: dead letter bytes   ARGV: id, this database, the result's (of the same server), key of its result or ''
--- Its stored failure goes: whoever asks must not be told that it failed. Replies 1, or 0 if the letter is gone or not whole.
+-- Its stored failure is deleted, because the task is waiting again. Replies 1, or 0 if the letter is gone or not whole.
 -- with: queue letter_bytes
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
@@ -18,6 +18,6 @@ if ARGV[4] ~= '' then
   redis.call('DEL', ARGV[4])
   redis.call('SELECT', ARGV[2])
 end
--- Last: a script that is stopped half-way has queued it twice rather than lost it.
+-- Last: if the script is stopped half-way, the message may be queued twice, but it is not lost.
 forget_letter(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return 1

@@ -1,6 +1,6 @@
--- Store a result and tell whoever waits for it: Celery subscribes to a channel named like the key.
--- `at` is where its six words begin in ARGV: this database, the result's (of the same server), key, payload,
--- seconds to keep (0: for ever), and for a job's chunk what filing.lua wants to know. No key, no result.
+-- Store a result and publish it to the waiting client: Celery subscribes to a channel with the name of the key.
+-- `at` is the index in ARGV of its six arguments: this database, the result's database (on the same server), key,
+-- payload, seconds to keep (0: no limit), and for a job's chunk the `filed` of filing.lua. Without a key nothing is stored.
 local function answer(at)
   local here, there, key, payload, seconds, filed = unpack(ARGV, at, at + 5)
   if key == '' then

@@ -1,17 +1,17 @@
--- Count parts of chords as Celery does, so that its own workers and clients may share them: beside the group's key lie
--- `.j` what is kept of each part, `.t` how many parts were added later, `.s` how many there were at first (written when
--- all have been sent), and from Celery 5.7 on `.d` which parts are counted, `.c` which worker publishes the body.
--- A part's words: db, group's key, task, index, value, known_by, ordered, seconds to keep, the same of the group, body
--- ('', 'published' or 'failed').
+-- Count parts of chords as Celery does, so that Celery's own workers and clients can take part. The group's key has these
+-- suffixes: `.j` values of the parts, `.t` number of parts added later, `.s` initial number of parts (written when all
+-- have been sent), and from Celery 5.7 on `.d` parts that are counted, `.c` the worker that publishes the body.
+-- A part's arguments: db, group's key, task, index, value, known_by, ordered, seconds to keep, seconds to keep the
+-- group, body ('', 'published' or 'failed').
 
--- What is kept of the same part already. A worker that counts before it records a part's end, as Celery and earlier
--- versions of mlq do, may have died in between; then the part runs again, and must not be counted twice.
--- The index alone does not tell: parts that are added later, or are groups of their own, share one.
+-- The value of the same part from an earlier run. A worker that counts a part before it records the part's end, as
+-- Celery and earlier versions of mlq do, may die in between; then the part runs again, and must not be counted twice.
+-- The index does not identify a part: parts that are added later, or are groups of their own, share one.
 local function counted_value(part)
   local values, counted = part.key .. '.j', part.key .. '.d'
   local size = redis.call(part.ordered and 'ZCARD' or 'LLEN', values)
   local is_counted = redis.call('SISMEMBER', counted, part.task .. ':' .. part.index) == 1
-  if is_counted or size > redis.call('SCARD', counted) then -- else all that is kept has its mark in `.d`
+  if is_counted or size > redis.call('SCARD', counted) then -- otherwise each value has its member in `.d`
     local kept = part.ordered and redis.call('ZRANGEBYSCORE', values, part.index, part.index)
       or redis.call('LRANGE', values, 0, -1)
     for _, value in ipairs(kept) do
@@ -31,19 +31,19 @@ local function read_part(at)
   }
 end
 
--- Whether the chord is complete with this part, of which `more` others are counted in the same step.
+-- Returns true if the chord is complete with this part; `more` other parts of it are counted in the same step.
 local function is_last(part, size, more, grown)
   local at_first = tonumber(redis.call('GET', part.key .. '.s') or nil)
   if not at_first then
     return false
   end
   local expected = at_first + (tonumber(redis.call('GET', part.key .. '.t') or nil) or 0) + grown
-  -- A part that was counted before is the last only if no other part's worker is about to publish the body: `.c`.
+  -- A part that was counted before is the last only if no other part has reserved the chord in `.c` to publish the body.
   local publisher = redis.call('GET', part.key .. '.c')
   return size + more == expected and (part.is_new or not publisher or publisher == part.task .. ':' .. part.index)
 end
 
--- Fill `parts` without writing anything; reply what the caller is to be told if a body is missing or out of place.
+-- Fill `parts` without writing anything; return the script's reply if a body is missing or out of place.
 local function weigh_parts(parts, here, additions_at, parts_at, ends_at)
   local grown, more, verdict = {}, {}, nil
   for at = additions_at, parts_at - 1, 2 do
@@ -71,7 +71,7 @@ local function keep(part)
   local values = part.key .. '.j'
   if part.ordered then
     if part.old then
-      redis.call('ZREM', values, part.old) -- of two runs the one that is recorded counts
+      redis.call('ZREM', values, part.old) -- of two runs of a part, the recorded one counts
     end
     if part.old or part.is_new then
       redis.call('ZADD', values, part.index, part.value)
@@ -108,7 +108,7 @@ local function count_parts(parts, here, additions_at, parts_at)
     else
       keep(part)
     end
-    if part.body == 'failed' then -- what is kept of its parts stays for clients that look for the ones that succeeded
+    if part.body == 'failed' then -- the values of its parts stay, for clients that look for the parts that succeeded
       redis.call('DEL', key .. '.t', key .. '.s', key .. '.c')
     end
   end

@@ -1,6 +1,6 @@
--- A message is known by the digest of its bytes, which a crash does not change: nothing has to be decoded,
--- and nothing that a message says of itself can pass the blame to another. Digests cost time, so they are only
--- made while something is suspected at all. Where the key is of another type nothing is suspected: see claim.lua.
+-- Crashes are counted by the digest of a message's bytes, which a crash does not change: nothing has to be decoded, and
+-- no content of a message can shift the blame to another message. Digests take time, so they are only calculated while
+-- there is any suspect. If the key has another type, no message is a suspect: see claim.lua.
 local function crash_counter(crashes, misplaced)
   if redis.call('EXISTS', crashes) == 0 then
     return function() end

@@ -1,5 +1,5 @@
--- File the end of a job's chunk: once, however often the chunk ran. The bit decides.
--- `filed` is "<chunk> <rows answered> <rows failed>"; an entry of the stream holds the chunk and its end.
+-- Store the result of a job's chunk once, however often the chunk ran: the chunk's bit shows that it is stored.
+-- `filed` is "<chunk> <rows that succeeded> <rows that failed>"; an entry of the stream has the chunk and its result.
 local function file(key, payload, seconds, filed)
   local chunk, ok, failed = filed:match('^(%d+) (%d+) (%d+)$')
   local done, tally = key .. ':done', key .. ':tally'

@@ -1,5 +1,6 @@
--- Put claims back where they came from, in their old order. RPOP serves the right: at the head (right) the
--- oldest goes last, at the tail (left) first. What is no longer claimed is left out, so twice is once.
+-- Put claims back on their queues in their old order. RPOP serves the right end: at the head (right) the oldest message
+-- must be pushed last, at the tail (left) first. Messages that are no longer claimed are skipped, so a repeated call
+-- changes nothing.
 local function give_back(claims, ids, side)
   local push = side == 'head' and 'RPUSH' or 'LPUSH'
   table.sort(ids, side == 'head' and function(one, other) return older(other, one) end or older)

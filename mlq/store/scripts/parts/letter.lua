@@ -1,7 +1,7 @@
--- File a claimed message among the dead. The circumstances are the pairs of ARGV from `first` on.
--- With `may_cut` the message is kept whole only within bounds: up to 32 MiB, which is what a worker reads, and up to
--- 1 GiB of dead letters in all. Beyond them its ends are kept, and `bytes` says how large it was. Who buries without
--- `may_cut` has to find the task's id in it later.
+-- Write the dead letter of a claimed message. The circumstances are the pairs of ARGV from `first` on.
+-- With `may_cut` the message is kept whole only within limits: up to 32 MiB, which is what a worker reads, and up to
+-- 1 GiB of dead letters in all. Beyond them only its ends are kept, and `bytes` is its size. A caller that must find the
+-- task's id in the message later does not set `may_cut`.
 local LARGEST, LARGEST_IN_ALL, END = 32 * 2^20, 2^30, 4096
 
 local function file_letter(dead, letter, crashes, id, record, first, bytes_key, may_cut)

@@ -1,5 +1,5 @@
--- How many bytes the messages of all dead letters have. Versions of mlq that know no bounds count nothing, so the count is
--- begun anew whenever no letter is left; a key of another type counts as nothing.
+-- Counts the bytes of all dead letters' messages. Older versions of mlq without limits do not count, so the count starts
+-- again at 0 whenever no letter is left. A key of another type counts as 0.
 local function letter_bytes(dead, bytes_key)
   if redis.call('ZCARD', dead) == 0 then
     redis.call('DEL', bytes_key)

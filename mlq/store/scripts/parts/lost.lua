@@ -1,4 +1,4 @@
--- What is filed under a worker and not in its hands was in a reply that never arrived. Oldest first.
+-- Claims that are recorded for a worker but unknown to it: their reply never arrived. The oldest first.
 local function lost_ids(claims, held)
   local ids = {}
   for _, id in ipairs(redis.call('HKEYS', claims)) do
@@ -10,8 +10,8 @@ local function lost_ids(claims, held)
   return ids
 end
 
--- No more messages and bytes at once than a claim may take, but one at least: the rest comes with the next call. A
--- reply may have been lost for its size, and then less is asked for.
+-- Returns at least one message, and otherwise no more messages and bytes than one call may claim; the next call returns
+-- the rest. If the reply was lost because of its size, the caller then asks for less.
 local function lost_claims(claims, crashes, held, most, bytes)
   local lost, crashes_of = {}, crash_counter(crashes)
   for i, id in ipairs(lost_ids(claims, held)) do

@@ -1,5 +1,5 @@
--- Why a key is none to which a message may be sent, as the error that the script replies; nil if it may be.
--- The name may come from a message: the prefixes are those of keys that hold no queue (see mlq/protocol/reserved_names.py).
+-- Returns the error to reply if no message may be pushed to a key; nil if it may. The name may come from a message.
+-- The prefixes are those of keys that are not queues (see mlq/protocol/reserved_names.py).
 local function refuse_key(key)
   for _, prefix in ipairs({ 'mlq:', 'unacked', '_kombu', 'celery-task-meta-', 'celery-taskset-meta-' }) do
     if key:sub(1, #prefix) == prefix then

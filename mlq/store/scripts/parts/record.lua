@@ -1,7 +1,7 @@
--- What is filed of a message: when it was taken, from which queue key, and its bytes as they were.
--- The key's length is written before it, so nothing that a key or a message holds can be taken for the frame.
+-- The record of a claim: the time of the claim, the queue key, and the bytes of the message.
+-- The key's length is written before the key, so no content of a key or a message can be mistaken for the frame.
 local function frame_of(at_ms, key)
-  return string.format('%d %d ', at_ms, #key) .. key -- followed by the bytes
+  return string.format('%d %d ', at_ms, #key) .. key -- the message's bytes follow
 end
 
 local function unframe(record)
@@ -10,7 +10,7 @@ local function unframe(record)
   return tonumber(at_ms), record:sub(first, after - 1), record:sub(after)
 end
 
--- A claim id ends in a serial number that only grows: it tells which of two was taken first.
+-- A claim id ends with a serial number that only grows: it shows which of two messages was claimed first.
 local function older(one, other)
   return tonumber(one:match('%d+$')) < tonumber(other:match('%d+$'))
 end

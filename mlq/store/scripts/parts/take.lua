@@ -1,11 +1,11 @@
--- Pop and file, key by key, until `room` is used up: {rows, bytes, alone = may a suspect be taken,
--- batch_rows = see weigh.lua}.
--- A message is filed the moment it is popped, and only then looked at: nothing can fail between the two, for
--- the caller has written to `claims` already.
--- `lists`: how many of the keys hold anything. Behind the last of them nothing is looked at.
--- Keys that hold no list are added to `misplaced`.
--- Replies the claims, and whether it stopped before the keys were empty. However large a batch may be, one call takes
--- no more than MOST messages: the server does nothing else meanwhile, not even renew a lease.
+-- Pop and record messages, key by key, until `room` is used up: {rows, bytes, alone = true if a suspect may be claimed,
+-- batch_rows: see weigh.lua}.
+-- A message is recorded as soon as it is popped, and examined after that. Nothing can fail between the two, because the
+-- caller has written to `claims` already.
+-- `lists`: number of keys that are not empty; the script stops after the last of them.
+-- Keys that are not lists are added to `misplaced`.
+-- Returns the claims, and true if it stopped before the keys were empty. One call claims at most MOST messages, however
+-- large a batch may be: the call blocks the server, and meanwhile no lease can be renewed.
 local MOST = 4096
 
 local function take(keys, lists, claims, crashes, new_id, room, together, misplaced)
@@ -13,14 +13,14 @@ local function take(keys, lists, claims, crashes, new_id, room, together, mispla
 
   local function fits(rows, suspect, size)
     if #taken == 0 then
-      return room.alone or not suspect -- whatever its size: nobody else could take it, either
+      return room.alone or not suspect -- of any size, because no other worker could claim it, either
     end
     return rows and not suspect and rows <= room.rows and size <= room.bytes
   end
 
   for _, key in ipairs(keys) do
     local raw = redis.pcall('RPOP', key)
-    if type(raw) == 'table' then -- the key is no list: the other queues are served
+    if type(raw) == 'table' then -- the key is not a list: serve the other queues
       misplaced[#misplaced + 1] = key
       raw = false
     end

@@ -1,7 +1,7 @@
--- One idle worker of a group (those that serve the same queues) watches its queues; the rest wait at the bell.
--- `watches` maps each group's bell to "<until ms> <wid>". The watcher confirms its role whenever it looks
--- again by itself; if it is frozen the role runs out, and the next idle worker that looks takes it.
--- Where the key is of another type every idle worker watches: see claim.lua.
+-- One idle worker of a group (the workers that serve the same queues) watches the queues; the others wait at the bell.
+-- `watches` maps each group's bell to "<until ms> <wid>". The watcher confirms its role with each claim; if it hangs, the
+-- role expires, and the next idle worker that claims becomes the watcher.
+-- If the key has another type, every idle worker watches: see claim.lua.
 local function watcher(watches, bell)
   local entry = redis.pcall('HGET', watches, bell)
   entry = type(entry) == 'string' and entry or ''
@@ -14,7 +14,7 @@ local function take_watch(watches, bell, wid, term_ms, misplaced)
   if holder and holder ~= wid and now_ms() < until_ms then
     return false
   end
-  local cleared = redis.pcall('HDEL', watches, bell) -- first write: an empty claim has made none, HSET is refused when full
+  local cleared = redis.pcall('HDEL', watches, bell) -- the first write: a full server refuses HSET before it
   if type(cleared) ~= 'number' then
     misplaced[#misplaced + 1] = watches
     return true
@@ -23,15 +23,15 @@ local function take_watch(watches, bell, wid, term_ms, misplaced)
   return true
 end
 
--- One token is enough: whoever it wakes rings again if messages are left. It may be lost: idle workers also
--- look by themselves.
+-- One token is enough: the worker that it wakes rings again if messages are left. The token may be lost, because idle
+-- workers also claim regularly.
 local function ring(bell)
   if redis.call('EXISTS', bell) == 0 then
     redis.call('LPUSH', bell, '1')
   end
 end
 
--- True if it was this worker's: then somebody else must be woken to watch.
+-- Returns true if this worker was the watcher: then another worker must be woken to watch.
 local function leave_watch(watches, bell, wid)
   return watcher(watches, bell) == wid and redis.call('HDEL', watches, bell) == 1
 end

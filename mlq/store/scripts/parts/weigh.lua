@@ -1,8 +1,8 @@
--- How many rows a message brings, or nil if it is to be claimed alone. `batch_rows` is what to count for a
--- batch_predict message of a stock client, which does not say its number of rows.
--- Read off the text, never decoded: cjson raises on hostile input. `"task":` with bare quotes cannot stand
--- inside a JSON string, so it is always a key; a message that repeats it deeper inside fools this hint, and
--- only ends up in a larger or smaller batch than it should. The worker decodes, and has the last word.
+-- Returns the number of rows in a message, or nil if it must be claimed alone. `batch_rows` is counted for a batch_predict
+-- message of a stock client, which does not say its number of rows.
+-- The text is searched, not decoded, because cjson raises on hostile input. `"task":` with bare quotes cannot occur
+-- inside a JSON string, so it is always a key. A message that repeats the key at a deeper level gets a wrong number, and
+-- only ends up in a larger or smaller batch than it should. The worker decodes the message and decides.
 local function rows_of(raw, together, batch_rows)
   local _, colon = raw:find('"task":', 1, true)
   local task = colon and raw:match('^%s*"([^"]*)"', colon + 1)

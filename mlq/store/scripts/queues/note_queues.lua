@@ -1,5 +1,5 @@
--- Write down that queues are in use.   KEYS: queues   ARGV: kept_ms most names...
--- Names that were not used for `kept_ms` go, and beyond `most` names the ones that were used least recently.
+-- Record that queues are in use.   KEYS: queues   ARGV: kept_ms most names...
+-- Names that were not used for `kept_ms` are removed, and beyond `most` names the least recently used ones.
 -- with: clock
 
 redis.call('ZREM', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory

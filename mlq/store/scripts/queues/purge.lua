@@ -1,5 +1,5 @@
--- Take messages off a list for good, and forget what was known of them.   KEYS: list crashes   ARGV: how many
--- Replies them: whoever dropped them answers for those that are of a job.
+-- Delete messages from a list, and their crashes.   KEYS: list crashes   ARGV: most messages
+-- Replies the messages, because the caller must store a result for each that belongs to a job.
 
 redis.call('HDEL', KEYS[2], '') -- the first write, which changes nothing: see script.py on full memory
 local dropped, suspects = {}, redis.call('EXISTS', KEYS[2]) == 1

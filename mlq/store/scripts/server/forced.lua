@@ -1,6 +1,6 @@
--- Run commands in one step, although the memory may be full.   KEYS: a key of the first command
--- ARGV: for each command how many words it has, then the words   Replies what each replied.
--- In MULTI a full server refuses every command, on Redis 7.0 even those that read or make room.
+-- Run commands in one step, even while memory is full.   KEYS: a key of the first command
+-- ARGV: for each command its number of words, then the words   Replies the reply of each command.
+-- MULTI is no alternative: inside it a full server refuses every command, on Redis 7.0 even reads and deletions.
 
 redis.call('DEL', KEYS[1] .. ':none') -- the first write, which changes nothing: see script.py on full memory
 local replies, at = {}, 1

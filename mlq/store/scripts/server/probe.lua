@@ -1,9 +1,9 @@
--- Try every command that the scripts use, on a key that nobody has, and leave nothing behind.
+-- Try every command that the scripts use, on a key that no other code uses, and leave nothing behind.
 --
--- KEYS  1 the key · 2 the key and channel of a result that nobody waits for
--- Returns pairs: a command that was refused, what the server said.
+-- KEYS  1 the key · 2 the key and channel of a result for which no client waits
+-- Replies pairs: a command that was refused, and the server's error.
 --
--- The first command is a write that changes nothing: from then on a server whose memory is full refuses nothing here.
+-- The first command is a write that changes nothing: after it, a server whose memory is full refuses nothing here.
 
 local key = KEYS[1]
 local harmless = {

@@ -1,5 +1,5 @@
 -- Take a place for one more worker, if one is wanted.   KEYS: want members   ARGV: wid member_ms
--- Looking and taking are one step: two hosts that see one place free cannot both take it. Replies 1 or 0.
+-- The check and the booking are one step, so two hosts cannot take the same place. Replies 1 or 0.
 -- with: clock
 
 redis.call('ZREM', KEYS[2], '') -- the first write, which changes nothing: see script.py on full memory

@@ -1,5 +1,5 @@
--- Leave an order for a worker that lives.   KEYS: orders heartbeat   ARGV: id order
--- Replies 1, or 0 where there is no heartbeat: an order that nobody will take would stay for ever.
+-- Record an order for a live worker.   KEYS: orders heartbeat   ARGV: id order
+-- Replies 1, or 0 if there is no heartbeat: an order for a worker that has ended would never be removed.
 
 redis.call('HDEL', KEYS[1], '') -- the first write, which changes nothing: see script.py on full memory
 if redis.call('EXISTS', KEYS[2]) == 0 then

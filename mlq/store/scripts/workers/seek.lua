@@ -1,6 +1,6 @@
--- Renew what an autoscaler holds, and tell it how things stand.
+-- Renew the lead and the places of an autoscaler, and reply the state of the queue's scaling.
 -- KEYS: leader want members   ARGV: id lead_ms member_ms, wids of its own workers
--- It leads if it did, or if whoever did has fallen silent. Members that nobody renews do not count any more.
+-- It leads if it led before, or if the leader's time has run out. Members whose time has run out do not count any more.
 -- Replies {leader, want or '', the members}.
 -- with: clock
 

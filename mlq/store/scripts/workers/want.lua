@@ -1,5 +1,5 @@
--- Say how many workers autoscalers are to run.   KEYS: leader want   ARGV: id want
--- Only the leader's word counts: one that was frozen must not overrule its successor. Replies 1 or 0.
+-- Set the number of workers that autoscalers should run.   KEYS: leader want   ARGV: id want
+-- Only the leader may set it: a former leader that hung must not overrule its successor. Replies 1 or 0.
 
 redis.call('PERSIST', KEYS[1]) -- the first write, which changes nothing: see script.py on full memory
 local leader = (redis.call('GET', KEYS[1]) or ''):match('^%d+ (.*)$')
