@@ -1,8 +1,8 @@
-"""Channels: kombu's Redis channels, which write to queues only, bound broadcasts, and look at queues outside of MULTI.
+"""Channels: kombu's Redis channels, changed to write to queues only, to limit broadcasts, and to avoid MULTI.
 
-Redis 7 refuses every command inside MULTI while its memory is full, reads included; kombu declares queues there. A
-worker that connected at such a moment could never take a message, so nothing would make room again. Each of these
-methods reads, or writes what may be written twice, so none needs a transaction.
+While its memory is full, Redis 7 refuses every command inside MULTI, including reads; kombu declares queues there. A
+worker that connected at such a moment could never claim a message and make room again. The methods here only read, or
+write values that may be written twice, so none needs a transaction.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ log = logging.getLogger("mlq.channels")
 
 
 class NotAQueue(EncodeError):
-    """What is raised where a message was to be sent to a name that is no queue's.
+    """A message was to be sent to a name that is not a queue's.
 
-    It is an EncodeError since Celery's tracer fails a task for one: where its links cannot be published for another
-    reason, Celery 5.6 acknowledges the task and tells its client nothing.
+    It is an EncodeError because Celery then fails the task. If a task's links cannot be published for another reason,
+    Celery 5.6 acknowledges the task and stores no result for its client.
     """
 
     __module__ = "celery.exceptions"
 
 
 class QueuesOnly:
-    """Mixed into kombu's Redis channels. Nothing goes to a key that holds no queue, whoever names it.
+    """Mixin for kombu's Redis channels that refuses to publish to a key which is not a queue.
 
-    A name comes from the options of a link, from the exchange's table of bindings, which clients may write, from the
-    address for the reply to a control message, or from a message that stock Celery left in `unacked`.
+    The name may come from the options of a link, from the exchange's table of bindings, which clients may write, from
+    the reply queue of a control message, or from a message that a worker of Celery left in `unacked`.
     """
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> Any:
-        """Publish. Raises NotAQueue."""
+        """Publish a message. Raises NotAQueue."""
         demand_queue(queue)
         return super()._put(queue, message, **kwargs)  # type: ignore[misc]
 
     def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
-        """Bind. Raises NotAQueue: the table of bindings would be left behind."""
+        """Bind a queue. Raises NotAQueue, because the entry would remain in the table of bindings."""
         demand_queue(queue)
         super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
 
     def _do_restore_message(self, payload: Any, exchange: str, routing_key: str, *args: Any, **kwargs: Any) -> None:
-        """Put a message back that a stock worker left, unless it says that it came from no queue.
+        """Put back a message that a worker of Celery left, unless the message names a key that is not a queue.
 
-        The sender wrote that, so nothing tells where it came from. It is dropped: if this raised, the others that were
-        left behind it would never be restored.
+        The sender wrote that name, so the real queue is unknown, and the message is dropped. An exception here would
+        prevent kombu from restoring the messages after it.
         """
         channel: Any = self
         try:
@@ -68,46 +68,55 @@ class QueuesOnly:
         except ResponseError as exc:  # the table of bindings is a key of another type
             misplaced = f"{exchange} ({exc})"
         if misplaced is not None:
-            log.error("a message that a stock worker left says that it came from %r, and is dropped", misplaced)
+            log.error(
+                "dropped a message that a worker of Celery left: it names %r as its queue",
+                misplaced,
+                extra={"action": "message_dropped"},
+            )
             return
         super()._do_restore_message(payload, exchange, routing_key, *args, **kwargs)  # type: ignore[misc]
 
 
 def demand_queue(name: str) -> None:
-    """Make sure that a name may be a queue's. Raises NotAQueue."""
+    """Check that a name can be a queue's. Raises NotAQueue."""
     if reserved_names.is_reserved(name):
         message = f"nothing may be sent to {name!r}: {reserved_names.why_not_a_queue(name)}"
         raise NotAQueue(message)
 
 
 class WithoutMulti(QueuesOnly):
-    """Mixed into kombu's Redis channels."""
+    """Mixin for kombu's Redis channels that replaces MULTI, and checks messages before kombu decodes them."""
 
     _cannot_bind = False
 
     def _handle_message(self, client: Any, response: Any) -> Any:
-        """Take what was published to a channel of the server's, and pass nothing on that is not to be decoded.
+        """Receive a broadcast, and replace one that kombu must not decode.
 
-        kombu decodes whatever comes, and lets some of what it cannot decode end the process: what is nested too deeply,
-        or stands for a type of Python's and is none.
+        kombu decodes every broadcast, and some that it cannot decode crash the process: those that are nested too
+        deeply, and those with an invalid representation of a Python type.
         """
         payload = super()._handle_message(client, response)  # type: ignore[misc]
         try:
             _check_broadcast(payload["data"])
         except Refused as exc:
             complaints.add(exc)
-            payload["data"] = b""  # kombu passes over what is empty
+            payload["data"] = b""  # kombu ignores empty data
         return payload
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Take a message where Celery's own transport does; one that kombu cannot even hand over is gone, and said so.
+        """Receive a message as kombu does; discard one that kombu cannot decode, and log it.
 
-        Stock lets it end the worker. A list, or text that is no JSON, names no client that could be told.
+        kombu would let it crash the worker. Such a message (a list, or text that is not JSON) names no client to which
+        a failure could be reported.
         """
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
-            log.warning("a message cannot be decoded, and is discarded: %s", type(exc).__name__)
+            log.warning(
+                "discarded a message that cannot be decoded: %s",
+                type(exc).__name__,
+                extra={"action": "message_discarded"},
+            )
             raise Empty from None
 
     def _size(self, queue: str) -> int:
@@ -117,7 +126,7 @@ class WithoutMulti(QueuesOnly):
         return any(self._ask_lists("exists", queue))
 
     def _ask_lists(self, command: str, queue: str) -> list[int]:
-        """Ask the same of each of a queue's lists, one a priority step."""
+        """Send one command for each of a queue's lists, one per priority step; return the replies."""
         channel: Any = self
         with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for priority in channel.priority_steps:
@@ -125,7 +134,7 @@ class WithoutMulti(QueuesOnly):
             return cast("list[int]", pipe.execute())
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **kwargs: Any) -> None:
-        """Delete a queue, as the reply queue of a monitor that leaves."""
+        """Delete a queue, such as the reply queue of a monitor that disconnects."""
         channel: Any = self
         channel.auto_delete_queues.discard(queue)
         member = channel.sep.join([routing_key or "", pattern or "", queue or ""])
@@ -135,20 +144,20 @@ class WithoutMulti(QueuesOnly):
             client.delete(*(channel._q_for_pri(queue, priority) for priority in channel.priority_steps))  # noqa: SLF001
 
     def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
-        """Bind, or go on without while memory is full.
+        """Bind a queue; while memory is full, continue without the binding.
 
-        Tasks are claimed by the names of their queues, and clients declare what they publish to. What is lost is the
-        mark of a control queue, under which a monitor counts who listens; it still receives what is sent.
+        Workers claim tasks by queue name, and clients declare the queues to which they publish. Only the binding of a
+        control queue is missing then, by which a monitor counts workers; the worker still receives control messages.
         """
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)
         except ResponseError as exc:
             if not is_full(exc):
                 raise
-            log.warning("queue %s is not bound: %s", queue, exc)
+            log.warning("queue %s is not bound: %s", queue, exc, extra={"action": "queue_not_bound"})
 
     def maybe_refresh_binding_expiry(self) -> None:
-        """Keep bindings alive. While memory is full kombu would log a traceback every second."""
+        """Refresh the expiry of bindings. While memory is full, kombu would log a traceback every second."""
         channel: Any = self
         try:
             super().maybe_refresh_binding_expiry()  # type: ignore[misc]
@@ -157,30 +166,32 @@ class WithoutMulti(QueuesOnly):
                 raise
             channel._binding_expiry_refreshed_at = time.monotonic()  # noqa: SLF001 (at kombu's own pace)
             if not self._cannot_bind:
-                log.warning("bindings of control queues are not refreshed: %s", exc)
+                log.warning(
+                    "bindings of control queues are not refreshed: %s", exc, extra={"action": "bindings_not_refreshed"}
+                )
             self._cannot_bind = True
         else:
             self._cannot_bind = False
 
 
 def _check_broadcast(data: Any) -> None:
-    """Look at a broadcast message as kombu will, but survive it. Raises Refused."""
-    if not isinstance(data, (bytes, str)):  # the number of a subscription's answer
+    """Decode a broadcast as kombu will, and refuse one on which kombu would fail. Raises Refused."""
+    if not isinstance(data, (bytes, str)):  # the number in the reply to a subscription
         return
     if len(data) > LARGEST_BYTES:
         raise Refused(f"it has {len(data):,} bytes, the limit is {LARGEST_BYTES:,}")
     try:
         said = loads(data) if data else {}
-    except Exception as exc:  # noqa: BLE001 (kombu makes objects of Python's of what it says, which may raise anything)
+    except Exception as exc:  # noqa: BLE001 (kombu creates Python objects from it, which may raise anything)
         raise Refused(f"it is not JSON: {type(exc).__name__}") from None
     if not isinstance(said, dict):
         raise Refused("it is not a JSON object")
 
 
 def _check_message(payload: Any) -> None:
-    """Look at what kombu relies on before it takes a message. Raises ValueError.
+    """Check the parts of a message on which kombu relies. Raises ValueError.
 
-    What fails later than that would keep one of the few places for messages in this process's hands, for good.
+    If kombu failed on them later, the message would occupy one of the few prefetch slots of this process permanently.
     """
     said = payload if isinstance(payload, dict) else {}
     found = said.get("properties")
@@ -196,22 +207,22 @@ def _check_message(payload: Any) -> None:
 
 
 class PatientConnection(Connection):
-    """kombu's connection, whose channels do without MULTI, with TLS as each address asks for it.
+    """kombu's connection with channels that do not use MULTI, and with the TLS options of each address.
 
-    With `credentials` it reads user and password anew each time that it connects.
+    With `credentials` it reads user and password again each time that it connects.
     """
 
     credentials: ClassVar[FileCredentials | None] = None
 
     @classmethod
     def reading(cls, credentials: FileCredentials | None) -> type[PatientConnection]:
-        """Give the class of connections with these credentials: kombu makes further ones of the same class."""
+        """Return a class of connections with these credentials: kombu creates further connections from the class."""
         return cls if credentials is None else type(cls.__name__, (cls,), {"credentials": credentials})
 
     def _init_params(self, **params: Any) -> None:  # type: ignore[override]  # kombu names all of them
-        """Take the parameters of one address, the first or the next one that is tried."""
+        """Set the parameters of one address: the first one, or the next one to try."""
         stock: Any = super()
-        stock._init_params(  # noqa: SLF001 (where kombu makes of a list of URLs what it connects to)
+        stock._init_params(  # noqa: SLF001 (kombu converts a list of URLs to one address here)
             **{**params, "ssl": tls.of_address(params["transport"], params["hostname"], params["ssl"])}
         )
 
@@ -221,7 +232,7 @@ class PatientConnection(Connection):
         return connect() if self.credentials is None else self.credentials.connect(self, connect)
 
     def get_transport_cls(self) -> Any:
-        """Give the transport, with our channel where it is Redis's."""
+        """Return the transport class; for Redis, with the channel class of this module."""
         stock: Any = super().get_transport_cls()
         return _without_multi(stock)
 

@@ -1,4 +1,4 @@
-"""Connections to the broker and to the state store, and what their failures mean to a user."""
+"""Connections to the broker, the state store and the result store, and errors with hints for their failures."""
 
 from __future__ import annotations
 
@@ -32,27 +32,29 @@ if TYPE_CHECKING:
     from mlq.broker.credentials import FileCredentials
 
 _KEY_NAMES: Final = {"global_keyprefix", "priority_steps", "sep"}
-"""Transport options that change the names of the lists: a worker would see an empty queue."""
+"""Transport options that change the keys of queues: with them a worker would find its queues empty."""
 
 _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 4.0
-"""A broker that does not answer must be reported within 5 s, the start of the command included."""
+"""A broker that does not answer must be reported within 5 s, including the start of the command."""
 
 _TIME_LIMITS: Final = {"socket_timeout", "socket_connect_timeout", "socket_keepalive"}
 
 
 @dataclass(frozen=True)
 class Address:
-    """A broker or store: where it is, and which setting says so.
-
-    `origin` is where that setting was found, `setting` what a hint tells to change, `file` where the URL was read.
-    """
+    """The address of a broker or store, and the setting that names it."""
 
     url: str
     origin: str
+    """Where the setting was found."""
+
     setting: str = "MLQ_BROKER_URL"
+    """What a hint tells the user to change."""
+
     is_embedded: bool = False
     file: Path | None = None
+    """The file that contains the URL, if it is in a file of its own."""
 
     @property
     def shown(self) -> str:
@@ -64,7 +66,7 @@ class Address:
 
 
 def broker_address(settings: Settings) -> Address:
-    """Find the broker: the configured one, else the embedded one that runs for this user.
+    """Return the address of the configured broker, or else of this user's running embedded broker.
 
     Raises NoBroker.
     """
@@ -77,14 +79,14 @@ def broker_address(settings: Settings) -> Address:
 
 
 def configured_address(settings: Settings, key: str) -> Address:
-    """Give the server that a setting names."""
+    """Return the address of the server that a setting names."""
     url, file = str(settings.get(key)), settings.url_file(key)
     setting = f"MLQ_{key.upper()}" if file is None else f"the URL in {file}"
     return Address(url, settings.origin(key), setting, file=file)
 
 
 def credentials(address: Address) -> FileCredentials | None:
-    """Give what reads user and password of a server anew; None for a URL that is in no file of its own."""
+    """Return the credentials that are read again for each connection; None for a URL that is not in a file."""
     if address.file is None:
         return None
     from mlq.broker.credentials import read_from
@@ -93,7 +95,7 @@ def credentials(address: Address) -> FileCredentials | None:
 
 
 def state_address(settings: Settings) -> Address:
-    """Find the Redis that records workers and jobs: state_url, else the broker, else the result backend.
+    """Return the address of the Redis for workers and jobs: state_url, else the broker, else the result backend.
 
     Raises NoBroker, NoStateStore.
     """
@@ -108,7 +110,7 @@ def state_address(settings: Settings) -> Address:
 
 
 def result_address(settings: Settings) -> Address:
-    """Find the Redis that holds results. Raises NoBroker, NoResults, UnreadableResults."""
+    """Return the address of the Redis for results. Raises NoBroker, NoResults, UnreadableResults."""
     if settings.result_backend is None:
         found = broker_address(settings)
     else:
@@ -121,10 +123,10 @@ def result_address(settings: Settings) -> Address:
 
 
 def transport_options(settings: Settings, url: str) -> dict[str, Any]:
-    """Give kombu and Celery the options without which a frozen server blocks its clients for ever."""
+    """Return the transport options for kombu and Celery, with time limits, so that no client waits forever."""
     given = settings.broker_transport_options or {}
     if not is_redis(url):
-        # Confirmed: a message that was published while the server went away would be lost without an error.
+        # Without confirms, a message that is published while the connection breaks is lost without an error.
         return {"confirm_publish": True, **given} if url.startswith("amqp") else dict(given)
     if _is_watched(url) and "master_name" not in given:
         raise _invalid_options(settings, 'a sentinel:// broker needs the name of its primary: {"master_name": "…"}')
@@ -139,18 +141,18 @@ def transport_options(settings: Settings, url: str) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": settings.socket_timeout,
         **given,
-        **server_url.read(url).options,  # of this server alone
+        **server_url.read(url).options,  # options in the URL apply to this server only
     }
     return _with_sentinels(options) if _is_watched(url) else options
 
 
 def _with_sentinels(options: dict[str, Any]) -> dict[str, Any]:
-    """Ask each Sentinel once, with the time limits of the server: if one is away, the next one knows the primary.
+    """Add options so that each Sentinel is asked once, with the server's time limits, before the next one is asked.
 
-    redis-py would try one that is away again and again, for seconds, before it asks the next one.
+    By default redis-py retries an unreachable Sentinel for seconds before it asks the next one.
     """
     given = options.get("sentinel_kwargs") or {}
-    if not isinstance(given, Mapping):  # nonsense, of which redis-py is to say so
+    if not isinstance(given, Mapping):  # invalid: redis-py will report it
         return options
     limits = {name: value for name, value in options.items() if name in _TIME_LIMITS}
     return {**options, "sentinel_kwargs": {**limits, "retry": None, **given}}
@@ -163,24 +165,24 @@ def _invalid_options(settings: Settings, reason: str) -> InvalidSetting:
 
 
 def bare(url: str) -> str:
-    """Give a URL as kombu and Celery take it: its options go beside it (`transport_options`, `tls.options`).
+    """Return a URL without its options, which are passed separately (`transport_options`, `tls.options`).
 
-    Two URLs of one database are the same then, whatever their options are.
+    Two URLs of the same database are equal then, even if their options differ.
     """
     return server_url.read(url).url if is_redis(url) or url.startswith("amqps") else url
 
 
 def connectable(address: Address) -> str:
-    """Give the URL with which to connect: without user and password where those are read from a file."""
+    """Return the URL with which to connect: without user and password if they are read from a file."""
     url = bare(address.url)
     return url if address.file is None else server_url.without_credentials(url)
 
 
 @contextmanager
 def connected(settings: Settings, address: Address, *, any_schema: bool = False) -> Iterator[Connection]:
-    """Open a connection of kombu's, and turn its failures into ours.
+    """Open a kombu connection, and convert its failures to mlq's errors.
 
-    Raises BrokerUnreachable, BrokerRefused; OtherSchema, unless `any_schema`, for keys that this mlq cannot use.
+    Raises BrokerUnreachable, BrokerRefused; and, unless `any_schema`, OtherSchema for keys that this mlq cannot use.
     """
     from mlq.broker.channels import PatientConnection
 
@@ -189,11 +191,11 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
     connection = PatientConnection.reading(credentials(address))(connectable(address), **arguments)
     with explained(address, options), connection, _with_cluster_named(address, arguments):
         try:
-            # Each address once: connect() would wait 2 s and try again. Of Sentinels, one attempt asks all.
+            # Try each address once: connect() would retry after 2 s. One attempt asks all Sentinels.
             further = 0 if _is_watched(address.url) else max(0, len(connection.alt) - 1)
             connection.ensure_connection(max_retries=further)
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
-            # What was configured goes to kombu and redis-py as it is, and they check little of it.
+            # The configured options are passed unchanged to kombu and redis-py, which validate few of them.
             if settings.broker_transport_options is None:
                 raise
             raise _invalid_options(settings, f"kombu cannot connect with it: {type(exc).__name__}: {exc}") from exc
@@ -206,7 +208,7 @@ def connected(settings: Settings, address: Address, *, any_schema: bool = False)
 
 @contextmanager
 def state_store(settings: Settings) -> Iterator[Redis]:
-    """Open the Redis that holds what mlq itself records.
+    """Open the Redis that holds mlq's own records.
 
     Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
     """
@@ -215,13 +217,13 @@ def state_store(settings: Settings) -> Iterator[Redis]:
 
 
 def results_beside_queues(settings: Settings, broker: Address) -> bool:
-    """Tell whether results are in the broker's own database, where one script can write them with all else."""
+    """Return True if results are in the broker's database, where the script that ends a claim can store them."""
     return settings.result_backend is None or bare(settings.result_backend) == bare(broker.url)
 
 
 @contextmanager
 def result_store(settings: Settings) -> Iterator[Redis]:
-    """Open the Redis that holds results, which is the broker unless result_backend says otherwise.
+    """Open the Redis that holds results: the result backend, or else the broker.
 
     Raises NoBroker, NoResults, UnreadableResults, BrokerUnreachable, BrokerRefused.
     """
@@ -230,13 +232,13 @@ def result_store(settings: Settings) -> Iterator[Redis]:
 
 
 def redis_client(connection: Connection) -> Redis:
-    """Take kombu's own client: it understands every form of URL that workers do, Sentinel's included."""
+    """Return kombu's own Redis client, which supports every form of URL that workers support, including Sentinel."""
     channel: Any = connection.default_channel
     return cast("Redis", channel.client)
 
 
 def with_timeout(client: Redis, seconds: float) -> Redis:
-    """Make a client of the same server, with connections of its own that wait no longer than this for a reply."""
+    """Return a client for the same server with its own connections, which wait at most `seconds` for a reply."""
     from redis import ConnectionPool, Redis
 
     pool = client.connection_pool
@@ -247,10 +249,10 @@ def with_timeout(client: Redis, seconds: float) -> Redis:
 
 @contextmanager
 def explained(address: Address, options: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Say of a failed connection what a user can do about it. `options` are the transport's, for Sentinel."""
+    """Convert a failed connection to an error with a hint. `options` are the transport options, for Sentinel."""
     try:
         yield
-    except (MlqError, BrokenPipeError):  # explained already; the reader of our output has left, not the broker
+    except (MlqError, BrokenPipeError):  # has its hint already; the output's reader has closed the pipe
         raise
     except Exception as exc:
         if _is_watched(address.url) and options and refusals.has_no_primary(exc):
@@ -262,7 +264,7 @@ def explained(address: Address, options: Mapping[str, Any] | None = None) -> Ite
 
 
 def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | None) -> MlqError | None:
-    """Name the key of another type that a command met; the server does not say which it was."""
+    """Return the error for a key of another type, after a search for it: the server does not name the key."""
     from mlq.broker.channels import PatientConnection
 
     if not is_redis(address.url) or not key_types.is_wrong_type(exc):
@@ -271,7 +273,7 @@ def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | No
     try:
         with PatientConnection(bare(address.url), **arguments) as connection:
             found = key_types.find(redis_client(connection))
-    except Exception:  # noqa: BLE001 (whatever fails meanwhile: then the server's own words have to do)
+    except Exception:  # noqa: BLE001 (if the search fails, the server's own error is shown)
         return None
     if not found:
         return None
@@ -280,12 +282,12 @@ def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | No
 
 
 def _demand_no_cluster(redis: Redis, address: Address) -> None:
-    """Refuse a cluster at once: one node answers some commands, and knows nothing of what is on the others."""
+    """Refuse a cluster at once: a single node executes some commands, but does not have the keys of the others."""
     from redis.exceptions import ResponseError
 
     try:
         server: Any = redis.info("server")
-    except ResponseError:  # INFO is refused or renamed: then the first command that a cluster refuses names it
+    except ResponseError:  # INFO is refused or renamed: the first command that a cluster refuses will reveal it
         return
     if "cluster" in {server.get("redis_mode"), server.get("server_mode")}:
         fix = f"set {address.setting} to a server that is no cluster; Sentinel (sentinel://) gives one that fails over"
@@ -294,7 +296,7 @@ def _demand_no_cluster(redis: Redis, address: Address) -> None:
 
 @contextmanager
 def _with_cluster_named(address: Address, arguments: Mapping[str, Any]) -> Iterator[None]:
-    """Look in database 0 if there is no other: a cluster of Valkey's says only that the number is too large."""
+    """If the database does not exist, check in database 0 for a cluster: Valkey only reports an invalid number."""
     from mlq.broker.channels import PatientConnection
 
     try:
@@ -308,9 +310,9 @@ def _with_cluster_named(address: Address, arguments: Mapping[str, Any]) -> Itera
 
 
 def _impatient(options: dict[str, Any], address: Address) -> dict[str, Any]:
-    """Shorten the time for an answer: a person waits for it. Sentinels, asked one after the other, share it."""
+    """Shorten the time limit of replies, because a user waits. Sentinels, asked one after another, share the limit."""
     timeout = options.get("socket_timeout")
-    if not isinstance(timeout, (int, float)):  # none, or nonsense, of which kombu is to say so
+    if not isinstance(timeout, (int, float)):  # none, or invalid: kombu will report it
         return options
     shortened = {**options, "socket_timeout": min(_ANSWER_TIMEOUT_S, timeout)}
     asked = options.get("sentinel_kwargs")
@@ -327,16 +329,16 @@ def _tls(url: str) -> dict[str, Any]:
 
 
 def _is_watched(url: str) -> bool:
-    """Tell the URL of Sentinels from that of a server."""
+    """Return True for a URL of Sentinels."""
     return url.startswith("sentinel://")
 
 
 def is_redis(url: str) -> bool:
-    """Tell a Redis or Valkey server, in every form of its URL, from other brokers."""
+    """Return True for a URL of a Redis or Valkey server, in any form."""
     return url.partition("://")[0] in server_url.REDIS
 
 
 def demand_redis(address: Address, what: str) -> None:
-    """Make sure that a broker is one in which mlq's own keys can be. Raises NeedsRedis."""
+    """Check that a broker can hold mlq's own keys. Raises NeedsRedis."""
     if not is_redis(address.url):
         raise NeedsRedis(what=what, url=address.shown, origin=address.origin)

@@ -1,8 +1,8 @@
-"""Credentials: user and password of a server whose URL is in a file, read anew for each connection.
+"""Credentials: user and password of a server whose URL is in a file, read again for each connection.
 
-So a password is changed without a restart: whatever connects again, in whichever process, takes what is in the file by
-then. Only user and password are taken. Another server there needs a restart: messages, claims and results of one are
-not those of the other.
+So a password can be changed without a restart: every new connection of every process uses the current content of the
+file. Only user and password are used. A change to another server needs a restart, because the two servers have
+different messages, claims and results.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from mlq.settings import url_file
 from mlq.settings.server_url import read
 
 OPTION: Final = "mlq_credentials"
-"""The transport option in which the result backends of workers find them; Celery ignores what it does not know."""
+"""The transport option that passes credentials to the workers' result backends; Celery ignores unknown options."""
 
 _LOCAL: Final = "127.0.0.1"
-"""What py-amqp makes of localhost."""
+"""The address to which py-amqp changes localhost."""
 
 log = logging.getLogger("mlq.credentials")
 
 
 class FileCredentials:
-    """User and password of each address in a file's URL. A file that cannot be read leaves the last known ones.
+    """User and password of each address in a file's URL. If the file cannot be read, the last known ones are used.
 
-    All threads share it without a lock, which a fork could leave taken: two that read at once take the same.
+    All threads share it without a lock, which a fork could leave locked: two threads that read at once get the same.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -46,21 +46,21 @@ class FileCredentials:
         return f"FileCredentials({str(self._path)!r})"
 
     def of(self, host: str | None, port: int | None) -> tuple[str | None, str | None]:
-        """Read user and password of an address; where the file names several, and not this one, of the first."""
+        """Return user and password of an address; those of the first address if the file does not name this one."""
         addresses = [urlsplit(address) for address in self._read().split(";")]
         parts = next((a for a in addresses if _is_at(a, host, port)), addresses[0])
         user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
         return user, password
 
     def connect(self, connection: Any, stock: Callable[[], Any]) -> Any:
-        """Let a connection of kombu's connect with them; `stock` does it.
+        """Connect a kombu connection with the current credentials; `stock` is kombu's own method.
 
-        RabbitMQ has one password for a user, so there is a moment in which server and file differ. kombu takes a
-        refused login for final, and a worker would end. Where these credentials were good before it is an outage, as it
-        is with Redis: the next attempt reads the file again.
+        RabbitMQ has one password per user, so for a moment server and file differ after a change. kombu does not retry
+        a refused login, and the worker would exit. If a login has succeeded before, a refusal is treated as an outage,
+        as with Redis: the next attempt reads the file again.
         """
         address = (connection.hostname, connection.port)
-        if not str(connection.transport_cls).startswith("amqp"):  # its pool connects again without asking us
+        if not str(connection.transport_cls).startswith("amqp"):  # redis-py reconnects without this method
             connection.credential_provider = RedisCredentials(self, *address)
             return stock()
         connection.userid, connection.password = self.of(*address)
@@ -77,31 +77,31 @@ class FileCredentials:
         try:
             url = url_file.read(self._path, _demand_sound)
         except url_file.Unusable as exc:
-            self._warn(f"{self._path} cannot be used, so the last known password is: {exc}")
+            self._warn(f"{self._path} cannot be used; the last known password stays in use: {exc}")
             return self._url
         if _places(url) != _places(self._url):
-            self._warn(f"{self._path} names another server by now: a restart connects to it")
+            self._warn(f"{self._path} names another server now; a restart is needed to connect to it")
             return self._url
         if url != self._url:
-            log.info("the credentials in %s have changed", self._path)
+            log.info("the credentials in %s have changed", self._path, extra={"action": "credentials_changed"})
         self._said, self._url = "", url
         remember(url)
         return url
 
     def _warn(self, text: str) -> None:
         if text != self._said:
-            log.warning("%s", text)
+            log.warning("%s", text, extra={"action": "credentials_file_ignored"})
         self._said = text
 
 
 @cache
 def read_from(path: Path, url: str) -> FileCredentials:
-    """Give what reads a file, one for all connections of a process: `url` is what was in it when it started."""
+    """Return the credentials of a file, one object per process; `url` is the file's content at the process's start."""
     return FileCredentials(path, url)
 
 
 class RedisCredentials(CredentialProvider):
-    """The same for redis-py, which asks before it authenticates a connection."""
+    """FileCredentials as a provider for redis-py, which calls it before it authenticates a connection."""
 
     def __init__(self, credentials: FileCredentials, host: str | None, port: int | None) -> None:
         self._credentials = credentials
@@ -109,11 +109,11 @@ class RedisCredentials(CredentialProvider):
 
     @property
     def user(self) -> str | None:
-        """The user whose rights count, for messages about rights."""
+        """The current user, for error messages about rights."""
         return self._credentials.of(*self._address)[0]
 
     def get_credentials(self) -> Any:
-        """Give what AUTH is to be sent with; nothing for a server that wants no password."""
+        """Return the arguments of AUTH; empty if no password is set."""
         user, password = self._credentials.of(*self._address)
         if password is None:
             return ()
@@ -131,7 +131,7 @@ def _demand_sound(url: str) -> str:
 
 
 def _places(url: str) -> list[tuple[str, str, str]]:
-    """Give all of a URL but users and passwords."""
+    """Return all parts of a URL except users and passwords."""
     return [_place(urlsplit(address)) for address in url.split(";")]
 
 

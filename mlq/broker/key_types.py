@@ -1,6 +1,6 @@
-"""Key types: which of mlq's keys are of another type than mlq writes, and how each is repaired.
+"""Key types: the Redis type of each of mlq's keys, and how to repair a key that has another type.
 
-Such a key was written by another program, or by hand. Redis answers WRONGTYPE then, and not which key it means.
+Another program, or a person, has written such a key. Redis replies WRONGTYPE then, without the name of the key.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FAMILIES: Final = (
     (keys.bell(()), "list"),
     (keys.dead_letter(""), "hash"),
 )
-"""What keys begin with of which there are many."""
+"""Prefixes of keys of which there are many."""
 
 _OF_A_JOB: Final = {"chunks": "hash", "ends": "stream", "ends:done": "string", "ends:tally": "hash"}
 
@@ -67,7 +67,7 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class Misplaced:
-    """A key that is of another type than mlq writes there."""
+    """A key that has another Redis type than mlq expects."""
 
     key: str
     kind: str
@@ -75,23 +75,23 @@ class Misplaced:
 
     @property
     def sentence(self) -> str:
-        """Say what is wrong."""
+        """What is wrong, in a sentence."""
         return f"the key {self.key!r} is a {self.kind}, where mlq keeps a {self.expected}"
 
     @property
     def repair(self) -> str:
-        """Say what mends it."""
+        """How to repair it."""
         after = _LOSES.get(self.key)
         return f"`redis-cli DEL {self.key}` repairs it" + (f"; {after}" if after else "")
 
 
 def is_wrong_type(exc: BaseException) -> bool:
-    """Tell the error of a command, or of a script, on a key of another type."""
+    """Return True if a command or a script failed on a key of another type."""
     return _CODE in str(exc)
 
 
 def expected_type(key: str) -> str | None:
-    """Name the type that a key of mlq's has; a list for any other, which can only be a queue's."""
+    """Return the type of one of mlq's keys; "list" for any other key, which must be a queue."""
     if key in _TYPES:
         return _TYPES[key]
     if key.startswith(keys.job("")):
@@ -102,13 +102,13 @@ def expected_type(key: str) -> str | None:
 
 
 def describe(redis: Redis, key: str) -> Misplaced | None:
-    """Look at one key; None if it is as it ought to be, or is gone."""
+    """Check one key; None if it has the expected type, or does not exist."""
     kind, expected = cast("bytes", redis.type(key)).decode(), expected_type(key)
     return None if expected is None or kind in {expected, "none"} else Misplaced(key, kind, expected)
 
 
 def find(redis: Redis, queue_keys: tuple[str, ...] = ()) -> list[Misplaced]:
-    """Look for keys of another type: those of which there is one, these of queues, then some of all others of mlq's."""
+    """Find keys of another type: among mlq's single keys and `queue_keys`, then in a part of mlq's other keys."""
     first = [*_TYPES, *queue_keys]
     found = list(_among(redis, first))
     looked, cursor = 0, 0
@@ -122,7 +122,7 @@ def find(redis: Redis, queue_keys: tuple[str, ...] = ()) -> list[Misplaced]:
 
 
 def explain(redis: Redis, exc: BaseException, queue_keys: tuple[str, ...] = ()) -> str:
-    """Write an error for a log: where it is about a key of another type, with the key and what repairs it."""
+    """Return the text of an error for a log; for a key of another type, with the key and its repair."""
     from redis.exceptions import RedisError
 
     if not is_wrong_type(exc):

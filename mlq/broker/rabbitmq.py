@@ -1,4 +1,4 @@
-"""RabbitMQ: how mlq declares queues there, and what the server refuses, in words."""
+"""RabbitMQ: declaration of queues, and errors with hints for what the server refuses."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _INVALID: Final = re.compile(
 )
 _VALUE: Final = re.compile(r"the value '(?P<typed>.*)' of type '\w+'|'(?P<plain>.*)'", re.DOTALL)
 _CODE: Final = re.compile(r"\A[A-Z_]+ - ")
-"""RabbitMQ puts the name of its reply code before its sentence."""
+"""RabbitMQ puts the name of its reply code before its error text."""
 
 
 def queue_entity(settings: Settings, name: str) -> Queue:
-    """Describe a queue as Celery's clients do: an exchange and a routing key of its own name, and its arguments."""
+    """Return a queue as Celery's clients declare it: exchange and routing key have its name; with its arguments."""
     from kombu import Exchange, Queue
 
     arguments = dict(settings.queue_arguments(name))
@@ -47,10 +47,10 @@ def declare(connection: Connection, settings: Settings, names: Sequence[str]) ->
 
 
 def exists(connection: Connection, name: str) -> bool:
-    """Tell whether the server has a queue, without declaring it."""
+    """Return True if the server has a queue, without declaring it."""
     from amqp.exceptions import NotFound
 
-    channel: Any = connection.channel()  # one of its own: the server closes a channel that asks for a missing queue
+    channel: Any = connection.channel()  # a new one, because the server closes it if the queue does not exist
     try:
         channel.queue_declare(name, passive=True)
     except NotFound:
@@ -60,7 +60,7 @@ def exists(connection: Connection, name: str) -> bool:
 
 
 def refusal(exc: BaseException, address: Address) -> MlqError | None:
-    """Say what the server refused and what to change; None for an error that is no refusal of RabbitMQ."""
+    """Return the error with a hint for a refusal of RabbitMQ; None for any other exception."""
     from amqp.exceptions import AMQPError, RecoverableConnectionError
 
     if not isinstance(exc, AMQPError) or isinstance(exc, RecoverableConnectionError):
@@ -90,7 +90,7 @@ def _differs(found: re.Match[str], address: Address) -> QueueDiffers:
 
 
 def _value(said: str) -> str:
-    """Read a value out of RabbitMQ's sentence: none, '5', or the value '10' of type 'signedint'."""
+    """Extract a value from RabbitMQ's error text: none, '5', or the value '10' of type 'signedint'."""
     found = _VALUE.fullmatch(said)
     return _NOT_SET if found is None else found["typed"] or found["plain"]
 
@@ -100,7 +100,7 @@ def _toml(key: str) -> str:
 
 
 def _literal(value: str) -> str:
-    """Write a value as it stands in TOML: RabbitMQ does not always tell its type."""
+    """Return a value in TOML syntax; its type is guessed, because RabbitMQ does not always report it."""
     return value if re.fullmatch(r"-?\d+|true|false", value) else json.dumps(value)
 
 

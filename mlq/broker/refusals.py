@@ -1,4 +1,4 @@
-"""Refusals: what the failure of a connection means to a user. What was said decides, not the URL."""
+"""Refusals: errors with a hint for failed connections, chosen by the server's error text and not by the URL."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PIPELINED: Final = re.compile(r"\ACommand # \d+ .* of pipeline caused error: ",
 DENIED: Final = re.compile(
     r"NOPERM|no permissions? to |can't run this command|can't access at least one|ACL failure", re.IGNORECASE
 )
-"""What a server says that does not give its user a right, to a command or to a script; each version has its words."""
+"""Error texts of all server versions if the user lacks a right, in a command or in a script."""
 
 _NO_PRIMARY: Final = re.compile(r"unknown command ['`]SENTINEL['`]|connecting to", re.IGNORECASE)
-"""What is said by a server that is no Sentinel (Redis 6.2 has the other quotes), and of a primary that is away."""
+"""Errors of a server that is not a Sentinel (Redis 6.2 uses the other quotes), and of a primary that is unreachable."""
 
 _NO_DATABASE: Final = re.compile(r"DB index is out of range|invalid DB index", re.IGNORECASE)
 _LOOK_S: Final = 1.0
@@ -37,13 +37,12 @@ _ROLES: Final = (
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a text says, and what cures it. `{set}` in the hint is the setting that named the server.
-
-    `{at}` is the server's host and port, `{user}` the user that the URL names.
-    """
+    """An error text, and the error with a hint for it."""
 
     pattern: re.Pattern[str]
     hint: str
+    """In it `{set}` is the setting that named the server, `{at}` its host and port, `{user}` the user in the URL."""
+
     error: type[MlqError] = BrokerRefused
 
 
@@ -97,7 +96,7 @@ _REFUSED: Final = (
     _meaning(r"MASTERDOWN", "it is a replica that has lost its primary: set {set} to the primary"),
     _meaning(r"^BUSY", "it runs a script that does not end: `redis-cli SCRIPT KILL` there ends it"),
 )
-"""What a server says when it refuses, the most special first."""
+"""Error texts of a server that refuses, the most specific first."""
 
 _UNREACHED: Final = (
     _meaning(
@@ -141,11 +140,11 @@ _UNREACHED: Final = (
         r"loading the dataset", "it reads its data from the disk: wait, and try again; {set} names another server"
     ),
 )
-"""What the system or the TLS library says, the most special first."""
+"""Error texts of the system and the TLS library, the most specific first."""
 
 
 def explain(exc: Exception, address: Address) -> MlqError | None:
-    """Give the error that a user is to see, or None where the failure has nothing to do with a broker."""
+    """Return the error to show to the user, or None if the failure does not concern a broker."""
     from redis.exceptions import AuthenticationError, ResponseError
 
     chain = tuple(_chain(exc))
@@ -177,21 +176,21 @@ def _unreached(address: Address, reason: str, chain: Sequence[BaseException]) ->
 
 
 def is_denied(exc: Exception) -> bool:
-    """Tell whether the server's user lacks the right to a command, a key or a channel."""
+    """Return True if the server's user lacks the right to a command, a key or a channel."""
     from redis.exceptions import ResponseError
 
     return isinstance(exc, ResponseError) and bool(DENIED.search(_text(exc)))
 
 
 def has_no_primary(exc: Exception) -> bool:
-    """Tell whether Sentinel named no primary, or one that cannot be connected to, or is no Sentinel."""
+    """Return True if Sentinel named no primary or an unreachable one, or if the server is not a Sentinel."""
     from redis.sentinel import MasterNotFoundError
 
     return any(isinstance(e, MasterNotFoundError) or _NO_PRIMARY.search(str(e)) for e in _chain(exc))
 
 
 def names_no_database(exc: Exception) -> bool:
-    """Tell whether the server has no database of the number that the URL names."""
+    """Return True if the server has no database with the number in the URL."""
     return any(_NO_DATABASE.search(str(e)) for e in _chain(exc))
 
 
@@ -204,7 +203,7 @@ def _error(kind: type[MlqError], address: Address, reason: str, hint: str) -> Ml
 
 
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """Give an exception and those that led to it: kombu and redis-py wrap what the system said."""
+    """Yield an exception and its causes, because kombu and redis-py wrap the errors of the system."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
@@ -219,7 +218,7 @@ def _is_away(exc: Exception) -> bool:
     from redis.exceptions import InvalidResponse
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
-    # No other OSError: a full disk under the output is not a broker that is away.
+    # Other kinds of OSError do not count: a full disk under the output is not an unreachable broker.
     away = (OperationalError, RedisConnectionError, RedisTimeoutError, InvalidResponse, RecoverableConnectionError)
     return isinstance(exc, (*away, ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError))
 
@@ -229,12 +228,12 @@ def _text(exc: BaseException) -> str:
 
 
 def reason_of(exc: Exception) -> str:
-    """Give the server's own words; redis-py puts the command before them, and that holds what was to be stored."""
+    """Return the server's own text, without the command (with the values to store) that redis-py puts before it."""
     return _text(exc).strip().rstrip(".") or type(exc).__name__
 
 
 def _speaks_tls(address: Address, chain: Sequence[BaseException]) -> bool:
-    """Look whether a server that hangs up on plain text speaks TLS; the certificate does not matter for that."""
+    """Return True if a server that closed a plain connection speaks TLS; its certificate is not verified here."""
     from redis.exceptions import InvalidResponse
 
     place = urlsplit(address.url)
@@ -249,14 +248,14 @@ def _speaks_tls(address: Address, chain: Sequence[BaseException]) -> bool:
             context.wrap_socket(plain),
         ):
             return True
-    except ssl.SSLError as exc:  # it spoke TLS, and wants a certificate of ours
+    except ssl.SSLError as exc:  # it speaks TLS, and may require a client certificate
         return "WRONG_VERSION" not in str(exc) and "EOF" not in str(exc)
     except OSError:
         return False
 
 
 def _speaks_plain_text(address: Address) -> bool:
-    """Look whether a server of a rediss:// URL understands plain text: to it, a handshake is a line without an end."""
+    """Return True if a server of a rediss:// URL speaks plain text; it waits for the end of a line in the handshake."""
     place = urlsplit(address.url)
     if place.scheme != "rediss":
         return False

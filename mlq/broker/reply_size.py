@@ -1,7 +1,7 @@
-"""Reply size: ask for less while a server closes the connection instead of replying.
+"""Reply size: request less while a server closes the connection instead of replying.
 
-A server ends a client whose waiting reply is larger than its `client-output-buffer-limit normal`. The same question
-would get the same end again, so half as much is asked for, until the reply fits.
+A server disconnects a client whose reply is larger than its `client-output-buffer-limit normal`. The same request would
+fail again, so each next request asks for half as much, until the reply fits.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import logging
 from typing import Final
 
 _SURE: Final = 2
-"""One connection that is closed under a question may be a restart or an operator; a second is the reply's size."""
+"""Closed connections that prove a reply too large: the cause of a single one may be a restart or an operator."""
 
 _GROW_AFTER: Final = 256
-"""Replies that fitted, after which twice as much is asked for: the limit may have been raised."""
+"""Successful replies after which twice as much is requested, because the server's limit may have been raised."""
 
 log = logging.getLogger("mlq.broker")
 
 
 class ReplySize:
-    """How many things to ask for at once. `of` scales any number; `most` is the one that must not fall below one."""
+    """The number of elements to request at once, from `most` down to one; `of` scales other numbers accordingly."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -30,20 +30,20 @@ class ReplySize:
 
     @property
     def count(self) -> int:
-        """How many to ask for now."""
+        """The number of elements to request now."""
         return self.of(self._most)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether less is asked for than would be elsewhere."""
+        """True if less than `most` is requested."""
         return self._halvings > 0
 
     def of(self, number: int) -> int:
-        """Scale another measure of the same reply, such as its bytes."""
+        """Scale another measure of the same reply, such as its bytes, by the same factor."""
         return max(1, number >> self._halvings)
 
     def failed(self, exc: Exception) -> bool:
-        """Note that a question had no reply; True if the reply cannot become smaller, and was too large for sure."""
+        """Record a failed request; True if the reply is certainly too large and cannot become smaller."""
         if not _is_cut(exc):
             self._cuts = 0
             return False
@@ -58,13 +58,14 @@ class ReplySize:
         if not self._has_warned:
             log.warning(
                 "the server closes connections instead of sending large replies (client-output-buffer-limit normal): "
-                "less is asked for at once"
+                "requesting less at once",
+                extra={"action": "reply_size_reduced"},
             )
         self._has_warned = True
         return False
 
     def fitted(self) -> None:
-        """Note a reply that came."""
+        """Record a successful reply."""
         self._cuts = 0
         if not self._halvings:
             return
@@ -74,7 +75,7 @@ class ReplySize:
 
 
 def _is_cut(exc: Exception) -> bool:
-    """Tell a connection that was closed under a question from a server that is away, silent, or refuses."""
+    """Return True if the server closed the connection during a request, and is not unreachable, silent or refusing."""
     from redis.exceptions import ConnectionError as RedisConnectionError
 
     if type(exc) is not RedisConnectionError or " connecting to " in str(exc):

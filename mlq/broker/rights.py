@@ -1,7 +1,7 @@
-"""Rights: whether the broker's user may do all that workers do. Each right is tried, since no user may look it up.
+"""Rights: the check that the broker's user may do all that workers do. It tries each right, as users cannot list them.
 
-A right that is missing would be noticed in the middle of the work: as a connection that breaks again and again where
-it is a channel, as a message that is taken and never answered where it is a command.
+Without the check a missing right would show during the work: for a channel as a connection that breaks repeatedly, for
+a command as a message that is claimed and never completed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _RESULT: Final = "celery-task-meta-mlq-probe"
-"""A result's key and the channel on which it is announced, of a task that does not exist."""
+"""The key and the channel of a result, for a task that does not exist."""
 
 _OTHERS: Final = (_RESULT, "_kombu.binding.celery", "unacked", "unacked_index")
 
@@ -32,7 +32,7 @@ _probe: Final = Script("server/probe")
 
 
 def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
-    """Try every command, key and channel that workers use, without a trace. Raises MissingRights."""
+    """Try every command, key and channel that workers use, and leave nothing behind. Raises MissingRights."""
     refused = dict(_refused_commands(redis))
     missing_keys = [] if "EVAL" in refused else list(_refused_keys(redis, queues))
     channels = list(_refused_channels(redis))
@@ -63,13 +63,13 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 def _user(redis: Redis) -> str:
     given = redis.connection_pool.connection_kwargs
-    provider = given.get("credential_provider")  # where the URL is in a file
+    provider = given.get("credential_provider")  # set if the URL is read from a file
     user = provider.user if provider is not None else given.get("username")
     return str(user or "default")
 
 
 def _refused_commands(redis: Redis) -> Iterator[tuple[str, str]]:
-    """Try what scripts call, then what is called outside of them; give the refused with the server's words."""
+    """Try the commands of scripts, then the others; yield each refused command with the server's error."""
     from redis.exceptions import ResponseError
 
     try:
@@ -99,7 +99,7 @@ def _refused_commands(redis: Redis) -> Iterator[tuple[str, str]]:
 
 
 def _refused_keys(redis: Redis, queues: Sequence[str]) -> Iterator[str]:
-    """Name keys to a script that does nothing: the server looks at its user's rights before it runs one."""
+    """Yield the refused keys: the server checks the rights to a script's keys before it runs even an empty script."""
     from redis.exceptions import ResponseError
 
     names = [keys.PROBE, *_OTHERS, *(key for queue in queues for key in queue_keys(queue))]
@@ -113,7 +113,7 @@ def _refused_keys(redis: Redis, queues: Sequence[str]) -> Iterator[str]:
 
 
 def _refused_channels(redis: Redis) -> Iterator[str]:
-    """Listen where Celery's control messages come, as kombu does, and announce a result that nobody waits for."""
+    """Subscribe to Celery's control channel as kombu does, and publish a result; yield the refused channels."""
     from redis.exceptions import ResponseError
 
     control = f"/{redis.connection_pool.connection_kwargs.get('db', 0)}.celery.pidbox"

@@ -1,8 +1,8 @@
 """Roles: the rights of a client, a submitter and a worker on Redis (7 and newer) or Valkey, as the rules of an ACL.
 
-A rule outside of parentheses grants every command of the user on every key of the user, so only what may be combined
-freely stands there. Everything else is a selector: these commands on these keys, and nothing more. What a script does
-is checked command by command, too: the right to run one gives no right to what is done in it.
+Rules outside of parentheses grant each of the user's commands on each of the user's keys, so they hold only commands
+and keys that may be combined freely. All other rights are selectors: these commands on these keys, and nothing more.
+The server also checks every command in a script: the right to run a script does not include its commands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Role(str, Enum):
-    """Whom a user of the server is for."""
+    """The purpose of a user on the server."""
 
     CLIENT = "client"
     SUBMITTER = "submitter"
@@ -21,12 +21,12 @@ class Role(str, Enum):
 
 
 _PRIORITIES: Final = "[^!-~][^!-~][369]"
-r"""What kombu writes behind a queue's name for a priority: \x06\x16 and a step. The pattern is printable, so that it
-survives a terminal and an editor: each class stands for one byte that is neither a letter, a digit nor punctuation."""
+r"""The suffix that kombu adds to a queue's name for a priority: \x06\x16 and a step. The pattern is printable, so that
+it survives a terminal and an editor: each class matches one byte that is not a letter, a digit or punctuation."""
 
 _UUID: Final = "-".join("?" * length for length in (8, 4, 4, 4, 12))
-"""Group ids, as Celery makes them. Without a fixed length the pattern would take in `.j`, where workers keep a chord's
-parts: a text in its place would stop every part that follows."""
+"""Group ids as Celery makes them. Without a fixed length the pattern would also match the key `.j`, where workers keep
+a chord's parts; a client that wrote a string there would make all further parts fail."""
 
 _CHORDS: Final = "resetchannels &celery-taskset-meta-*"
 
@@ -36,7 +36,7 @@ _CONNECTION: Final = (
     "+exec",
     "-@admin",
     "-@dangerous",
-    # Messages of CLIENT TRACKING name changed keys regardless of key rules: with BCAST all keys, and so all task ids.
+    # CLIENT TRACKING with BCAST reports all changed keys regardless of key rules, and so all task ids.
     "-client|tracking",
     "-client|caching",
 )
@@ -64,18 +64,18 @@ _RECORDS: Final = (
     # The record of `mlq job cancel`; `mlq events`, to read it, is an operator's.
     "(%W~mlq:events +xadd)",
 )
-"""What `mlq submit`, `result`, `job`, and the reading half of `queues` and `worker` do, command by command."""
+"""The commands of `mlq submit`, `result`, `job`, and of those parts of `queues` and `worker` that only read."""
 
 _NOTHING: Final = ("resetchannels", "-@all")
-"""Said first: the server's `acl-pubsub-default` may give a new user every channel."""
+"""These rules come first, because the server's `acl-pubsub-default` may give a new user all channels."""
 
 _WORKER: Final = (*_NOTHING, "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info")
 
 
 def rules(role: Role, queues: Sequence[str], *, selects: bool) -> list[str]:
-    """Write the rights of a role; `selects`: its server's database has another number than 0.
+    """Return the ACL rules of a role; `selects` is True if the database has another number than 0.
 
-    A right to SELECT would open every database of the server, since key patterns hold in each.
+    The right to SELECT opens every database of the server, because key patterns apply to all of them.
     """
     if role is Role.WORKER:
         return list(_WORKER)
@@ -96,9 +96,10 @@ def _lists(queue: str) -> list[str]:
 
 
 def _bindings(queues: Sequence[str]) -> str:
-    """Let kombu bind each queue to the exchange of its own name, which it does before it sends.
+    """Return the rule that lets kombu bind each queue to the exchange of the same name, as it does before sending.
 
-    Not `_kombu.binding*`: an entry of `_kombu.binding.reply.celery.pidbox` names the list to which workers push.
+    The pattern must not be `_kombu.binding*`: an entry of `_kombu.binding.reply.celery.pidbox` names a list to which
+    workers push.
     """
     names = [_escaped(queue) for queue in queues]
     tables = [f"%RW~_kombu.{table}.{name}" for name in names for table in ("binding", "binding_permanent")]
@@ -106,7 +107,7 @@ def _bindings(queues: Sequence[str]) -> str:
 
 
 def _scripts(queues: Sequence[str]) -> str:
-    """Let scripts name these keys: the server asks for both rights to each, whatever the script does with it."""
+    """Return the rule for the keys of scripts: the server requires read and write rights for every key of a script."""
     names = [
         "mlq:job:*",
         "mlq:queues",
@@ -118,10 +119,10 @@ def _scripts(queues: Sequence[str]) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Write a queue's name as a pattern that a line can hold.
+    """Return a queue's name as a pattern that fits into one line of rules.
 
-    Spaces separate rules, redis-cli reads quotes, and selectors end with a parenthesis: the pattern takes any character
-    in their place.
+    Spaces separate rules, redis-cli interprets quotes, and a parenthesis ends a selector; in the place of such a
+    character the pattern matches any character.
     """
     return "".join(_escaped_character(character) for character in name)
 

@@ -1,4 +1,4 @@
-"""Safety: what of a server's own configuration would lose messages or stop workers, and what cures it."""
+"""Safety: the check of a server's configuration for settings that would lose messages or stop workers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LOCAL_NAMES: Final = frozenset({"", "localhost"})
 
 
 def check(redis: Redis, address: Address, queues: Sequence[str] = ()) -> list[str]:
-    """Look at a Redis or Valkey server before workers rely on it; give warnings, each a sentence.
+    """Check a Redis or Valkey server before workers use it; return warnings, each a sentence.
 
-    INFO is asked, not CONFIG: managed servers deny the latter. Raises EvictingBroker, BrokerRefused, MissingRights.
+    It uses INFO because managed servers deny CONFIG. Raises EvictingBroker, BrokerRefused, MissingRights.
     """
     from redis.exceptions import ResponseError
 
@@ -28,7 +28,7 @@ def check(redis: Redis, address: Address, queues: Sequence[str] = ()) -> list[st
         info: Mapping[str, Any] = redis.info()
     except ResponseError as exc:
         rights.demand(redis, address, queues)
-        return [f"the broker does not tell whether it evicts messages or keeps them on disk (INFO: {exc})"]
+        return [f"the broker does not report whether it evicts messages or keeps them on disk (INFO: {exc})"]
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):
         raise EvictingBroker(url=address.shown, policy=policy)
@@ -38,7 +38,7 @@ def check(redis: Redis, address: Address, queues: Sequence[str] = ()) -> list[st
 
 
 def _demand_primary(info: Mapping[str, Any], address: Address) -> None:
-    """Refuse a replica, one that may be written to as well: its primary overwrites what was written."""
+    """Refuse a replica, even a writable one: its primary would overwrite all writes."""
     if info.get("role") != "slave":
         return
     primary = f"{info.get('master_host')}:{info.get('master_port')}"
@@ -48,7 +48,7 @@ def _demand_primary(info: Mapping[str, Any], address: Address) -> None:
 
 
 def warnings(url: str, info: Mapping[str, Any]) -> list[str]:
-    """Tell what a user should know of a server that can be worked with. Pure."""
+    """Return warnings about a usable server; this does no I/O."""
     said = []
     if info.get("aof_enabled") == 0:
         said.append(

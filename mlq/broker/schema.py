@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Migration:
-    """The way from one version to the next one, and back.
+    """The conversion of keys from one version to the next one, and back.
 
-    Both directions must be repeatable: after an interruption they run again, on keys that are changed in part. `what`
-    completes the sentence "this migration …".
+    Both directions must be repeatable: after an interruption they run again, on keys that are partly converted.
     """
 
     what: str
+    """Completes the sentence "this migration …"."""
+
     up: Callable[[Redis], None]
+    """Converts to the newer version."""
+
     down: Callable[[Redis], None]
+    """Converts to the older version."""
 
 
 MIGRATIONS: Final[Sequence[Migration]] = ()
@@ -38,9 +42,10 @@ MIGRATIONS: Final[Sequence[Migration]] = ()
 
 
 def enter(redis: Redis, address: Address) -> None:
-    """Record the newest version where none is recorded. Raises OtherSchema, before anything else is touched.
+    """Record the newest version if none is recorded. Raises OtherSchema before any other key is changed.
 
-    A server whose memory is full takes no new key: then there is nothing of ours to protect, or it is written already.
+    A server whose memory is full refuses the new key. That does no harm: without a recorded version it holds no keys of
+    mlq yet.
     """
     from redis.exceptions import OutOfMemoryError
 
@@ -53,9 +58,9 @@ def enter(redis: Redis, address: Address) -> None:
 
 
 def demand(redis: Redis, address: Address) -> None:
-    """Make sure that this version of mlq can use the keys of a server. Raises OtherSchema.
+    """Check that this version of mlq can use the keys of a server. Raises OtherSchema.
 
-    A user of the server who may not read the key may not touch the other keys of mlq either.
+    A user who may not read the version may not use mlq's other keys either, so then nothing is checked.
     """
     from redis.exceptions import NoPermissionError
 
@@ -77,11 +82,11 @@ def migrate(
     workers: Callable[[], Sequence[str]],
     migrations: Sequence[Migration] = MIGRATIONS,
 ) -> Iterator[str]:
-    """Lead the keys of a server to a version; yield what is done, migration by migration.
+    """Convert the keys of a server to a version; yield a sentence after each migration.
 
-    `workers` names those that are alive: none may be, since they would write what is being changed.
-    Raises UsageError for a version that this mlq does not know, OtherSchema for keys newer than it knows, WorkersRun,
-    MigrationTaken when another process changes the version at the same time.
+    `workers` returns the names of live workers; there must be none, because they would write keys during the migration.
+    Raises UsageError for an unknown version, OtherSchema for keys of a newer version, WorkersRun, and MigrationTaken if
+    another process changes the version at the same time.
     """
     newest = 1 + len(migrations)
     if not 1 <= to <= newest:
@@ -107,9 +112,9 @@ def migrate(
 
 
 def _swap(redis: Redis, before: bytes, after: str, unless: Callable[[], Sequence[str]] = tuple) -> bytes:
-    """Record a version in place of the one that was read.
+    """Replace the recorded version, if it is still the one that was read.
 
-    The record comes before the look at the workers: a supervisor that starts now is refused, or is seen.
+    The version is written before the check for workers, so a supervisor that starts now is either refused or found.
     """
     from redis.exceptions import WatchError
 
@@ -131,7 +136,7 @@ def _swap(redis: Redis, before: bytes, after: str, unless: Callable[[], Sequence
 
 
 def _ends(found: bytes) -> tuple[int, int] | None:
-    """Read a recorded version: twice the same, or the two between which a migration has not ended."""
+    """Parse a recorded version: two equal numbers, or the two versions between which a migration has not ended."""
     read = re.fullmatch(rb"(\d+)(?:>(\d+))?", found)
     return read and (int(read[1]), int(read[2] or read[1]))
 

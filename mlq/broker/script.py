@@ -1,14 +1,14 @@
-"""Script: a Lua script of ours, which Redis runs as one step.
+"""Script: one of mlq's Lua scripts, which Redis runs as one step.
 
 Three rules hold for all of them, measured on Redis 7.0.15 and Valkey 9.1:
 
-- *Full memory.* A server at its `maxmemory` refuses every command that could grow it, in a script too, until
-  that script has made its first write; from then on it lets the script finish. So whatever a worker needs to
-  empty its queue begins with a write that changes nothing (HDEL or ZREM of the empty name, which also leaves
-  the append-only file alone). `#!lua flags=allow-oom` would say it more plainly, but no server before 7 reads it.
-- *No rollback.* A script that fails keeps what it has written. So a message is written to where it goes before
-  it is removed from where it was: a failure between the two runs it twice, it does not lose it.
-- *Nothing is decoded.* cjson raises on hostile input; messages are bytes, moved as they are.
+- *Full memory.* A server at its `maxmemory` refuses every command that could use more memory, in a script too, until
+  the script has made its first write; after that the server lets the script finish. So each script that a worker needs
+  to empty its queue begins with a write that changes nothing (HDEL or ZREM of the empty name, which also adds nothing
+  to the append-only file). `#!lua flags=allow-oom` would be clearer, but servers before version 7 do not know it.
+- *No rollback.* A script that fails keeps what it has written. So a message is written to its new place before it is
+  removed from its old one: after a failure between the two, the message runs twice instead of being lost.
+- *Nothing is decoded.* cjson raises on hostile input; scripts move messages as bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 Word: TypeAlias = str | bytes | int
-"""What a script can be given."""
+"""An argument of a script."""
 
 Call: TypeAlias = tuple[Sequence[str], Sequence[Word]]
 """The keys and the arguments of one call."""
@@ -35,27 +35,27 @@ _WITH: Final = re.compile(r"^-- with: (.+)$", re.MULTILINE)
 
 
 class Script:
-    """One of `scripts/*.lua`, with the parts that its `-- with:` line names put in front of its code."""
+    """One of `scripts/*.lua`; its `-- with:` line is replaced by the parts that it names."""
 
     def __init__(self, name: str) -> None:
         self._source = _source(name)
         self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: Redis, keys: Sequence[str], words: Sequence[Word]) -> Any:
-        """Run it, and give what it replied. Raises redis.RedisError."""
+        """Run the script, and return its reply. Raises redis.RedisError."""
         return self.batch(redis, [(keys, words)])[0]
 
     def batch(self, redis: Redis, calls: Iterable[Call]) -> list[Any]:
-        """Run it for each of `calls`, in one round trip; a call that fails does not stop the others.
+        """Run the script for each of `calls` in one round trip; a call that fails does not stop the others.
 
-        The first failure is raised when all have been tried.
+        The first failure is raised after all calls were tried.
         """
         from redis.exceptions import NoScriptError
 
         calls = list(calls)
         replies = self._replies(redis, calls)
         for i, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):  # a server that has restarted: EVAL runs the script and keeps it
+            if isinstance(reply, NoScriptError):  # the server has restarted: EVAL runs the script and caches it again
                 keys, words = calls[i]
                 replies[i] = redis.eval(self._source, len(keys), *keys, *words)
         failure = next((reply for reply in replies if isinstance(reply, Exception)), None)
@@ -66,7 +66,7 @@ class Script:
     def _replies(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
         """Send all calls, then read all replies, on a connection of the client's pool, with the pool's retries.
 
-        Past `evalsha` and `pipeline`, which spend 30 µs a call on their way: as much as the server does.
+        This bypasses redis-py's `evalsha` and `pipeline`, which need 30 µs per call, as much as the server itself.
         """
         from redis.exceptions import ResponseError
 
@@ -86,7 +86,7 @@ class Script:
 
         try:
             replies: list[Any] = connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
-        except BaseException:  # a time limit, say: the next caller must not read the reply that is on its way
+        except BaseException:  # for example a time limit: the next caller must not read a reply to this call
             connection.disconnect()
             raise
         finally:
@@ -95,15 +95,16 @@ class Script:
 
 
 def is_full(exc: Exception) -> bool:
-    """Tell the refusal of a server whose memory is full from others.
+    """Return True if a server refused a command because its memory is full.
 
-    A pipeline puts the command before the server's words, and Redis 6 the script; redis-py knows neither form.
+    In a pipeline redis-py puts the command before the server's text, and Redis 6 puts the script there; redis-py
+    recognizes neither form.
     """
     return "OOM " in str(exc) or "used memory > 'maxmemory'" in str(exc)
 
 
 def _packed(*words: Word) -> bytes:
-    """Write a command as Redis reads it (RESP)."""
+    """Encode a command in Redis's protocol (RESP)."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
         text = word if isinstance(word, bytes) else str(word).encode()
@@ -129,15 +130,15 @@ _forced: Final = Script("server/forced")
 
 
 def run_commands(redis: Redis, *commands: Command) -> list[Any]:
-    """Run commands, and give their replies as Redis writes them.
+    """Run commands even while the server's memory is full, and return their replies without conversion.
 
-    For what must not wait for room: what makes room, what an operator wants done, and what ends a task. How much may be
-    written beyond the limit is the caller's affair (store/memory.py).
+    Use it only for commands that must not wait for room: those that make room, orders of an operator, and the end of a
+    task. The caller limits how much is written beyond the server's limit (store/memory.py).
     """
     encode = cast("Any", redis).get_encoder().encode
     words: list[Word] = []
     for command in commands:
-        # A command of two words, such as CLIENT KILL, is one text in redis-py.
+        # redis-py passes a command of two words, such as CLIENT KILL, as one text.
         parts = [*str(command[0]).split(" "), *command[1:]]
         words += [len(parts), *(part if isinstance(part, bytes) else encode(part) for part in parts)]
     replies: list[Any] = _forced(redis, [str(commands[0][1])], words)

@@ -1,4 +1,4 @@
-"""Sentinels: why they name no primary. redis-py says the same whether none answers, none knows it, or it is down."""
+"""Sentinels: why they name no primary. redis-py raises one error whether none answers, none knows it, or it is down."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 
 _PORT: Final = 26379
 _PATIENCE_S: Final = 1.0
-"""For each Sentinel: a person waits, and there are three of them."""
+"""Seconds to wait for each Sentinel: a user waits for the answer, and there are usually three Sentinels."""
 
 
 @dataclass(frozen=True)
 class _Watched:
-    """What a Sentinel says of the primary, and where that Sentinel is."""
+    """A Sentinel's view of the primary."""
 
     primary: str
+    """Host and port of the primary."""
+
     state: str
+    """The Sentinel's description of its state."""
+
     is_down: bool
     sentinel: str
+    """Host and port of the Sentinel."""
 
 
 @dataclass
 class _Said:
-    """What the Sentinels of a URL said, one by one."""
+    """The answers of all Sentinels of a URL."""
 
     known: set[str] = field(default_factory=set)
     watched: list[_Watched] = field(default_factory=list)
@@ -40,7 +45,7 @@ class _Said:
 
 
 def explain(address: Address, options: Mapping[str, Any], failed: str) -> MlqError:
-    """Ask each Sentinel of a URL about the primary that the transport options name. `failed` is what redis-py said."""
+    """Ask each Sentinel of a URL about the primary in the transport options; `failed` is redis-py's error text."""
     name, said = str(options.get("master_name")), _Said()
     for url in address.url.split(";"):
         _ask(url, name, options.get("sentinel_kwargs") or {}, said)
@@ -60,14 +65,14 @@ def explain(address: Address, options: Mapping[str, Any], failed: str) -> MlqErr
 
 
 def _of_primary(seen: _Watched, name: str, failed: str) -> dict[str, str]:
-    """Give reason and hint. Until `down-after-milliseconds` have passed, Sentinel takes a dead primary for up."""
+    """Return reason and fix. Sentinel regards a dead primary as up until `down-after-milliseconds` have passed."""
     host, _, port = seen.sentinel.rpartition(":")
     quorum = f"`redis-cli -h {host} -p {port} SENTINEL CKQUORUM {name}` tells whether another can be elected"
     if seen.is_down:
-        reason = f"its Sentinels take primary {name!r} for down ({seen.primary}, {seen.state})"
+        reason = f"its Sentinels regard primary {name!r} as down ({seen.primary}, {seen.state})"
         return {"reason": reason, "fix": f"start it; {quorum}"}
     said = failed.partition(" : ")[0]  # the rest describes redis-py's clients
-    reason = f"{said}; its Sentinels take primary {name!r} for up ({seen.primary}, {seen.state})"
+    reason = f"{said}; its Sentinels regard primary {name!r} as up ({seen.primary}, {seen.state})"
     return {"reason": reason, "fix": f"start it, or let this host reach {seen.primary} if it runs; {quorum}"}
 
 
@@ -97,7 +102,7 @@ def _watched(sentinel: Redis, name: str, primary: Mapping[str, Any], at: str) ->
 
 
 def _quorum(sentinel: Redis, name: str) -> str:
-    """Give what a Sentinel says of the others that it needs to elect another primary."""
+    """Return a Sentinel's statement on whether enough Sentinels are reachable to elect another primary."""
     from redis.exceptions import ResponseError
 
     try:

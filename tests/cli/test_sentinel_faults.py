@@ -85,7 +85,7 @@ def test_a_primary_that_is_down_with_too_few_sentinels_to_elect_another(
     # When Sentinel connects again for the first time, within a second, it takes the primary for up once more.
     until(lambda: int(seen(at).get("s-down-time", 0)) >= STAYS_DOWN_MS, "Sentinel takes the primary for down for good")
     happened, hint = refused(mlq, place, f"sentinel://127.0.0.1:{at}", "mymaster", 4)
-    assert f"take primary 'mymaster' for down (127.0.0.1:{primary}, " in happened
+    assert f"regard primary 'mymaster' as down (127.0.0.1:{primary}, " in happened
     assert "NOQUORUM" in happened
     assert f"redis-cli -h 127.0.0.1 -p {at} SENTINEL CKQUORUM mymaster" in hint
 
@@ -97,7 +97,7 @@ def test_a_primary_that_is_down_while_sentinel_still_takes_it_for_up(
     at, primary = with_a_dead_primary(stack, state, down_after_ms=600_000)
     happened, hint = refused(mlq, place, f"sentinel://127.0.0.1:{at}", "mymaster", 4)
     assert "refused" in happened
-    assert f"take primary 'mymaster' for up (127.0.0.1:{primary}, " in happened
+    assert f"regard primary 'mymaster' as up (127.0.0.1:{primary}, " in happened
     assert hint.startswith(f"hint: start it, or let this host reach 127.0.0.1:{primary} if it runs")
 
 

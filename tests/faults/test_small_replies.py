@@ -31,7 +31,7 @@ def test_a_batch_that_does_not_fit_into_a_reply_is_taken_in_parts(world: World) 
     worker = world.start("small")
     world.answered()
     assert worker.stop() == 0
-    assert worker.log.read_text().count("less is asked for at once") == 1
+    assert worker.log.read_text().count("requesting less at once") == 1
     limit(world, 0)
     world.check()
 

@@ -142,7 +142,7 @@ def test_a_file_that_is_gone_leaves_the_last_password(house: House, start: Start
     submitting = submit(house)
     rotated.file.unlink()
     rotated.admin.execute_command("CLIENT", "KILL", "USER", USER)  # type: ignore[no-untyped-call]
-    workers.wait_for("cannot be used, so the last known password is: No such file")
+    workers.wait_for("cannot be used; the last known password stays in use: No such file")
     rotated.write()
     rotated.rotate()
     check(house, submitting, workers, pids)
