@@ -1,4 +1,4 @@
-"""Exchange: a job's rows out and its answers in, at the same time, until both are done or somebody stops it."""
+"""Exchange: sends a job's rows and collects its results at the same time, until both are done or it is interrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOK_EVERY_S: Final = 1.0
 _PAUSE_S: Final = 0.1
 
 _GIVE_UP_S: Final = 10.0
-"""After a cancel: what has not ended by then was dropped by somebody, or takes too long to wait for."""
+"""Seconds to wait for chunks after a cancel; one that has not ended by then was deleted, or takes too long."""
 
 _COLLECTS_S: Final = 30.0
 _STILL_S: Final = 10.0
@@ -30,7 +30,7 @@ _STILL_S: Final = 10.0
 
 @dataclass(frozen=True)
 class WaitLimits:
-    """When to stop, and how much may be on its way."""
+    """When to stop waiting, and how much may be sent but not collected."""
 
     timeout_s: float | None = None
     failed: int | None = None
@@ -38,16 +38,16 @@ class WaitLimits:
 
 
 class Watcher(Protocol):
-    """Who is told how it goes."""
+    """Receives the progress of a job."""
 
     def advance(self, done: int, failed: int) -> None:
-        """So many rows have their line."""
+        """Report the number of rows that have a line in the output."""
 
     def unserved(self) -> None:
-        """Nothing has come for a while."""
+        """Report that no result has arrived for a while."""
 
     def say(self, text: str) -> None:
-        """Something that a person should know."""
+        """Show a message to the user."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Exchange:
         self._before = self.output.done
 
     def run(self) -> None:
-        """Go on until every row has its line.
+        """Send and collect until every row has a line in the output.
 
         Raises TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken, and Signalled after the second signal; what
         is answered by then is written.
@@ -109,7 +109,7 @@ class Exchange:
             raise TimedOut(seconds=self.limits.timeout_s, **self._left())
         if not self.halt.asked:
             return
-        if self.sender is None:  # a collector leaves what has not come where it is
+        if self.sender is None:  # a collector leaves results that have not arrived in Redis
             raise Interrupted(**self._left())
         now = self.clock()
         if self._asked_at is None:
@@ -121,7 +121,7 @@ class Exchange:
             raise Interrupted(**self._left())
 
     def _on_its_way(self) -> str:
-        """Say what a first signal leaves to be collected, and how long that takes at the pace so far."""
+        """Describe what remains to be collected after a first signal, and the time for it at the current pace."""
         rows = sum(len(sent.chunk) for sent in self.window if sent.end is None)
         done, elapsed_s = self.output.done - self._before, self.clock() - self._began
         pace = f", about {rows * elapsed_s / done:.0f} s at {done / elapsed_s:.0f} rows/s" if done and elapsed_s else ""
@@ -131,7 +131,7 @@ class Exchange:
         )
 
     def _turn(self) -> bool:
-        """Send, collect; False when nothing is left to do."""
+        """Send and collect once; False when nothing is left to do."""
         self.demand_patience()
         self._look()
         sender = self.sender
@@ -144,7 +144,7 @@ class Exchange:
         if self._cancelled and self.collector.idle_s > _GIVE_UP_S:
             return False
         if not self.collector.step(wait=not sent) and not sent and not self.window.waiting:
-            self.sleep(_PAUSE_S)  # the broker is full, and nothing of ours could make room
+            self.sleep(_PAUSE_S)  # the broker is full, and there is nothing to collect that would make room
         return True
 
     def _has_room(self, chunks: int, size: int) -> bool:
@@ -157,7 +157,7 @@ class Exchange:
         return self.limits.failed is not None and len(self.collector.failures) > self.limits.failed
 
     def _look(self) -> None:
-        """Look around, now and then: at what others did to this job, and for workers if nothing comes."""
+        """Check regularly whether the job was cancelled or taken over, and for workers if no result arrives."""
         now = self.clock()
         if now < self._look_at:
             return

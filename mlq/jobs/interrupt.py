@@ -1,4 +1,4 @@
-"""Halting: the first signal asks a waiting command to come to an end, the second ends it at once."""
+"""Interrupt: the first signal asks a waiting command to stop, the second stops it at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Purging: what waits in a queue is dropped, and the jobs that it was of are told, so that nobody waits for it."""
+"""Purge: deletes the messages that wait in a queue, and stores a failure for each one that is a chunk of a job."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _purge: Final = Script("queues/purge")
 
 
 def purge(settings: Settings, name: str) -> int:
-    """Drop what waits in a queue, at every priority, and count it.
+    """Delete the messages that wait in a queue, at every priority; return their number.
 
-    A client of Celery's that waits for a dropped task waits on, as after `celery purge`; rows of a file have failed.
+    A Celery client that waits for a deleted task keeps waiting, as after `celery purge`; rows of a job have failed.
     Raises NoBroker, BrokerUnreachable, BrokerRefused, NoSuchQueue; with rows of a file also NoResults.
     """
     address = broker_address(settings)
@@ -58,7 +58,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
     """Empty a queue of RabbitMQ, message by message: only who has received one can tell its job."""
     channel: Any = connection.channel()
     dropped = 0
-    # As many as wait now: a client that goes on sending must not keep this from ending.
+    # Stop after the messages that wait now, or a client that keeps sending would prevent the end.
     for _ in range(depth.read(connection, [name])[0].ready):
         message = channel.basic_get(name)
         if message is None:

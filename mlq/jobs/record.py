@@ -1,4 +1,4 @@
-"""Record: what Redis knows of a job, so that any process can go on with it, collect it or cancel it."""
+"""Record: a job's record in Redis, with which any process can continue, collect or cancel the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 RECORDED_S: Final = 30 * 24 * 3600
-"""A record outlives its last change so long."""
+"""Seconds to keep a record after its last change."""
 
 Kind: TypeAlias = Literal["rows", "single", "tasks"]
 """rows: chunks go to mlq.batch_predict; single: the one row to mlq.predict; tasks: each row says where itself."""
@@ -61,17 +61,17 @@ class Progress:
 
     @property
     def rows(self) -> int:
-        """How many rows it has, as far as is known."""
+        """The number of rows that are known so far."""
         return self.taken if self.job.rows is None else self.job.rows
 
     @property
     def done(self) -> int:
-        """How many rows have an answer or an error."""
+        """The number of rows that have a result or an error."""
         return self.ok + self.failed
 
     @property
     def state(self) -> Literal["running", "done", "cancelled", "stopped"]:
-        """What becomes of it. A job that is stopped goes on when it is submitted again."""
+        """The state of the job. A stopped job continues when it is submitted again."""
         if self.cancelled:
             return "cancelled"
         if self.job.rows is not None and self.done >= self.job.rows:
@@ -102,7 +102,7 @@ def create(store: Redis, job: Job) -> bool:
 
 
 def complete(store: Redis, job_id: str, rows: int) -> None:
-    """Record how many rows a pipe turned out to have."""
+    """Record the number of rows at the end of a pipe."""
     script.run_commands(store, ["HSET", keys.job(job_id), "rows", rows])
 
 
@@ -168,13 +168,13 @@ def recent(store: Redis) -> list[str]:
 
 
 def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
-    """Tell whether answers that came would be gone by now: the job was left alone for longer than they are kept."""
+    """Return True if the job's results must have expired, because they were not collected in time."""
     left_alone_s = RECORDED_S - store.ttl(keys.job(job_id))
     return left_alone_s > KEPT_S and not results.exists(f"{keys.ends(job_id)}:tally")
 
 
 def cancel(store: Redis, job_id: str) -> None:
-    """Let workers answer the rest of a job with REVOKED, and its submitter send no more; also while memory is full."""
+    """Cancel a job, even while memory is full: workers revoke its other chunks, and its submitter sends no more."""
     now = server_time(store)
     script.run_commands(
         store,
@@ -184,5 +184,5 @@ def cancel(store: Redis, job_id: str) -> None:
 
 
 def is_cancelled(store: Redis, job_id: str) -> bool:
-    """Tell whether somebody cancelled a job."""
+    """Return True if a job was cancelled."""
     return store.zscore(keys.CANCELLED, job_id) is not None

@@ -1,4 +1,4 @@
-"""Insisting: what is asked of Redis is asked again until it answers; an outage ends nobody's job."""
+"""Retry: calls to Redis are repeated until it answers, so an outage does not end a job."""
 
 from __future__ import annotations
 
@@ -50,4 +50,4 @@ class Retry:
 
 
 def _for_ever() -> None:
-    """End no waiting."""
+    """Never end the waiting."""

@@ -38,7 +38,7 @@ _PAUSE_S: Final = 0.25
 _LOOK_EVERY_S: Final = 1.0
 
 _BLIND_ROWS: Final = 128
-"""Rows in a chunk when nobody waits for the answers, from which better could be learned."""
+"""Rows in a chunk if no results are collected, from which a better size could be learned."""
 
 
 @dataclass
@@ -271,4 +271,4 @@ def _noting(plan: Plan, path: Path | None, watcher: Watcher) -> Callable[[str], 
 
 
 def _nobody(chunk: Chunk, size: int) -> None:
-    """Tell nobody that a chunk was sent."""
+    """Ignore a chunk that was sent."""

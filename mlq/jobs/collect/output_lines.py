@@ -1,4 +1,4 @@
-"""Answering: from a chunk and its end to the lines of the output."""
+"""Output lines: converts a chunk and its result to lines of the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends: what a job's collector reads: one stream for the whole job, emptied as the output grows."""
+"""Results: the stream of a job's results, which its collector reads and empties as the output grows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class JobResults:
             raise JobTaken(id=self._job_id)
 
     def are_cancelled(self) -> bool:
-        """Tell whether somebody cancelled the job."""
+        """Return True if the job was cancelled."""
         return self._insist(lambda: record.is_cancelled(self._store, self._job_id))
 
     def read(self, *, wait: bool) -> list[tuple[bytes, int, ChunkResult, int]]:
@@ -97,7 +97,7 @@ class JobResults:
         return reply
 
     def confirm(self, written: Sequence[Sent]) -> None:
-        """Forget what is in the output now."""
+        """Delete the results that are in the output now."""
         entries = [s.entry for s in written if s.entry]
         if entries:
             self._insist(lambda: self._results.xdel(keys.ends(self._job_id), *entries))
@@ -106,7 +106,7 @@ class JobResults:
             self._insist(lambda: self._store.hdel(keys.chunks(self._job_id), *numbers))
 
     def drop(self, entry: bytes) -> None:
-        """Forget an end that nobody waits for."""
+        """Delete a result of a chunk that is not in the window."""
         self._insist(lambda: self._results.xdel(keys.ends(self._job_id), entry))
 
     def uncollected(self) -> Iterator[Chunk]:

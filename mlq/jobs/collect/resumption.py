@@ -1,4 +1,4 @@
-"""Resuming: what an output holds already, mended where it was torn, and put in order at the end."""
+"""Resumption: reads the rows that an output already has, repairs its last line, and sorts it at the end."""
 
 from __future__ import annotations
 

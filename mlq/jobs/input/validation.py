@@ -1,4 +1,4 @@
-"""Checking: a file is looked at once before anything is sent; a stream cannot be."""
+"""Validation: a file is read once before anything is sent; a stream can only be read once and is not."""
 
 from __future__ import annotations
 

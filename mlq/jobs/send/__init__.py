@@ -1,1 +1,1 @@
-"""From rows to messages: what is sent, where to, and how fast."""
+"""Sending: rows become messages; what is sent, to which queue, and how fast."""

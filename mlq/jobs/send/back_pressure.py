@@ -1,4 +1,4 @@
-"""Pressure: a broker that is nearly full is sent nothing, until workers and collectors have made room."""
+"""Back pressure: nothing is sent to a broker that is nearly full, until workers and collectors have made room."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from redis import Redis
 
 HIGH: Final = 0.9
-"""Of maxmemory. Workers and supervisors need what is left."""
+"""Share of maxmemory above which nothing is sent; workers and supervisors need the rest."""
 
 _EVERY_S: Final = 0.25
 
 
 class Pressure:
-    """Looks at the broker's memory now and then. A server without a limit never is full."""
+    """Checks the broker's memory regularly. A server without a limit is never full."""
 
     def __init__(self, store: Redis, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Pressure:
         self._is_high = False
 
     def is_high(self) -> bool:
-        """Tell whether nothing should be sent now. Raises redis.RedisError."""
+        """Return True if nothing should be sent now. Raises redis.RedisError."""
         if self._clock() >= self._look_at:
             self._become(high=self._is_nearly_full())
         return self._is_high
@@ -47,7 +47,7 @@ class Pressure:
             sleep(_EVERY_S)
 
     def refused(self) -> None:
-        """The server has refused a message for its memory."""
+        """Record that the server has refused a message because its memory is full."""
         self._become(high=True)
 
     def _become(self, *, high: bool) -> None:

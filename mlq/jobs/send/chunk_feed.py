@@ -1,4 +1,4 @@
-"""Feeding: chunks of an input, one after another, without the rows that need not be sent."""
+"""Chunk feed: yields the chunks of an input in order, without the rows that need not be sent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Feeder:
         return refuse(chunk, errors) if errors else chunk
 
     def _misfit(self, given: Any) -> RowError | None:
-        """Say why a row is no task, or cannot be sent where it is to go."""
+        """Return the error of a row that is not a task, or whose queue is invalid; None if it can be sent."""
         error = _misfit(given)
         return self._misplaced(given["queue"]) if error is None and given.get("queue") else error
 
@@ -75,7 +75,7 @@ def _leading(settled: bytes) -> int:
 
 
 def _misfit(given: Any) -> RowError | None:
-    """Say why a row is no task."""
+    """Return the error of a row that is not a task; None if it is one."""
     if not isinstance(given, dict) or not isinstance(given.get("task"), str):
         return RowError("ValueError", 'a task is an object with a "task": the name of one')
     if not isinstance(given.get("args", []), list) or not isinstance(given.get("kwargs", {}), dict):

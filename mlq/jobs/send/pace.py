@@ -1,4 +1,4 @@
-"""Pace: how many rows a message should bring, learned from how long the last ones took."""
+"""Pace: the number of rows per message, learned from the duration of the latest chunks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 from mlq.jobs.chunk import MOST_ROWS
 
 AIM_S: Final = 0.25
-"""In the worker: long enough that messages cost little, short enough that urgent rows and a cancel do not wait."""
+"""Seconds per chunk to aim at: long enough for little overhead, short enough for urgent rows and a cancel."""
 
 _FIRST_ROWS: Final = 16
 _FIRST_AHEAD: Final = 8
-"""Chunks that are sent before anything is known: they may take long."""
+"""Chunks that are sent before the first result shows how long one takes."""
 
 _STEP: Final = 4
 _WEIGHT: Final = 0.3
@@ -26,11 +26,11 @@ class Pace:
         self.rows = fixed or _FIRST_ROWS
 
     def ahead(self, limit: int) -> int:
-        """How many chunks may be on their way, if `limit` is the most."""
+        """Return the number of chunks that may be sent but not collected, up to `limit`."""
         return limit if self._fixed or self._row_s is not None else min(limit, _FIRST_AHEAD)
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take in that a chunk of so many rows took so long; the size grows four times at once, at most."""
+        """Adjust the size after a chunk with its rows and seconds; it grows at most fourfold at once."""
         if rows < 1:
             return
         seen = seconds / rows

@@ -1,4 +1,4 @@
-"""Posting: chunks become messages and records, each once, whatever is sent again."""
+"""Posting: sends chunks as messages and records them, each once, even if a call is repeated."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class ChunkMessage:
 
 
 class Early(Exception):
-    """A chunk was refused before this one: they have to be sent again, in order."""
+    """An earlier chunk was refused: the chunks from there on must be sent again, in order."""
 
 
 class ChunkSender(Protocol):
-    """Sends parcels, in order."""
+    """Sends chunk messages in order."""
 
     def send(self, parcels: Sequence[ChunkMessage]) -> None:
-        """Send and record; what was sent before is not sent again. Raises redis.RedisError, Early, JobTaken."""
+        """Send and record chunks, but none that was sent before. Raises redis.RedisError, Early, JobTaken."""
 
 
 class ScriptPost:
-    """Where the record and the queue are on one server: a chunk is sent and recorded in one step."""
+    """Sender for records and queues on one server: a chunk is sent and recorded in one step."""
 
     def __init__(self, store: Redis, job: Job, sender: str) -> None:
         self._store = store
@@ -115,12 +115,12 @@ class CeleryPost:
 
 
 def parcel_of(chunk: Chunk, call: ChunkCall | None, taken: int, *, answered: bool) -> ChunkMessage:
-    """Wrap a chunk up. Raises TypeError for inputs that JSON cannot hold."""
+    """Return a chunk with its message. Raises TypeError for inputs that JSON cannot hold."""
     return ChunkMessage(chunk, call, b"" if call is None else raw(call, answered=answered), taken)
 
 
 def record_call(job: Job, sender: str, parcel: ChunkMessage, message: bytes) -> ScriptCall:
-    """Give the keys and the words of send.lua."""
+    """Return the keys and the arguments of send.lua."""
     chunk, call = parcel.chunk, parcel.call
     queue = queue_key(call.queue, call.priority or 0) if call else job.queue
     words: list[Word] = [sender, chunk.number, chunk.encode(), parcel.taken, len(chunk.errors), RECORDED_S, message]

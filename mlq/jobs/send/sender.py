@@ -1,4 +1,4 @@
-"""Sending: chunks go out while there is room for them, in pipelines, each once."""
+"""Sender: sends chunks while there is room for them, in pipelines, each once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PIPELINE_BYTES: Final = 4 * 2**20
 
 
 class Sender:
-    """Sends a job. `answered`: somebody will want its answers."""
+    """Sends a job. `answered` is True if its results will be collected."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Sender:
         return self._feeder.taken
 
     def stop(self) -> None:
-        """Send nothing more: what is made and refused by a full server was never sent."""
+        """Send nothing more. Chunks that a full server has refused are dropped; they were never sent."""
         self.is_done = True
 
     def step(self, rows: int, has_room: HasRoom, sent: Callable[[Chunk, int], None]) -> bool:

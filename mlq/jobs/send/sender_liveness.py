@@ -1,4 +1,4 @@
-"""Liveness: the process that sends a job says that it lives; without it nothing more of the job is sent."""
+"""Sender liveness: the heartbeat of the process that sends a job; without that process no more of the job is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 EXPIRES_S: Final = 20
-"""A sender that was killed is known to be gone after so long."""
+"""Seconds after which a killed sender is known to be gone."""
 
 _EVERY_S: Final = 5.0
 

@@ -1,4 +1,4 @@
-"""Window: chunks that are sent and not written yet; bounded, so that neither side's memory grows with the file."""
+"""Window: chunks that are sent but not yet written, limited so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ class Window:
 
     @property
     def waiting(self) -> int:
-        """How many chunks have no end yet."""
+        """The number of chunks without a result."""
         return len(self._sent) - self._ended
 
     def add(self, chunk: Chunk, size: int) -> None:
-        """Put a chunk in that was sent."""
+        """Add a chunk that was sent."""
         self._sent[chunk.number] = Sent(chunk, size)
         self._size += size
 
     def ended(self, number: int, end: ChunkResult, entry: bytes, size: int = 0) -> Sent | None:
-        """Take in an end; None if its chunk is not on its way, or has ended before."""
+        """Add a chunk's result; None if the chunk is not in the window, or has its result already."""
         sent = self._sent.get(number)
         if sent is None or sent.end is not None:
             return None
@@ -73,7 +73,7 @@ class Window:
         return sent
 
     def take(self) -> list[Sent]:
-        """Take out what can be written now."""
+        """Remove and return the chunks that can be written now."""
         ready: list[Sent] = []
         for sent in self._sent.values():
             if sent.end is not None:
