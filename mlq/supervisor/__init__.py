@@ -1,1 +1,1 @@
-"""Many workers on a host: devices, worker specs, children, the supervisor that keeps them up."""
+"""The supervisor of a host's workers: its decisions, its event loop, its children, and the threads beside it."""

@@ -1,4 +1,4 @@
-"""Child: one OS process in a slot, with its log and status pipes."""
+"""Child: a worker's process in a slot, with its log pipe and its ready pipe."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mlq.supervisor.recovery import guard
 from mlq.supervisor.spec import WorkerSpec
 
 LAST_LINES: Final = 20
-"""How many of its lines are shown of a worker that failed."""
+"""Log lines that are shown of a worker that failed."""
 
 _READ_BYTES: Final = 65536
 _LONGEST_LINE: Final = 16384
 
 
 class PipeLines:
-    """Cuts what a pipe delivers into lines; one that never ends is cut, not collected for ever."""
+    """Splits the output of a pipe into lines; a very long line is cut, so that it cannot fill the memory."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -38,13 +38,13 @@ class PipeLines:
         os.set_blocking(fd, False)
 
     def read(self) -> list[str]:
-        """Take what is there now; `ended` tells that every writer has closed the pipe."""
+        """Return the lines that are available now; afterwards `ended` says whether every writer has closed the pipe."""
         self._fill()
         *whole, self._rest = self._rest.split(b"\n")
         return self._text(whole) + (self._leftover() if len(self._rest) > _LONGEST_LINE else [])
 
     def finish(self) -> list[str]:
-        """Take everything that its writer, which is gone, has left: a grandchild may still hold the pipe open."""
+        """Return everything that a writer which has ended left in the pipe; a grandchild may still hold it open."""
         while self._fill():
             pass
         return self.read() + self._leftover()
@@ -72,12 +72,17 @@ class PipeLines:
 
 
 class Child:
-    """A worker's process. In a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
+    """A worker's process. It has a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone.
 
-    To make one raises OSError where the system gives no process, memory or descriptor. `supervisor` is the mark of
-    everything that the supervisor's workers start, `owner` of what this one starts. `umask` is the user's, for what
-    their model writes. `ended_with` is its exit code
-    (minus the signal) once it has ended.
+    Args:
+        spec: What the worker is.
+        inherited: The environment of the supervisor.
+        notices: The page that the supervisor writes for all its workers.
+        supervisor: The mark of this supervisor, which is in the environment of all processes of its workers.
+        umask: The user's umask, for the files that the model writes; -1 leaves this process's own.
+
+    Raises:
+        OSError: The system has no process, memory or descriptor left.
     """
 
     def __init__(
@@ -91,13 +96,19 @@ class Child:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.owner = f"{supervisor}/{self.wid}"
+        """The mark of the processes that this worker starts."""
         self.ended_with: int | None = None
+        """Exit code, or minus the signal, once the process has ended."""
         self.looked_at, self.seen = -math.inf, (0, "")
+        """Time, resident bytes and process state of the last look at /proc (see registry.py)."""
         self.began_at, self.started_at = time.monotonic(), time.time()
+        """The time of the start, on the monotonic clock and in seconds since 1970."""
         self.ready_s: float | None = None
+        """Seconds from the start until the worker was ready."""
         self.cordoned: str | None = None
+        """The fault of the device, if the worker died of one."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.board = ReportPage.create()
+        self.report_page = ReportPage.create()
         log_read, log_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
@@ -106,21 +117,21 @@ class Child:
                 env={
                     **spec.environment(inherited),
                     ready_pipe.VARIABLE: str(status_write),
-                    worker_report.VARIABLE: str(self.board.page.fd),
+                    worker_report.VARIABLE: str(self.report_page.page.fd),
                     mlq_notices.VARIABLE: str(notices.page.fd),
                     guard.VARIABLE: self.owner,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
-                pass_fds=[status_write, self.board.page.fd, notices.page.fd],
+                pass_fds=[status_write, self.report_page.page.fd, notices.page.fd],
                 start_new_session=True,
                 umask=umask,
             )
         except OSError:
             os.close(log_read)
             os.close(status_read)
-            self.board.close()
+            self.report_page.close()
             raise
         finally:
             os.close(log_write)
@@ -130,24 +141,24 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id; it stays ours until `reap`."""
+        """The process id. The kernel does not reuse it before `reap`."""
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a child that has ended already takes none, and its pid is not reused before `reap`."""
+        """Send a signal. A child that has ended ignores it; its pid is not reused before `reap`."""
         self._process.send_signal(number)
 
     def look_at_end(self) -> int:
-        """Read the exit code (minus the signal) of a child that has ended; its pid stays ours until `reap`."""
+        """Return the exit code, or minus the signal, of a child that has ended, without collecting it."""
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None  # noqa: S101 (without WNOHANG it waits)
         self.ended_with = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self.ended_with
 
     def reap(self) -> None:
-        """Give its pid back, and close what it held."""
+        """Collect the ended process, and close its descriptors."""
         self._process.wait()
         os.close(self.pidfd)
         self.log.close()
         self.status.close()
-        self.board.close()
+        self.report_page.close()

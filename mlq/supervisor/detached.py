@@ -1,4 +1,4 @@
-"""Detaching: a supervisor that outlives the command which started it, once that has seen its workers ready."""
+"""Detached supervisors: a command starts one in the background, waits for its workers to be ready, and ends."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mlq.ipc.private_files import open_state
 from mlq.supervisor.news import BecameReady, GaveUp, News, Planned
 
 VARIABLE: Final = "MLQ_DETACHED_FD"
-"""Names, in the supervisor's environment, the pipe on which it says how its workers started."""
+"""Environment variable of the supervisor: the descriptor of the pipe on which it reports how its workers started."""
 
 _LOOK_EVERY_S: Final = 0.2
 
 
 class Announcer:
-    """In the supervisor: says once how each worker started, with a word a line: `ready` or `failed`, and its name."""
+    """The supervisor's end of the pipe. It writes one line per worker: `ready` or `failed`, and the worker's name."""
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
@@ -29,7 +29,7 @@ class Announcer:
 
     @classmethod
     def inherited(cls) -> Announcer | None:
-        """Take the pipe over; None in a supervisor that nobody waits for. Workers must not inherit it."""
+        """Return the announcer of this supervisor, or None if no command waits for it. Workers must not inherit it."""
         fd = os.environ.pop(VARIABLE, None)
         if fd is None:
             return None
@@ -37,20 +37,20 @@ class Announcer:
         return cls(int(fd))
 
     def __call__(self, news: News) -> None:
-        """Listen to the fleet's news, until every worker has started or failed to."""
+        """Report the news that the command waits for, until every worker has started or failed to start."""
         match news:
             case Planned(slots):
                 self._awaited = set(slots)
             case BecameReady(slot):
-                self._say("ready", slot)
+                self._report("ready", slot)
             case GaveUp(slot):
-                self._say("failed", slot)
+                self._report("failed", slot)
 
-    def _say(self, word: str, slot: str) -> None:
+    def _report(self, word: str, slot: str) -> None:
         if self._fd is None or slot not in self._awaited:
             return
         self._awaited.discard(slot)
-        with suppress(OSError):  # who waited has gone
+        with suppress(OSError):  # the waiting command has ended
             os.write(self._fd, f"{word} {slot}\n".encode())
         if not self._awaited:
             os.close(self._fd)
@@ -58,13 +58,13 @@ class Announcer:
 
 
 class Detached:
-    """In the command: the supervisor that it started, in a session of its own, its words in a log file."""
+    """A supervisor that this command started, in a session of its own; its output goes to a log file."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._fd, writing = os.pipe()
         with open_state(log, "ab") as out:
             self._log: IO[bytes] = open_state(log, "rb")
-            self._log.seek(0, os.SEEK_END)  # now: what comes from here on is this supervisor's
+            self._log.seek(0, os.SEEK_END)  # before the start: everything after this position is this supervisor's
             self._process = subprocess.Popen(
                 [*python_command.python("mlq"), *argv],
                 env={**environment, VARIABLE: str(writing)},
@@ -83,36 +83,39 @@ class Detached:
         return self._process.pid
 
     def talk(self) -> Iterator[str]:
-        """Yield what the supervisor says, until each worker has started or failed, or it has ended."""
-        said = b""
+        """Yield the supervisor's output lines until each worker has started or failed, or the supervisor has ended."""
+        reported = b""
         rest = b""
         while True:
             ready, _, _ = select.select([self._fd], [], [], _LOOK_EVERY_S)
             chunk = os.read(self._fd, 4096) if ready else b""
-            said += chunk
+            reported += chunk
             *lines, rest = (rest + self._log.read()).split(b"\n")
             yield from (line.decode(errors="replace") for line in lines)
             if ready and not chunk:
                 break
-        words = [line.split(" ", 1) for line in said.decode().splitlines()]
+        words = [line.split(" ", 1) for line in reported.decode().splitlines()]
         self._started = [(word, slot) for word, slot in words]
 
     @property
     def failed(self) -> list[str]:
-        """Workers that were given up."""
+        """The workers that were given up."""
         return [slot for word, slot in self._started if word == "failed"]
 
     @property
     def workers(self) -> int:
-        """How many workers have started or failed to."""
+        """How many workers have started or failed to start."""
         return len(self._started)
 
     def ended(self) -> int | None:
-        """Give the exit code of a supervisor that had nothing left to run; None for one that runs."""
+        """Return the exit code of a supervisor that has ended; None while it runs.
+
+        If every worker has failed, the supervisor is about to end: wait for it.
+        """
         if len(self.failed) < self.workers:
             return self._process.poll()
-        return self._process.wait()  # it wrote its last word, or none: its end is a moment away
+        return self._process.wait()
 
     def stop(self) -> None:
-        """Let it drain: whoever waited has changed their mind."""
+        """Ask the supervisor to drain."""
         self._process.terminate()

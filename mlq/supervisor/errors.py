@@ -1,4 +1,4 @@
-"""What can go wrong with devices, their booking and their pools, in the form of mlq/errors.py, by exit code."""
+"""Errors of devices, their locks and pools, in the form of mlq/errors.py, ordered by exit code."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from mlq.errors import MlqError
 
 
 class SickGpu(MlqError):
-    """not fit to compute: {sick}"""
+    """this GPU has a fault: {sick}"""
 
-    hint = "`mlq worker start --gpus auto` leaves it out; mlq resets no GPU, `nvidia-smi -q` says more"
+    hint = "`mlq worker start --gpus auto` leaves it out; mlq resets no GPU, and `nvidia-smi -q` shows details"
 
 
 class DeviceTaken(MlqError):
     """{device} is taken: {holder}"""
 
-    hint = "stop that one first, or take what is free with `mlq worker start --gpus auto`"
+    hint = "stop that worker first, or use the free GPUs with `mlq worker start --gpus auto`"
 
 
 class DeviceLockUnusable(MlqError):
-    """{device} cannot be booked: {path}: {reason}"""
+    """{device} cannot be locked: {path}: {reason}"""
 
-    hint = "the file belongs to whoever made it: have its owner or root remove it, then `mlq worker start` again"
+    hint = "ask the owner of the file, or root, to remove it, then run `mlq worker start` again"
 
 
 # 3: configuration invalid
 
 
 class NoWorkForPool(MlqError):
-    """nothing to serve: no model, and not both tasks (worker.imports) and the queues that they come on (--queues)"""
+    """nothing to serve: without a model, both worker.imports and --queues are required"""
 
     exit_code = 3
-    hint = "add `--model model.pt2`; or set worker.imports in mlq.toml, and name their queues with --queues"
+    hint = "add `--model model.pt2`, or set worker.imports in mlq.toml and name the queues of these tasks with --queues"
 
 
 class GpuDriverFails(MlqError):
@@ -49,18 +49,21 @@ class NoSuchGpu(MlqError):
     """no GPU {wanted}: {present}"""
 
     exit_code = 5
-    hint = "name one that is there, or start CPU workers with `mlq worker start --cpus N`"
+    hint = "name a GPU of this host, or start CPU workers with `mlq worker start --cpus N`"
 
 
 class NoGpuDriver(MlqError):
-    """no GPU is there: {reason}"""
+    """no GPU found: {reason}"""
 
     exit_code = 5
-    hint = "install the NVIDIA driver, let a container see it, or start CPU workers with `mlq worker start --cpus N`"
+    hint = (
+        "install the NVIDIA driver, or make it visible in the container, or start CPU workers with "
+        "`mlq worker start --cpus N`"
+    )
 
 
 class NoFreeGpu(MlqError):
     """no GPU is free: {why}"""
 
     exit_code = 5
-    hint = "`mlq worker start --gpus all` takes busy ones too; `mlq worker` lists the workers"
+    hint = "`mlq worker start --gpus all` uses busy GPUs, too; `mlq worker` lists the workers"

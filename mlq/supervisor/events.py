@@ -1,4 +1,4 @@
-"""Events and actions: what the supervisor is told of its slots, and what it wants done about them."""
+"""Events and actions: what happened to the supervisor's slots, and what the event loop has to do about it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ class Began:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker in this slot has its model and takes work."""
+    """The worker in this slot has loaded its model and takes work."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Died:
-    """The process in this slot ended: exit code, or minus the signal.
+    """The process in this slot ended.
 
     Attributes:
-        cordoned: Its device is not fit for another.
-        mid_upgrade: It ended before it was ready, while the packages that it imports were being replaced.
-        announced: The worker itself said that it would end with this code; else the code means nothing but a crash.
-        at_work: It was ready and ran a task, which is blamed for this death.
-        answered: It had answered a task before.
-        by_message: A time limit that came with its message ended it.
+        code: Exit code, or minus the signal.
+        cordoned: The device has a fault, so no other worker may start on it.
+        mid_upgrade: The worker ended before it was ready, while the packages that it imports were being replaced.
+        announced: The worker itself announced this exit code. A code that was not announced means a crash.
+        at_work: The worker was ready and ran a task, which is to blame for this death.
+        answered: The worker had answered a task before.
+        by_message: A time limit that came with the message ended the worker.
     """
 
     slot: str
@@ -44,28 +45,28 @@ class Died:
 
 @dataclass(frozen=True)
 class Added:
-    """One more slot is wanted, or one that is empty is wanted again."""
+    """One more slot needs a worker, or an empty one needs a worker again."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Fenced:
-    """The worker in this slot lost its lease: what it held runs elsewhere, and what it does is void."""
+    """The worker in this slot lost its lease: its claims are queued again, and its results are refused."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Terminated:
-    """Somebody revoked the task that the worker in this slot runs, and wants it ended at once."""
+    """The task that the worker in this slot runs was revoked with `terminate`: the worker has to end at once."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Overdue:
-    """The worker in this slot lives, so many seconds after its hard time limit should have ended it."""
+    """The worker in this slot still runs `by_s` seconds after its hard time limit should have ended it."""
 
     slot: str
     by_s: float
@@ -73,9 +74,11 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Ordered:
-    """An operator wants the worker in this slot to end, giving back after `seconds` what still runs (None: never).
+    """An operator ordered the worker in this slot to drain.
 
-    With `again` the slot starts anew; without, it stays empty.
+    Attributes:
+        again: Start a new worker in the slot afterwards; otherwise the slot stays empty.
+        seconds: Give a task that still runs back after this time; None: never.
     """
 
     slot: str
@@ -85,7 +88,7 @@ class Ordered:
 
 @dataclass(frozen=True)
 class StopAsked:
-    """Ctrl-C, SIGTERM: the first asks to drain, the second to let go at once."""
+    """The supervisor received Ctrl-C or SIGTERM: drain; at the second, give tasks back; at the third, kill."""
 
 
 @dataclass(frozen=True)
@@ -96,40 +99,40 @@ class Tick:
 Event = Began | Added | Ready | Died | Fenced | Terminated | Overdue | Ordered | StopAsked | Tick
 
 
-# Actions: what the shell must do.
+# Actions: what the event loop has to do.
 
 
 @dataclass(frozen=True)
 class Start:
-    """Start a process in this slot, now."""
+    """Start a process in this slot."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Drain:
-    """Finish the running task, take no more (SIGTERM)."""
+    """Let the worker finish its task and take no more (SIGTERM)."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class GiveBackAndEnd:
-    """Give the running task back and end (SIGQUIT)."""
+    """Let the worker give its task back and end (SIGQUIT)."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Abort:
-    """End the process, its stacks first (SIGABRT)."""
+    """End the process after it has written its stacks to the log (SIGABRT)."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Abandon:
-    """Give its work to others and its device to nobody: not even SIGKILL ends it."""
+    """Give up a process that survives SIGKILL: its claims go to other workers, its device stays unused."""
 
     slot: str
 
@@ -143,7 +146,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Postponed:
-    """The slot's worker died and is started again in so many seconds."""
+    """The worker in this slot died and is started again in `pause_s` seconds."""
 
     slot: str
     code: int
@@ -152,7 +155,7 @@ class Postponed:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The slot is left empty: its worker is misconfigured (`deaths` is 1 then), or died too often in a row."""
+    """The slot stays empty: its worker is misconfigured (`deaths` is 1 then), or died too many times in a row."""
 
     slot: str
     code: int

@@ -1,7 +1,7 @@
-"""Installation: what an upgrade does to the packages under a supervisor that runs.
+"""Detection of package upgrades while a supervisor runs.
 
-The supervisor keeps the code with which it started. Its next worker imports what is installed then, or finds half of it
-while pip replaces one package after the other.
+The supervisor keeps the code with which it started. A worker that it starts later imports what is installed by then.
+While pip replaces one package after another, such a worker may fail.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Final
 import mlq
 
 SETTLED_S: Final = 300.0
-"""Longer than pip is silent in site-packages while it unpacks a large wheel, such as torch's."""
+"""Seconds after the last change in site-packages until an upgrade counts as finished. Longer than pip needs to unpack a
+large wheel, such as torch's."""
 
 _PACKAGE: Final = Path(mlq.__file__).parent
 
 
 def _places() -> list[Path]:
-    """Name the directories that change when a package is installed or removed, and our own package's."""
+    """Return the directories that change when a package is installed or removed, and mlq's own."""
     return [*{Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}, _PACKAGE]
 
 
 class Installation:
-    """Compares directories with what they were when this was made. A look costs a few microseconds."""
+    """The installed packages, compared with those at the start. A comparison takes a few microseconds."""
 
     def __init__(self, places: Sequence[Path] | None = None, now: Callable[[], float] = time.time) -> None:
         self._places = _places() if places is None else places
@@ -35,14 +36,14 @@ class Installation:
         self._module = _identity(_PACKAGE / "__init__.py")
 
     def is_in_flux(self) -> bool:
-        """Tell whether packages were installed or removed since the start, the last not long ago."""
+        """Return whether packages were installed or removed since the start, and may be still (see SETTLED_S)."""
         return any(
             at != self._before[place] and (at is None or self._now() - at < SETTLED_S)
             for place, at in [(place, _modified_at(place)) for place in self._places]
         )
 
     def is_replaced(self) -> bool:
-        """Tell whether the files of mlq are others than those from which this process was started."""
+        """Return whether mlq's files have been replaced since this process was started."""
         return _identity(_PACKAGE / "__init__.py") != self._module
 
 

@@ -1,8 +1,9 @@
-"""Keeping: a command in the foreground whose workers go on when it ends.
+"""Kept workers: a command in the foreground whose workers go on when it ends.
 
-It is two processes from its start. The one in front hears the terminal; the one behind it, in a session of its own,
-has the workers, which die with whoever started them. The first Ctrl-C tells it to let them go on: it goes on as their
-supervisor, its words go to a log file, and the command ends.
+The command is two processes from its start, because workers die with the process that started them. The foreground
+process receives the signals of the terminal. The background process, in a session of its own, is the supervisor of the
+workers. At the first Ctrl-C the foreground process ends, and the background process goes on: from then on it writes to
+a log file.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from mlq.ipc import parent_death
 from mlq.ipc.private_files import open_private
 
 _KEEP: Final = signal.SIGUSR1
-"""SIGHUP, which would say the same, ends a fleet whose terminal has gone."""
+"""Asks the background process to keep the workers. SIGHUP is not free for this: it ends a fleet without a terminal."""
 
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Behind:
-    """The process that has the workers, as it sees itself."""
+    """The background process: the supervisor of the workers."""
 
     def __init__(self, fd: int, log: Path) -> None:
         self._fd: int | None = fd
@@ -34,7 +35,7 @@ class Behind:
         signal.signal(_KEEP, self._ask)
 
     def when_asked(self, keep: Callable[[], None]) -> None:
-        """Call `keep` when the process in front is told to end, or has died; at once if that was before."""
+        """Call `keep` when the foreground process was asked to end, or has died; at once if that has happened."""
         signal.signal(_KEEP, lambda *_: keep())
         if self._asked:
             keep()
@@ -43,7 +44,7 @@ class Behind:
         self._asked = True
 
     def let_go(self, workers: int) -> None:
-        """Tell the process in front that so many workers go on without it; from now on speak into the log."""
+        """Report to the foreground process how many workers go on without it, and write to the log from now on."""
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
@@ -58,10 +59,14 @@ class Behind:
 
 
 def split(log: Path, said: Callable[[int, int], None]) -> Behind:
-    """Return in a new process behind this one, which waits for it and never returns.
+    """Fork: return in the background process; the foreground process waits for it and never returns.
 
-    It exits with the other's code, or with 0 when that goes on with its workers; then `said` is told how many, and
-    the process id. Call it while there is one thread.
+    The foreground process exits with the code of the background process, or with 0 if that goes on with its workers.
+    Call this while the process has a single thread.
+
+    Args:
+        log: The log file of the background process once it is alone.
+        said: Called in the foreground process with the number of workers that go on, and their supervisor's pid.
     """
     reading, writing = os.pipe()
     front = os.getpid()
@@ -77,7 +82,7 @@ def split(log: Path, said: Callable[[int, int], None]) -> Behind:
 
 
 def _wait(pid: int, fd: int, said: Callable[[int, int], None]) -> NoReturn:
-    """Pass the first wish to end on as a wish to keep the workers; those after it as what they are."""
+    """Wait for the background process. The first signal asks it to keep the workers; later ones are passed on."""
     asked = 0
 
     def ask(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Logs: the lines of each worker in a file of the state directory, kept small, never in the way of work."""
+"""Log files of workers in the state directory. Their size is bounded, and a failure to write them never stops work."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 LARGEST_BYTES: Final = 10 * 2**20
-"""A file that has grown so large becomes NAME.log.1, in place of the one before it."""
+"""A file of this size is renamed to NAME.log.1, which replaces the previous one."""
 
 _CHUNK: Final = 64 * 1024
 _LOOK_EVERY_S: Final = 0.25
 
 
 def directory(state: Path) -> Path:
-    """Say where the logs of this user's workers are."""
+    """Return the directory of the log files."""
     return state / "logs"
 
 
 def file_of(state: Path, slot: str) -> Path:
-    """Name a worker's log file."""
+    """Return the log file of a worker."""
     return directory(state) / f"{slot}.log"
 
 
 class LogFiles:
-    """Keeps what a fleet tells, worker by worker.
+    """Writes the news of each worker to its log file.
 
-    A disk that is full loses lines, and `lost` is called once, with the reason; work goes on.
+    While the disk is full lines are lost. `lost` is called once each time that this begins, with the reason.
     """
 
     def __init__(self, state: Path, lost: Callable[[Exception], None], largest: int = LARGEST_BYTES) -> None:
@@ -51,7 +51,7 @@ class LogFiles:
         self._failed = False
 
     def __call__(self, news: News) -> None:
-        """Keep one piece of news; what concerns all workers is no worker's."""
+        """Write one piece of news; news about all workers belongs to no file."""
         slot, text = in_words(news)
         if slot is None:
             return
@@ -66,7 +66,8 @@ class LogFiles:
 
     def _append(self, path: Path, line: bytes) -> None:
         private_directory(path.parent)
-        with open_private(path, "ab") as file:  # opened for each line: nothing is lost with us, and it may be moved
+        # Opened for each line: no line is lost if this process dies, and the file may be moved away at any time.
+        with open_private(path, "ab") as file:
             if file.tell() + len(line) > self._largest:
                 path.replace(path.with_suffix(".log.1"))
                 self._append(path, line)
@@ -75,7 +76,7 @@ class LogFiles:
 
 
 def last_lines(path: Path, number: int) -> list[str]:
-    """Read the last lines of a log; the older file is read, too, where the newer one is short.
+    """Return the last lines of a log, including lines of NAME.log.1 if the newer file is short.
 
     Raises FileNotFoundError.
     """
@@ -99,7 +100,7 @@ def _tail(path: Path, number: int) -> list[str]:
 
 
 def follow(path: Path, wait: Callable[[float], None] = time.sleep) -> Generator[str, None, None]:
-    """Yield what is appended from now on, through replacements of the file, until it is closed."""
+    """Yield the lines that are appended from now on, also after the file is replaced, until the generator is closed."""
     from_end = True
     while True:
         with open_private(path, "rb") as file:
@@ -111,7 +112,7 @@ def follow(path: Path, wait: Callable[[float], None] = time.sleep) -> Generator[
 def _until_replaced(file: IO[bytes], path: Path, wait: Callable[[float], None]) -> Iterator[str]:
     rest = b""
     while True:
-        # Asked before reading: what was appended up to the replacement is read in any case.
+        # Checked before reading, so that everything appended before the replacement is read.
         replaced = _is_another(path, file)
         *lines, rest = (rest + file.read()).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
@@ -122,7 +123,7 @@ def _until_replaced(file: IO[bytes], path: Path, wait: Callable[[float], None]) 
 
 
 def _is_another(path: Path, file: IO[bytes]) -> bool:
-    """Tell whether there is a new file of that name; between the old one and the new there is none for a moment."""
+    """Return whether the path names a new file. For a moment during a replacement it names none."""
     try:
         return path.stat().st_ino != os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
@@ -130,14 +131,14 @@ def _is_another(path: Path, file: IO[bytes]) -> bool:
 
 
 class LogTails:
-    """Writes what `read` gives (each worker's last lines), where it is new. Called with every round of heartbeats."""
+    """Writes each worker's last lines (from `read`) to the store if they have changed, at every round of heartbeats."""
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
         self._read = read
         self._written: dict[str, Sequence[str]] = {}
 
     def __call__(self, store: Redis) -> None:
-        """Write; nothing while memory is full, which is when lines are what one can do without."""
+        """Write the lines that have changed. While the server's memory is full nothing is written."""
         from redis.exceptions import OutOfMemoryError
 
         for name, lines in self._read().items():

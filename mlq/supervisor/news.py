@@ -1,4 +1,4 @@
-"""News of a fleet: what its loop tells whoever shows or keeps it, and the words for it."""
+"""News: what the supervisor reports to the terminal and to the log files, and its text."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ class Planned:
 
 @dataclass(frozen=True)
 class BrokerFound:
-    """The broker answers: its address without a password, and which setting named it."""
+    """The broker answers."""
 
+    #: Its address, without a password.
     shown: str
+    #: The setting that named it.
     origin: str
 
 
 @dataclass(frozen=True)
 class BrokerAwaited:
-    """The broker does not answer yet, and why."""
+    """The broker does not answer yet, for this reason."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something works, but not as it should."""
+    """Something needs an operator's attention, and work goes on."""
 
     what: str
 
 
 @dataclass(frozen=True)
 class Logged:
-    """A worker wrote a line."""
+    """A worker wrote a line to its log."""
 
     slot: str
     line: str
@@ -48,7 +50,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker's process is there; its model is not yet."""
+    """A worker's process runs; its model is not loaded yet."""
 
     slot: str
     pid: int
@@ -57,7 +59,7 @@ class Started:
 
 @dataclass(frozen=True)
 class BecameReady:
-    """A worker takes work, so many seconds after its process was started."""
+    """A worker takes work, `seconds` after its process was started."""
 
     slot: str
     seconds: float
@@ -65,18 +67,22 @@ class BecameReady:
 
 @dataclass(frozen=True)
 class GaveUp:
-    """A slot is left empty; the last lines that its worker wrote say why, or what ails its device (`cordoned`)."""
+    """A slot stays empty: its worker failed too many times, is misconfigured, or its device has a fault."""
 
     slot: str
+    #: Exit code of the last process, or minus its signal.
     code: int
+    #: Deaths in a row; 1 for a misconfigured worker.
     deaths: int
+    #: What the worker wrote last.
     last_lines: Sequence[str]
+    #: The fault of its device, if it has one.
     cordoned: str | None = None
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """Somebody asked to stop, for the `times`-th time, while these slots were at work."""
+    """The supervisor was asked to stop, for the `times`-th time, while the workers in these slots were running."""
 
     times: int
     running: Sequence[str]
@@ -85,13 +91,14 @@ class Stopping:
 News = Planned | BrokerFound | BrokerAwaited | Warned | Logged | Started | BecameReady | Postponed | GaveUp | Stopping
 
 
-OfAWorker = Logged | Started | BecameReady | Postponed | GaveUp
+WorkerNews = Logged | Started | BecameReady | Postponed | GaveUp
+"""News about one worker."""
 
 
 def in_words(news: News) -> tuple[str | None, str]:
-    """Give the slot that a piece of news is about (None: all), and one line of text.
+    """Return the slot that a piece of news is about (None: all slots), and one line of text.
 
-    The text may hold what a worker printed: it is not fit for a terminal before it is escaped.
+    The text may contain what a worker printed: escape it before it is written to a terminal.
     """
     match news:
         case Planned(slots):
@@ -103,12 +110,12 @@ def in_words(news: News) -> tuple[str | None, str]:
         case Warned(what):
             return None, f"warning: {what}"
         case Stopping(times, running):
-            return None, _stopping(times, running)
+            return None, _stopping_text(times, running)
         case _:
-            return news.slot, _of_a_worker(news)
+            return news.slot, _worker_text(news)
 
 
-def _of_a_worker(news: OfAWorker) -> str:
+def _worker_text(news: WorkerNews) -> str:
     match news:
         case Logged(_, line):
             return line
@@ -120,14 +127,14 @@ def _of_a_worker(news: OfAWorker) -> str:
             again = f"again in {pause_s:g} s" if pause_s else "starting it again"
             return f"ended with {exit_text(code)}; {again}"
         case GaveUp(_, code, cordoned=str() as trouble):
-            return f"failed: nothing is started on its GPU again, and mlq resets none: {trouble} ({exit_text(code)})"
+            return f"failed: its GPU has a fault and is not used again until it is reset: {trouble} ({exit_text(code)})"
         case GaveUp(_, code, deaths):
-            why = "will not start again as it is" if deaths == 1 else f"died {deaths} times in a row"
-            return f"failed: it {why} ({exit_text(code)})"
+            why = "its configuration has to be corrected" if deaths == 1 else f"it died {deaths} times in a row"
+            return f"failed: {why} ({exit_text(code)})"
 
 
 def exit_text(code: int) -> str:
-    """Say how a process ended: `exit code 3`, or `signal SIGKILL`."""
+    """Describe how a process ended: `exit code 3`, or `signal SIGKILL`."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -136,12 +143,12 @@ def exit_text(code: int) -> str:
         return f"signal {-code}"
 
 
-def _stopping(times: int, running: Sequence[str]) -> str:
+def _stopping_text(times: int, running: Sequence[str]) -> str:
     if not running:
         return "stopping: no worker is running"
     names = ", ".join(running)
     if times == 1:
-        return f"draining {names}: what runs is finished; Ctrl-C again gives it back at once"
+        return f"draining {names}: running tasks are finished; press Ctrl-C again to give them back at once"
     if times == 2:  # noqa: PLR2004 (the second signal)
-        return f"giving back what runs on {names}"
+        return f"giving back the running tasks of {names}"
     return f"killing {names}"

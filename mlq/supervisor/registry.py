@@ -1,4 +1,4 @@
-"""Registry: what a supervisor says of its workers, busy, hung and failed ones too."""
+"""Heartbeats of workers, as their supervisor describes them, also while they are busy, hung or failed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from mlq.supervisor.spec import WorkerSpec
 
 NOT_LOOKING_S: Final = 20.0
-"""An idle worker looks for work every few seconds, and tries to while the broker is away: so long, and it hangs."""
+"""Seconds without a look for work after which an idle worker counts as hung. It looks every few seconds, even while the
+broker is away."""
 
 _LOOK_EVERY_S: Final = 1.0
-"""Between two looks at a worker's process, which cost more than one at its report."""
+"""Seconds between two looks at a worker's process: reading /proc costs more than reading the report."""
 
 _FROZEN: Final = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DEAD})
 
 
 def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
-    """Describe a worker of which nothing is known but what it is to be."""
+    """Return the heartbeat of a worker of which only the spec is known."""
     return Heartbeat(
         id=wid,
         name=spec.name,
@@ -51,25 +52,25 @@ def blank(spec: WorkerSpec, wid: str) -> Heartbeat:
     )
 
 
-def alive(said: Heartbeat, child: Child) -> Heartbeat:
-    """Add to a description what the process and its board tell."""
+def alive(beat: Heartbeat, child: Child) -> Heartbeat:
+    """Add to a heartbeat what the running process and its report page say."""
     now = time.monotonic()
     if now - child.looked_at >= _LOOK_EVERY_S:
         child.looked_at = now
         child.seen = memory_and_status(child.pid, pool=child.spec.pool is not None)
     memory, process_status = child.seen
-    said = replace(said, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
-    report = child.board.read()
+    beat = replace(beat, pid=child.pid, rss_bytes=memory, ready_s=child.ready_s)
+    report = child.report_page.read()
     if report is None:
-        return said
+        return beat
     hung = is_hung(report, process_status, now)
-    return replace(said.saying(report), state="hung") if hung else said.saying(report)
+    return replace(beat.saying(report), state="hung") if hung else beat.saying(report)
 
 
 def is_hung(report: WorkerReport, process_status: str, now: float) -> bool:
-    """Tell a worker that makes no progress from one that is busy or idle; `now` is the host's monotonic clock.
+    """Return whether a worker makes no progress; `now` is the host's monotonic clock.
 
-    A busy one is not judged here: how long a task may take is its time limit's affair.
+    A busy worker counts as hung only if its process is stopped: its time limit decides how long a task may take.
     """
     if process_status in _FROZEN:
         return True
@@ -77,9 +78,9 @@ def is_hung(report: WorkerReport, process_status: str, now: float) -> bool:
 
 
 def memory_and_status(pid: int, *, pool: bool = False) -> tuple[int, str]:
-    """Look at a process: resident bytes, and psutil's word for its state; 0 and `dead` for one that has gone.
+    """Return the resident bytes of a process and psutil's name of its state; 0 and `dead` if it has ended.
 
-    Of a `pool` the bytes of its processes are added up, what they share counted in each.
+    For a `pool` the bytes of its processes are added; shared memory counts in each of them.
     """
     try:
         process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""Rerunning: a dead letter's message in a process of its own, with a worker's environment and none of its work."""
+"""A rerun of a dead letter's message, in a process with a worker's environment that takes no other work."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ _COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
 
 
 def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
-    """Run a message; stdout and stderr are this process's own.
+    """Run a message in a new process, which writes to this process's stdout and stderr.
 
-    Gives 0; or the exit code, 3 to 5, of a process that could not even try, and has said why.
+    Returns:
+        0, or the exit code (3 to 5) of a process that could not run the message and has written the reason.
 
-    Raises RerunFailed when it fails or its process dies, UsageError, and what gpus.choose raises.
+    Raises:
+        RerunFailed: The task failed, or its process died.
+        UsageError: `gpu` names more than one device.
+        MlqError: Whatever gpus.choose raises.
     """
     chosen = gpus.choose(gpu, nvml.offered(nvml.library(), os.environ)) if gpu else []
     if len(chosen) > 1:
-        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", fix="name one: `mlq dead rerun ID --gpu 0`")
+        fix = "name one device: `mlq dead rerun ID --gpu 0`"
+        raise UsageError(what=f"--gpu {gpu} names {len(chosen)} devices", fix=fix)
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
     command = python_command.python("mlq.rerun")
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode

@@ -1,4 +1,4 @@
-"""Run a fleet: the thin shell around the Supervisor's decisions. Signals, pidfds and pipes in; processes out."""
+"""The event loop of a supervisor: it turns signals, pidfds and pipes into events, and applies the actions."""
 
 from __future__ import annotations
 
@@ -64,22 +64,32 @@ _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
 }
 
 _LOOK_EVERY_S: Final = 1.0
-"""Between two looks at time limits, where nothing else happens."""
+"""Seconds between two checks of the time limits while no event arrives."""
 
 _LOOK_AT_LEFTOVERS_S: Final = 0.02
-"""Between two looks at processes that a dead worker has left, until they have ended."""
+"""Seconds between two checks of the processes that a dead worker has left behind."""
 
 _LATE_S: Final = 2.0
-"""How much later than it announced a worker may end, before it is killed."""
+"""Seconds that a worker may end later than it announced, before it is killed."""
 
 
 class Fleet:
-    """Workers on this host, kept as their specs say until a signal ends them."""
+    """The workers of one supervisor: the event loop starts, watches and restarts them until a signal ends them.
+
+    Args:
+        specs: The workers to start with.
+        emit: Called with each piece of news, in the thread of the loop.
+        recover: Called with each death of a worker; must return at once.
+        drain_s: Seconds that a drain may take; then running tasks are given back. None: no limit.
+        open_ended: Workers may be added later, so the loop does not end with the last worker.
+        faults: Watches the GPUs of the workers for faults.
+        umask: The umask of the workers; -1 leaves this process's own.
+    """
 
     def __init__(
         self,
         specs: Sequence[WorkerSpec],
-        tell: Callable[[News], None],
+        emit: Callable[[News], None],
         recover: Callable[[Death], None],
         drain_s: float | None = None,
         *,
@@ -89,30 +99,34 @@ class Fleet:
     ) -> None:
         self._specs = {s.name: s for s in specs}
         self.notices = SupervisorNotices()
-        self._tell = tell
+        self._emit = emit
         self._recover = recover
         self._faults = faults
         self._umask = umask
         self._oom = OomWatch()
         self._installation = Installation()
-        self._told_of_upgrade = False
+        self._warned_of_upgrade = False
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
         self._last_lines: dict[str, deque[str]] = {}
-        self._asked: deque[Callable[[], None]] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
         self._rollouts: set[str] = set()
         self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
         self._guard = Guard()
-        self._left: dict[Child, tuple[Leftovers, Died]] = {}
+        self._leftovers: dict[Child, tuple[Leftovers, Died]] = {}
         self._adopted = Adopted()
         self._collected_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._stopped_by: int | None = None
 
     def run(self) -> int:
-        """Run until stopped (0, or 130/143 when it took a second signal) or until nothing is left to run.
+        """Run until a signal stops the workers, or until no worker is left to run.
 
-        Raises WorkersFailed or WorkersMisconfigured when every slot was given up.
+        Returns:
+            The exit code: 0, or 128 + the signal if one signal was not enough.
+
+        Raises:
+            WorkersFailed, WorkersMisconfigured: Every slot was given up.
         """
         self._guard.start()
         with (
@@ -121,33 +135,34 @@ class Fleet:
             signals.watched(_STOP_SIGNALS) as stops,
             self._selector,
         ):
-            self._watch(stops.fileno(), lambda: self._stop_asked(stops))
-            self._watch(self._wakeup.fd, self._answer)
+            self._watch(stops.fileno(), lambda: self._read_signals(stops))
+            self._watch(self._wakeup.fd, self._run_requests)
             self._step(Began())
             while not self._supervisor.finished:
                 self._wait()
         return self._exit_code()
 
-    # For threads that speak with the store and the broker
+    # Called by the threads that talk to the store and the broker
 
     def describe(self) -> list[Heartbeat]:
-        """Say what is known of each worker that is there, or should be."""
+        """Return the heartbeat of each worker that runs, or that should run."""
         empty = self._supervisor.empty
-        described = []
+        heartbeats = []
         for slot, child in list(self._children.items()):
-            said = registry.blank(child.spec, child.wid)
-            said = replace(said, restarts=self._supervisor.restarts(slot), started_at=child.started_at)
+            beat = registry.blank(child.spec, child.wid)
+            beat = replace(beat, restarts=self._supervisor.restarts(slot), started_at=child.started_at)
             if slot in empty:
-                described.append(replace(said, state="failed" if empty[slot] else "starting"))
+                heartbeats.append(replace(beat, state="failed" if empty[slot] else "starting"))
             elif slot in self._supervisor.running:
-                said = registry.alive(said, child) if child.ended_with is None else said  # its leftovers end now
-                ending = self._supervisor.is_draining(slot) and said.state != "hung"
-                described.append(replace(said, state="draining") if ending else said)
-        return described
+                # A worker that has ended keeps its slot until the processes that it started have ended, too.
+                beat = registry.alive(beat, child) if child.ended_with is None else beat
+                ending = self._supervisor.is_draining(slot) and beat.state != "hung"
+                heartbeats.append(replace(beat, state="draining") if ending else beat)
+        return heartbeats
 
     def leased(self) -> list[str]:
-        """Name the workers whose leases are to be renewed."""
-        return [c.wid for c in self._running if (report := c.board.read()) is not None and report.leased]
+        """Return the ids of the workers whose leases have to be renewed."""
+        return [c.wid for c in self._running if (report := c.report_page.read()) is not None and report.leased]
 
     @property
     def _running(self) -> list[Child]:
@@ -155,23 +170,23 @@ class Fleet:
         return [child for child in found if child.ended_with is None]
 
     def last_lines(self) -> dict[str, list[str]]:
-        """Give the last lines of each worker, those of the process before it first."""
+        """Return the last log lines of each slot, those of its earlier processes first."""
         return {slot: list(lines) for slot, lines in list(self._last_lines.items())}
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: whether it failed, by its deaths or by never becoming ready."""
+        """Slots whose worker has ended for good: True if it was given up, or never became ready."""
         unready = {slot for slot, child in list(self._children.items()) if child.ready_s is None}
         return {slot: gave_up or slot in unready for slot, gave_up in self._supervisor.vacant.items()}
 
     @property
     def cordoned(self) -> frozenset[str]:
-        """Slots whose last worker died of a fault of its device."""
+        """Slots whose last worker died because its device has a fault."""
         return frozenset(slot for slot, child in list(self._children.items()) if child.cordoned)
 
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
-        self._ask(lambda: self._add(spec))
+        self._request(lambda: self._add(spec))
 
     def _add(self, spec: WorkerSpec) -> None:
         self._specs[spec.name] = spec
@@ -179,16 +194,19 @@ class Fleet:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has asked it to end."""
+        """Whether a signal has asked the supervisor to stop."""
         return self._supervisor.stops > 0
 
     def settle(self) -> None:
-        """Take no more workers, and end with the last of those that are there."""
-        self._ask(self._supervisor.settle)
+        """Accept no more workers, and end with the last of the present ones."""
+        self._request(self._supervisor.settle)
 
     def fence(self, wids: Collection[str]) -> None:
-        """Kill workers whose lease was taken away: what they do is void. One that has given it back is on its way."""
-        self._ask(lambda: self._tell_supervisor([w for w in self.leased() if w in wids], Fenced))
+        """Kill workers whose lease was reaped, because their results are refused.
+
+        A worker that has given its lease back is ending already, and is left alone.
+        """
+        self._request(lambda: self._step_workers([w for w in self.leased() if w in wids], Fenced))
 
     def addressed(self) -> list[BusyWorker]:
         """Describe the workers as Celery's control messages address them."""
@@ -196,36 +214,38 @@ class Fleet:
         return [
             BusyWorker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
             for c in self._running
-            if (report := c.board.read()) is not None
+            if (report := c.report_page.read()) is not None
         ]
 
     def terminate(self, wid: str) -> None:
         """End a worker whose task was revoked."""
-        self._ask(lambda: self._tell_supervisor([wid], Terminated))
+        self._request(lambda: self._step_workers([wid], Terminated))
 
     def obey(self, orders: Mapping[str, Order]) -> None:
-        """Do what an operator wants of these workers."""
+        """Carry out an operator's orders; the keys are ids of workers."""
         for wid, order in orders.items():
-            self._ask(partial(self._obey, wid, order))
+            self._request(partial(self._obey, wid, order))
 
-    def _ask(self, action: Callable[[], None]) -> None:
-        """Let the loop do something: no thread but the loop's touches the supervisor or a child."""
-        self._asked.append(action)
+    def _request(self, action: Callable[[], None]) -> None:
+        """Run `action` in the loop's thread, the only thread that may change the supervisor or a child."""
+        self._requests.append(action)
         self._wakeup.ring()
 
-    def _answer(self) -> None:
+    def _run_requests(self) -> None:
         self._wakeup.clear()
-        while self._asked:
-            self._asked.popleft()()
+        while self._requests:
+            self._requests.popleft()()
 
     def _obey(self, wid: str, order: Order) -> None:
         again = order.word == "restart"
-        if again:  # with the model file as it is now, whatever the others serve: until it is ready, and that once
+        if again:
+            # The next worker may load the model file as it is now, even if the other workers serve an older one.
+            # That holds until it is ready: a later restart of the slot has to match the others again.
             self._rollouts |= {slot for slot, child in self._children.items() if child.wid == wid}
-        self._tell_supervisor([wid], lambda slot: Ordered(slot, again, order.seconds))
+        self._step_workers([wid], lambda slot: Ordered(slot, again, order.seconds))
 
-    def _tell_supervisor(self, wids: Collection[str], event: Callable[[str], Event]) -> None:
-        """Turn words about incarnations into events of slots; one that is gone is nobody's any more."""
+    def _step_workers(self, wids: Collection[str], event: Callable[[str], Event]) -> None:
+        """Step the slots in which these workers still run; a worker that has ended is ignored."""
         for slot in [s for s, child in self._children.items() if child.wid in wids]:
             self._step(event(slot))
 
@@ -247,10 +267,10 @@ class Fleet:
             case Start(slot):
                 self._start(slot)
             case Postponed():
-                self._tell(action)
+                self._emit(action)
             case GiveUp(slot, code, deaths):
                 child = self._children[slot]
-                self._tell(GaveUp(slot, code, deaths, list(child.last_lines), child.cordoned))
+                self._emit(GaveUp(slot, code, deaths, list(child.last_lines), child.cordoned))
             case Abandon(slot):
                 self._abandon(self._children[slot])
             case Drain(slot) | GiveBackAndEnd(slot) | Abort(slot) | Kill(slot):
@@ -258,25 +278,25 @@ class Fleet:
 
     def _start(self, slot: str) -> None:
         spec = self._specs[slot]
-        # Waiting messages are looked at when an operator starts the slot, never when it is restarted: a client could
-        # otherwise keep a worker from coming back by what it sends.
+        # The tasks of waiting messages are checked when an operator starts the slot, never at a restart. Otherwise a
+        # client could prevent the restart of a worker by what it sends.
         checks = spec.checks_tasks and slot not in self._children
         spec = replace(spec, rollout=spec.rollout or slot in self._rollouts, checks_tasks=checks)
         try:
             child = Child(spec, os.environ, self.notices, self._guard.owner, self._umask)
         except OSError as exc:
             where = f": {exc.filename}" if exc.filename else ""
-            self._tell(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))
+            self._emit(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))
             self._step(Died(slot, SYSTEM_REFUSES))
             return
         self._children[slot] = child
         self._guard.follow(child.pid)
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
-        self._watch(child.pidfd, lambda: self._collect(child))
+        self._watch(child.pidfd, lambda: self._collect_child(child))
         if self._faults is not None and child.spec.gpu is not None:
             self._faults.follow(child.spec.gpu)
-        self._tell(Started(slot, child.pid, child.spec.device))
+        self._emit(Started(slot, child.pid, child.spec.device))
 
     def _watch(self, fd: int, handle: Callable[[], None]) -> None:
         self._selector.register(fd, selectors.EVENT_READ, handle)
@@ -290,7 +310,7 @@ class Fleet:
         child.last_lines.extend(lines)
         self._last_lines.setdefault(child.spec.name, deque(maxlen=LAST_LINES)).extend(lines)
         for line in lines:
-            self._tell(Logged(child.spec.name, line))
+            self._emit(Logged(child.spec.name, line))
 
     def _read_status(self, child: Child) -> None:
         slot = child.spec.name
@@ -298,20 +318,20 @@ class Fleet:
             if line == ready_pipe.READY:
                 child.ready_s = time.monotonic() - child.began_at
                 self._rollouts.discard(slot)
-                self._tell(BecameReady(slot, child.ready_s))
+                self._emit(BecameReady(slot, child.ready_s))
                 self._step(Ready(slot))
-                self._tell_of_upgrade(child)
+                self._warn_of_upgrade(child)
         if child.status.ended:
             self._selector.unregister(child.status.fd)
 
-    def _tell_of_upgrade(self, child: Child) -> None:
-        """Say once that a worker runs other code than its supervisor."""
-        if self._told_of_upgrade or not self._installation.is_replaced():
+    def _warn_of_upgrade(self, child: Child) -> None:
+        """Warn once that a worker runs other code than its supervisor."""
+        if self._warned_of_upgrade or not self._installation.is_replaced():
             return
-        self._told_of_upgrade = True
-        report = child.board.read()
+        self._warned_of_upgrade = True
+        report = child.report_page.read()
         theirs = (report and report.version) or "another version"
-        self._tell(
+        self._emit(
             Warned(
                 f"mlq was replaced while this supervisor runs: {child.spec.name} runs {theirs}, the supervisor still "
                 f"{__version__}; both work together until the supervisor is restarted"
@@ -319,20 +339,20 @@ class Fleet:
         )
 
     def _died_mid_upgrade(self, child: Child) -> bool:
-        """Tell whether a worker ended before it was ready because its packages are being replaced, and say so."""
+        """Return whether a worker ended before it was ready because its packages are being replaced; warn if so."""
         if child.ready_s is not None or not self._installation.is_in_flux():
             return False
-        self._tell(Warned(f"{child.spec.name} ended while Python packages are being replaced: it is tried again"))
+        self._emit(Warned(f"{child.spec.name} ended while Python packages are being replaced: it is tried again"))
         return True
 
-    def _collect(self, child: Child) -> None:
-        """Collect a dead child, its last words first, and let the supervisor decide about its slot."""
+    def _collect_child(self, child: Child) -> None:
+        """Take in the end of a worker: read its last lines, hand its claims to recovery, and end its leftovers."""
         self._log(child, child.log.finish())
         for fd in (child.log.fd, child.status.fd, child.pidfd):
-            with suppress(KeyError):  # a pipe that ended before is not watched any more
+            with suppress(KeyError):  # a pipe that was closed before is no longer registered
                 self._selector.unregister(fd)
-        report = child.board.read()
-        code = self._ended(child, report)
+        report = child.report_page.read()
+        code = self._exit_code_of(child, report)
         if self._faults is not None and child.spec.gpu is not None and code:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         asked = self._supervisor.is_draining(child.spec.name)
@@ -340,16 +360,16 @@ class Fleet:
         self._recover(death)
         by_message = death.overrun is not None and report is not None and report.limit_by_message
         died = replace(self._died(child, report, code), by_message=by_message)
-        self._left[child] = (Leftovers(child.pid, child.owner), died)
+        self._leftovers[child] = (Leftovers(child.pid, child.owner), died)
         self._end_leftovers()
 
-    def _ended(self, child: Child, report: WorkerReport | None) -> int:
-        """Give the exit code: the one that it announced, whatever ended its process after its work was over."""
+    def _exit_code_of(self, child: Child, report: WorkerReport | None) -> int:
+        """Return the exit code: the announced one, even if the process ended with another after its work was over."""
         code = child.look_at_end()
         if report is None or report.exit_code is None or report.exit_code == code:
             return code
-        said = f"{child.spec.name} had ended its work with exit code {report.exit_code}, its process then ended with"
-        self._tell(Warned(f"{said} {exit_text(code)}"))
+        announced = f"{child.spec.name} had ended its work with exit code {report.exit_code}"
+        self._emit(Warned(f"{announced}, its process then ended with {exit_text(code)}"))
         return report.exit_code
 
     def _died(self, child: Child, report: WorkerReport | None, code: int) -> Died:
@@ -364,24 +384,24 @@ class Fleet:
         )
 
     def _end_leftovers(self) -> None:
-        """End what dead workers have left; only then is a worker's pid collected, and its slot free for the next."""
-        for child, (leftovers, died) in list(self._left.items()):
+        """End the processes that dead workers have left behind; then collect the workers and free their slots."""
+        for child, (leftovers, died) in list(self._leftovers.items()):
             if not leftovers.have_ended():
                 continue
             if leftovers.survivors:
                 pids = ", ".join(map(str, leftovers.survivors))
-                self._tell(Warned(f"{child.spec.name} had started processes that do not end: pid {pids}"))
-            del self._left[child]
+                self._emit(Warned(f"processes that {child.spec.name} had started survive SIGKILL: pid {pids}"))
+            del self._leftovers[child]
             self._guard.forget(child.pid)
             child.reap()
-            if self._children.get(child.spec.name) is child:  # not one that was abandoned, and has a successor
+            if self._children.get(child.spec.name) is child:  # an abandoned child may have a successor by now
                 self._step(died)
 
     def _collect_adopted(self) -> None:
-        """As PID 1, or as a parent of orphans, collect those that have ended."""
+        """Collect ended orphans that the kernel gave to this process, as PID 1 or as a subreaper."""
         if time.monotonic() - self._collected_at >= _LOOK_EVERY_S:
             self._collected_at = time.monotonic()
-            self._adopted.collect({child.pid for child in (*self._children.values(), *self._left)})
+            self._adopted.collect({child.pid for child in (*self._children.values(), *self._leftovers)})
 
     def _death(self, child: Child, report: WorkerReport | None, code: int, *, asked: bool) -> Death:
         died = Death.seen(child.wid, code, report, time.monotonic(), asked=asked)
@@ -393,37 +413,37 @@ class Fleet:
         )
 
     def _abandon(self, child: Child) -> None:
-        """Let others run what a process holds that cannot be killed: its driver is wedged, say."""
+        """Let other workers run what a process holds that cannot be killed, for example because its driver hangs."""
         slot = child.spec.name
-        self._recover(self._death(child, child.board.read(), -signal.SIGKILL, asked=False))
-        self._tell(Warned(f"{slot} survives SIGKILL (pid {child.pid}): {child.spec.device} is not used any more"))
+        self._recover(self._death(child, child.report_page.read(), -signal.SIGKILL, asked=False))
+        self._emit(Warned(f"{slot} survives SIGKILL (pid {child.pid}): {child.spec.device} is no longer used"))
 
-    def _look_at_limits(self) -> None:
-        """Tell of workers that should have ended by their own hard time limit."""
+    def _check_limits(self) -> None:
+        """Report workers whose hard time limit has passed, and kill those that end later than they announced."""
         for child in self._running:
-            report = child.board.read()
+            report = child.report_page.read()
             if report is not None and report.deadline is not None:
                 self._step(Overdue(child.spec.name, time.monotonic() - report.deadline))
             if report is not None and report.exit_code is not None and time.monotonic() > report.leave_by + _LATE_S:
-                child.signal(signal.SIGKILL)  # its work is over; not even its own watch could end it
+                child.signal(signal.SIGKILL)  # its own timer should have ended it, and its work is over
 
     def _wait(self) -> None:
-        """Sleep until something happens, then hand it to whoever watches for it."""
+        """Sleep until a descriptor is ready or a Tick is due, and handle what happened."""
         wake_at = self._supervisor.wake_at()
-        longest_s = _LOOK_AT_LEFTOVERS_S if self._left else _LOOK_EVERY_S
+        longest_s = _LOOK_AT_LEFTOVERS_S if self._leftovers else _LOOK_EVERY_S
         timeout = longest_s if wake_at is None else min(longest_s, max(0.0, wake_at - time.monotonic()))
         for key, _ in self._selector.select(timeout):
-            # An earlier handler of this round may have buried the child that this key belongs to, and its
-            # descriptor may even stand for a new child's pipe by now: ask whether it is watched as it was.
+            # An earlier handler of this round may have closed this descriptor, and a new child may have the same
+            # number by now. So check that the registration is still the same.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
         self._end_leftovers()
         self._collect_adopted()
-        self._look_at_limits()
+        self._check_limits()
         self._step(Tick())
 
-    def _stop_asked(self, stops: socket.socket) -> None:
-        for number in filter(_STOP_SIGNALS.__contains__, stops.recv(16)):  # others may have handlers, too
+    def _read_signals(self, stops: socket.socket) -> None:
+        for number in filter(_STOP_SIGNALS.__contains__, stops.recv(16)):  # other signals with handlers arrive, too
             self._stopped_by = number
             self._step(StopAsked())
-            self._tell(Stopping(self._supervisor.stops, self._supervisor.running))
+            self._emit(Stopping(self._supervisor.stops, self._supervisor.running))

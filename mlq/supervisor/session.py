@@ -1,4 +1,4 @@
-"""A fleet from start to end: a broker that is there, the workers, and nothing left behind."""
+"""One run of a supervisor from start to end: the broker, the workers, and the threads beside the event loop."""
 
 from __future__ import annotations
 
@@ -45,61 +45,74 @@ if TYPE_CHECKING:
     from redis import Redis
 
 Beside = Callable[[Fleet, Slots, Address], AbstractContextManager[None]]
-"""Something that runs for as long as the fleet, and gives it workers."""
+"""A context that runs as long as the fleet and adds workers to it, such as an autoscaler."""
 
 _AGAIN_S: Final = 1.0
-"""Between two tries to reach the broker."""
+"""Seconds between two attempts to reach the broker."""
 
 _ROOT: Final = (
-    "root runs the model and every task, with all rights on this host; better is a user of their own: "
+    "root runs the model and every task, with all rights on this host; run workers as a user of their own: "
     "User= in systemd, --user for a container, or sudo -u"
 )
 
-_LAST_WORDS_S: Final = 5.0
-"""How long the end waits for the last workers' claims to be given back; then their leases run out."""
+_LAST_RECOVERY_S: Final = 5.0
+"""Seconds to wait at the end until the last workers' claims are given back; after that their leases run out."""
 
 
 def run(
     settings: Settings,
     plan: Callable[[Slots], list[WorkerSpec]],
-    tell: Callable[[News], None],
+    emit: Callable[[News], None],
     *,
     wait_broker_s: float = 0.0,
     beside: Beside | None = None,
 ) -> int:
-    """Plan, make sure of a broker, run the workers until they are stopped; give the exit code.
+    """Plan the workers, make sure that a broker answers, and run the workers until they are stopped.
 
-    Devices and model are looked at before a broker is started; for one that is configured and does not answer it
-    waits so long. With `beside` the fleet does not end with its last worker: workers come from there.
-    Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker,
-    OtherSchema, WorkersFailed, WorkersMisconfigured.
+    The plan comes first, so that a wrong device or model is reported before an embedded broker is started.
+
+    Args:
+        settings: The supervisor's settings.
+        plan: Takes the slots of the workers and returns their specs.
+        emit: Called with each piece of news, also from other threads.
+        wait_broker_s: Seconds to wait for a configured broker that does not answer.
+        beside: A context that adds workers; with it the run does not end with its last worker.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker, OtherSchema: The broker
+            cannot be used.
+        WorkersFailed, WorkersMisconfigured: Every slot was given up.
+        MlqError: Whatever else `plan` raises.
     """
     state = make_state_directory(settings)
 
-    def talk(news: News) -> None:
-        """Tell, if anybody can hear: a terminal that was closed, or a full disk, must not end the workers."""
+    def show(news: News) -> None:
+        """Show news if possible: a closed terminal or a full disk must not end the workers."""
         with suppress(OSError):
-            tell(news)
+            emit(news)
 
-    files = LogFiles(state, lost=lambda exc: talk(Warned(f"logs cannot be kept, work goes on: {exc}")))
+    files = LogFiles(state, lost=lambda exc: show(Warned(f"log files cannot be written, work goes on: {exc}")))
 
-    def tell_both(news: News) -> None:
-        talk(news)
+    def show_and_keep(news: News) -> None:
+        show(news)
         files(news)
 
     with private_umask() as umask, closing(Slots(state)) as slots:
         specs = plan(slots)
-        with _broker(settings, talk, wait_broker_s) as broker:
-            talk(BrokerFound(broker.shown, broker.origin))
-            talk(Planned([s.name for s in specs]))
+        with _broker(settings, show, wait_broker_s) as broker:
+            show(BrokerFound(broker.shown, broker.origin))
+            show(Planned([s.name for s in specs]))
             for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
-                talk(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
+                show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
-                _fleet(settings, broker, specs, tell_both, open_ended=beside is not None, umask=umask) as fleet,
+                _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet,
                 beside(fleet, slots, broker) if beside is not None else nullcontext(),
             ):
-                if os.geteuid() == 0:  # said where workers are about to run, and by no other command
-                    talk(Warned(_ROOT))
+                if os.geteuid() == 0:  # warned here, because only here do workers run
+                    show(Warned(_ROOT))
                 return fleet.run()
 
 
@@ -108,22 +121,22 @@ def _fleet(
     settings: Settings,
     broker: Address,
     specs: Sequence[WorkerSpec],
-    tell: Callable[[News], None],
+    emit: Callable[[News], None],
     *,
     open_ended: bool,
     umask: int,
 ) -> Iterator[Fleet]:
-    """Make a fleet, and the threads that speak for it with broker and store."""
+    """Make a fleet, and run the threads that talk to the broker and the store for it."""
     recovery = _recovery(settings, broker)
     faults = FaultWatch(nvml.library)
     drain_s = settings.worker.drain_timeout
-    fleet = Fleet(specs, tell, recovery.died, drain_s, open_ended=open_ended, faults=faults, umask=umask)
+    fleet = Fleet(specs, emit, recovery.died, drain_s, open_ended=open_ended, faults=faults, umask=umask)
     heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LogTails(fleet.last_lines))
     mailbox = _mailbox(settings, broker, fleet, heart.hurry)
     try:
-        with _leases(settings, broker, fleet, tell):
-            # No thread before this one has opened a connection: kombu's lazy modules must not be imported by two at
-            # once, or one of them fails with an ImportError.
+        with _leases(settings, broker, fleet, emit):
+            # The threads start only now, after this thread has opened a connection: if two threads import kombu's
+            # lazy modules at once, one of them fails with an ImportError.
             if is_redis(broker.url):
                 recovery.start()
             heart.start()
@@ -131,13 +144,13 @@ def _fleet(
             yield fleet
     finally:
         mailbox.end()
-        recovery.end(_LAST_WORDS_S)
+        recovery.end(_LAST_RECOVERY_S)
         heart.end()
         faults.end()
 
 
-class _Remembered:
-    """What was revoked, in the state store, as long as that can be reached."""
+class _Revocations:
+    """The revoked tasks in the state store. While it cannot be reached, nothing is written or read."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -155,23 +168,23 @@ class _Remembered:
 
 
 def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[], None]) -> MailboxThread:
-    """Make the thread that hears for busy workers; what was revoked before is revoked from the start."""
-    remembered = _Remembered(settings)
-    fleet.notices.revoke(remembered.read())
+    """Make the thread that answers control messages for busy workers, with all tasks revoked so far."""
+    revoked = _Revocations(settings)
+    fleet.notices.revoke(revoked.read())
     return MailboxThread(
         partial(connected, settings, broker),
         fleet.addressed,
         fleet.notices,
         fleet.terminate,
-        remembered,
+        revoked,
         beat,
         controls=settings.controls,
     )
 
 
 @contextmanager
-def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[News], None]) -> Iterator[None]:
-    """Keep the workers' leases renewed, where the broker knows leases; look at what else it would do to messages."""
+def _leases(settings: Settings, broker: Address, fleet: Fleet, emit: Callable[[News], None]) -> Iterator[None]:
+    """Renew the workers' leases, and warn of a server that could lose messages; without Redis declare the queues."""
     if not is_redis(broker.url):
         with connected(settings, broker) as connection:
             rabbitmq.declare(connection, settings, settings.served_queues)
@@ -180,7 +193,7 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
     with connected(settings, broker) as connection:
         redis = redis_client(connection)
         for warning in safety.check(redis, broker, settings.served_queues):
-            tell(Warned(warning))
+            emit(Warned(warning))
         schema.enter(redis, broker)
         leases = Leases(redis, round(1000 * settings.lease))
         thread = LeaseThread(redis, leases, fleet.leased, fleet.fence)
@@ -192,7 +205,7 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, tell: Callable[[N
 
 
 def _recovery(settings: Settings, broker: Address) -> Recovery:
-    """Make the thread that gives back what dead workers held."""
+    """Make the thread that gives back the claims of dead workers."""
 
     @contextmanager
     def open_broker() -> Iterator[Redis]:
@@ -204,29 +217,29 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
 
     here = results_beside_queues(settings, broker)
     vouches = JobTokens(partial(state_store, settings)).vouches
-    told = LostResults(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
-    return Recovery(open_broker, told)
+    lost = LostResults(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
+    return Recovery(open_broker, lost)
 
 
 @contextmanager
-def _broker(settings: Settings, tell: Callable[[News], None], wait_s: float) -> Iterator[Address]:
-    """Make sure that a broker answers: the configured one, else the embedded one, which is ours to start."""
+def _broker(settings: Settings, emit: Callable[[News], None], wait_s: float) -> Iterator[Address]:
+    """Make sure that a broker answers: the configured one, or else the embedded one, which is started here."""
     if settings.broker_url is None:
         with embedded.running(make_state_directory(settings)):
             yield broker_address(settings)
         return
     address = broker_address(settings)
-    with signals.remembered(signal.SIGINT) as interrupted:
-        _wait_for(settings, address, tell, time.monotonic() + wait_s, interrupted)
+    with signals.recorded(signal.SIGINT) as interrupted:
+        _wait_for(settings, address, emit, time.monotonic() + wait_s, interrupted)
         if interrupted():
             raise KeyboardInterrupt
     yield address
 
 
 def _wait_for(
-    settings: Settings, address: Address, tell: Callable[[News], None], until: float, interrupted: Callable[[], bool]
+    settings: Settings, address: Address, emit: Callable[[News], None], until: float, interrupted: Callable[[], bool]
 ) -> None:
-    """Try to reach the broker until it answers, or somebody interrupts. Raises BrokerUnreachable at last."""
+    """Try to connect to the broker until it answers or an interrupt comes. Raises BrokerUnreachable after `until`."""
     while not interrupted():
         try:
             with connected(settings, address):
@@ -234,5 +247,5 @@ def _wait_for(
         except BrokerUnreachable as exc:
             if time.monotonic() >= until:
                 raise
-            tell(BrokerAwaited(exc.message))
+            emit(BrokerAwaited(exc.message))
             time.sleep(_AGAIN_S)

@@ -1,4 +1,4 @@
-"""Signals, for an event loop: bytes on a socket. A handler that acted could interrupt the loop anywhere."""
+"""Signals as bytes on a socket, for an event loop: a handler that acted itself could interrupt the loop anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def watched(numbers: Collection[signal.Signals]) -> Iterator[socket.socket]:
-    """Give a socket on which the number of every signal arrives; those of `numbers` do nothing else meanwhile."""
+    """Yield a socket on which the number of every signal arrives; the signals in `numbers` have no other effect."""
     reader, writer = socket.socketpair()
     for end in (reader, writer):
         end.settimeout(0)
@@ -28,21 +28,22 @@ def watched(numbers: Collection[signal.Signals]) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def remembered(number: signal.Signals) -> Iterator[Callable[[], bool]]:
-    """Tell whether a signal came, beside what its handler does.
+def recorded(number: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether the signal came; its handler runs as before.
 
-    Python raises KeyboardInterrupt wherever it is at that moment, and drops it without a word inside a finalizer.
+    A handler's exception is not enough: Python drops a KeyboardInterrupt without a trace if it is raised inside a
+    finalizer.
     """
     handler, came = signal.getsignal(number), False
 
-    def heed(signum: int, frame: FrameType | None) -> None:
+    def record(signum: int, frame: FrameType | None) -> None:
         nonlocal came
         came = True
         if callable(handler):
             handler(signum, frame)
 
     if callable(handler):
-        signal.signal(number, heed)
+        signal.signal(number, record)
     try:
         yield lambda: came
     finally:

@@ -1,4 +1,4 @@
-"""WorkerSpec: what one worker is, and how its process is started."""
+"""WorkerSpec: what one worker is, and the command line and environment of its process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlq.supervisor.devices.gpus import Gpu
 from mlq.supervisor.devices.pools import Pool
 
 _MALLOC: Final = {
-    # Large batches make glibc map and unmap their buffers on every forward, a threefold loss on convolutions.
-    # These keep the memory; they count only in the environment of exec. Values are glibc's largest or generous.
+    # With large batches glibc maps and unmaps the buffers at every forward, which makes convolutions three times
+    # slower. These variables make it keep the memory. They have to be set before exec, because glibc reads them once.
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
@@ -22,25 +22,26 @@ _MALLOC: Final = {
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """One worker: its slot's name, its device (no GPU: the CPU, with so many threads) and what it serves.
+    """One worker: its slot, its device and its settings."""
 
-    With `rollout` its model may be another than that of those who serve its queues. With `checks_tasks` it does not
-    start where most waiting messages are of tasks that it does not know. With `pool` it is Celery's prefork worker, and
-    `threads` are those of each of its processes.
-    """
-
+    #: The name of its slot.
     name: str
     settings: Settings
+    #: None: it computes on the CPU.
     gpu: Gpu | None = None
+    #: CPU threads; with `pool`, of each of its processes.
     threads: int | None = None
     verbose: bool = False
+    #: Its model may differ from the model of the other workers of its queues.
     rollout: bool = False
+    #: It refuses to start if it does not know the tasks of most waiting messages.
     checks_tasks: bool = False
+    #: It is Celery's prefork worker, with this pool; None: a solo worker.
     pool: Pool | None = None
 
     @property
     def device(self) -> str:
-        """The device in words, for people."""
+        """The device, as text for people."""
         if self.gpu is not None:
             return self.gpu.words
         if self.pool is not None:
@@ -48,7 +49,7 @@ class WorkerSpec:
         return f"CPU, {self.threads} thread{'s' if self.threads != 1 else ''}"
 
     def argv(self) -> list[str]:
-        """Write the command line, which every user of the host can read: no URL, no password."""
+        """Return the command line. It holds no URL and no password, since every user of the host can read it."""
         gpu = ["--gpu", self.gpu.uuid] if self.gpu else []
         verbose = ["--verbose"] if self.verbose else []
         rollout = ["--rollout"] if self.rollout else []
@@ -58,7 +59,7 @@ class WorkerSpec:
         return [*python_command.python(module), "--name", self.name, *gpu, *pool, *verbose, *rollout, *checks]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Write the environment: the device mask is there before Python starts, so before torch can look."""
+        """Return the environment. The device mask is set here, because torch reads it when it is imported."""
         device = self._gpu_mask() if self.gpu else self._cpu_share(inherited)
         return {**inherited, **device, **to_environment(self.settings), "PYTHONUNBUFFERED": "1"}
 

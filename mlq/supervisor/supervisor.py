@@ -1,4 +1,4 @@
-"""The supervisor's decisions, pure: events in, actions out. Nothing here knows a process or a clock."""
+"""The supervisor's decisions: events in, actions out. Pure: no processes, no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -31,39 +31,44 @@ from mlq.supervisor.events import (
 )
 
 STABLE_S: Final = 60.0
-"""A worker that was ready for so long is healthy: its next death starts the count anew."""
+"""Seconds after which a ready worker counts as healthy: its next death starts a new count."""
 
 MAX_DEATHS: Final = 5
-"""Deaths in a row after which a slot is given up as a crash loop."""
+"""Deaths in a row that are tolerated; one more is a crash loop, and the slot is given up."""
 
 MAX_DEATHS_AT_WORK: Final = 20
-"""The same for deaths while it ran a task: messages are to blame for the first of them, and become dead letters."""
+"""The same limit for deaths during a task. It is higher because messages cause the first of them, and each such message
+becomes a dead letter after `worker.max_crashes`."""
 
 LONGEST_PAUSE_S: Final = 30.0
+"""Longest pause before a restart, in seconds."""
+
 LONGEST_PAUSE_AT_WORK_S: Final = 2.0
-LETTING_GO_S: Final = 2.0
-"""How long a worker that was told to give its task back may take, before it is killed."""
+"""Longest pause before a restart after a death during a task, in seconds."""
+
+GIVE_BACK_S: Final = 2.0
+"""Seconds that a worker has to give its task back after SIGQUIT; then it is killed."""
 
 _OVERDUE_S: Final = (2.0, 5.0, 10.0)
-"""So long after its hard time limit a worker that still lives is aborted, is killed, and is given up for good."""
+"""Seconds after its hard time limit at which a worker that still runs is aborted, killed, and abandoned."""
 
 REPLACED: Final = frozenset({75, 76})
-"""Exit codes of a worker that has done its share, or was taken for dead: it is replaced, and that is no death."""
+"""Exit codes of a recycled and of a fenced worker: it is replaced, and this does not count as a death."""
 
 MISCONFIGURED: Final = 3
-"""The exit code of a worker that will fail the same way again: no model, one that does not load."""
+"""Exit code of a worker that would fail in the same way again: its model is missing or does not load."""
 
 BROKER_AWAY: Final = 4
-"""The exit code of a worker that found no broker."""
+"""Exit code of a worker that could not reach the broker."""
 
 SYSTEM_REFUSES: Final = 71
-"""Stands for the exit code of a worker for which there was no process, memory or descriptor (sysexits' EX_OSERR)."""
+"""Used as the exit code where the system had no process, memory or descriptor for a worker (sysexits' EX_OSERR)."""
 
-UNASKED: Final = 0
-"""The exit code of a worker that ended as if told to. If its supervisor did not tell it, some other process did."""
+STOPPED_BY_OTHERS: Final = 0
+"""Exit code of a worker that was asked to stop. If its supervisor did not ask, another process did."""
 
 _NO_FAULT: Final = frozenset({BROKER_AWAY, SYSTEM_REFUSES})
-"""No fault of the worker's own: it is tried for as long as it takes, and what it does later is judged by itself."""
+"""Exit codes that are not the worker's fault. It is started again without a limit, and they do not count as deaths."""
 
 
 class _Phase(Enum):
@@ -76,35 +81,49 @@ class _Phase(Enum):
 
 @dataclass
 class _Slot:
+    """One slot and its worker. All times are seconds on the clock that `step` is given."""
+
     name: str
     phase: _Phase = _Phase.WAITING
+    #: When the next process is started, in the phase WAITING.
     start_at: float = 0.0
     ready_at: float | None = None
+    #: Deaths in a row while no task ran.
     deaths: int = 0
+    #: Deaths in a row during a task.
     deaths_at_work: int = 0
-    waits: int = 0
-    unasked: int = 0
+    #: Ends in a row that were not the worker's fault.
+    blameless_ends: int = 0
+    #: Ends in a row that another process asked for.
+    stopped_by_others: int = 0
+    #: Exit code of the last process, or minus its signal.
     code: int = 0
     is_misconfigured: bool = False
+    #: Processes started so far.
     starts: int = 0
+    #: The order that the running worker is obeying.
     ordered: Ordered | None = None
-    let_go_at: float | None = None
+    #: When a draining worker is asked to give its task back.
+    give_back_at: float | None = None
     kill_at: float | None = None
+    #: Steps of `_OVERDUE_S` already taken, and the time of the last one.
     overdue_steps: int = 0
     overdue_at: float = 0.0
 
     @property
     def wake_at(self) -> float | None:
-        """When something is to be done about it."""
+        """When the next action for this slot is due."""
         start_at = self.start_at if self.phase is _Phase.WAITING else None
-        return min((t for t in (start_at, self.let_go_at, self.kill_at) if t is not None), default=None)
+        return min((t for t in (start_at, self.give_back_at, self.kill_at) if t is not None), default=None)
 
 
 class Supervisor:
-    """Keeps one process in each slot. A slot's deaths change that slot alone.
+    """The state of all slots: each slot is to have one running process. Slots do not affect each other.
 
-    `drain_s` is how long a drain may take before what still runs is given back; None: as long as it takes.
-    With `open_ended` it does not end with its last worker: slots may still be added.
+    Args:
+        slots: Names of the slots.
+        drain_s: Seconds that a drain may take; then running tasks are given back. None: no limit.
+        open_ended: Slots may be added later, so the supervisor does not finish with its last worker.
     """
 
     def __init__(self, slots: Iterable[str], drain_s: float | None = None, *, open_ended: bool = False) -> None:
@@ -115,62 +134,62 @@ class Supervisor:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing runs and nothing will be started."""
+        """Whether no worker runs and none will be started."""
         if self._open_ended and not self._stops:
             return False
         return all(s.phase in {_Phase.FAILED, _Phase.ABANDONED, _Phase.STOPPED} for s in self._slots.values())
 
     def settle(self) -> None:
-        """Take no more slots: from now on it ends with its last worker."""
+        """Accept no more slots: from now on the supervisor finishes with its last worker."""
         self._open_ended = False
 
     @property
     def stops(self) -> int:
-        """How often it was asked to stop."""
+        """How many times it was asked to stop."""
         return self._stops
 
     @property
     def failed(self) -> dict[str, int]:
-        """Slots that were given up, with the last exit code of each."""
+        """The slots that were given up, with the last exit code of each."""
         return {s.name: s.code for s in self._slots.values() if s.phase in {_Phase.FAILED, _Phase.ABANDONED}}
 
     @property
     def is_misconfigured(self) -> bool:
-        """Whether every slot that was given up has a worker that will fail the same way again."""
+        """Whether every slot that was given up has a misconfigured worker."""
         return all(s.is_misconfigured for s in self._slots.values() if s.name in self.failed)
 
     @property
     def empty(self) -> dict[str, bool]:
-        """Slots without a process that are still wanted: whether each was given up, or waits for its next start."""
+        """Slots without a process that should have one: True if the slot was given up, False if it will be started."""
         waiting = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.WAITING: False}
         return {s.name: waiting[s.phase] for s in self._slots.values() if s.phase in waiting}
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots that have no process and want none: whether each was given up, or stopped as it was told.
+        """Slots whose worker has ended for good: True if the slot was given up, False if it was stopped by an order.
 
-        One that was abandoned still has its process, and so its device.
+        An abandoned slot is not vacant: its process still runs and still holds the device.
         """
         ended = {_Phase.FAILED: True, _Phase.STOPPED: False}
         return {s.name: ended[s.phase] for s in self._slots.values() if s.phase in ended}
 
     def is_draining(self, slot: str) -> bool:
-        """Whether the worker in this slot was told to end."""
+        """Whether the worker in this slot was asked to end."""
         return bool(self._stops) or self._slots[slot].ordered is not None
 
     def restarts(self, slot: str) -> int:
-        """Count the processes that a slot had before the one that it has, or last had."""
+        """Count the restarts of a slot: its processes before the present or last one."""
         return max(0, self._slots[slot].starts - 1)
 
     def wake_at(self) -> float | None:
-        """When a Tick is due, on the clock that `step` is given."""
+        """Return when the next Tick is due, on the clock that `step` is given."""
         return min((at for s in self._slots.values() if (at := s.wake_at) is not None), default=None)
 
     def step(self, event: Event, at: float) -> list[Action]:  # noqa: PLR0911 (a return for each kind of event)
-        """Take in what happened at `at` (seconds, monotonic) and say what to do."""
+        """Take in an event that happened at `at` (seconds, monotonic) and return the actions to apply."""
         match event:
             case Ready(slot):
-                self._slots[slot].ready_at, self._slots[slot].waits = at, 0
+                self._slots[slot].ready_at, self._slots[slot].blameless_ends = at, 0
                 return []
             case Died(slot):
                 return self._died(self._slots[slot], event, at)
@@ -191,19 +210,20 @@ class Supervisor:
         has_process = name in self._slots and self._slots[name].phase in {_Phase.RUNNING, _Phase.ABANDONED}
         if self._stops or has_process:
             return []
-        # Replaced as a whole: other threads read the slots while they are told what became of the workers.
+        # The dictionary is replaced, not changed, because other threads iterate over the slots.
         self._slots = {**self._slots, name: _Slot(name, start_at=at)}
         return self._due(at)
 
     def _died(self, slot: _Slot, death: Died, at: float) -> list[Action]:
         code = death.code
-        if slot.phase is _Phase.ABANDONED:  # at last; its device stays unused until an operator has looked
+        # An abandoned process has ended at last. Its device stays unused until an operator has looked at it.
+        if slot.phase is _Phase.ABANDONED:
             slot.phase = _Phase.FAILED
             return []
         pauses = self._count(slot, death, at)
         slot.ready_at, slot.code = None, code
         slot.is_misconfigured = death.announced and code == MISCONFIGURED and not death.mid_upgrade
-        slot.let_go_at = slot.kill_at = None
+        slot.give_back_at = slot.kill_at = None
         slot.overdue_steps = 0
         ordered, slot.ordered = slot.ordered, None
         if self._stops or (ordered and not ordered.again):
@@ -217,27 +237,28 @@ class Supervisor:
             slot.phase = _Phase.FAILED
             return [GiveUp(slot.name, code, 1 if slot.is_misconfigured else deaths)]
         pause = _pause(pauses)
-        if death.at_work:  # the message that did it is a dead letter soon, and others wait
+        if death.at_work:  # the message that killed the worker is soon a dead letter, and other messages wait
             pause = min(pause, LONGEST_PAUSE_AT_WORK_S)
         slot.phase, slot.start_at = _Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
     @staticmethod
     def _count(slot: _Slot, death: Died, at: float) -> int:
-        """Count a death in a row, or an end that is none; give the number with which the next pause grows.
+        """Count this end of a worker, and return the number that determines the next pause.
 
-        A worker that was healthy before, or answered anything, starts the count of deaths anew. An end that some other
-        process asked for, by a control message or a signal, and a death by a limit that came with a message say nothing
-        of the worker: any number of them gives no slot up. The former are counted by themselves, so that they cannot
-        make it start without a pause; a start after the latter costs its sender a message each time.
+        The count of deaths starts anew if the worker was healthy before or had answered a task. Two kinds of ends say
+        nothing about the worker, so they never give up a slot: an end that another process asked for, by a control
+        message or a signal, and a death by a time limit that came with a message. Ends of the first kind have their own
+        count, so that they cannot cause restarts without a pause. The second kind needs no pause: each restart costs
+        the sender a message.
         """
         was_stable = slot.ready_at is not None and at - slot.ready_at >= STABLE_S
         if death.mid_upgrade or (death.announced and death.code in _NO_FAULT):
-            slot.waits += 1
-            return slot.waits
-        if death.announced and death.code == UNASKED:
-            slot.unasked = 1 if was_stable else slot.unasked + 1
-            return slot.unasked
+            slot.blameless_ends += 1
+            return slot.blameless_ends
+        if death.announced and death.code == STOPPED_BY_OTHERS:
+            slot.stopped_by_others = 1 if was_stable else slot.stopped_by_others + 1
+            return slot.stopped_by_others
         if death.answered or was_stable:
             slot.deaths = slot.deaths_at_work = 0
         if death.by_message:
@@ -250,9 +271,10 @@ class Supervisor:
 
     @staticmethod
     def _replace(slot: _Slot) -> list[Action]:
-        """Kill, as if an operator had ordered a restart: nobody is blamed, and the next one starts at once.
+        """Kill the worker and start the next one at once, as if an operator had ordered a restart.
 
-        Its task was revoked; or its host or Redis had been away for so long that its work was given to others.
+        Its task was revoked, or it lost its lease because its host or Redis was away for too long. No message is to
+        blame for this end.
         """
         if slot.phase is not _Phase.RUNNING:
             return []
@@ -262,9 +284,10 @@ class Supervisor:
 
     @staticmethod
     def _overdue(slot: _Slot, by_s: float, at: float) -> list[Action]:
-        """Do what faulthandler in the worker should have done, a harder thing each time.
+        """Abort, then kill, then abandon a worker whose own faulthandler did not end it at its hard time limit.
 
-        One step after another, each with its time: a host that slept finds everything overdue when it wakes up.
+        Each step waits its full time after the step before: after a suspended host resumes, every limit has passed at
+        once.
         """
         step = slot.overdue_steps
         if slot.phase is not _Phase.RUNNING or by_s < _OVERDUE_S[step]:
@@ -284,7 +307,7 @@ class Supervisor:
 
     def _order(self, slot: _Slot, order: Ordered, at: float) -> list[Action]:
         if self._stops or slot.phase in {_Phase.STOPPED, _Phase.ABANDONED}:
-            return []  # what it is asked for happens anyway, or is not for this incarnation to do
+            return []  # the worker stops in any case, or it is not the process that the order names
         if slot.phase is _Phase.RUNNING:
             slot.ordered = order
             return self._drain(slot, at, order.seconds)
@@ -295,7 +318,7 @@ class Supervisor:
 
     @staticmethod
     def _drain(slot: _Slot, at: float, seconds: float | None) -> list[Action]:
-        slot.let_go_at = None if seconds is None else at + seconds
+        slot.give_back_at = None if seconds is None else at + seconds
         return [Drain(slot.name)]
 
     def _due(self, at: float) -> list[Action]:
@@ -306,8 +329,8 @@ class Supervisor:
         if slot.phase is _Phase.WAITING and slot.start_at <= at:
             slot.phase, slot.starts = _Phase.RUNNING, slot.starts + 1
             return [Start(slot.name)]
-        if slot.let_go_at is not None and slot.let_go_at <= at:
-            slot.let_go_at, slot.kill_at = None, at + LETTING_GO_S
+        if slot.give_back_at is not None and slot.give_back_at <= at:
+            slot.give_back_at, slot.kill_at = None, at + GIVE_BACK_S
             return [GiveBackAndEnd(slot.name)]
         if slot.kill_at is not None and slot.kill_at <= at:
             slot.kill_at = None
@@ -324,16 +347,16 @@ class Supervisor:
             return [action for slot in running for action in self._drain(slot, at, self._drain_s)]
         if self._stops == 2:  # noqa: PLR2004 (the second signal)
             for slot in running:
-                slot.let_go_at = at
+                slot.give_back_at = at
             return self._due(at)
         return [Kill(slot.name) for slot in running]
 
     @property
     def running(self) -> list[str]:
-        """Slots that have a process."""
+        """The slots that have a process."""
         return [s.name for s in self._slots.values() if s.phase is _Phase.RUNNING]
 
 
 def _pause(deaths: int) -> float:
-    """Start again at once after the first death in a row, then after 1, 2, 4 … seconds."""
+    """Return the pause before the next start: none after the first death in a row, then 1, 2, 4 … seconds."""
     return 0.0 if deaths <= 1 else float(min(LONGEST_PAUSE_S, 2 ** (deaths - 2)))

@@ -205,7 +205,7 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
     (gave_up,) = [n for n in news if isinstance(n, GaveUp)]
     assert in_words(gave_up) == (
         "gpu0",
-        "failed: nothing is started on its GPU again, and mlq resets none: Xid 79 (exit code 70)",
+        "failed: its GPU has a fault and is not used again until it is reset: Xid 79 (exit code 70)",
     )
     assert fleet.cordoned == {"gpu0"}
 

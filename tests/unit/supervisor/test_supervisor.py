@@ -25,7 +25,7 @@ from mlq.supervisor.events import (
     Tick,
 )
 from mlq.supervisor.supervisor import (
-    LETTING_GO_S,
+    GIVE_BACK_S,
     LONGEST_PAUSE_S,
     MAX_DEATHS,
     MAX_DEATHS_AT_WORK,
@@ -132,8 +132,8 @@ def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fl
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0"), Drain("gpu1")]
     assert fleet.step(Died("gpu0", 0), at=2.0) == []
     assert fleet.step(StopAsked(), at=3.0) == [GiveBackAndEnd("gpu1")]
-    assert fleet.wake_at() == 3.0 + LETTING_GO_S
-    assert fleet.step(Tick(), at=3.0 + LETTING_GO_S) == [Kill("gpu1")]
+    assert fleet.wake_at() == 3.0 + GIVE_BACK_S
+    assert fleet.step(Tick(), at=3.0 + GIVE_BACK_S) == [Kill("gpu1")]
     assert fleet.step(Died("gpu1", -9), at=6.0) == []
     assert fleet.finished
     assert not fleet.failed
@@ -155,7 +155,7 @@ def test_an_order_ends_one_worker_and_no_other(fleet: Supervisor) -> None:
     assert not fleet.is_draining("gpu1")
     assert fleet.step(Tick(), at=30.9) == []
     assert fleet.step(Tick(), at=31.0) == [GiveBackAndEnd("gpu0")]
-    assert fleet.step(Tick(), at=31.0 + LETTING_GO_S) == [Kill("gpu0")]
+    assert fleet.step(Tick(), at=31.0 + GIVE_BACK_S) == [Kill("gpu0")]
     assert fleet.step(Died("gpu0", -9), at=34.0) == []
     assert fleet.running == ["gpu1"]
     assert fleet.step(Ordered("gpu1", again=False, seconds=None), at=35.0) == [Drain("gpu1")]
@@ -197,7 +197,7 @@ def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0")]
     assert fleet.wake_at() == 11.0
     assert fleet.step(Tick(), at=11.0) == [GiveBackAndEnd("gpu0")]
-    assert fleet.step(Tick(), at=11.0 + LETTING_GO_S) == [Kill("gpu0")]
+    assert fleet.step(Tick(), at=11.0 + GIVE_BACK_S) == [Kill("gpu0")]
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, -11])
