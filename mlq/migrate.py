@@ -1,11 +1,11 @@
-"""Lead the keys on the broker to another version, before an upgrade or a roll-back.  python -m mlq.migrate --to 1"""
+"""Migration of the keys on the broker to another version, before an upgrade or a downgrade: python -m mlq.migrate"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from mlq.broker import schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
@@ -18,10 +18,12 @@ from mlq.store.workers import heartbeats
 if TYPE_CHECKING:
     from redis import Redis
 
+_DESCRIPTION: Final = "Migrate the keys on the broker to another version, before an upgrade or a downgrade of mlq."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Migrate, and give the exit code: 0, or that of the error which is written in two lines."""
-    parser = argparse.ArgumentParser(prog="python -m mlq.migrate", description=__doc__)
+    """Migrate the keys, and return the exit code: 0, or that of an error, which is written in two lines."""
+    parser = argparse.ArgumentParser(prog="python -m mlq.migrate", description=_DESCRIPTION)
     parser.add_argument("--to", type=int, default=keys.SCHEMA_VERSION, help="version of the keys (default: the newest)")
     to: int = parser.parse_args(argv).to
     guard_stderr()
@@ -44,7 +46,7 @@ def _migrate(settings: Settings, to: int) -> None:
 
 
 def _alive(settings: Settings, redis: Redis) -> list[str]:
-    """Name the workers that hold a lease on the broker, or whose heartbeat is in the state store."""
+    """Return the ids of workers with a lease on the broker, or with a heartbeat in the state store."""
     leased = {wid.decode() for wid in cast("list[bytes]", redis.zrange(keys.LEASES, 0, -1))}
     with connected(settings, state_address(settings), any_schema=True) as connection:
         found = heartbeats.read(redis_client(connection))

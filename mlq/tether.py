@@ -1,4 +1,4 @@
-"""Start a worker for a supervisor of version 0.1.0, which has the path of this file in its command line.
+"""The starter of workers for supervisors of version 0.1.0, which have the path of this file in their command lines.
 
 Such a supervisor may still run after an upgrade, and start workers with the new code. See mlq/ipc/parent_death.py.
 """

@@ -1,4 +1,4 @@
-"""A lock on an open file, which the kernel frees when its holder ends, however that ends."""
+"""A lock on an open file. The kernel releases it when its holder ends, in any way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import IO
 
 
 def locked(file: IO[str]) -> bool:
-    """Lock it for as long as it is open; False if another process has it."""
+    """Lock a file until it is closed; return False if another process has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Tie a process's life to its parent's: whatever happens to the owner, nothing it started stays behind.
+"""The parent-death signal: a process ends when its parent ends, in any way, so no process is left behind.
 
-As a program it ties itself, then becomes the command it was given, which need not know:
+As a program, this file requests the signal for itself and then executes the given command, which keeps it:
 
     python parent_death.py SIGTERM PARENT_PID valkey-server --port 0
 """
@@ -22,13 +22,13 @@ def _own_source() -> str:
 
 
 _SOURCE = "" if __name__ == "__main__" else _own_source()
-"""This file as it was when the process started. An upgrade may replace or move it under a supervisor that runs."""
+"""The text of this file when the process started: an upgrade may replace or move the file while a supervisor runs."""
 
 
 def tie(to_parent: int, death_signal: signal.Signals) -> None:
-    """Ask the kernel for `death_signal` when the parent ends, however it ends (Linux; elsewhere a no-op).
+    """Let the kernel send `death_signal` to this process when its parent ends (Linux; elsewhere a no-op).
 
-    The parent may have died before we asked: then no signal will ever come, so this looks once afterwards.
+    If the parent has died before this call, the kernel sends nothing. So the parent is checked once afterwards.
     """
     if sys.platform != "linux":
         return
@@ -38,9 +38,9 @@ def tie(to_parent: int, death_signal: signal.Signals) -> None:
 
 
 def command(program: list[str], death_signal: signal.Signals) -> list[str]:
-    """Wrap `program` so that it dies with the process (and thread) that starts it.
+    """Return the command line that runs `program` so that it dies with the process (and thread) that starts it.
 
-    -I: a stray signal.py or ctypes.py in the user's directory must not be imported here.
+    -I keeps a stray signal.py or ctypes.py in the working directory from being imported.
     """
     return [sys.executable, "-I", "-S", "-c", _SOURCE, death_signal.name, str(os.getpid()), *program]
 

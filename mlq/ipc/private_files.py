@@ -1,7 +1,7 @@
-"""Private files: what mlq keeps for one user, made so that no other user can read or replace it.
+"""Private files of one user, created so that no other user can read or replace them.
 
-Modes are given when a file is made, whatever the umask, and the owner of what was there before is asked of the open
-descriptor. A link under a name that can be guessed is refused: it would let its maker choose which file is written.
+A file gets its mode when it is created, independently of the umask. The owner of an existing file is checked on the
+open descriptor. Links are refused: another user who guesses a name could otherwise choose which file is written.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _OTHERS: Final = 0o077
 
 
 def open_private(path: Path, mode: str, *, keep_mode: bool = False) -> IO[Any]:
-    """Open a file as `open` does; one that is made, or was made by an older version, is this user's alone.
+    """Open a file as `open` does, with access for this user only. The mode of an existing file is corrected.
 
-    With `keep_mode` the user's umask decides who may read it, as with any file that they asked for.
-    Raises OSError, also for a link, for what is no file, and for another user's.
+    With `keep_mode` the umask decides who may read the file, which is right for a file that the user asked for.
+    Raises OSError, also for a link, for anything but a regular file, and for another user's file.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -36,7 +36,7 @@ def open_private(path: Path, mode: str, *, keep_mode: bool = False) -> IO[Any]:
 
 
 def open_state(path: Path, mode: str) -> IO[Any]:
-    """Open such a file where nothing goes on without it. Raises FileNotFoundError, StateDirectoryUnusable."""
+    """Open a private file of the state directory. Raises FileNotFoundError, StateDirectoryUnusable."""
     try:
         return open_private(path, mode)
     except FileNotFoundError:
@@ -46,14 +46,14 @@ def open_state(path: Path, mode: str) -> IO[Any]:
 
 
 def read_private(path: Path) -> str:
-    """Read such a file. Raises OSError."""
+    """Read a private file. Raises OSError."""
     with open_private(path, "r") as file:
         text: str = file.read()
         return text
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write such a file so that a reader sees the old one or the new one, never half of one. Raises OSError."""
+    """Write a private file in one step: a reader sees the old or the new content, never a part. Raises OSError."""
     beside = path.with_suffix(f".{os.getpid()}")
     with open_private(beside, "w") as file:
         file.write(content)
@@ -61,7 +61,7 @@ def write_private(path: Path, content: str) -> None:
 
 
 def _open(name: str, flags: int, mode: int) -> int:
-    """Open, look, and only then cut what is there: it may be another's."""
+    """Open a file, check its owner, and truncate it only then."""
     wanted = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(name, wanted, mode)
@@ -84,15 +84,15 @@ def _open(name: str, flags: int, mode: int) -> int:
 
 def _demand_own(name: str, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        raise OSError(errno.EINVAL, "it is no file", name)
+        raise OSError(errno.EINVAL, "it is not a regular file", name)
     if is_strange(facts.st_uid):
         raise PermissionError(errno.EPERM, f"it belongs to {user_name(facts.st_uid)}", name)
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that is this user's alone, and take from others what an older version let them do there.
+    """Create a directory with access for this user only; the mode of an existing one is corrected.
 
-    Raises StateDirectoryUnusable, also for a link and for a directory that another user made first.
+    Raises StateDirectoryUnusable, also for a link and for another user's directory.
     """
     try:
         path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def private_directory(path: Path) -> Path:
 
 @contextmanager
 def private_umask() -> Iterator[int]:
-    """Let whatever this process makes be its user's alone; gives the umask that the user has, for what they run."""
+    """Create files for this user only, until the block ends; yields the user's own umask, for child processes."""
     users = os.umask(_OTHERS)
     try:
         yield users

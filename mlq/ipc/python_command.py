@@ -1,6 +1,6 @@
-"""Launching: Python for a module of mlq, without the working directory among the places where modules are looked for.
+"""The command line of a module of mlq, which keeps the working directory out of Python's search path for modules.
 
-`python -m` puts it first: a psutil.py that lies there would run in place of the one that mlq imports, whoever wrote it.
+`python -m` puts the working directory first, so a psutil.py in it would run in place of the package that mlq imports.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _WITHOUT_DIRECTORY: Final = (
     "import sys; del sys.path[0]; import runpy; "
     "del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
-"""What -P does, for Python 3.10: sys is built in, and runpy is looked for when the directory is out."""
+"""Does what -P does, for Python 3.10. Only sys, which is built in, is imported while the directory is in the path."""
 
 
 def python(module: str) -> list[str]:
-    """Begin the command line of a module of mlq; its own options follow.
+    """Return the beginning of a command line that runs a module of mlq; the module's options follow.
 
-    A checkout that is run where it lies, without an installation, is found in the working directory alone.
+    In a checkout without an installation the working directory stays in the path: mlq is found only there.
     """
     if _is_working_directory(_PLACE):
         return [sys.executable, "-m", module]
@@ -33,5 +33,5 @@ def python(module: str) -> list[str]:
 def _is_working_directory(place: Path) -> bool:
     try:
         return place.samefile(".")
-    except OSError:  # it was removed
+    except OSError:  # the working directory was removed
         return False

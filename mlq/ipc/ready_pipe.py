@@ -1,4 +1,4 @@
-"""The status pipe: what a worker tells the supervisor that started it."""
+"""The ready pipe, on which a worker reports to its supervisor that it takes work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from typing import Final
 
 VARIABLE: Final = "MLQ_STATUS_FD"
-"""Names the pipe's writing end in the worker's environment."""
+"""Environment variable of a worker: the descriptor of the pipe's writing end."""
 
 READY: Final = "ready"
-"""The model is loaded and the consumer takes work."""
+"""The model is loaded and the worker takes work."""
 
 
 def tell(word: str) -> None:
-    """Write a line to the supervisor; a worker without one tells nobody."""
+    """Write a line to the supervisor; a worker without a supervisor writes nothing."""
     fd = os.environ.get(VARIABLE)
     if fd is not None:
         os.write(int(fd), f"{word}\n".encode())

@@ -1,4 +1,4 @@
-"""Page: shared memory that one process writes and others read, whole, whatever moment they read at."""
+"""Page: shared memory that one process writes and others read at any time, always a complete content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRIES: Final = 5
 
 
 class Page:
-    """A block of `size` bytes, with `room` for what is written. Writing costs microseconds and wakes nobody."""
+    """A block of `size` bytes, `room` of them for the content. A write takes microseconds and wakes no process."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
@@ -26,18 +26,18 @@ class Page:
 
     @classmethod
     def create(cls, name: str, size: int) -> Page:
-        """Make an empty page, whose descriptor a child can inherit."""
+        """Make an empty page; a child process can inherit its descriptor."""
         fd = os.memfd_create(name)
         os.ftruncate(fd, size)
         return cls(fd, size)
 
     @classmethod
     def inherited(cls, fd: int) -> Page:
-        """Open the page behind a descriptor, in the size that its maker chose: that may be another version of mlq."""
+        """Open the page behind a descriptor. Its creator, maybe another version of mlq, has chosen the size."""
         return cls(fd, os.fstat(fd).st_size)
 
     def write(self, content: bytes) -> None:
-        """Replace what is on the page. Raises ValueError for more than fits."""
+        """Replace the content. Raises ValueError if it does not fit."""
         if len(content) > self.room:
             raise ValueError(f"{len(content)} bytes do not fit on a page of {self.room}")
         with self._lock:
@@ -45,21 +45,21 @@ class Page:
             self._page[: _HEAD.size + len(content)] = head + content
 
     def has_changed(self) -> bool:
-        """Tell cheaply whether there is something else than what was read last."""
+        """Return whether the content may differ from what was read last. Cheap: only the checksum is compared."""
         return self._page[: _HEAD.size] != self._head
 
     def read(self) -> bytes | None:
-        """Read what was written last; None before the first time.
+        """Return the content that was written last; None before the first write.
 
-        A page that is being written does not match its checksum. It is read again, and if its writer was stopped just
-        then, what was there before is given.
+        During a write the checksum does not match. Then the page is read again. If the writer was stopped in the middle
+        of a write, the content of the last successful read is returned.
         """
         for _ in range(_TRIES):
             try:
                 head = self._page[: _HEAD.size]
                 checksum, length = _HEAD.unpack(head)
                 content = self._page[_HEAD.size : _HEAD.size + length]
-            except ValueError:  # closed by another thread, which has just buried its worker
+            except ValueError:  # another thread has closed the page, because the worker has ended
                 break
             if content and zlib.crc32(content) == checksum:
                 self._last, self._head = content, head
@@ -67,6 +67,6 @@ class Page:
         return self._last
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Unmap the page and close its descriptor."""
         self._page.close()
         os.close(self.fd)

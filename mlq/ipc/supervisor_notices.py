@@ -1,4 +1,4 @@
-"""Notices: the page on which a supervisor writes what all its workers must know, without a request to anybody."""
+"""Supervisor notices: a page that a supervisor writes and all its workers read, without a request to Redis."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from mlq.ipc.shared_page import Page
 from mlq.protocol.names import is_task_id
 
 VARIABLE: Final = "MLQ_NOTICES_FD"
-"""Names the page's descriptor in the worker's environment."""
+"""Environment variable of a worker: the page's descriptor."""
 
 MOST_REVOKED: Final = 10_000
-"""As many as Celery's own workers remember."""
+"""Revoked tasks that are kept, as many as in Celery's own workers."""
 
 _MOST_TICKETS: Final = 100
 _LONGEST_TICKET: Final = 255
 _SIZE: Final = 2 * 2**20
 _REVOKED_BYTES: Final = _SIZE - 2**18
-"""Of the ids on the page, as they are written there; tickets and punctuation have the rest."""
+"""Bytes of the page for the ids of revoked tasks; the rest is for tickets and punctuation."""
 
 
 class SupervisorNotices:
-    """In the supervisor: tasks that were revoked, and control messages that it has answered for a busy worker."""
+    """The supervisor's side: the revoked tasks, and the control messages that it has answered for busy workers."""
 
     def __init__(self) -> None:
         self.page = Page.create("mlq-notices", _SIZE)
-        self._revoked: dict[str, int] = {}  # and the bytes that each takes on the page
+        self._revoked: dict[str, int] = {}  # ids, and the bytes that each takes on the page
         self._revoked_bytes = 0
         self._tickets: deque[str] = deque(maxlen=_MOST_TICKETS)
         self._write()
 
     @property
     def revoked(self) -> Collection[str]:
-        """Ids of revoked tasks, the earliest first."""
+        """The ids of revoked tasks, the earliest first."""
         return self._revoked.keys()
 
     def revoke(self, task_ids: Iterable[str]) -> None:
-        """Add tasks that are not to be run; the earliest are forgotten where there are too many, or too long ones.
+        """Add tasks that must not run. If the page is full, the earliest ones are dropped.
 
-        An id that no task can have is left out.
+        Ids that no task can have are ignored.
         """
         for task_id in filter(is_task_id, task_ids):
             size = len(orjson.dumps(task_id)) + 1
@@ -54,7 +54,7 @@ class SupervisorNotices:
         self._write()
 
     def answered(self, ticket: str) -> None:
-        """Add a control message that the worker must not answer once more."""
+        """Add the ticket of a control message that the worker must not answer again."""
         self._tickets.append(ticket[:_LONGEST_TICKET])
         self._write()
 
@@ -63,34 +63,34 @@ class SupervisorNotices:
 
 
 class NoticeReader:
-    """In a worker."""
+    """The worker's side of the page."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._tickets: frozenset[str] = frozenset()
         self._revoked: list[str] = []
-        self._told = True
+        self._is_reported = True
 
     @classmethod
     def inherited(cls) -> NoticeReader | None:
-        """Open the page that a supervisor has handed down; None for a worker without one."""
+        """Open the page of this worker's supervisor; None for a worker without a supervisor."""
         fd = os.environ.get(VARIABLE)
         return cls(Page.inherited(int(fd))) if fd is not None else None
 
     def revoked(self) -> list[str] | None:
-        """Give the revoked tasks if there is news, else None."""
-        self._look()
-        told, self._told = self._told, True
-        return None if told else self._revoked
+        """Return the revoked tasks if the page has changed since the last call, else None."""
+        self._refresh()
+        is_reported, self._is_reported = self._is_reported, True
+        return None if is_reported else self._revoked
 
     def is_answered(self, ticket: str | None) -> bool:
-        """Whether the supervisor has answered a control message."""
-        self._look()
+        """Return whether the supervisor has answered the control message with this ticket."""
+        self._refresh()
         return ticket is not None and ticket[:_LONGEST_TICKET] in self._tickets
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         if not self._page.has_changed():
             return
         fields = orjson.loads(self._page.read() or b'{"revoked": [], "tickets": []}')
         self._revoked, self._tickets = fields["revoked"], frozenset(fields["tickets"])
-        self._told = False
+        self._is_reported = False

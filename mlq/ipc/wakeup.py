@@ -1,4 +1,4 @@
-"""Wakeup: a descriptor that one thread rings and another's event loop watches."""
+"""Wakeup: a descriptor with which one thread wakes the event loop of another."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from contextlib import suppress
 
 
 class Wakeup:
-    """Rings are not counted: however many came since, `clear` takes them all."""
+    """An event descriptor. Rings are not counted: one `clear` takes all rings so far."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK)
 
     def ring(self) -> None:
-        """Make the descriptor readable; from any thread."""
+        """Make the descriptor readable. Any thread may call this."""
         os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
-        """Make it wait again; call this before looking at what was rung for."""
+        """Make the descriptor unreadable again. Call this before the work is fetched, or a ring in between is lost."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.fd)
 

@@ -1,4 +1,4 @@
-"""Leaving: a process says with which exit code it ends, and ends in time, whatever threads and hooks are left in it."""
+"""The end of a worker's process: it announces its exit code, and ends in time whatever its threads and hooks do."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from typing import Final, NoReturn
 from mlq.ipc.worker_report import ReportPage, WorkerReport
 
 THREADS_S: Final = 5.0
-"""Seconds that threads and atexit hooks have, once the work has ended or was given back."""
+"""Seconds that threads and atexit hooks have to end, once the work is done or was given back."""
 
 _NO_FRAME: Final = "in code that is not Python"
 
 
 def announce(code: int, within_s: float) -> None:
-    """Tell the supervisor that this process ends with `code`, and when at the latest.
+    """Report to the supervisor that this process ends with `code`, within `within_s` seconds.
 
-    An exit code that was not announced says nothing: a model may call os._exit(0) in the middle of a task.
+    The supervisor treats an exit code that was not announced as a crash: a model may call os._exit(0) during a task.
     """
-    board = ReportPage.inherited()
-    if board is None:
+    page = ReportPage.inherited()
+    if page is None:
         return
-    report = board.read() or WorkerReport(since=time.time())
+    report = page.read() or WorkerReport(since=time.time())
     report.exit_code, report.leave_by = code, time.monotonic() + within_s
-    board.write(report)
+    page.write(report)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with `code`: as Python ends any, but without waiting long for what does not end."""
+    """End this process with `code` in Python's usual way, but wait at most THREADS_S for threads and atexit hooks."""
     announce(code, THREADS_S)
     end_within(THREADS_S, code)
     raise SystemExit(code)
 
 
 def end_within(seconds: float, code: int) -> None:
-    """End this process with `code` after so many seconds if it has not ended by then, and say what held it up."""
+    """End this process with `code` if it still runs after `seconds`, and log what kept it from ending."""
     threading.Thread(target=_end_later, args=(seconds, code), name="mlq-leaving", daemon=True).start()
 
 
 def _end_later(seconds: float, code: int) -> None:
     time.sleep(seconds)
     for line in _held_up_by():
-        # Not through logging, whose own atexit hook may have run, or wait for a lock that such a hook holds.
+        # Written without logging: its atexit hook may have run already, or may hold a lock that logging waits for.
         os.write(2, f"WARNING {line}\n".encode(errors="replace"))
     os._exit(code)
 
 
 def _held_up_by() -> list[str]:
-    """Name the threads that Python waits for; with none of those it is the main thread, in a hook of its own."""
+    """Describe the threads that Python waits for. If there are none, the main thread hangs in an atexit hook."""
     frames = sys._current_frames()  # noqa: SLF001 (there is no public name)
     left = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
     if left:
         return [
-            f"thread {t.name!r} did not end and is left behind: it stands {_place(frames.get(t.ident or 0))}"
+            f"thread {t.name!r} did not end and is left behind: it stands {_position(frames.get(t.ident or 0))}"
             for t in left
         ]
     main = threading.main_thread().ident or 0
-    return [f"the end of this process did not come: the main thread stands {_place(frames.get(main))}"]
+    return [f"this process did not end in time: the main thread stands {_position(frames.get(main))}"]
 
 
-def _place(frame: FrameType | None) -> str:
-    """Say where a thread stands: the innermost line outside the standard library, if there is one."""
+def _position(frame: FrameType | None) -> str:
+    """Describe where a thread is: its innermost line outside the standard library, if there is one."""
     library = str(Path(os.__file__).parent)
     innermost = frame
     while frame is not None:

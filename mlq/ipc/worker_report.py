@@ -1,6 +1,6 @@
-"""Board: the page on which a worker writes what it is doing, at every turn, for its supervisor to read.
+"""The worker report: a page on which a worker writes what it is doing, at every turn, for its supervisor.
 
-It can be read while the worker holds the GIL, is frozen, or has just died.
+The supervisor can read it while the worker holds the GIL, is stopped, or has just died.
 """
 
 from __future__ import annotations
@@ -17,82 +17,88 @@ from mlq.ipc.shared_page import Page
 T = TypeVar("T")
 
 VARIABLE: Final = "MLQ_BOARD_FD"
-"""Names the page's descriptor in the worker's environment."""
+"""Environment variable of a worker: the page's descriptor."""
 
 _SIZE: Final = 4 * 1024 * 1024
-"""Enough for a batch of ten thousand messages; what is never written to takes no memory."""
+"""Bytes of the page: enough for a batch of ten thousand messages. Parts that are never written take no memory."""
 
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task that a worker runs: by itself, or as one of a batch.
-
-    One that `is_acked` was acknowledged before it ran: what is known of it here is all that is left. `place` is where
-    the end of a job's task belongs, as in its header.
-    """
+    """A task that a worker runs, alone or in a batch."""
 
     id: str
     name: str
     queue: str
+    #: Seconds since 1970.
     began_at: float
+    #: It was acknowledged before it ran, so no claim is left: this entry is all that is known about it.
     is_acked: bool = False
+    #: The header that says where the result of a job's task belongs.
     place: list[Any] | None = None
 
 
 @dataclass
 class WorkerReport:
-    """What a worker says of itself.
-
-    `since` is when `state` began (seconds since 1970), `max_batch_size` the rows that its model takes at once, None
-    while there is no model, `running` the tasks of the batch that begins with `task`. `totals` are the tasks ended by
-    name, `done` those by queue, `busy_s` the seconds of all tasks and batches so far. `forwards` are running sums over
-    the turns of one forward each: how many, Σ rows, Σ seconds, Σ rows², Σ rows·seconds, Σ seconds²; differences of two
-    reports fit the time that a batch takes. `leased` tells that its lease is there to be renewed, `looked_at` when it
-    last asked for work (seconds, monotonic). While a hard time limit of `limit_s` runs, `deadline` is when it ends
-    (monotonic), and `under` names the claims. `version` is the version of mlq whose code the worker runs, None for a
-    version that does not say so. `rate_limits` are those in force, by task, as they were given.
-    """
+    """The state and the counters of a worker, as it reports them."""
 
     state: str = "starting"
+    #: When `state` began (seconds since 1970).
     since: float = 0.0
+    #: Fingerprint of the model file.
     fingerprint: str | None = None
+    #: Rows that the model takes in one forward; None without a model.
     max_batch_size: int | None = None
+    #: Id of the first running task.
     task: str | None = None
+    #: All running tasks: one, or those of a batch.
     running: list[RunningTask] = field(default_factory=list)
+    #: Tasks ended so far, by name.
     totals: dict[str, int] = field(default_factory=dict)
     tasks_done: int = 0
     rows_done: int = 0
+    #: Seconds of all tasks and batches so far.
     busy_s: float = 0.0
+    #: Tasks ended so far, by queue.
     done: dict[str, int] = field(default_factory=dict)
+    #: Running sums over the turns with one forward: number, Σ rows, Σ seconds, Σ rows², Σ rows·seconds, Σ seconds².
+    #: The autoscaler fits the duration of a batch to the differences between two reports.
     forwards: list[float] = field(default_factory=lambda: [0.0] * 6)
+    #: The worker has a lease, which the supervisor has to renew.
     leased: bool = False
+    #: When the worker last looked for work (seconds, monotonic).
     looked_at: float = 0.0
+    #: When the hard time limit of the running claims passes (seconds, monotonic); None without one.
     deadline: float | None = None
+    #: The hard time limit in seconds.
     limit_s: float = 0.0
+    #: The claims to which the limit applies.
     under: list[str] = field(default_factory=list)
+    #: Version of mlq whose code the worker runs; None for a version that does not report it.
     version: str | None = None
+    #: Rate limits in force, by task, as they were given.
     rate_limits: dict[str, str] = field(default_factory=dict)
-    #: Whether that limit came with the message.
+    #: The hard time limit came with the message.
     limit_by_message: bool = False
     #: The exit code with which the worker is about to end; None while it serves.
     exit_code: int | None = None
-    #: When it will have ended at the latest (seconds, monotonic).
+    #: The latest time at which it will have ended (seconds, monotonic).
     leave_by: float = 0.0
 
     @property
     def has_announced(self) -> bool:
-        """Whether its exit code is the worker's own word; one of a version that announces none is believed."""
+        """Whether the worker announced its exit code. Old versions announce none; their exit codes are believed."""
         return self.exit_code is not None or self.version is None
 
 
-def known(kind: Callable[..., T], told: Mapping[str, Any]) -> T:
-    """Make a dataclass of the fields that it knows.
+def known(kind: Callable[..., T], record: Mapping[str, Any]) -> T:
+    """Make an instance of a dataclass from a record, and ignore fields that the dataclass does not have.
 
-    A process of a newer version may have written the record: the next worker of a supervisor under which mlq was
-    upgraded, or a client on another host.
+    A newer version of mlq may have written the record: a worker that was started after an upgrade of mlq, or a client
+    on another host.
     """
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # a dataclass is a callable, too
-    return kind(**{name: value for name, value in told.items() if name in names})
+    return kind(**{name: value for name, value in record.items() if name in names})
 
 
 class ReportPage:
@@ -103,24 +109,24 @@ class ReportPage:
 
     @classmethod
     def create(cls) -> ReportPage:
-        """Make an empty one, whose descriptor a child can inherit."""
+        """Make an empty page; a child process can inherit its descriptor."""
         return cls(Page.create("mlq-board", _SIZE))
 
     @classmethod
     def inherited(cls) -> ReportPage | None:
-        """Open the one that a supervisor has handed down; None for a worker without one."""
+        """Open the page of this worker; None for a worker without a supervisor."""
         fd = os.environ.get(VARIABLE)
         return cls(Page.inherited(int(fd))) if fd is not None else None
 
     def write(self, report: WorkerReport) -> None:
-        """Replace what is on the page. Of a batch that does not fit only the first task is told."""
+        """Replace the report. If a batch does not fit on the page, only its first task is written."""
         content = orjson.dumps(report)
         if len(content) > self.page.room:
             content = orjson.dumps(replace(report, running=report.running[:1], under=[]))
         self.page.write(content)
 
     def read(self) -> WorkerReport | None:
-        """Read what was written last; None before the first time."""
+        """Return the report that was written last; None before the first write."""
         text = self.page.read()
         if text is None:
             return None
@@ -129,5 +135,5 @@ class ReportPage:
         return report
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Close the page."""
         self.page.close()

@@ -81,6 +81,14 @@ class Child:
         supervisor: The mark of this supervisor, which is in the environment of all processes of its workers.
         umask: The user's umask, for the files that the model writes; -1 leaves this process's own.
 
+    Attributes:
+        owner: The mark of the processes that this worker starts.
+        ended_with: Exit code, or minus the signal, once the process has ended.
+        looked_at: When /proc was read last (seconds, monotonic); `seen`: the resident bytes and the state found there.
+        began_at: The time of the start on the monotonic clock; `started_at`: in seconds since 1970.
+        ready_s: Seconds from the start until the worker was ready.
+        cordoned: The fault of the device, if the worker died of one.
+
     Raises:
         OSError: The system has no process, memory or descriptor left.
     """
@@ -96,17 +104,11 @@ class Child:
         self.spec = spec
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.owner = f"{supervisor}/{self.wid}"
-        """The mark of the processes that this worker starts."""
         self.ended_with: int | None = None
-        """Exit code, or minus the signal, once the process has ended."""
         self.looked_at, self.seen = -math.inf, (0, "")
-        """Time, resident bytes and process state of the last look at /proc (see registry.py)."""
         self.began_at, self.started_at = time.monotonic(), time.time()
-        """The time of the start, on the monotonic clock and in seconds since 1970."""
         self.ready_s: float | None = None
-        """Seconds from the start until the worker was ready."""
         self.cordoned: str | None = None
-        """The fault of the device, if the worker died of one."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.report_page = ReportPage.create()
         log_read, log_write = os.pipe()

@@ -72,20 +72,13 @@ def run(
     The plan comes first, so that a wrong device or model is reported before an embedded broker is started.
 
     Args:
-        settings: The supervisor's settings.
         plan: Takes the slots of the workers and returns their specs.
-        emit: Called with each piece of news, also from other threads.
+        emit: Called with each piece of news.
         wait_broker_s: Seconds to wait for a configured broker that does not answer.
-        beside: A context that adds workers; with it the run does not end with its last worker.
+        beside: Adds workers; with it the run does not end with its last worker.
 
-    Returns:
-        The exit code.
-
-    Raises:
-        NoServerProgram, ServerDidNotStart, BrokerUnreachable, BrokerRefused, EvictingBroker, OtherSchema: The broker
-            cannot be used.
-        WorkersFailed, WorkersMisconfigured: Every slot was given up.
-        MlqError: Whatever else `plan` raises.
+    Returns the exit code. Raises what `plan` raises, NoServerProgram, ServerDidNotStart, BrokerUnreachable,
+    BrokerRefused, EvictingBroker, OtherSchema, WorkersFailed, WorkersMisconfigured.
     """
     state = make_state_directory(settings)
 

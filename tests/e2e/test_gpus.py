@@ -87,7 +87,8 @@ def test_a_device_that_another_supervisor_has_is_refused_naming_it(other: subpro
     """Other state directories, other users: two workers on one GPU would take each other's memory."""
     with pytest.raises(DeviceTaken) as raised:
         names(DeviceRequest(gpus="0"), slots)
-    assert f"worker theirs-gpu0 of user {os.getuid()} has it, kept up by process {other.pid}" in raised.value.message
+    holder = f"worker theirs-gpu0 of user {os.getuid()} uses it, under supervisor process {other.pid}"
+    assert holder in raised.value.message
 
 
 def test_it_is_free_again_however_its_supervisor_ended(other: subprocess.Popen[str], slots: Slots) -> None:

@@ -1,1 +1,1 @@
-"""How a supervisor answers Celery's control messages for workers that are busy."""
+"""The supervisor's answers to Celery's control messages, for workers that are busy."""

@@ -1,4 +1,4 @@
-"""Inspection: what a busy worker would answer to Celery's control messages, from what its supervisor knows. Pure."""
+"""Answers to Celery's control messages for a busy worker, from what its supervisor knows. Pure."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from typing import Any, Final
 from mlq.ipc.worker_report import RunningTask, WorkerReport
 
 MINE_AFTER_S: Final = 0.25
-"""A worker that is busy for so long is answered for; one that was idle a moment ago answers by itself."""
+"""Seconds in a task after which the supervisor answers for a worker. Before that it may still answer by itself."""
 
 
 @dataclass(frozen=True)
 class BusyWorker:
-    """A child as control messages address it: its Celery name, and what is on its board."""
+    """A worker as control messages address it, and its last report."""
 
+    #: Its name in Celery.
     hostname: str
     pid: int
+    #: Its id in mlq.
     wid: str
     queues: tuple[str, ...]
+    #: Seconds since 1970.
     started_at: float
     report: WorkerReport
 
 
-def is_deaf(report: WorkerReport | None, now: float) -> bool:
-    """Tell whether a worker cannot hear: it is in a task, and has been for a while. `now` is in seconds since 1970."""
+def is_unresponsive(report: WorkerReport | None, now: float) -> bool:
+    """Return whether a worker has been in a task for so long that it cannot answer. `now` is in seconds since 1970."""
     return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
 
 
 def answer(worker: BusyWorker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
-    """Answer as Celery's worker does; None for what only the worker itself can answer, when it hears again."""
+    """Return the answer that Celery's worker would give; None if only the worker itself can answer, after its task."""
     match method:
         case "ping":
             return {"ok": "pong"}
@@ -53,7 +56,7 @@ def _task(worker: BusyWorker, task: RunningTask) -> dict[str, Any]:
     return {
         "id": task.id,
         "name": task.name,
-        "args": [],  # no payload leaves a worker but its result
+        "args": [],  # arguments are data of clients, and a worker shows no monitor any data
         "kwargs": {},
         "type": task.name,
         "hostname": worker.hostname,

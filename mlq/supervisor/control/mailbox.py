@@ -1,8 +1,9 @@
-"""Mailbox: a supervisor hears Celery's control messages for workers that are busy, and therefore deaf.
+"""The mailbox: the thread in which a supervisor receives Celery's control messages for its busy workers.
 
-An idle worker answers by itself, with all that Celery knows. One that is in a task does not run its event loop, so
-monitors take it for dead, and a revoke that should stop it comes too late. For these the supervisor answers, and says
-on the notices that it has: the worker, when it hears again, stays silent.
+An idle worker answers control messages itself, with all that Celery knows. A solo worker in a task does not run its
+event loop, so it does not answer: monitors would show it as offline, and a revoke would come too late. The supervisor
+answers for such a worker, and writes the ticket of each answered message on the notices page, so that the worker does
+not answer the message again after its task.
 """
 
 from __future__ import annotations
@@ -24,51 +25,66 @@ from mlq.protocol.control_messages import is_addressed
 from mlq.protocol.control_policy import obeys, refusal
 from mlq.protocol.names import Controls
 from mlq.store.workers import orders
-from mlq.supervisor.control.inspection import MINE_AFTER_S, BusyWorker, answer, is_deaf
+from mlq.supervisor.control.inspection import MINE_AFTER_S, BusyWorker, answer, is_unresponsive
 
 if TYPE_CHECKING:
     from kombu import Connection
 
 _EVENT_EVERY_S: Final = 10.0
-"""Between two of Celery's heartbeat events for a worker that cannot send them."""
+"""Seconds between two of Celery's heartbeat events for a worker that cannot send them."""
 
 _MOST_OPEN: Final = 1000
-"""Questions that are looked at once more; of a flood the earlier ones are not."""
+"""Control messages kept for a second look. In a flood the oldest ones get none."""
 
 _WAIT_S: Final = 1.0
+"""Seconds to wait for a control message before other work is done."""
+
 _AGAIN_S: Final = 2.0
+"""Seconds until the next attempt to connect."""
 
 _REVOKES: Final = frozenset({"revoke", "terminate"})
 
 log = logging.getLogger("mlq.mailbox")
 
 Terminate = Callable[[str], None]
-"""Told to end the process of this worker (its wid), whose task was revoked."""
+"""Ends the process of a worker, named by its id, because its task was revoked."""
 
 
-class Remembered(Protocol):
-    """What was revoked, for those who did not hear it; it may fail to, since the broker may be away."""
+class RevokedTasks(Protocol):
+    """The stored ids of revoked tasks, for workers that miss the message. While the store is away nothing is stored."""
 
     def add(self, task_ids: Sequence[str]) -> None:
-        """Remember these."""
+        """Store these ids."""
 
     def read(self) -> Sequence[str]:
-        """Name all of them."""
+        """Return all stored ids."""
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A control message, and who has been answered for."""
+    """A control message, and the workers for which it was answered."""
 
     body: Mapping[str, Any]
     method: str
     reply: Callable[..., None]
+    #: Seconds since 1970.
     came_at: float
+    #: Celery's names of the workers for which it was answered.
     answered: set[str] = field(default_factory=set)
 
 
 class MailboxThread(threading.Thread):
-    """Listens for as long as the fleet runs. While the broker is away it tries again; nobody asks then, either."""
+    """Receives control messages as long as the fleet runs. While the broker is away it tries to reconnect.
+
+    Args:
+        open_broker: Opens a connection to the broker.
+        workers: Returns the running workers and their reports.
+        notices: The page on which revoked tasks and answered tickets are written.
+        terminate: Ends the process of a worker.
+        revoked: The stored ids of revoked tasks.
+        beat: Writes the heartbeats, and reads orders, at once.
+        controls: Which control messages are obeyed.
+    """
 
     def __init__(
         self,
@@ -76,7 +92,7 @@ class MailboxThread(threading.Thread):
         workers: Callable[[], Sequence[BusyWorker]],
         notices: SupervisorNotices,
         terminate: Terminate,
-        remembered: Remembered,
+        revoked: RevokedTasks,
         beat: Callable[[], None],
         *,
         controls: Controls = "inspect",
@@ -86,7 +102,7 @@ class MailboxThread(threading.Thread):
         self._workers = workers
         self._notices = notices
         self._terminate = terminate
-        self._remembered = remembered
+        self._revoked = revoked
         self._beat = beat
         self._controls = controls
         self._ended = threading.Event()
@@ -94,20 +110,26 @@ class MailboxThread(threading.Thread):
         self._event_at = 0.0
 
     def end(self) -> None:
-        """Stop listening."""
+        """Ask the thread to end."""
         self._ended.set()
 
     def run(self) -> None:
-        """Listen until `end`."""
+        """Receive control messages until `end` is called."""
         while not self._ended.is_set():
             try:
                 with self._open_broker() as connection:
                     self._listen(connection)
             except MlqError as exc:
-                log.debug("no control messages: %s", exc)
+                log.debug(
+                    "control messages are not received until the broker is back: %s",
+                    exc,
+                    extra={"action": "mailbox_disconnected"},
+                )
                 self._ended.wait(_AGAIN_S)
-            except Exception as exc:  # noqa: BLE001 (py-amqp says with an OSError that RabbitMQ has gone, for one)
-                log.warning("control messages are not heard for a moment: %s", exc)
+            except Exception as exc:  # noqa: BLE001 (each client library has its own errors for a lost connection)
+                log.warning(
+                    "control messages are not received for %g s: %s", _AGAIN_S, exc, extra={"action": "mailbox_failed"}
+                )
                 self._ended.wait(_AGAIN_S)
 
     def _listen(self, connection: Connection) -> None:
@@ -117,46 +139,52 @@ class MailboxThread(threading.Thread):
 
         mailbox: Any = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
         name = f"{socket.gethostname()}.{threading.get_native_id()}.mlq.pidbox"
-        # A queue of its own: on RabbitMQ two consumers of a worker's would share its messages.
+        # The supervisor has a queue of its own: on RabbitMQ two consumers of a worker's queue would each get only a
+        # part of its messages.
         queue = Queue(name, Exchange("celery.pidbox", type="fanout", durable=False), auto_delete=True, durable=False)
         channel: Any = connection.channel()
         control_messages.screen(channel)
 
         def reply(data: Any, exchange: str, routing_key: str, ticket: str | None) -> None:
-            if exchange != mailbox.reply_exchange.name:  # it came with the message, which may name anything
-                log.warning("a control message gets no reply: its address is none of a monitor's")
+            if exchange != mailbox.reply_exchange.name:  # the message names the address, and anyone may send one
+                log.warning(
+                    "a control message got no reply: its reply address is not that of a monitor",
+                    extra={"action": "reply_refused"},
+                )
                 return
             mailbox._publish_reply(  # noqa: SLF001 (what kombu's own Node calls)
                 data, exchange, routing_key, ticket or "", channel=channel, serializer="json"
             )
 
-        def heard(body: Any, message: Any) -> None:
+        def received(body: Any, message: Any) -> None:
             del message
             try:
-                self._hear(body, reply)
+                self._receive(body, reply)
             except (RedisError, OSError):
-                raise  # the connection's
-            except Exception as exc:  # noqa: BLE001 (anybody may send anything, and the next one must be heard)
+                raise  # the connection was lost
+            except Exception as exc:  # noqa: BLE001 (a client may send any bytes, and must not end the thread with them)
                 control_messages.complaints.add(f"it makes no sense: {type(exc).__name__}")
 
         def unreadable(message: Any, exc: Exception) -> None:
             del message
             control_messages.complaints.add(exc)
 
-        with Consumer(channel, [queue], callbacks=[heard], accept=["json"], no_ack=True, on_decode_error=unreadable):
+        with Consumer(channel, [queue], callbacks=[received], accept=["json"], no_ack=True, on_decode_error=unreadable):
             is_new = True
             while not self._ended.is_set():
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=MINE_AFTER_S if self._open else _WAIT_S)
                 self._ask_again()
-                if is_new:  # only now does the broker know that somebody listens: what came before was heard elsewhere
-                    self._notices.revoke(self._remembered.read())
+                if is_new:
+                    # The queue exists only since the first drain. Tasks that were revoked before are in the store,
+                    # written by the supervisors that received those messages.
+                    self._notices.revoke(self._revoked.read())
                     is_new = False
                 self._send_events(connection, channel)
 
-    def _hear(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
+    def _receive(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         method, arguments = body["method"], body["arguments"]
-        if method == orders.ANNOUNCEMENT:  # mlq's own orders are heard under every setting
+        if method == orders.ANNOUNCEMENT:  # mlq's own orders are obeyed whatever `controls` says
             if any(is_addressed(w.hostname, body) for w in self._workers()):
                 self._beat()
             return
@@ -169,16 +197,17 @@ class MailboxThread(threading.Thread):
         self._open.append(question)
 
     def _ask_again(self) -> None:
-        """Look once more: one that became busy a moment before the message came may have heard it, or not.
+        """Look at each message a second time: a worker that had just become busy may not have received it itself.
 
-        Later, and not at once: monitors send a dozen messages in a row, and wait a second for the answers.
+        This happens a moment later, when such a worker has been busy for MINE_AFTER_S. Monitors send a dozen messages
+        in a row and wait a second for the answers, so there is time for it.
         """
         while self._open and time.time() - self._open[0].came_at >= MINE_AFTER_S:
             self._ask(self._open.popleft())
 
     def _ask(self, question: _Question) -> None:
         for worker in self._workers():
-            was_busy = is_deaf(worker.report, time.time()) and worker.report.since <= question.came_at
+            was_busy = is_unresponsive(worker.report, time.time()) and worker.report.since <= question.came_at
             mine = worker.hostname not in question.answered and is_addressed(worker.hostname, question.body)
             if was_busy and mine:
                 question.answered.add(worker.hostname)
@@ -187,19 +216,20 @@ class MailboxThread(threading.Thread):
     def _answer(self, worker: BusyWorker, method: str, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         to, ticket = body.get("reply_to"), body.get("ticket")
         is_obeyed = obeys(self._controls, method)
-        said = answer(worker, method, list(self._notices.revoked)) if is_obeyed else refusal(self._controls)
-        if not to or said is None:
+        content = answer(worker, method, list(self._notices.revoked)) if is_obeyed else refusal(self._controls)
+        if not to or content is None:
             return
         if ticket:
-            self._notices.answered(str(ticket))  # before the reply: the worker may wake up between the two
-        reply({worker.hostname: said}, to["exchange"], to["routing_key"], ticket)
+            self._notices.answered(str(ticket))  # before the reply: the worker's task may end between the two
+        reply({worker.hostname: content}, to["exchange"], to["routing_key"], ticket)
 
     def _revoke(self, arguments: Mapping[str, Any], *, terminates: bool) -> None:
-        """Let nobody start these tasks; with `terminates` end the processes that run them.
+        """Revoke these tasks; with `terminates` also end the workers that run them.
 
-        With SIGKILL, whatever signal was asked for: a solo worker takes the others for itself. The message goes back to
-        the head of its queue, where the next worker finds that it was revoked, and says so to its client. The notice
-        comes first, since that worker reads it; then the end of the process, which no trouble with the store prevents.
+        The worker gets SIGKILL, whatever signal the message names, because to a solo worker other signals mean an order
+        to the worker itself. Its message goes back to the head of the queue; the next worker finds that the task was
+        revoked, and answers its client. The notice is written first, because that worker reads it. The store comes
+        last, so that a store which is away does not prevent the end of the process.
         """
         ids = control_messages.task_ids(arguments.get("task_id"))
         self._notices.revoke(ids)
@@ -207,20 +237,20 @@ class MailboxThread(threading.Thread):
         for worker in self._workers() if terminates else ():
             if any(task.id in named for task in worker.report.running):
                 self._terminate(worker.wid)
-        self._remembered.add(ids)
+        self._revoked.add(ids)
 
     def _send_events(self, connection: Connection, channel: Any) -> None:
-        """Send what the busy ones cannot: monitors count a worker as offline after a few that are missing."""
+        """Send heartbeat events for busy workers: monitors show a worker as offline after a few missing ones."""
         if time.monotonic() - self._event_at < _EVENT_EVERY_S:
             return
         self._event_at = time.monotonic()
         from kombu import Exchange, Producer
 
-        # As celery.events.event.get_exchange has it: on Redis nobody reads a topic.
+        # As in celery.events.event.get_exchange: on Redis monitors read a fanout exchange.
         kind = "fanout" if connection.transport.driver_type == "redis" else "topic"
         producer = Producer(channel, Exchange("celeryev", type=kind), serializer="json")
         for worker in self._workers():
-            if is_deaf(worker.report, time.time()):
+            if is_unresponsive(worker.report, time.time()):
                 producer.publish(
                     _heartbeat(worker), routing_key="worker.heartbeat", headers={"hostname": worker.hostname}
                 )

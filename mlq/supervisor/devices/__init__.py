@@ -1,1 +1,1 @@
-"""Devices of a host: GPUs, cores, slots, locks, and the plan of which worker runs where."""
+"""The devices of a host: GPUs, CPU cores, slots, locks, and the plan that places workers on them."""

@@ -1,4 +1,4 @@
-"""Cordon: when no worker is started on a GPU again, because the fault is the device's and not the program's."""
+"""The cordon: the decision to start no worker on a GPU again, because the GPU has a fault and not the program."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FATAL_XIDS: Final[Mapping[int, str]] = {
     79: "it has fallen off the bus",
     95: "an uncontained memory error",
 }
-"""Xids after which a device must be looked at, as NVIDIA's catalogue has them. Others, such as 13, 31, 43, 45, 68, 94
-and 109, are the program's own fault, or over once its process has ended."""
+"""Xids after which an operator has to look at the device, from NVIDIA's catalog. Others, such as 13, 31, 43, 45, 68, 94
+and 109, are faults of the program, or end with its process."""
 
 _LOOK_EVERY_MS: Final = 1000
 
@@ -32,16 +32,21 @@ log = logging.getLogger("mlq.gpu")
 
 
 def reason(xids: Collection[int], trouble: str | None) -> str | None:
-    """Decide from the Xids since a worker was started and what the driver says now: why to cordon, or None."""
+    """Return why a GPU is cordoned, or None if it is not.
+
+    Args:
+        xids: The Xids since its worker was started.
+        trouble: The fault that the driver reports now, if any.
+    """
     fatal = [f"Xid {x}: {FATAL_XIDS[x]}" for x in sorted(set(xids)) if x in FATAL_XIDS]
     return "; ".join([*fatal, *([trouble] if trouble else [])]) or None
 
 
 class FaultWatch(threading.Thread):
-    """Listens for Xids, and asks the driver about its GPUs once in a second.
+    """Receives Xids, and asks the driver for faults of the GPUs once a second.
 
-    In a thread: with a GPU that fails, each of these calls may take long, and the fleet must not wait for it. What it
-    knows when a worker dies may be a second old; a worker that is started again in spite of it soon dies again.
+    It is a thread, because with a failing GPU each of these calls may take long and the event loop must not wait. Its
+    knowledge may be a second old when a worker dies. If a worker is restarted because of that, it soon dies again.
     """
 
     def __init__(self, library: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,30 +59,32 @@ class FaultWatch(threading.Thread):
         self._ended = threading.Event()
 
     def follow(self, gpu: Gpu) -> None:
-        """Watch this one, too. The first begins the watch: without GPUs there is no driver to ask."""
+        """Watch this GPU, too. The first call starts the thread: without a GPU there is no driver to ask."""
         self._uuids = {*self._uuids, gpu.parent or gpu.uuid}
         if self.ident is None:
             self.start()
 
     def verdict(self, gpu: Gpu, since: float) -> str | None:
-        """Say why nothing is to be started on a GPU again whose worker, begun at `since`, has died; None: start it.
+        """Return why no worker may be started on this GPU again after the death of its worker; None if one may.
 
-        An operator who starts it anew, with the GPU reset, begins with a clean slate.
+        Args:
+            gpu: The GPU of the dead worker.
+            since: When that worker was started. Earlier Xids do not count: an operator may have reset the GPU since.
         """
         uuid = gpu.parent or gpu.uuid
         return reason([xid for at, xid in list(self._xids.get(uuid, ())) if at >= since], self._trouble.get(uuid))
 
     def run(self) -> None:
-        """Watch until `end`. Without a driver that answers nothing is known, and so nothing cordoned."""
+        """Watch until `end` is called. If the driver does not answer, no GPU is cordoned."""
         nvml = self._library()
         try:
             with driver.session(nvml):
                 self._watch(nvml)
         except (MlqError, nvml.NVMLError) as exc:
-            log.warning("GPUs are not watched for faults: %s", exc)
+            log.warning("GPUs are not watched for faults: %s", exc, extra={"action": "gpu_watch_failed"})
 
     def end(self) -> None:
-        """Stop watching."""
+        """Ask the thread to end."""
         self._ended.set()
 
     def _watch(self, nvml: Any) -> None:
@@ -87,7 +94,7 @@ class FaultWatch(threading.Thread):
             while not self._ended.is_set():
                 for uuid in self._uuids - handles.keys():
                     handles[uuid] = nvml.nvmlDeviceGetHandleByUUID(uuid)
-                    with suppress(nvml.NVMLError):  # not every GPU tells of its Xids
+                    with suppress(nvml.NVMLError):  # not every GPU reports its Xids
                         nvml.nvmlDeviceRegisterEvents(handles[uuid], nvml.nvmlEventTypeXidCriticalError, events)
                 self._trouble = {uuid: driver.trouble(nvml, handle) for uuid, handle in handles.items()}
                 self._listen(nvml, events)
@@ -100,7 +107,8 @@ class FaultWatch(threading.Thread):
             uuid, xid = nvml.nvmlDeviceGetUUID(event.device), int(event.eventData)
         except nvml.NVMLError as exc:
             if exc.value != nvml.NVML_ERROR_TIMEOUT:
-                self._ended.wait(_LOOK_EVERY_MS / 1000)  # it fails at once, for a GPU that is lost, say
+                self._ended.wait(_LOOK_EVERY_MS / 1000)  # the call fails at once, for example for a lost GPU
             return
         self._xids.setdefault(uuid, []).append((self._clock(), xid))
-        log.log(logging.ERROR if xid in FATAL_XIDS else logging.WARNING, "GPU %s: Xid %d", uuid, xid)
+        level = logging.ERROR if xid in FATAL_XIDS else logging.WARNING
+        log.log(level, "GPU %s: Xid %d", uuid, xid, extra={"action": "xid_received"})

@@ -1,4 +1,4 @@
-"""How many cores there are for us: what affinity and the container's quota leave."""
+"""The CPU cores that this process may use, by its affinity and its container's quota."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def cores(cgroup: Path = _CGROUP) -> int:
-    """Count the cores this process may keep busy, at least 1."""
+    """Return how many cores this process may keep busy, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return max(1, allowed if quota is None else min(allowed, int(quota)))
 
 
 def threads_each(workers: int, available: int) -> int:
-    """Share the cores out: workers on default threads ran five times slower than with a share each."""
+    """Divide the cores among workers: with torch's default of all cores for each, they were five times slower."""
     return max(1, available // max(1, workers))
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Read the CPU quota in cores: version 2 has one file, version 1 two."""
+    """Return the CPU quota in cores, from the one file of cgroup version 2 or the two files of version 1."""
     try:
         limit, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

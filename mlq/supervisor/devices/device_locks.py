@@ -1,9 +1,9 @@
-"""Bookings: one worker a device on the whole host, whoever starts it: locks that all its users share.
+"""Device locks: files that all users of a host share, so that only one supervisor uses a GPU at a time.
 
-A slot's lock lies in its user's state directory, so it cannot keep two users, or one with two directories, off the
-same GPU. These lie where everybody may write. The kernel frees them however their supervisor ends, and the files stay:
-to remove one is to let a second process lock a new file of the same name. Containers that share GPUs must share that
-directory, too.
+The lock of a slot is in the state directory of its user, so it cannot keep two users, or one user with two state
+directories, off the same GPU. The device locks are in a directory that every user may write to. The kernel releases a
+lock when its supervisor ends, in any way. The files are never removed: if one were, a second process could lock a new
+file of the same name. Containers that share GPUs have to share that directory, too.
 """
 
 from __future__ import annotations
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
 _PLACES: Final = (Path("/run/lock"), Path("/dev/shm"), Path("/tmp"))  # noqa: S108 (see shared_directory and _open)
 
 _HOLDER: Final = re.compile(r"(\d{1,10}) (\d{1,10}) ([\w.-]{1,80})\n")
-"""What a holder writes: its pid, its user, its worker. Anybody can write anything, and it is shown to others."""
+"""What the holder writes into the file: its pid, its user, its worker. It is shown to other users, and any user can
+write any text, so nothing else is accepted."""
 
-_EVERYBODYS: Final = stat.S_ISVTX | stat.S_IWOTH
+_SHARED: Final = stat.S_ISVTX | stat.S_IWOTH
+"""Mode bits of a directory that every user may write to, such as /tmp."""
 
 
 def shared_directory(places: Sequence[Path] = _PLACES) -> Path:
-    """Choose where all users of this host look: the first of `places` that everybody may write to.
+    """Return the directory of the locks: the first of `places` that every user may write to.
 
-    By its mode and not by our own rights: root may write anywhere, and would lock where nobody else looks.
+    The mode decides, not this process's own rights: root may write anywhere, and would choose another directory than
+    the other users.
     """
     modes = ((place, place.stat().st_mode) for place in places if place.is_dir())
-    return next((place for place, mode in modes if mode & _EVERYBODYS == _EVERYBODYS), places[-1])
+    return next((place for place, mode in modes if mode & _SHARED == _SHARED), places[-1])
 
 
 def book(directory: Path, gpu: Gpu, worker: str) -> IO[str]:
-    """Book a device for as long as the file that is given stays open.
+    """Lock a device until the returned file is closed.
 
-    Raises DeviceTaken, naming who has it, and DeviceLockUnusable.
+    Raises DeviceTaken, which names the holder, and DeviceLockUnusable.
     """
     path = directory / f"mlq-{quote(gpu.uuid, safe='')}.lock"
     try:
@@ -62,18 +65,18 @@ def book(directory: Path, gpu: Gpu, worker: str) -> IO[str]:
 
 
 def _holder(text: str) -> str:
-    said = _HOLDER.fullmatch(text)
-    if said is None:
+    match = _HOLDER.fullmatch(text)
+    if match is None:
         return "another process holds its lock"
-    pid, user, worker = said.groups()
-    return f"worker {worker} of user {user} has it, kept up by process {pid}"
+    pid, user, worker = match.groups()
+    return f"worker {worker} of user {user} uses it, under supervisor process {pid}"
 
 
 def _open(path: Path) -> IO[str]:
-    """Open a file that everybody may write, and make it if it is not there.
+    """Open a file that every user may write to, and create it if it does not exist.
 
-    Without O_CREAT first: where files are protected (fs.protected_regular) not even root may open another user's
-    file with it, in a directory like these. What somebody planted there, a link to a file of ours, is refused.
+    The first attempt is without O_CREAT: with the kernel's fs.protected_regular not even root may open another user's
+    file with it in such a directory. Links are refused: another user may have planted one to a file of this user.
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -82,19 +85,19 @@ def _open(path: Path) -> IO[str]:
         with _no_umask():
             try:
                 fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-            except FileExistsError:  # made between the two
+            except FileExistsError:  # another process created it in between
                 fd = os.open(path, flags)
     file = os.fdopen(fd, "r+", errors="replace")
     facts = os.fstat(fd)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
         file.close()
-        raise OSError(0, "it is a link, or no file")
+        raise OSError(0, "it is a link, or not a regular file")
     return file
 
 
 @contextmanager
 def _no_umask() -> Iterator[None]:
-    """Let a file have its mode from the start: opened by another user before a chmod, it would be refused."""
+    """Clear the umask, so that a new file has its mode from the start: a chmod after it would leave a gap."""
     before = os.umask(0)
     try:
         yield

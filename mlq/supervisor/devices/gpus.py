@@ -1,4 +1,4 @@
-"""Gpu: a device as the driver knows it, and which of them an operator means."""
+"""Gpu: one device as the driver describes it, and the choice of devices that `--gpus` names."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ AUTO: Final = "auto"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, or one MIG instance of it. The mask of a process is always the `uuid`.
+    """One GPU, or one MIG instance of a GPU."""
 
-    `index` is nvidia-smi's (PCI bus order). `trouble` says why nothing should run on it, `occupied` who uses it
-    already. A GPU in MIG mode computes through its `instances` alone; each has the GPU's index, its own number as
-    `mig`, and the GPU's UUID as `parent`.
-    """
-
+    #: The number in nvidia-smi (PCI bus order); for an instance that of its GPU.
     index: int
+    #: Used as the mask of a worker's process.
     uuid: str
     name: str
     memory_bytes: int
+    #: Why no worker should run on it; None if it is healthy.
     trouble: str | None = None
+    #: What uses it already; None if it is free.
     occupied: str | None = None
+    #: The number of a MIG instance on its GPU; None for a GPU.
     mig: int | None = None
+    #: The UUID of a MIG instance's GPU; None for a GPU.
     parent: str | None = None
+    #: The MIG instances of a GPU in MIG mode: it computes only through these.
     instances: tuple[Gpu, ...] = ()
 
     @property
     def slot(self) -> str:
-        """The name of a worker on it: gpu0, gpu0-mig1."""
+        """The slot of a worker on this device: gpu0, gpu0-mig1."""
         return f"gpu{self.index}" if self.mig is None else f"gpu{self.index}-mig{self.mig}"
 
     @property
     def words(self) -> str:
-        """Name it for people."""
-        of_it = "" if self.mig is None else f" MIG {self.mig}"
-        return f"GPU {self.index}{of_it}, {self.name}"
+        """The device, as text for people."""
+        instance = "" if self.mig is None else f" MIG {self.mig}"
+        return f"GPU {self.index}{instance}, {self.name}"
 
     @property
     def usable(self) -> tuple[Gpu, ...]:
-        """What a process can be masked to: its instances, or itself."""
+        """The devices that a process can use: the instances, or the GPU itself."""
         return self.instances or (self,)
 
 
 def visible(gpus: Sequence[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
-    """Keep what an inherited CUDA_VISIBLE_DEVICES leaves, in its order; an empty mask leaves none.
+    """Return the GPUs that an inherited CUDA_VISIBLE_DEVICES allows, in its order; an empty mask allows none.
 
-    As CUDA reads it, the list ends at the first entry that names nothing. It would read a repeated entry as no
-    devices at all, which nobody means: Raises InvalidSetting.
+    As in CUDA, the list ends at the first entry that names no device. With a repeated entry CUDA would see no device at
+    all, which is certainly a mistake: then this raises InvalidSetting.
     """
     mask = environ.get(MASK)
     if mask is None:
@@ -71,10 +73,16 @@ def visible(gpus: Sequence[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
 
 
 def choose(wanted: str, gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Pick the devices that `--gpus` names: all, auto, or positions in `gpus` and UUIDs (or their beginnings).
+    """Return the devices that `--gpus` names. A GPU in MIG mode stands for its instances.
 
-    A GPU in MIG mode stands for its instances. Raises NoSuchGpu and NoFreeGpu, which say what is there, SickGpu, and
-    UsageError for a device that is named twice.
+    Args:
+        wanted: `all`, `auto` (the free ones), or a list of positions in `gpus` and of UUIDs or their beginnings.
+        gpus: The visible GPUs.
+
+    Raises:
+        NoSuchGpu, NoFreeGpu: No such device; the message lists the present ones.
+        SickGpu: A named device has a fault.
+        UsageError: A device is named twice.
     """
     if wanted == AUTO:
         return _free([device for gpu in gpus for device in gpu.usable])
@@ -87,7 +95,8 @@ def choose(wanted: str, gpus: Sequence[Gpu]) -> list[Gpu]:
     (twice, times), *_ = Counter(device.uuid for device in devices).most_common(1)
     if times > 1:
         raise UsageError(
-            what=f"--gpus {wanted} names {twice} twice", fix="name it once; `--per-gpu 2` puts two workers on each GPU"
+            what=f"--gpus {wanted} names {twice} twice",
+            fix="name it once; `--per-gpu 2` starts two workers on each GPU",
         )
     return _healthy(devices)
 
@@ -100,12 +109,12 @@ def _one(gpus: Sequence[Gpu], entry: str, wanted: str) -> Gpu:
 
 
 def _at(gpus: Sequence[Gpu], position: str) -> Gpu | None:
-    """Read a position as CUDA would under the inherited mask."""
+    """Return the GPU at a position, counted under the inherited mask as CUDA does."""
     return gpus[int(position)] if int(position) < len(gpus) else None
 
 
 def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
-    """Find by index or by UUID; CUDA accepts the beginning of a UUID that fits one device only."""
+    """Find a device by index or UUID. As in CUDA, the beginning of a UUID is enough if it fits one device only."""
     if entry.isdecimal():
         return next((g for g in gpus if g.index == int(entry)), None)
     if not entry.startswith(("GPU-", "MIG-")):
@@ -132,8 +141,8 @@ def _free(devices: Sequence[Gpu]) -> list[Gpu]:
 
 
 def _missing(wanted: str, gpus: Sequence[Gpu]) -> NoSuchGpu:
-    there = "; ".join(f"{i}: {g.name} ({_names(g)})" for i, g in enumerate(gpus))
-    return NoSuchGpu(wanted=wanted, present=f"there is {there}" if there else f"{MASK} hides all that there are")
+    present = "; ".join(f"{i}: {g.name} ({_names(g)})" for i, g in enumerate(gpus))
+    return NoSuchGpu(wanted=wanted, present=f"this host has {present}" if present else f"{MASK} hides all GPUs")
 
 
 def _names(gpu: Gpu) -> str:

@@ -1,6 +1,6 @@
-"""What NVML, the driver's own library, says of the GPUs: which there are, who uses them, what ails them.
+"""Queries to NVML, the library of the NVIDIA driver: the GPUs of the host, their users, and their faults.
 
-`nvml` is the module pynvml, or what stands for it in a test.
+`nvml` is the module pynvml, or a substitute in tests.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from mlq.supervisor.devices.gpus import MASK, Gpu, visible
 from mlq.supervisor.errors import GpuDriverFails, NoGpuDriver
 
 _IDLE_BYTES: Final = 2**30
-"""A driver that nobody uses and a display hold less. Processes of other containers show in the memory alone."""
+"""Bytes of used memory above which a GPU counts as occupied. An idle driver and a display use less. Processes in other
+containers are not listed, so their memory is the only sign of them."""
 
 _RECOVERY_ACTION: Final = 230
-"""NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older releases of pynvml do not name."""
+"""NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, a constant that older releases of pynvml lack."""
 
 _RECOVERIES: Final = {
     1: "a reset",
@@ -33,16 +34,16 @@ _WITHOUT: Final = "`mlq worker start --cpus N` needs no driver"
 
 
 def library() -> Any:
-    """Import NVML's bindings, which is to say nothing of a driver yet."""
+    """Import the bindings of NVML. The import succeeds without a driver."""
     import pynvml
 
     return pynvml
 
 
 def offered(nvml: Any, environ: Mapping[str, str]) -> list[Gpu]:
-    """Give the GPUs that an inherited mask leaves us.
+    """Return the GPUs that an inherited mask allows. An empty mask means the CPU: then the driver is not asked.
 
-    Raises NoGpuDriver, GpuDriverFails, InvalidSetting. An empty mask means the CPU, and the driver is not asked.
+    Raises NoGpuDriver, GpuDriverFails, InvalidSetting.
     """
     if environ.get(MASK) == "":
         return []
@@ -52,7 +53,7 @@ def offered(nvml: Any, environ: Mapping[str, str]) -> list[Gpu]:
 
 @contextmanager
 def session(nvml: Any) -> Iterator[None]:
-    """Keep the library open. Raises NoGpuDriver where there is no driver, GpuDriverFails where it does not work."""
+    """Keep the library open for a block. Raises NoGpuDriver if there is no driver, GpuDriverFails if it fails."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as exc:
@@ -70,9 +71,9 @@ def _driver_error(nvml: Any, exc: Any) -> NoGpuDriver | GpuDriverFails:
     if exc.value == nvml.NVML_ERROR_DRIVER_NOT_LOADED:
         return NoGpuDriver(reason="the NVIDIA driver is not loaded")
     if exc.value == nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
-        reason = "its library and its kernel module are of different versions: it was updated while in use"
+        reason = "its library and its kernel module have different versions: it was updated while in use"
         return GpuDriverFails(reason=reason, fix=f"reboot, or reload the kernel modules; {_WITHOUT}")
-    return GpuDriverFails(reason=str(exc), fix=f"`nvidia-smi` says more; {_WITHOUT}")
+    return GpuDriverFails(reason=str(exc), fix=f"`nvidia-smi` shows details; {_WITHOUT}")
 
 
 def _present(nvml: Any) -> list[Gpu]:
@@ -82,12 +83,12 @@ def _present(nvml: Any) -> list[Gpu]:
         raise _driver_error(nvml, exc) from None
     found = [_describe(nvml, index) for index in range(number)]
     if not any(found):
-        raise NoGpuDriver(reason="the NVIDIA driver finds none" if not number else "none may be used by this user")
+        raise NoGpuDriver(reason="this user may use none of them" if number else "the NVIDIA driver finds none")
     return [gpu for gpu in found if gpu is not None]
 
 
 def _describe(nvml: Any, index: int) -> Gpu | None:
-    """Look at one GPU; None for one that the container or the user may not touch."""
+    """Describe one GPU; return None if the container or the user has no access to it."""
     uuid, name = f"unknown-{index}", "unknown"
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -100,7 +101,7 @@ def _describe(nvml: Any, index: int) -> Gpu | None:
 
 
 def _healthy(nvml: Any, handle: Any, gpu: Gpu) -> Gpu:
-    """Add what can be asked of a GPU that works."""
+    """Add the memory, the users and the MIG instances of a GPU that works."""
     if gpu.trouble is not None:
         return gpu
     if _ask(nvml, [0, 0], nvml.nvmlDeviceGetMigMode, handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE:
@@ -115,32 +116,32 @@ def _instances(nvml: Any, handle: Any, parent: Gpu) -> Iterator[Gpu]:
         try:
             instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
             uuid, name = nvml.nvmlDeviceGetUUID(instance), nvml.nvmlDeviceGetName(instance)
-        except nvml.NVMLError:  # numbers may have gaps
+        except nvml.NVMLError:  # the numbers of instances may have gaps
             continue
         total, occupied = _memory(nvml, instance)
         yield Gpu(parent.index, uuid, name, total, occupied=occupied, mig=number, parent=parent.uuid)
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[int, str | None]:
-    """Give the memory of a device in bytes, and who uses it, in words."""
-    # The first version counts as used what the driver reserves for itself; it is what older drivers know.
+    """Return the memory of a device in bytes, and a text that says what uses it (None: nothing)."""
+    # The first version of the call, which older drivers have, counts the memory reserved by the driver as used.
     info = _ask(nvml, None, nvml.nvmlDeviceGetMemoryInfo, handle, nvml.nvmlMemory_v2)
     info = info or _ask(nvml, None, nvml.nvmlDeviceGetMemoryInfo, handle)
     total, used = (int(info.total), int(info.used)) if info else (0, 0)
     processes = _ask(nvml, [], nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    who = ", ".join(f"process {p.pid}" for p in processes)
-    if who:
-        return total, f"used by {who} ({used / 2**30:.1f} GiB)"
+    users = ", ".join(f"process {p.pid}" for p in processes)
+    if users:
+        return total, f"used by {users} ({used / 2**30:.1f} GiB)"
     return total, f"{used / 2**30:.1f} GiB of its memory are in use" if used > _IDLE_BYTES else None
 
 
 def trouble(nvml: Any, handle: Any) -> str | None:
-    """Say in words why nothing should run on a GPU; None for a healthy one.
+    """Return why no worker should run on a GPU; None if it is healthy.
 
-    The recovery action is the driver's own verdict. Drivers that give none are asked for uncorrectable errors.
+    The recovery action is the driver's own verdict. A driver that reports none is asked for uncorrectable errors.
     """
     try:
-        nvml.nvmlDeviceGetPciInfo(handle)  # fails for one that is there no more
+        nvml.nvmlDeviceGetPciInfo(handle)  # fails if the GPU has fallen off the bus
         action = _recovery_action(nvml, handle)
         *_, failed = _ask(nvml, (0, 0, 0, 0), nvml.nvmlDeviceGetRemappedRows, handle)
     except nvml.NVMLError as exc:
@@ -150,7 +151,7 @@ def trouble(nvml: Any, handle: Any) -> str | None:
     if failed:
         return "rows of its memory could not be remapped"
     if action is None and _ask(nvml, 0, nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle):
-        return "pages of its memory are to be retired, for which it must be reset"
+        return "pages of its memory have to be retired, which requires a reset"
     errors = 0 if action is not None else _uncorrected(nvml, handle)
     return f"{errors} uncorrectable memory errors since the driver was loaded" if errors else None
 
@@ -166,7 +167,10 @@ def _uncorrected(nvml: Any, handle: Any) -> int:
 
 
 def _ask(nvml: Any, otherwise: Any, function: Any, *arguments: Any) -> Any:
-    """Ask for what not every driver, GPU or user gets an answer to. Raises NVMLError when the GPU itself is gone."""
+    """Call an NVML function; return `otherwise` if the driver, the GPU or the user's rights do not allow it.
+
+    Raises NVMLError if the GPU itself is lost.
+    """
     try:
         return function(*arguments)
     except nvml.NVMLError as exc:

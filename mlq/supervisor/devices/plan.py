@@ -1,4 +1,4 @@
-"""Plan a fleet: from what the operator asked for and what is there to a WorkerSpec for each worker."""
+"""The plan of a fleet: from the operator's request and the devices of the host to one WorkerSpec per worker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from mlq.supervisor.spec import WorkerSpec
 
 @dataclass(frozen=True)
 class DeviceRequest:
-    """What an operator asked for: `gpus` as --gpus takes it, so many workers on each, or a number of CPU workers.
+    """The devices that an operator asked for: GPUs, or CPU workers, or one worker with Celery's prefork pool."""
 
-    Or one worker with a `pool` of Celery's own, of `concurrency` processes (a number or a range).
-    """
-
+    #: The value of --gpus.
     gpus: str | None = None
+    #: The number of CPU workers.
     cpus: int | None = None
+    #: Workers on each GPU.
     per_gpu: int | None = None
+    #: `solo` or `prefork`.
     pool: str | None = None
+    #: Processes of a prefork pool: a number or a range.
     concurrency: str | None = None
 
 
 def plan(
     settings: Settings, devices: DeviceRequest, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
 ) -> list[WorkerSpec]:
-    """Make a spec for each worker on the GPUs that are named, or for each CPU worker.
+    """Take a slot for each worker that was asked for, lock its device, and return the specs.
 
     Raises UsageError, NoModel, NoWorkForPool, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken,
     SlotTaken.
@@ -42,7 +44,7 @@ def plan(
         return _prefork(settings, devices, pool, slots, lead)
     if (devices.gpus is None) == (devices.cpus is None):
         raise UsageError(
-            what="name the devices: --gpus or --cpus, one of them",
+            what="name the devices with either --gpus or --cpus",
             fix="`mlq worker start --gpus all`, or `--gpus 0,1`, or `--cpus 2`",
         )
     if devices.per_gpu is not None and devices.gpus is None:
@@ -55,13 +57,13 @@ def plan(
 
 
 def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slots, lead: str) -> list[WorkerSpec]:
-    """Make the spec of one prefork worker. What the engine alone can do is refused, and so are devices."""
+    """Make the spec of one prefork worker. Devices are refused, and so are options that only mlq's engine supports."""
     if devices.gpus is not None or devices.per_gpu is not None or devices.cpus is not None:
-        fix = "leave them out; `--concurrency N` is the number of processes"
-        raise UsageError(what="--pool prefork computes on the CPU, and takes no --gpus, --per-gpu or --cpus", fix=fix)
+        fix = "leave them out; `--concurrency N` sets the number of processes"
+        raise UsageError(what="--pool prefork computes on the CPU and takes no --gpus, --per-gpu or --cpus", fix=fix)
     if settings.worker.shares:
         fix = "leave out `--share`, or start solo workers with `--cpus N`"
-        raise UsageError(what="--pool prefork keeps no shares: Celery takes the messages", fix=fix)
+        raise UsageError(what="--pool prefork does not support --share, because Celery claims the messages", fix=fix)
     if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
         raise NoWorkForPool
     threads = cpus.threads_each(pool.most, cpus.cores())
@@ -72,7 +74,7 @@ def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slot
 def _on_gpus(
     settings: Settings, devices: DeviceRequest, slots: Slots, environ: Mapping[str, str], lead: str
 ) -> list[WorkerSpec]:
-    """Take slots and devices. One that was free a moment ago may be somebody's by now: auto does without it."""
+    """Take slots and devices. With `auto`, a GPU that another process has locked in the meantime is left out."""
     wanted = devices.gpus or ""
     specs: list[WorkerSpec] = []
     refusal: MlqError | None = None
@@ -97,7 +99,7 @@ def _names(slot: str, workers: int) -> list[str]:
 def pool(
     settings: Settings, devices: DeviceRequest, environ: Mapping[str, str], *, prefix: str | None
 ) -> list[WorkerSpec]:
-    """Make a spec for each device that an autoscaler may use; none is taken yet.
+    """Make a spec for each device that an autoscaler may use; neither slots nor devices are taken yet.
 
     Raises UsageError, NoModel, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
     """
@@ -115,10 +117,7 @@ def pool(
 
 
 def number(devices: DeviceRequest, environ: Mapping[str, str]) -> int:
-    """Count the devices that an autoscaler may use, whatever it would serve on them.
-
-    Raises what `pool` does, but for NoModel.
-    """
+    """Return the number of devices that an autoscaler may use, without a model. Raises what `pool` raises otherwise."""
     if devices.gpus is None:
         return devices.cpus or 1
     return len(gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ)))
@@ -130,9 +129,9 @@ def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[
 
 
 def found(environ: Mapping[str, str]) -> DeviceRequest:
-    """Say what this machine offers: all its GPUs; where it has none, one CPU worker on all cores.
+    """Return the default request for this host: all GPUs, or one CPU worker on all cores if it has none.
 
-    Raises GpuDriverFails: GPUs that could not be asked are not the same as none.
+    Raises GpuDriverFails, because a driver that fails does not mean that there are no GPUs.
     """
     try:
         return DeviceRequest(gpus="all") if nvml.offered(nvml.library(), environ) else DeviceRequest(cpus=1)

@@ -1,7 +1,7 @@
-"""Slots: the names under which workers run on this host, each taken by one supervisor at a time.
+"""Slots: the names of workers on this host; each is taken by one supervisor at a time.
 
-A slot is a lock on a file of the state directory: the kernel frees it however its supervisor ends. A GPU is booked
-besides, for the whole host.
+A slot is a lock on a file in the state directory; the kernel releases it when its supervisor ends, in any way. The GPU
+of a slot is locked as well, for the whole host (device_locks.py).
 """
 
 from __future__ import annotations
@@ -22,31 +22,36 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """Takes slots and holds them until closed; books devices in `shared`, which is every user's."""
+    """The slots and devices that this supervisor has taken, until it frees them.
+
+    Args:
+        state: The state directory, which has the locks of slots.
+        shared: The directory of the device locks; None: the one that all users of the host share.
+    """
 
     def __init__(self, state: Path, shared: Path | None = None) -> None:
         self._shared = shared
         self._directory = private_directory(state / "slots")
         self._held: dict[str, IO[str]] = {}
-        self._booked: dict[str, IO[str]] = {}
+        self._locked: dict[str, IO[str]] = {}
         self._device_of: dict[str, str] = {}
 
     def close(self) -> None:
-        """Free them all."""
+        """Free all slots and devices."""
         for name in list(self._held):
             self.free(name)
 
     def free(self, name: str) -> None:
-        """Let another supervisor have a slot, whose worker has ended, and its device if no other slot is on it."""
+        """Free a slot whose worker has ended, and its device if no other slot uses it."""
         self._held.pop(name).close()
         device = self._device_of.pop(name, None)
         if device is not None and device not in self._device_of.values():
-            self._booked.pop(device).close()
+            self._locked.pop(device).close()
 
     def take(self, names: Sequence[str], gpu: Gpu | None = None) -> list[str]:
-        """Take exactly these, and the device that they are on: all, or none.
+        """Take all of these slots and their device, or none of them.
 
-        Raises SlotTaken and DeviceTaken, naming who has it, and DeviceLockUnusable.
+        Raises SlotTaken and DeviceTaken, which name the holder, and DeviceLockUnusable.
         """
         taken: list[str] = []
         try:
@@ -63,13 +68,13 @@ class Slots:
         return taken
 
     def take_free(self, prefix: str, number: int) -> list[str]:
-        """Take `number` slots, named `prefix` and the lowest numbers that are free."""
+        """Take `number` free slots named `prefix` + a number, the lowest numbers first."""
         return list(islice((n for n in (f"{prefix}{i}" for i in count()) if self._lock(n)), number))
 
     def _book(self, gpu: Gpu, names: Sequence[str]) -> None:
-        if gpu.uuid not in self._booked:
+        if gpu.uuid not in self._locked:
             directory = self._shared or device_locks.shared_directory()
-            self._booked[gpu.uuid] = device_locks.book(directory, gpu, names[0])
+            self._locked[gpu.uuid] = device_locks.book(directory, gpu, names[0])
         self._device_of.update(dict.fromkeys(names, gpu.uuid))
 
     def _lock(self, name: str) -> bool:

@@ -1,1 +1,1 @@
-"""What a supervisor does after a worker has died."""
+"""Recovery after the death of a worker: its claims, its results, and the processes that it started."""

@@ -1,4 +1,4 @@
-"""Death: a worker's end, and who is to blame for it."""
+"""Death: how a worker ended, and whether its messages are to blame."""
 
 from __future__ import annotations
 
@@ -15,51 +15,55 @@ if TYPE_CHECKING:
 
 
 BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
-"""Exit codes that no message is to blame for: drained, misconfigured, no broker, recycled, fenced.
+"""Exit codes for which no message is to blame: drained, misconfigured, no broker, recycled, fenced.
 
-They mean that only where the worker announced them: a model may call os._exit with any of these.
+This holds only if the worker announced the code, because a model may call os._exit with any number.
 """
 
 DEVICE_LOST: Final = 70
-"""Exit code of a worker whose device failed during a forward. A row may be the cause, unless the GPU is at fault."""
+"""Exit code of a worker whose device failed during a forward. A row may be the cause, unless the GPU has a fault."""
 
 OVERRUN: Final = "hard-time-limit"
 
 
 @dataclass(frozen=True)
 class Overrun:
-    """A hard time limit (seconds) that had passed, and the claims that it was for."""
+    """A hard time limit that had passed when the worker ended."""
 
     limit_s: float
+    #: The claims to which the limit applied.
     claims: Collection[str]
 
 
 @dataclass(frozen=True)
 class Death:
-    """A worker's end: who it was, how it ended, whether we had asked it to, and which time limit had passed.
+    """The end of one worker."""
 
-    With `announced` the exit code is the worker's own word.
-    `acked` are the tasks that it ran and had acknowledged before, `revoked` the ids of tasks that somebody had
-    revoked. With `oom` the kernel's out-of-memory killer had been at work.
-    With `device_at_fault` the driver had reported a fault of the GPU itself.
-    `max_crashes` are the workers that a message may take down alone before it is a dead letter.
-    """
-
+    #: The worker's id.
     wid: str
+    #: Exit code, or minus the signal.
     code: int
+    #: The supervisor had asked the worker to end.
     asked: bool
+    #: The worker itself announced the exit code.
     announced: bool = False
+    #: The time limit that had passed, if one had.
     overrun: Overrun | None = None
+    #: Tasks that the worker was running and had acknowledged before.
     acked: Sequence[RunningTask] = ()
+    #: Ids of all revoked tasks.
     revoked: Collection[str] = ()
     device: str = ""
+    #: The driver had reported a fault of the GPU itself.
     device_at_fault: bool = False
+    #: The kernel's out-of-memory killer had killed a process.
     oom: bool = False
+    #: Workers that a message may crash, running alone, before it becomes a dead letter.
     max_crashes: int = 3
 
     @classmethod
     def seen(cls, wid: str, code: int, report: WorkerReport | None, at: float, *, asked: bool) -> Death:
-        """Describe the end of a worker by its last report, at a time of the monotonic clock."""
+        """Describe the end of a worker, at the monotonic time `at`, from its last report."""
         if report is None:
             return cls(wid, code, asked, announced=True)
         is_over = report.deadline is not None and at >= report.deadline
@@ -69,40 +73,41 @@ class Death:
 
     @property
     def ended(self) -> str:
-        """How it ended, in words."""
-        killer = ", by the kernel for want of memory" if self.oom else ""
+        """How the worker ended, as text."""
+        killer = " from the kernel, which was out of memory" if self.oom else ""
         failed = ", because its device failed" if self.code == DEVICE_LOST else ""
         how = f"exit code {self.code}{failed}" if self.code >= 0 else f"signal {-self.code}{killer}"
         return f"its worker ended with {how}"
 
     @property
     def crash(self) -> Crash | None:
-        """Who is to blame: what the worker held, unless it ended as it should or as we wanted."""
+        """The blame for the worker's claims; None if the end was orderly, or the fault of the device."""
         if self.asked or self.device_at_fault or (self.announced and self.code in BLAMELESS):
             return None
         how = ("exit_code", self.code) if self.code >= 0 else ("signal", -self.code)
         about = {"worker": self.wid, "host": socket.gethostname(), "device": self.device, how[0]: str(how[1])}
         if self.overrun is not None:
             about |= {"reason": OVERRUN, "why": self.verdict, "limit_s": str(self.overrun.limit_s)}
-            # Alone it is to blame for certain, and would take as long once more. In company it is only a suspect.
+            # A message that ran alone is certainly to blame, and would take as long again: it becomes a dead letter
+            # now. A message of a batch is only a suspect.
             return Crash(1, about, self.overrun.claims)
         return Crash(self.max_crashes, {**about, "reason": "crash", "why": self.ended})
 
     @property
     def verdict(self) -> str:
-        """Why a message is a dead letter that this was the last straw for."""
+        """Why a message becomes a dead letter after this death."""
         if self.overrun is not None:
             return f"it took longer than {self.overrun.limit_s:g} s"
-        return f"it took {self.max_crashes} workers down, alone in their hands"
+        return f"{self.max_crashes} workers died while they ran it alone"
 
 
 _COUNTERS = Path("/proc/vmstat")
 
 
 def oom_kills() -> int:
-    """Count the processes that it has killed since the kernel started, those of a container's own limit included.
+    """Return how many processes the out-of-memory killer has killed since boot, also for the limits of containers.
 
-    Linux counts them since 4.13; where nobody counts there are none.
+    Linux counts them since 4.13; without the counter this is 0.
     """
     try:
         lines = _COUNTERS.read_text().splitlines()
@@ -112,13 +117,13 @@ def oom_kills() -> int:
 
 
 class OomWatch:
-    """Tells whether the killer was at work since it was asked last, or was made."""
+    """The count of the out-of-memory killer, compared with the previous look."""
 
     def __init__(self, count: Callable[[], int] = oom_kills) -> None:
         self._count = count
         self._before = count()
 
     def struck(self) -> bool:
-        """Look at the count once more."""
+        """Return whether a process was killed since the last call, or since this object was made."""
         before, self._before = self._before, self._count()
         return self._before > before

@@ -1,12 +1,13 @@
-"""The guard of a supervisor: if the supervisor is killed, it ends what the workers had started.
+"""The guard of a supervisor: if the supervisor is killed, the guard ends the processes that its workers had started.
 
-As a program, which imports nothing of mlq, it waits on its standard input for the supervisor's end:
+It is a program of its own, which imports nothing of mlq, and waits on its standard input for the supervisor's end:
 
     python guard.py OWNER
 
-The supervisor writes `+PID` there for each worker that it starts and `-PID` for each that it has collected. Its end
-closes the pipe, however it came. The kernel then kills the workers (tether.py); what they had started has lost its
-parent by then, and is found by the owner's mark in its environment, or by the session that it shares with a worker.
+The supervisor writes `+PID` for each worker that it starts and `-PID` for each that it has collected. When the
+supervisor ends, in any way, the pipe is closed. The kernel then kills the workers (mlq/ipc/parent_death.py). The
+processes that they had started go on without a parent. The guard finds these by the owner's mark in their environment,
+or by the session that they share with a worker.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ import time
 from collections.abc import Collection, Iterator
 
 VARIABLE = "MLQ_OWNER"
-"""Names, in the environment of a worker and of all that it starts: OWNER/WORKER."""
+"""Environment variable of a worker and of the processes that it starts: OWNER/WORKER."""
 
 GRACE_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 GIVE_UP_S = 10.0
-"""After so many seconds a process is left that even SIGKILL does not end."""
+"""Seconds after which a process that survives SIGKILL is given up."""
 
 _POLL_S = 0.02
 _STATE, _PARENT, _SESSION, _STARTED = 0, 1, 3, 19
-"""Fields of /proc/PID/stat, counted from the one behind the command's name."""
+"""Fields of /proc/PID/stat, counted from the one after the command's name."""
 
 
 class Process:
-    """What /proc says of a process. Raises OSError for one that has gone."""
+    """What /proc says about a process. Raises OSError if the process has ended."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -42,21 +43,21 @@ class Process:
         self.parent = int(fields[_PARENT])
         self.session = int(fields[_SESSION])
         self.started = int(fields[_STARTED])
-        """In clock ticks since the host's start: with the pid it names one process for good."""
+        """Clock ticks from boot to the start of the process. Together with the pid they identify it for good."""
 
     def is_marked(self, mark: str) -> bool:
-        """Whether its environment, as of its last exec, says that `mark` owns it; a mark may end in a slash."""
+        """Return whether the environment of its last exec names `mark` as owner; a mark ending in / is a prefix."""
         try:
             with open(f"/proc/{self.pid}/environ", "rb") as file:  # noqa: PTH123
                 words = file.read().split(b"\0")
-        except OSError:  # another user's by now, or gone
+        except OSError:  # the process belongs to another user, or has ended
             return False
         wanted = f"{VARIABLE}={mark}".encode()
         return any(word.startswith(wanted) if mark.endswith("/") else word == wanted for word in words)
 
 
 def processes() -> Iterator[Process]:
-    """Yield every process of this host that can be seen."""
+    """Yield every process of this host that /proc shows."""
     for name in os.listdir("/proc"):  # noqa: PTH208 (as above)
         if name.isdigit():
             try:
@@ -66,7 +67,7 @@ def processes() -> Iterator[Process]:
 
 
 def signal_safely(process: Process, number: signal.Signals) -> None:
-    """Signal exactly this process: its pid may have been given to another since it was looked at."""
+    """Signal exactly this process, although its pid may have been reused since it was read."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except OSError:
@@ -81,10 +82,10 @@ def signal_safely(process: Process, number: signal.Signals) -> None:
 
 
 def main() -> None:
-    """Wait for the supervisor's end, then end what is left."""
+    """Wait for the supervisor's end, then end the remaining processes."""
     owner = sys.argv[1]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they mean the supervisor, whose end is the only one awaited here
+        signal.signal(number, signal.SIG_IGN)  # the signals are meant for the supervisor; the guard waits for its end
     workers: set[int] = set()
     with os.fdopen(0, "r") as supervisor:
         for line in supervisor:
@@ -98,20 +99,21 @@ def _end(owner: str, sessions: Collection[int]) -> None:
     ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
 
     def is_left(process: Process) -> bool:
-        # A session's number may be given to a stranger's as soon as its last process has ended, but not before.
+        # A session's number may be reused once its last process has ended. Such a new session contains only processes
+        # that were started after the supervisor's end.
         is_known = process.session in sessions and process.started <= ticks
         return not process.is_zombie and (is_known or process.is_marked(f"{owner}/"))
 
-    told: set[int] = set()
+    signaled: set[int] = set()
     while time.monotonic() - began < GIVE_UP_S:
         left = [p for p in processes() if is_left(p)]
         if not left:
             return
         is_over = time.monotonic() - began >= GRACE_S
         for process in left:
-            if is_over or process.pid not in told:
+            if is_over or process.pid not in signaled:
                 signal_safely(process, signal.SIGKILL if is_over else signal.SIGTERM)
-                told.add(process.pid)
+                signaled.add(process.pid)
         time.sleep(_POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""Obituaries: whoever waits for a task whose worker died, and that nobody will run again, is told."""
+"""Lost results: the failures that a supervisor records for tasks whose worker died and that will not run again."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlq.recovery")
 
 _AT_ONCE: Final = 100
-"""Letters answered before deaths are looked for again: what a dead worker held must not wait for all of them."""
+"""Dead letters answered in one go. Then deaths come first again: the claims of a dead worker must not wait for long."""
 
 _FINAL: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
 class LostResults:
-    """Writes the last state of tasks for those who died running them.
+    """Records the end of tasks in place of the workers that died while running them.
 
-    `answer_key` gives the key of a task's result and the seconds to keep it; `open_results` opens the store of
-    results, which is the broker's own database if `answers_here`. `vouches` tells whether a message is of the job that
-    it names.
+    Args:
+        answer_key: Returns the key of a task's result and the seconds to keep it.
+        open_results: Opens the result store.
+        vouches: Returns whether a message belongs to the job that it names.
+        answers_here: The result store is the broker's own database.
     """
 
     def __init__(
@@ -54,25 +56,30 @@ class LostResults:
         self._vouches = vouches
 
     def of_letters(self, letters: DeadLetters) -> bool:
-        """Answer some of what reapers have buried, which the burial itself has noted; False if more is left.
+        """Answer some of the dead letters that the store lists as unanswered; return False if more are left.
 
-        Raises MlqError where the results cannot be reached now; what was not answered yet is still noted.
+        Raises MlqError while the result store cannot be reached; the rest stays on the list.
         """
         unanswered = letters.unanswered(_AT_ONCE)
         for letter_id in unanswered:
             letter = letters.read(letter_id)
-            if letter is not None:  # retried or dropped meanwhile
+            if letter is not None:  # None: it was requeued or dropped in the meantime
                 try:
                     self._of_letter(letters, letter)
-                except (NoResults, UnreadableResults) as exc:  # nobody waits there, or it cannot be written from here
-                    log.warning("nobody is told of dead letter %s: %s", letter_id, exc.message)
+                except (NoResults, UnreadableResults) as exc:
+                    log.warning(
+                        "no result is recorded for dead letter %s: %s",
+                        letter_id,
+                        exc.message,
+                        extra={"action": "result_lost"},
+                    )
             letters.settle(letter_id)
         return len(unanswered) < _AT_ONCE
 
     def of_acked(self, death: Death) -> None:
-        """Answer what the dead worker ran and had acknowledged before: no claim is left that could run it again.
+        """Answer the tasks that the dead worker ran and had acknowledged before: they have no claim to run again from.
 
-        Raises MlqError where the results cannot be reached now.
+        Raises MlqError while the result store cannot be reached.
         """
         if not death.acked:
             return
@@ -80,27 +87,32 @@ class LostResults:
             with self._open_results() as results:
                 self._write(results, death.acked, death)
         except (NoResults, UnreadableResults) as exc:
-            log.warning("nobody is told that %s died with its task: %s", death.wid, exc.message)
+            log.warning(
+                "no result is recorded for the tasks with which %s died: %s",
+                death.wid,
+                exc.message,
+                extra={"action": "result_lost"},
+            )
 
     def _write(self, results: Redis, tasks: Iterable[RunningTask], death: Death) -> None:
         for task in tasks:
             status, result = _end_of(task.id, death)
             place = job_result.place_of({JOB_HEADER: task.place})
-            if place is not None:  # the first end that is filed stands
+            if place is not None:  # a chunk that has a result already keeps it
                 job_results.file(results, job_result.answer_of(place, job_result.end_of(place, status, result)))
                 continue
             key, keep_s = self._answer_key(task.id)
-            # The board may be a moment older than the death: what the task had told by then stays. Nobody else writes
-            # it, so looking and writing need not be one step.
+            # The report may be older than the death, so the task may have recorded its result in between; then that
+            # result stays. No other process writes this key now, so the check and the write need not be atomic.
             if _status(results.get(key)) not in _FINAL:
                 store(results, Answer(key, _meta(task.id, status, result), keep_s))
 
     def _of_letter(self, letters: DeadLetters, letter: DeadLetter) -> None:
-        """Tell whoever waits for a buried task that it will not come."""
+        """Record a failure for the task of a dead letter."""
         limit_s = letter.circumstances.get("limit_s")
         times = "once" if letter.crashes == 1 else f"{letter.crashes} times"
-        gone = f"its worker died {times} while it ran; dead letter {letter.id}"
-        result = _lost(gone) if limit_s is None else _overran(float(limit_s))
+        why = f"its worker died {times} while it ran; dead letter {letter.id}"
+        result = _lost(why) if limit_s is None else _overran(float(limit_s))
         place = message.place_in(letter.raw)
         if place is not None and self._vouches(place):
             self._file(place, result)
@@ -122,7 +134,7 @@ class LostResults:
 
 
 def _end_of(task_id: str, death: Death) -> tuple[str, dict[str, Any]]:
-    """Say how a task ended that died with its worker, as Celery's own pools do."""
+    """Return the status and the result of a task that died with its worker, as Celery's own pools record them."""
     if death.overrun is not None:
         return "FAILURE", _overran(death.overrun.limit_s)
     if task_id in death.revoked:
@@ -148,7 +160,7 @@ def _meta(task_id: str, status: str, result: dict[str, Any]) -> bytes:
 
 
 def _status(stored: Any) -> str | None:
-    """Read the status of a stored result; None of one that is not there, or that nobody can read."""
+    """Return the status of a stored result; None if there is none, or if it cannot be read."""
     try:
         return str(orjson.loads(stored)["status"]) if stored else None
     except (orjson.JSONDecodeError, TypeError, KeyError):

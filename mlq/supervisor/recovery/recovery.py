@@ -1,4 +1,4 @@
-"""Recovery: what a dead worker held is given back at once, by the supervisor that saw it die."""
+"""Recovery: the thread that gives back the claims of dead workers at once, before their leases run out."""
 
 from __future__ import annotations
 
@@ -21,37 +21,38 @@ if TYPE_CHECKING:
     from mlq.supervisor.recovery.lost_results import LostResults
 
 _AGAIN_S: Final = 0.5
-"""Between two tries: sooner than other hosts may take the dead worker's lease for lost, and so forget the blame."""
+"""Seconds between two attempts. It is less than the lease: if another host reaped the lease first, the blame for the
+crash would be lost."""
 
 log = logging.getLogger("mlq.recovery")
 
 
 class Recovery(threading.Thread):
-    """Fences dead workers and releases their claims, in a thread: Redis may be away, and the fleet must not wait."""
+    """Fences dead workers and gives back their claims. A thread, because the event loop must not wait for Redis."""
 
-    def __init__(self, open_broker: Callable[[], AbstractContextManager[Redis]], obituaries: LostResults) -> None:
+    def __init__(self, open_broker: Callable[[], AbstractContextManager[Redis]], lost_results: LostResults) -> None:
         super().__init__(name="mlq-recovery", daemon=True)
         self._open_broker = open_broker
-        self._obituaries = obituaries
+        self._lost_results = lost_results
         self._deaths: queue.Queue[Death | None] = queue.Queue()
         self._owed: deque[Death] = deque()
         self._ended = False
         self._all_answered = True
 
     def died(self, death: Death) -> None:
-        """Recover what this worker held, soon."""
+        """Recover the claims of this worker soon; return at once."""
         self._deaths.put(death)
 
     def end(self, timeout: float) -> None:
-        """Finish what was handed in, if it can be finished in time."""
+        """Ask the thread to end, and wait up to `timeout` seconds for it to recover the deaths it was given."""
         self._deaths.put(None)
         if self.is_alive():
             self.join(timeout)
 
     def run(self) -> None:
-        """Answer what another supervisor could not any more; then recover death after death, until `end`.
+        """Recover one death after another until `end` is called; retry without a limit, at the end once more.
 
-        What fails is tried again for as long as it takes; at the end once more.
+        The first attempt needs no death: another supervisor may have left unanswered dead letters.
         """
         is_done = self._try()
         while not self._ended:
@@ -59,7 +60,7 @@ class Recovery(threading.Thread):
             is_done = self._try(was_done=is_done)
 
     def _pause_s(self, *, is_done: bool) -> float | None:
-        """Say how long to wait for a death: not at all while letters are unanswered, a moment before another try."""
+        """Return the seconds to wait for the next death: 0 while dead letters are unanswered, None: without a limit."""
         if not is_done:
             return _AGAIN_S
         return None if self._all_answered else 0.0
@@ -75,27 +76,34 @@ class Recovery(threading.Thread):
             self._owed.append(death)
 
     def _try(self, *, was_done: bool = True) -> bool:
-        """Do all that is owed; False if it has to be tried again."""
+        """Recover all owed deaths, and answer dead letters; return False if this has to be tried again."""
         try:
             with self._open_broker() as redis:
                 while self._owed:
                     self._recover(redis, self._owed[0])
                     self._owed.popleft()
-                self._all_answered = self._obituaries.of_letters(DeadLetters(redis))
+                self._all_answered = self._lost_results.of_letters(DeadLetters(redis))
         except MlqError as exc:
             if was_done:
-                held = ", ".join(death.wid for death in self._owed) or "dead workers"
-                log.warning("what %s held is given back later: %s", held, exc)
+                workers = ", ".join(death.wid for death in self._owed) or "dead workers"
+                log.warning(
+                    "the claims of %s are given back later: %s", workers, exc, extra={"action": "recovery_postponed"}
+                )
             return False
         return True
 
     def _recover(self, redis: Redis, death: Death) -> None:
-        """Give back: to the tail after a crash, so that a message which kills does not meet the next worker first."""
+        """Give the claims back: after a crash to the tail of the queue, so that a message which kills workers waits."""
         crash = death.crash
         to_tail = crash is not None and death.overrun is None
         reaped = Leases(redis).reap(death.wid, to="tail" if to_tail else "head", crash=crash)
         if isinstance(reaped, Reaped) and reaped.released:
-            log.warning("%s died with %d messages, which are queued again", death.wid, reaped.released)
+            log.warning(
+                "%s died with %d messages, which are queued again",
+                death.wid,
+                reaped.released,
+                extra={"action": "claims_given_back"},
+            )
         if isinstance(reaped, Reaped) and reaped.buried:
-            log.error("dead letter %s: %s", reaped.buried, death.verdict, extra={"action": "buried"})
-        self._obituaries.of_acked(death)
+            log.error("dead letter %s: %s", reaped.buried, death.verdict, extra={"action": "message_dead_lettered"})
+        self._lost_results.of_acked(death)
