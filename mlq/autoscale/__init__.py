@@ -1,1 +1,1 @@
-"""The autoscaler: signals, the policy (pure), the loop, and the simulation of both."""
+"""The autoscaler: the pure policy, the loop that applies it, and the replay of traces through it."""

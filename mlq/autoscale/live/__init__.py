@@ -1,1 +1,1 @@
-"""The autoscaler that runs: signals from Redis, decisions, workers started and stopped."""
+"""The running autoscaler: it reads signals from Redis, decides, and starts and drains workers."""

@@ -1,4 +1,4 @@
-"""Bursts: whether those that were started for waiting tasks came when there was nothing left to do. Pure."""
+"""Bursts that end before the workers that were started for them are ready: detection and advice. Pure."""
 
 from __future__ import annotations
 
@@ -13,43 +13,48 @@ from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import BLIND, Deciding, Decision, Tuning
 
 _AGAIN_S: Final = 600.0
-"""Between two pieces of advice: bursts that come every minute are one matter."""
+"""Seconds between two pieces of advice. Bursts that come every minute need only one."""
 
 _LATE: Final = 2.0
-"""So many times the target: a little late now and then is what every policy allows."""
+"""Advice is given if a task waited longer than this multiple of the target. Every policy lets a few tasks wait longer
+than the target itself."""
 
 _OVER: Final = 3
-"""So many ticks are no chance any more."""
+"""Ticks after which a lull in the arrivals is not a coincidence any more."""
 
 _LOOKS: Final = 1800
-"""What a burst has at most that is over before a worker has started."""
+"""Most looks of one burst. A longer burst is not over before a worker has started."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What happened since the look before: seconds, tasks that came, tasks that were done; and how many wait."""
+    """What happened between two looks at the queue."""
 
     seconds: float
+    #: Tasks that arrived.
     came: int
+    #: Tasks that were done.
     done: int
+    #: Tasks that waited at the later look.
     ready: int
 
 
 @dataclass(frozen=True)
 class _Burst:
-    """One for which workers are being started: since when, and who was there before."""
+    """A burst for which workers are being started."""
 
     began_at: float
+    #: Ids of the workers that took work before.
     before: frozenset[str]
 
 
 @dataclass
 class BurstWatch:
-    """Looks on while a policy decides, and says so when no policy could have been in time: a start takes too long.
+    """Watches a policy, and advises when no policy could have been in time because a start takes too long.
 
-    A burst is one if tasks waited longer than the target while workers were starting. It was over too soon if, before
-    the first of them was ready, fewer came for a while than those who had been there can do. A queue whose messages
-    carry no time of their own shows no lateness, and the plain rule no rates: of these nothing is said.
+    A burst begins when tasks wait longer than the target while workers are starting. It was over too soon if, before
+    the first new worker was ready, fewer tasks arrived for a while than the earlier workers can do. Without timestamps
+    in the messages, or without rates from the policy (as with the threshold rule), no advice is given.
     """
 
     tuning: Tuning
@@ -62,7 +67,7 @@ class BurstWatch:
     _said_at: float = -math.inf
 
     def look(self, seen: Observation, decision: Decision) -> str | None:
-        """Look once more; give advice if a burst has just turned out to be over too soon, every ten minutes at most."""
+        """Take in one observation; return advice if a burst was over too soon, at most once in ten minutes."""
         if seen.ready is None or seen.in_flight is None or decision.service_rate is None:
             self._at = self._burst = None
             return None
@@ -81,7 +86,7 @@ class BurstWatch:
         return self._advice(seen.at, burst, joined, decision.service_rate) if joined and self._is_whole else None
 
     def _count(self, seen: Observation, ready: int, flying: int) -> None:
-        """Note what came and was done since the queue was last empty: what was there before came at no known time."""
+        """Count arrivals and ended tasks since the queue was last empty: earlier arrivals have no known time."""
         done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in seen.workers)
         self._done.keep(seen.at, {w.id: w.done for w in seen.workers})
         last_at, before, self._at, self._there = self._at, self._there, seen.at, ready + flying
@@ -97,7 +102,7 @@ class BurstWatch:
         self._looks.append(_Look(seen.at - last_at, ready + flying - before + done, done, ready))
 
     def _advice(self, at: float, burst: _Burst, joined: Sequence[WorkerSample], rate: float) -> str | None:
-        """Advise if all was over before anybody joined."""
+        """Return advice if the burst was over before a new worker joined, and more workers would have been in time."""
         there = len(burst.before)
         each = self._rate_of_one(there, rate)
         if at - self._said_at < _AGAIN_S or not there or not self._was_over(there * each):
@@ -113,13 +118,13 @@ class BurstWatch:
         return f"a burst was over before a worker had started ({took:.0f} s): `--min {least}` would have met it in time"
 
     def _rate_of_one(self, there: int, rate: float) -> float:
-        """Give what one does in a second: while tasks wait nobody has a rest, so all are at least as fast as this."""
+        """Return the tasks per second of one worker, a lower bound: while tasks wait all workers are busy."""
         busy_s = there * sum(look.seconds for look in self._looks if look.ready)
         done = sum(look.done for look in self._looks if look.ready)
         return max(rate, done / busy_s if busy_s else 0.0)
 
     def _was_over(self, capacity: float) -> bool:
-        """Tell whether, since most waited, fewer came than are done, and for long enough not to be chance."""
+        """Return whether, since the peak of the queue, fewer tasks arrived than workers can do, for long enough."""
         looks = list(self._looks)
         peak = max(range(len(looks)), key=lambda n: looks[n].ready, default=0)
         since = looks[peak + 1 :]
@@ -128,17 +133,17 @@ class BurstWatch:
         return seconds >= longest and sum(look.came for look in since) < capacity * seconds
 
     def _longest_wait(self, capacity: float) -> float:
-        """Follow the burst as a fluid past workers who do so much together (tasks/s); give the longest wait (s)."""
+        """Return the longest wait (s) of the burst, as a fluid, with workers of this total capacity (tasks/s)."""
         level = longest = 0.0
         for look in self._looks:
             done = capacity * look.seconds
-            longest = max(longest, (level + look.came - done / 2) / capacity)  # it came in the middle of the time
+            longest = max(longest, (level + look.came - done / 2) / capacity)  # arrivals in the middle of the interval
             level = max(0.0, level + look.came - done)
         return longest
 
 
 class Advised:
-    """A policy, beside which somebody watches for what no policy can do, and says so."""
+    """A policy with a BurstWatch beside it, whose advice goes to `say`."""
 
     def __init__(self, policy: Deciding, watch: BurstWatch, say: Callable[[str], None]) -> None:
         self._policy = policy

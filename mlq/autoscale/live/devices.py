@@ -1,4 +1,4 @@
-"""Devices: what this host has for an autoscaler. Each is one worker's, or free, or to be left alone for a while."""
+"""The devices of this host that an autoscaler may use: each is in use, free, or paused after a failure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from mlq.supervisor.spec import WorkerSpec
 
 LONGEST_PAUSE_S: Final = 300.0
-"""Between two starts on a device whose worker was given up, or never became ready."""
+"""Longest pause (s) before the next start on a device whose worker was given up, or never became ready."""
 
 _DOUBLED: Final = 16
-"""How often a pause is doubled: far beyond the longest, and far from what a float can hold."""
+"""Most doublings of a pause: more than the longest pause needs, and far from the limits of a float."""
 
 log = logging.getLogger("mlq.autoscale")
 
 
 class DevicePool:
-    """The devices of one host that an autoscaler may use; after a start that failed it waits `pause_s`, then longer."""
+    """The devices of one host that an autoscaler may use.
+
+    After a failed start a device is paused for `pause_s`, and longer after each further failure.
+    """
 
     def __init__(self, pool: Sequence[WorkerSpec], slots: Slots, pause_s: float, host: str) -> None:
         self._pool = {spec.name: spec for spec in pool}
@@ -38,38 +41,50 @@ class DevicePool:
 
     @property
     def used(self) -> list[str]:
-        """Places of workers that run or start."""
+        """The places of workers that run or start."""
         return sorted(map(self.place, self._used))
 
     def place(self, slot: str) -> str:
-        """Name a slot's place among all hosts."""
+        """Return the place of a slot: its name among all hosts."""
         return place(self._host, slot)
 
     def give_back(self, slot: str) -> None:
-        """Let go of a device on which nothing was started."""
+        """Free a device on which no worker was started."""
         self._used.discard(slot)
         self._slots.free(slot)
 
     def take(self, spec: WorkerSpec, at: float) -> bool:
-        """Lock a device; False if another process of this host has it: two autoscalers never book one twice.
+        """Lock a device; return False if another process of this host uses it, or if it cannot be locked.
 
-        One that cannot be locked is left alone for a while.
+        A device that cannot be locked is paused.
         """
         try:
             self._slots.take([spec.name], spec.gpu)
         except (SlotTaken, DeviceTaken):
             return False
         except DeviceLockUnusable as exc:
-            log.warning("%s is left alone for %g s: %s", spec.name, LONGEST_PAUSE_S, exc.message)
+            log.warning(
+                "%s is not used for %g s: %s",
+                spec.name,
+                LONGEST_PAUSE_S,
+                exc.message,
+                extra={"action": "device_paused"},
+            )
             self._not_before[spec.name] = at + LONGEST_PAUSE_S
             return False
         self._used.add(spec.name)
         return True
 
     def free(self, vacant: Mapping[str, bool], cordoned: frozenset[str], at: float) -> list[str]:
-        """Let go of devices whose workers have ended for good, and give their places.
+        """Free devices whose workers have ended for good, and return their places.
 
-        One that failed is left alone, each time for longer. One at fault stays ours, so that nobody starts on it.
+        A device whose worker failed is paused, each time for longer. A device with a fault stays locked, so that no
+        other process starts a worker on it.
+
+        Args:
+            vacant: Slots whose worker has ended for good: True if it failed.
+            cordoned: Slots whose device has a fault.
+            at: Now (seconds, monotonic).
         """
         left = [slot for slot in self._used if slot in vacant]
         for slot in left:
@@ -84,7 +99,7 @@ class DevicePool:
         return [*map(self.place, left)]
 
     def available(self, at: float) -> list[WorkerSpec]:
-        """Give the devices on which a worker may be started now."""
+        """Return the devices on which a worker may be started now."""
         return [
             spec
             for name, spec in self._pool.items()

@@ -1,4 +1,4 @@
-"""The loop: a scaler's turn every few seconds, with the broker and the store as long as they are there."""
+"""The loop: a thread that lets the scaler take a turn every few seconds, and reconnects to the broker and the store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger("mlq.autoscale")
 
 
 class LoopThread(threading.Thread):
-    """Scales one queue until it is told to end or to keep the workers, or its fleet stops."""
+    """Scales one queue until `end` is called or the fleet stops; after `keep` it only holds the workers' places."""
 
     def __init__(
         self, settings: Settings, broker: Address, queue: str, scaler: Scaler, fleet: Workers, interval_s: float
@@ -53,33 +53,38 @@ class LoopThread(threading.Thread):
         self._woken = threading.Event()
 
     def end(self) -> None:
-        """Decide no more, and wait for the turn that is being taken."""
+        """Stop deciding, and wait until the present turn has ended."""
         self._ended = True
         self._woken.set()
         if self.is_alive():
             self.join(10 * self._interval_s)
 
     def keep(self, kept: Callable[[int], None]) -> None:
-        """Decide no more, and start nobody; the workers go on, and `kept` is told how many there are.
+        """Stop deciding and start no more workers; the present ones go on, and `kept` is called with their number.
 
-        Their places stay booked, so whichever autoscaler of the queue decides next may drain them.
+        Their places stay booked, so the next autoscaler of the queue can drain them.
         """
         self._kept = kept
         self._woken.set()
 
     def run(self) -> None:
-        """Take turns until the end; while the broker is away nobody is started or stopped."""
+        """Take turns until the end. While the broker is away no worker is drained, and only lost ones are replaced."""
         while not self._is_over:
             try:
                 with self._opened() as (connection, store):
                     self._scale(connection, store)
             except _AWAY as exc:
-                log.debug("cannot look: %s", exc)
+                log.debug("the queue cannot be observed: %s", exc, extra={"action": "observation_failed"})
                 if self._kept is None:
                     self._scaler.blind()
                 self._pause()
-            except Exception as exc:  # noqa: BLE001 (a fleet without turns would stay as it is, and nobody know why)
-                log.warning("a turn failed, the next comes in %g s: %r", self._interval_s, exc)
+            except Exception as exc:  # noqa: BLE001 (if this thread ended, scaling would stop without a word)
+                log.warning(
+                    "a turn failed, the next one follows in %g s: %r",
+                    self._interval_s,
+                    exc,
+                    extra={"action": "turn_failed"},
+                )
                 self._pause()
 
     @property
@@ -113,7 +118,7 @@ class LoopThread(threading.Thread):
 
 
 def _end(store: Redis, decision: Decision) -> None:
-    """Order the ends that were decided; the workers' supervisors get them with their next heartbeat."""
+    """Write the orders for workers that are to end; their supervisors read them with the next heartbeat."""
     for wid in decision.drain:
         orders.give(store, wid, Order("drain"))
     for wid in decision.give_up:

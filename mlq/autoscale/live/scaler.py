@@ -1,4 +1,4 @@
-"""Scaler: one autoscaler's turn: renew what it holds, decide if it leads, start workers while places are left."""
+"""Scaler: one turn of an autoscaler. It renews its places, decides if it leads, and starts workers on free places."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """What it needs of a fleet."""
+    """The part of a fleet that a scaler uses."""
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: whether it failed."""
+        """Slots whose worker has ended for good: True if it failed."""
 
     @property
     def cordoned(self) -> frozenset[str]:
-        """Slots whose last worker died of a fault of its device."""
+        """Slots whose last worker died because its device has a fault."""
 
     @property
     def stopping(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether the fleet was asked to stop."""
 
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
 
     def settle(self) -> None:
-        """Take no more workers, and end with the last of those that are there."""
+        """Accept no more workers, and end with the last of the present ones."""
 
 
 class Scaler:
-    """Scales one queue with the devices of one host, in agreement with the autoscalers of others.
+    """Scales one queue with the devices of one host, in agreement with the autoscalers of other hosts.
 
-    `look` observes the queue, given the places of the workers that autoscalers run; `end` ends workers: those that are
-    drained finish what they run, those that are given up have taken too long to start.
+    Args:
+        policy: Decides how many workers the queue needs.
+        devices: The devices of this host.
+        fleet: Runs the workers.
+        report: Called with each decision.
+        most: Most workers of the queue.
+        clock: Seconds, monotonic.
     """
 
     def __init__(
@@ -49,14 +54,14 @@ class Scaler:
         policy: Deciding,
         devices: DevicePool,
         fleet: Workers,
-        tell: Callable[[Decision], None],
+        report: Callable[[Decision], None],
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._devices = devices
         self._fleet = fleet
-        self._tell = tell
+        self._report = report
         self._most = most
         self._clock = clock
         self._last = Observation(0.0, None, None, ())
@@ -64,8 +69,14 @@ class Scaler:
     def tick(
         self, booking: Booking, look: Callable[[Collection[str]], Observation], end: Callable[[Decision], None]
     ) -> None:
-        """Take a turn. Raises what Redis, `look` and `end` raise: what was half done then, the next turn mends."""
-        self._let_go(booking)
+        """Take a turn. Raises what Redis, `look` and `end` raise; the next turn completes what was left half done.
+
+        Args:
+            booking: The places of all autoscalers of the queue.
+            look: Observes the queue, given the places of the workers that autoscalers run.
+            end: Orders workers to end: drained ones finish their tasks, given-up ones have taken too long to start.
+        """
+        self._free_ended(booking)
         standing = booking.seek(self._devices.used)
         self._last = look(standing.members)
         want = standing.want or 0
@@ -74,16 +85,16 @@ class Scaler:
             want = self._wanted(decision, len(standing.members))
             booking.want(want)
             end(decision)
-            self._tell(decision)
+            self._report(decision)
         self._fill(booking, want - len(standing.members))
 
     def blind(self) -> None:
-        """Take a turn without the broker: as seen last, but for the queue. The policy knows what blindness means."""
-        self._tell(self._policy.decide(Observation(self._clock(), None, None, self._last.workers)))
+        """Take a turn without the broker: with the workers as last seen and an unknown queue."""
+        self._report(self._policy.decide(Observation(self._clock(), None, None, self._last.workers)))
 
     def hold(self, booking: Booking) -> int:
-        """Keep the places of workers that go on without an autoscaler, for the next one to find; tell how many."""
-        self._let_go(booking)
+        """Keep the places of workers that go on without this autoscaler, for the next one; return their number."""
+        self._free_ended(booking)
         booking.resign(self._devices.used)
         self._fleet.settle()
         return len(self._devices.used)
@@ -93,15 +104,15 @@ class Scaler:
         booking.leave(self._devices.used)
         booking.resign()
 
-    def _let_go(self, booking: Booking) -> None:
+    def _free_ended(self, booking: Booking) -> None:
         booking.leave(self._devices.free(self._fleet.vacant, self._fleet.cordoned, self._clock()))
 
     def _wanted(self, decision: Decision, members: int) -> int:
-        """Give how many workers autoscalers are to run in all. The others count, too, and there are never too many.
+        """Return how many places the autoscalers of the queue should have; workers started by operators count, too.
 
-        A place whose worker is of no use (stuck in a task, hung, draining) is none that could be filled: another one is
-        needed for it, as long as there may be more. But only where somebody is to be started at all: when a draining
-        worker has gone, another host would fill the place before the next decision.
+        The worker of a place may be useless: stuck in a task, hung or draining. Such a place cannot be filled, so one
+        more is needed, within `most`. One is added only if the decision starts workers at all. Otherwise another host
+        would fill the place of a worker that has just drained, before the next decision.
         """
         there = [w for w in self._last.workers if w.state in {"starting", "idle", "busy"}]
         useless = {*decision.stuck, *decision.give_up}
@@ -112,10 +123,10 @@ class Scaler:
         return max(0, min(decision.want - others_of_use + besides, self._most - others))
 
     def _fill(self, booking: Booking, places: int) -> None:
-        """Start workers on free devices while there are places for them.
+        """Start workers on free devices while there are free places.
 
-        A device is locked before its place is booked. The other way round a place would be given up again that is
-        that of the worker which has the device: one that another autoscaler of this host has started.
+        A device is locked before its place is booked. In the other order, a device that another autoscaler of this host
+        uses would have its place booked here and then given up, although its worker runs.
         """
         now = self._clock()
         for spec in self._devices.available(now) if places > 0 else ():
@@ -123,7 +134,7 @@ class Scaler:
                 continue
             try:
                 booked = booking.book(self._devices.place(spec.name))
-            except BaseException:  # else it would be held, and counted as a worker that starts, for ever
+            except BaseException:  # otherwise the device would stay locked and count as a starting worker
                 self._devices.give_back(spec.name)
                 raise
             if not booked:

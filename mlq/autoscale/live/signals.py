@@ -1,4 +1,4 @@
-"""Signals: what the broker and the heartbeats tell of a queue, as an Observation."""
+"""Signals: the state of a queue, from the broker and the heartbeats, as an Observation."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from mlq.store.workers.heartbeats import Heartbeat
 
 _STATES: Final[Mapping[str, State]] = {"starting": "starting", "idle": "idle", "busy": "busy", "draining": "draining"}
-"""The others (hung, failed, lost) neither take work nor will."""
+"""States of heartbeats that the policy counts. Workers in the others (hung, failed, lost) take no work."""
 
 
 def place(host: str, slot: str) -> str:
-    """Name a worker's place among those that autoscalers run: it outlives the worker's restarts."""
+    """Return the name of a worker's place, which stays the same when the worker is restarted."""
     return f"{host}:{slot}"
 
 
 class Signals:
-    """Looks at one queue. Times are this process's monotonic clock: no other host's clock is believed."""
+    """Observes one queue. All times are of this process's monotonic clock, since other hosts' clocks may be wrong."""
 
     def __init__(self, queue: str, *, is_default: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = [queue, BARE_QUEUE] if is_default else [queue]
@@ -36,15 +36,18 @@ class Signals:
         self._since: dict[tuple[str, str, str | None], float] = {}
 
     def read(self, connection: Connection, store: Redis, mine: Collection[str]) -> Observation:
-        """Look once. `mine` are the places of workers that autoscalers run; those without a heartbeat yet start.
+        """Observe the queue once. Raises the errors of the broker's and the store's clients.
 
-        Raises what the broker's and the store's failures raise.
+        Args:
+            connection: The broker.
+            store: The state store, which has the heartbeats.
+            mine: The places of workers that autoscalers run. A place without a heartbeat counts as starting.
         """
         found = [h for h in heartbeats.read(store) if self._queues[0] in h.queues]
         return self.observe(depth.read(connection, self._queues), found, mine)
 
     def observe(self, depths: Sequence[QueueDepth], found: Sequence[Heartbeat], mine: Collection[str]) -> Observation:
-        """Put together what was read."""
+        """Make an Observation of what was read."""
         at = self._clock()
         keys = {(h.id, h.state, h.task) for h in found}
         self._since = {k: self._since.get(k, at) for k in keys}

@@ -1,1 +1,1 @@
-"""The policy: how many workers a queue needs. Pure."""
+"""The policy: how many workers a queue needs. Pure: no clock, no I/O."""

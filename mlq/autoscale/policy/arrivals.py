@@ -1,4 +1,4 @@
-"""Arrivals: how fast work comes, from what was done, runs and waits. Pure."""
+"""Arrivals: the arrival rate of tasks, computed from the tasks that were done, run and wait. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from mlq.autoscale.policy.observation import WorkerSample
 from mlq.autoscale.policy.windows import Totals
 
 _SLOW_S: Final = 45.0
+"""Least length of the slow window, in seconds."""
+
 _FAST_S: Final = 10.0
+"""Least length of the fast window, in seconds."""
+
 _SIGMAS: Final = 3.0
-"""A rise counts as one when Poisson's chance alone would hardly make it."""
+"""Standard deviations of a Poisson process above which more arrivals count as a rise of the rate."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Tasks a second: over the slow window, over the fast one, and what to believe."""
+    """Arrival rates in tasks per second."""
 
+    #: Over the slow window.
     slow: float
+    #: Over the fast window.
     fast: float
+    #: The rate to plan with: the fast one if it shows a rise, else the slow one.
     believed: float
 
 
 class ArrivalMeter:
-    """Counts arrivals: nobody tells of them, but each is done, runs or waits."""
+    """Counts arrivals. No server reports them, but every task that arrived is done, runs or waits."""
 
     def __init__(self, target_s: float) -> None:
         self._slow_s = max(_SLOW_S, 2 * target_s)
@@ -38,7 +45,7 @@ class ArrivalMeter:
         self._totals = Totals(1, self._slow_s)
 
     def look(self, at: float, ready: int, in_flight: int, workers: Sequence[WorkerSample]) -> Rates | None:
-        """Add one look; None if it is the first: nothing is known before the second."""
+        """Take in one look at the queue and return the rates; None at the first look, since a rate needs two."""
         done = sum(self._done_since(w, at - self._looked_at) for w in workers)
         self._done.keep(at, {w.id: w.done for w in workers})
         there, before = ready + in_flight, self._there
@@ -47,15 +54,15 @@ class ArrivalMeter:
         return self._rates()
 
     def forget(self) -> None:
-        """Begin anew after a time without a look: what came meanwhile came at no known time."""
+        """Start anew after a time without a look: arrivals in that time have no known time."""
         self._there = None
         self._totals.clear()
 
     def _done_since(self, worker: WorkerSample, seconds: float) -> float:
-        """Tell what a worker has done since the last look.
+        """Return how many tasks a worker has done since the last look, `seconds` ago.
 
-        One that was never seen before may be new, or have served for days where no heartbeat came from: it has not
-        done more than the share of its work that fits into the time.
+        A worker that is seen for the first time may be new, or may have run for days while its heartbeats were missing.
+        So only the share of its work that fits into the time is counted.
         """
         if worker.id in self._done:
             return max(0, worker.done - self._done.get(worker.id, 0))

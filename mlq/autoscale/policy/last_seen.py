@@ -1,4 +1,4 @@
-"""LastSeen: what each worker had counted when it was last seen. Pure."""
+"""LastSeen: the counters of each worker when it was last seen. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 _GONE_AFTER_S: Final = 600.0
-"""A worker that was not seen for so long does not come back: its next process has an id of its own."""
+"""Seconds after which a worker that was not seen is forgotten. A restarted worker has a new id in any case."""
 
 
 class LastSeen(Generic[T]):
-    """Remembers by worker, and forgets those that are gone: an autoscaler runs for months."""
+    """A value for each worker. Workers that are gone are forgotten, because an autoscaler runs for months."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, T]] = {}
@@ -20,18 +20,18 @@ class LastSeen(Generic[T]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody was ever seen."""
+        """Whether no worker was ever seen."""
         return self._is_empty
 
     def __contains__(self, worker_id: str) -> bool:
         return worker_id in self._seen
 
     def get(self, worker_id: str, default: T) -> T:
-        """Give what was kept of a worker."""
+        """Return the value of a worker."""
         return self._seen[worker_id][1] if worker_id in self._seen else default
 
     def keep(self, at: float, counted: Mapping[str, T]) -> None:
-        """Keep what was seen at `at` (s)."""
+        """Store the values of the workers that were seen at `at` (s)."""
         self._is_empty = self._is_empty and not counted
         kept = {wid: entry for wid, entry in self._seen.items() if at - entry[0] <= _GONE_AFTER_S}
         self._seen = {**kept, **{wid: (at, value) for wid, value in counted.items()}}

@@ -1,4 +1,4 @@
-"""Observation: what an autoscaler sees of a queue and its workers at one moment. Unknown is None, never 0."""
+"""Observation: a queue and its workers at one moment, as an autoscaler sees them. Unknown values are None, never 0."""
 
 from __future__ import annotations
 
@@ -11,43 +11,48 @@ State = Literal["starting", "idle", "busy", "draining", "gone"]
 
 @dataclass(frozen=True)
 class WorkerSample:
-    """One incarnation of a worker that serves the queue, with counters that begin at 0 with it.
-
-    `done` are tasks of this queue, `all_done` of every queue, `busy_s` the seconds that all of them took. `running_s`
-    is how long the present task has run. `forwards` are board.Report's running sums, `max_batch_size` the rows of a
-    full one, None where unknown. `ready_s` is what its start took, None while it starts; `age_s` its age. `mine`:
-    started by an autoscaler, which may drain it.
-    """
+    """One process of a worker that serves the queue. All counters began at 0 with the process."""
 
     id: str
     state: State
+    #: Tasks of this queue that it has done.
     done: int
+    #: Tasks of all queues that it has done.
     all_done: int
+    #: Seconds that all these tasks took.
     busy_s: float
+    #: Seconds since its start.
     age_s: float
+    #: Seconds that its present task has run.
     running_s: float = 0.0
     rows_done: int = 0
+    #: Running sums over forwards, as in WorkerReport.
     forwards: Sequence[float] = (0.0,) * 6
+    #: Rows that its model takes in one forward; None where unknown.
     max_batch_size: int | None = None
+    #: Seconds that its start took; None while it starts.
     ready_s: float | None = None
+    #: Seconds since its last task.
     idle_s: float = 0.0
+    #: An autoscaler started it, and may drain it.
     mine: bool = True
 
     @property
     def takes_work(self) -> bool:
-        """Whether it is there and not about to leave."""
+        """Whether it is ready and not about to end."""
         return self.state in {"idle", "busy"}
 
 
 @dataclass(frozen=True)
 class Observation:
-    """`at` is a monotonic clock's (s). `ready` and `in_flight` count tasks; None where the broker could not be asked.
+    """A queue and its workers at one moment."""
 
-    `oldest_s` is how long the oldest has waited, None where unknown or nothing waits.
-    """
-
+    #: Seconds, monotonic.
     at: float
+    #: Waiting tasks; None if the broker could not be asked.
     ready: int | None
+    #: Running tasks; None if the broker could not be asked.
     in_flight: int | None
     workers: Sequence[WorkerSample]
+    #: Seconds that the oldest task has waited; None if unknown, or if none waits.
     oldest_s: float | None = None

@@ -1,4 +1,4 @@
-"""Policy: how many workers a queue needs, and why. Pure: observations in, decisions out; no clock, no I/O."""
+"""Policy: how many workers a queue needs, and why. Observations in, decisions out; no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
 class Retention:
-    """Remembers when each number of workers was last needed for the rate, and when for a backlog."""
+    """When each number of workers was last needed, for the arrival rate and for a backlog."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -23,12 +23,12 @@ class Retention:
         self._for_backlog = [-math.inf] * most
 
     def needed(self, at: float, base: int, need: int) -> None:
-        """Say how many are needed now for the rate, and how many in all."""
+        """Record that `base` workers are needed now for the rate, and `need` in all."""
         self._for_rate[:base] = [at] * min(base, self._most)
         self._for_backlog[:need] = [at] * min(need, self._most)
 
     def keep(self, at: float, rate_s: float, backlog_s: float) -> int:
-        """Give the highest number that was needed within so many seconds, for the one reason or the other."""
+        """Return the highest number that was needed for the rate within `rate_s`, or in all within `backlog_s`."""
         held = [
             k + 1
             for k in range(self._most)
@@ -38,35 +38,42 @@ class Retention:
 
 
 _COLD_START_S: Final = 30.0
-"""What a start is taken to need before the first has succeeded."""
+"""Assumed cold-start time in seconds until the first start has succeeded."""
 
 _COLD_STARTS: Final = 8
-"""The last ones, of which the upper quartile is what a start takes."""
+"""Number of recent starts whose upper quartile is the expected cold-start time."""
 
 _FIRST_S: Final = 1800.0
-"""How long a start, or a task, may take as long as none has succeeded."""
+"""Longest time in seconds for a start, or a task, until one has succeeded."""
 
 BLIND: Final = 3
-"""So many ticks without a look, and history is worth nothing; so many looks later there is one again."""
+"""Ticks without an observation after which the history is dropped, and observations until there is a new one."""
+
+
+_BLIND_REASON: Final = "the queue cannot be seen: as before"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What users choose: the target (s), bounds, and how careful to be.
+    """The options of a policy."""
 
-    `late` is the share of tasks that may wait longer, `hold` how many cold starts' worth a worker is kept that is
-    dear to replace, `floor_s` the least time that one is kept, `dear_floor_s` the least for the dearest. `zero_s` is
-    how long the last one is kept, where there may be none.
-    """
-
+    #: Longest time (s) that a task should wait.
     target_s: float = 2.0
+    #: Least number of workers.
     least: int = 1
+    #: Greatest number of workers.
     most: int = 8
+    #: Seconds between two decisions.
     tick_s: float = 2.0
+    #: Share of tasks that may wait longer than the target.
     late: float = 0.05
+    #: Minimum time to keep a worker, as a multiple of its cold-start time, if that is much longer than the target.
     hold: float = 10.0
+    #: Minimum time (s) to keep any worker.
     floor_s: float = 30.0
+    #: Minimum time (s) to keep a worker whose start takes much longer than the target.
     dear_floor_s: float = 120.0
+    #: Time (s) to keep the last worker, if `least` is 0.
     zero_s: float = 300.0
 
 
@@ -79,49 +86,58 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done now, and every figure that led to it; None where nothing was known.
-
-    `want` workers are to be there; `start` so many, `drain` these, `give_up` those that should have been ready by
-    now; `stuck` are busy with one task for so long that they count for nothing. `slow_rate`, `fast_rate` and `rate` are
-    arrivals a second, `service_rate` tasks a second that one worker was seen to do, `capacity` what it can do with full
-    batches. `cold_start_s` are seconds, `backlog` the tasks that will wait when a worker that is started now is ready.
-    `base` workers are needed for the rate, `need` in all; `keep` are kept.
-    """
+    """What to do now, and every figure that led to it. Unknown figures are None."""
 
     at: float
+    #: Waiting tasks.
     ready: int | None
+    #: Running tasks.
     in_flight: int | None
+    #: Workers that take work and are not stuck.
     live: int
     starting: int
+    #: Workers that there should be.
     want: int
     action: Literal["start", "drain", "hold"]
     reason: str
+    #: Workers to start.
     start: int = 0
+    #: Ids of workers to drain.
     drain: Sequence[str] = ()
+    #: Ids of workers to stop, because their start takes too long.
     give_up: Sequence[str] = ()
+    #: Ids of workers whose task takes so long that they do not count.
     stuck: Sequence[str] = ()
+    #: Arrivals per second over the slow window, over the fast one, and the rate to plan with.
     slow_rate: float | None = None
     fast_rate: float | None = None
     rate: float | None = None
+    #: Tasks per second that one worker was seen to do.
     service_rate: float | None = None
+    #: Tasks per second that one worker can do with full batches.
     capacity: float | None = None
+    #: Squared coefficient of variation of the service times.
     squared_cv: float | None = None
     cold_start_s: float | None = None
+    #: Tasks that will wait when a worker that is started now is ready.
     backlog: float | None = None
+    #: Workers needed for the rate.
     base: int | None = None
+    #: Workers needed in all.
     need: int | None = None
+    #: Workers that are kept, because so many were needed recently.
     keep: int | None = None
 
 
 class Deciding(Protocol):
-    """What the loop and the simulator drive."""
+    """A policy, as the loop and the simulation use it."""
 
     def decide(self, seen: Observation) -> Decision:
-        """Decide once; the observations' times only grow."""
+        """Return the decision for one observation. The times of observations never decrease."""
 
 
 class Policy:
-    """Staffs for the arrival rate by Erlang C, for a backlog by what the present workers cannot work off in time."""
+    """Plans workers for the arrival rate by Erlang C, and for a backlog that the present ones cannot clear in time."""
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -137,9 +153,10 @@ class Policy:
         self._want = tuning.least
 
     def decide(self, seen: Observation) -> Decision:
-        """Decide. While the queue cannot be seen nobody is stopped, and only what died is replaced."""
+        """Return the decision. While the queue cannot be observed no worker is drained; only lost ones are replaced."""
         tuning = self._tuning
-        # An order is heard with a worker's next heartbeat: until then it looks as if it stayed, and is no capacity.
+        # A drain takes effect with a worker's next heartbeat. Until then the worker still looks idle or busy, but it
+        # must not count as capacity.
         self._leaving &= {w.id for w in seen.workers if w.takes_work}
         staying = [w for w in seen.workers if w.takes_work and w.id not in self._leaving]
         live = [w for w in staying if w.running_s <= self._stuck_s]
@@ -151,8 +168,7 @@ class Policy:
         if seen.ready is None or seen.in_flight is None:
             missing = max(0, min(self._want, tuning.most) - len(live) - len(starting) - len(overdue))
             action: Literal["start", "hold"] = "start" if missing else "hold"
-            reason = "the queue cannot be seen: as before"
-            return replace(decision, start=missing, action=action, reason=reason, give_up=())
+            return replace(decision, start=missing, action=action, reason=_BLIND_REASON, give_up=())
         return self._decide(decision, seen, seen.ready, seen.in_flight, live, starting)
 
     def _decide(
@@ -169,9 +185,9 @@ class Policy:
             self._arrivals.forget()
             self._looks = self._asked_for = 0
         self._seen_at = at
-        self._hold_who_was_there(at, seen.workers)
+        self._hold_first_workers(at, seen.workers)
         rates = self._arrivals.look(at, ready, flying, seen.workers)
-        rate = rates.believed if rates else 0.0  # until it is known who is there stays, and what waits decides
+        rate = rates.believed if rates else 0.0  # while it is unknown, the present workers and the backlog decide
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
         each = capacity(service, tuning.target_s)
@@ -201,9 +217,9 @@ class Policy:
             need=need,
             keep=keep,
         )
-        told = sorted(self._leaving)  # once more, since an order may have been lost with the connection
+        again = sorted(self._leaving)  # repeated, because an order may have been lost with the connection
         acted = self._act(figures, need, keep, why, live, starting)
-        return replace(acted, drain=[*acted.drain, *told])
+        return replace(acted, drain=[*acted.drain, *again])
 
     def _act(
         self, figures: Decision, need: int, keep: int, why: str, live: list[WorkerSample], starting: list[WorkerSample]
@@ -228,11 +244,11 @@ class Policy:
             reason = "as many as are needed" if figures.rate is not None else why
         return replace(figures, want=self._want, reason=reason)
 
-    def _hold_who_was_there(self, at: float, workers: Sequence[WorkerSample]) -> None:
-        """Take who was there before the first look for needed now, since nothing else is known.
+    def _hold_first_workers(self, at: float, workers: Sequence[WorkerSample]) -> None:
+        """Until there is history, treat workers that already exist as needed.
 
-        Some are heard of a look or two later: after a server that lost its data, say. Who was asked for since then, and
-        starts, has a history of its own.
+        This holds for the first looks, because some workers may be seen a look or two late, for example after a server
+        lost its data. Starting workers that this policy asked for do not count: their need is in the history.
         """
         self._looks += 1
         if self._looks <= BLIND:
@@ -242,17 +258,20 @@ class Policy:
 
     @property
     def _start_timeout_s(self) -> float:
-        """Give up a start after four times the usual cold start; until one has succeeded nobody knows what is usual."""
+        """Seconds after which a start is given up: four times the usual cold start, once one is known."""
         return max(4 * _upper_quartile(self._cold_starts), 60.0) if self._cold_starts else _FIRST_S
 
     @property
     def _stuck_s(self) -> float:
-        """Take a task for stuck after twenty times the mean; until one has ended nobody knows what is usual."""
+        """Seconds after which a task counts as stuck: twenty times the mean, once one is known."""
         mean_s = self._service.mean_s
         return _FIRST_S if mean_s is None else max(20 * mean_s, 5 * self._tuning.target_s, 30.0)
 
     def _cold_start(self, workers: Sequence[WorkerSample], starting: Sequence[WorkerSample]) -> float:
-        """Give the upper quartile of the last eight starts; before the first, what the longest has taken so far."""
+        """Return the upper quartile of the last cold starts (s).
+
+        Before the first has succeeded: 30 s, or the age of the oldest starting worker if that is more.
+        """
         started = {w.id: w.ready_s for w in workers if w.ready_s is not None}
         self._cold_starts.extend(s for wid, s in started.items() if wid not in self._started)
         self._started = set(started)
@@ -263,7 +282,7 @@ class Policy:
     def _backlog(
         self, ready: int, rate: float, each: Capacity, live: int, starting: Sequence[WorkerSample], cold: float
     ) -> float:
-        """Follow the backlog as a fluid until a worker that is started now would be ready."""
+        """Return the backlog, as a fluid, at the time when a worker that is started now would be ready."""
         horizon = cold + self._tuning.tick_s
         joins = sorted(min(horizon, max(0.0, cold - w.age_s)) for w in starting)
         level, now, serving = float(ready), 0.0, live
@@ -272,7 +291,7 @@ class Policy:
             now, serving = at, serving + 1
         return level
 
-    def _for_backlog(  # noqa: PLR0913, PLR0917 (it weighs all that there is)
+    def _for_backlog(  # noqa: PLR0913, PLR0917 (the decision weighs all figures)
         self,
         base: int,
         backlog: float,
@@ -297,9 +316,10 @@ class Policy:
         return need, why
 
     def _held(self, at: float, cold: float) -> int:
-        """Keep the longer what is dear to replace: a cold start beyond the target is paid by those who wait.
+        """Return how many workers to keep, because so many were needed recently.
 
-        Only for the last worker there is an option of its own: the others go as ever.
+        The longer a cold start takes compared with the target, the longer a worker is kept, because tasks would wait
+        for its replacement. The last worker has an option of its own (`zero_s`) if `least` is 0.
         """
         tuning = self._tuning
         dear = min(1.0, max(0.0, (cold + tuning.tick_s - tuning.target_s) / cold)) if cold > 0 else 0.0
@@ -324,21 +344,21 @@ def _upper_quartile(values: Iterable[float]) -> float:
 
 
 class Threshold:
-    """The plain rule: one more worker while more than so many wait, and none is ever stopped but at rest."""
+    """The threshold rule: start one worker while more than `threshold` tasks wait; drain only idle workers."""
 
     def __init__(self, tuning: Tuning, threshold: int) -> None:
         self._tuning = tuning
         self._threshold = threshold
 
     def decide(self, seen: Observation) -> Decision:
-        """Start one if the queue is longer than the threshold; drain one when nothing waits and one is idle."""
+        """Start a worker if the queue is longer than the threshold; drain one if no task waits and it has been idle."""
         tuning = self._tuning
         live = [w for w in seen.workers if w.takes_work]
         starting = sum(w.state == "starting" for w in seen.workers)
         there = len(live) + starting
         decision = Decision(seen.at, seen.ready, seen.in_flight, len(live), starting, there, "hold", "in between")
         if seen.ready is None:
-            return replace(decision, reason="the queue cannot be seen: as before")
+            return replace(decision, reason=_BLIND_REASON)
         if there < tuning.least:
             return replace(decision, want=tuning.least, start=tuning.least - there, action="start", reason="--min")
         if seen.ready > self._threshold and there < tuning.most:

@@ -1,4 +1,4 @@
-"""Service: how fast a worker is, from what the workers counted. Pure."""
+"""Service: how fast one worker is, computed from the counters of the workers. Pure."""
 
 from __future__ import annotations
 
@@ -12,54 +12,62 @@ from mlq.autoscale.policy.observation import WorkerSample
 from mlq.autoscale.policy.windows import Totals
 
 _WINDOW_S: Final = 60.0
+"""Seconds that the rates are based on, or more, until _TASKS tasks are in the window."""
+
 _TASKS: Final = 20
 _KEPT_S: Final = 3600.0
+"""Seconds of history that are kept."""
+
 _SHORTEST_S: Final = 1e-6
-"""What a task takes at least: a clock may not have moved meanwhile."""
+"""Least seconds of a task: the clock may not have advanced during a short one."""
 
 _UNKNOWN_S: Final = 1.0
-"""What a task is taken to need before the first has ended."""
+"""Assumed seconds of a task until the first has ended."""
 
 _ROWS_AT_ONCE: Final = 64
-"""As long as no worker has told its own limit."""
+"""Assumed rows of a full batch until a worker has reported its limit."""
 
 
 @dataclass(frozen=True)
 class ServiceRate:
-    """`rate`: tasks a second of one worker that works all the time. `squared_cv`: of the times of tasks.
+    """How fast one worker is."""
 
-    Both are what one starts from until a task has ended (`is_known`). `batch_s`: t(b) = base + slope·b seconds of a
-    forward of b rows, None where forwards do not tell; `rows` in a task. `largest`: rows that every worker takes in one
-    forward.
-    """
-
+    #: Tasks per second of a worker that is always busy.
     rate: float
+    #: Squared coefficient of variation of the service times.
     squared_cv: float
+    #: (base, slope) in seconds: a forward of b rows takes t(b) = base + slope·b. None if the forwards do not show it.
     batch_s: tuple[float, float] | None
+    #: Rows of a task, on average.
     rows: float
+    #: Rows that every worker takes in one forward.
     largest: int
+    #: A task has ended; until then the figures are assumptions.
     is_known: bool
 
 
 class ServiceMeter:
-    """Turns workers' counters into rates; each incarnation counts from 0, and one that is gone counts no more."""
+    """Computes rates from the counters of workers. Each process counts from 0, and ended ones no longer count."""
 
     def __init__(self) -> None:
         self.mean_s: float | None = None
-        """What a task took in the mean, as far as it is known; without those that still run."""
+        """Mean seconds of a task, without running tasks; None until one has ended."""
         self._last: LastSeen[tuple[float, ...]] = LastSeen()
         self._largest = _ROWS_AT_ONCE
         self._totals = Totals(9, _KEPT_S)  # tasks, seconds, rows, and the six sums over forwards
 
     def look(self, at: float, workers: Sequence[WorkerSample], stuck_s: float) -> ServiceRate:
-        """Add one look, and judge by the last minute, or as far back as twenty tasks."""
+        """Take in the workers' counters, and return the rates over the last minute, or over the last 20 tasks.
+
+        Tasks that have run for longer than `stuck_s` are left out.
+        """
         self._totals.add(at, self._added(at, workers))
         _, (tasks, seconds, rows, *sums) = self._totals.over_at_least(_WINDOW_S, _TASKS)
         self._learn_mean(tasks, seconds, workers)
         self._largest = min((w.max_batch_size for w in workers if w.max_batch_size), default=self._largest)
         mean_s = self.mean_s or _UNKNOWN_S
-        # A task that has run for longer than two of its kind has a time that is known to be longer yet: leaving it
-        # out would make slow workers look fast. One that hangs says nothing about the others.
+        # A running task that has already taken twice the mean is counted with its time so far, since leaving it out
+        # would make slow workers look fast. A task that is stuck says nothing about the others.
         censored = [w.running_s for w in workers if 2 * mean_s < w.running_s <= stuck_s]
         seconds = max(seconds, _SHORTEST_S * tasks)
         rate = tasks / (seconds + sum(censored)) if tasks else 1 / max(mean_s, *censored, 0.0)
@@ -68,7 +76,7 @@ class ServiceMeter:
         )
 
     def _learn_mean(self, tasks: float, seconds: float, workers: Sequence[WorkerSample]) -> None:
-        """Take it from the window, and before anything has ended in one, from the lives of those that are here."""
+        """Update the mean from the window; before any task has ended, from all that the workers have ever counted."""
         if not tasks and self.mean_s is None:
             tasks, seconds = sum(w.all_done for w in workers), sum(w.busy_s for w in workers)
         if tasks:
@@ -79,7 +87,7 @@ class ServiceMeter:
         added = [0.0] * 9
         counted = {w.id: (float(w.all_done), w.busy_s, float(w.rows_done), *w.forwards) for w in workers}
         for wid, now in counted.items():
-            # What was counted before anybody looked says nothing of when it was.
+            # At the first look, what a worker has counted so far happened at an unknown time, so it is not added.
             before = self._last.get(wid, now if is_first else (0.0,) * 9)
             added = [m + max(0.0, b - a) for m, a, b in zip(added, before, now, strict=True)]
         self._last.keep(at, counted)
@@ -94,10 +102,10 @@ def _squared_cv(sums: Sequence[float]) -> float:
 
 
 def _fit(sums: Sequence[float]) -> tuple[float, float] | None:
-    """Fit t(b) = base + slope·b by least squares; None where all forwards had the same rows.
+    """Fit t(b) = base + slope·b by least squares; return None if all forwards had about the same number of rows.
 
-    Of the lines that fit it is the steepest that the scatter allows (two standard errors): a few forwards of slightly
-    more rows must not promise that full batches cost nothing. None is steeper than rows that gain nothing together.
+    The slope is raised by two standard errors: a few forwards with slightly more rows must not suggest that full
+    batches cost nothing. It is at most the mean time of a row, at which batches gain nothing.
     """
     n, b, s, bb, bs, ss = sums
     spread = n * bb - b * b

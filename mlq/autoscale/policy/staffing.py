@@ -1,4 +1,4 @@
-"""Staffing: what one worker can do, and how many it takes that few tasks wait too long. Pure."""
+"""Staffing: the capacity of one worker, and the number of workers with which few tasks wait too long. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def waits(workers: int, load: float) -> float:
-    """Give the probability that a task waits in M/M/n: `load` is arrivals over service rate, in workers' worth.
+    """Return the probability that a task waits in an M/M/n queue; `load` is arrival rate / service rate.
 
-    By the recursion of Erlang B, which neither overflows nor cancels: B(0) = 1, B(k) = a·B(k-1) / (k + a·B(k-1)),
-    and C = n·B / (n - a·(1 - B)).
+    It is computed with the recursion of Erlang B, which is numerically stable: B(0) = 1,
+    B(k) = a·B(k-1) / (k + a·B(k-1)), and C = n·B / (n - a·(1 - B)).
     """
     if load <= 0:
         return 0.0
@@ -27,10 +27,10 @@ def waits(workers: int, load: float) -> float:
 
 
 def waits_longer(workers: int, load: float, rate: float, seconds: float, squared_cv: float = 1.0) -> float:
-    """Give the probability that a task waits longer than `seconds`; `rate` is tasks a second of one worker.
+    """Return the probability that a task waits longer than `seconds`; `rate` is tasks per second of one worker.
 
-    M/M/n's is C·exp(-(nμ - λ)·t). Service that varies less (a squared coefficient of variation below 1) waits less,
-    by the factor of Pollaczek and Khinchine: the mean wait of M/G/1 is (1 + cs²)/2 of M/M/1's.
+    For M/M/n it is C·exp(-(nμ - λ)·t). If service times vary less (a squared coefficient of variation below 1), waits
+    are shorter by the factor of Pollaczek and Khinchine: the mean wait of M/G/1 is (1 + cs²)/2 of that of M/M/1.
     """
     spare = (workers - load) * rate
     if spare <= 0:
@@ -40,17 +40,19 @@ def waits_longer(workers: int, load: float, rate: float, seconds: float, squared
 
 @dataclass(frozen=True)
 class Capacity:
-    """`rate`: tasks a second of one worker that has enough to do; `turn_s`: what it does at a time takes so long."""
+    """What one worker can do."""
 
+    #: Tasks per second, if enough tasks wait.
     rate: float
+    #: Seconds of one turn: a task, or a full batch.
     turn_s: float
 
 
 def capacity(service: ServiceRate, target_s: float) -> Capacity:
-    """Tell what a worker can do, not what it does while it is bored and its batches are small.
+    """Return what a worker can do with full batches; at a low load its batches are small, and it does less.
 
-    That is mu(B) = B / t(B), where B is its limit, or less if its forward would not leave half of the target for
-    waiting; where not even one row does, and where batches are not known, what was seen.
+    The rate is B / t(B), where B is the largest batch whose forward takes at most half of the target, within the limit
+    of the model. If the time of batches is not known, or one row takes longer than that, it is the observed rate.
     """
     seen = Capacity(service.rate, 1 / service.rate)
     if service.batch_s is None:
@@ -60,13 +62,14 @@ def capacity(service: ServiceRate, target_s: float) -> Capacity:
     if largest < 1:
         return seen
     rate = max(service.rate, largest / (base + slope * largest) / service.rows)
-    return Capacity(rate, max(base + slope * largest, 1 / rate))  # one task may be more rows than a forward takes
+    return Capacity(rate, max(base + slope * largest, 1 / rate))  # one task may have more rows than one forward
 
 
 def staff(rate: float, each: Capacity, squared_cv: float, target_s: float, late: float, most: int) -> int:
-    """Find the least number of workers in front of which few wait too long; `most` where none suffices.
+    """Return the least number of workers with which at most the share `late` of tasks waits longer than `target_s`.
 
-    With batches the customers of Erlang's formula are forwards: a worker is never free sooner than its forward ends.
+    With batches, the customers in Erlang's formula are forwards, because a worker is free only when its forward ends.
+    Returns `most` if fewer workers do not suffice.
     """
     if rate <= 0:
         return 0

@@ -1,4 +1,4 @@
-"""Windows: running totals looked at over the last seconds."""
+"""Totals: running totals, and their increase over a window of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class Totals:
-    """Totals that only grow, by time; `kept_s` is how far back one may look."""
+    """`width` totals that only grow, with their history over the last `kept_s` seconds."""
 
     def __init__(self, width: int, kept_s: float) -> None:
         self._kept_s = kept_s
@@ -16,7 +16,7 @@ class Totals:
         self._now = (0.0,) * width
 
     def add(self, at: float, more: Sequence[float]) -> None:
-        """Add to each total; less than nothing is nothing: a counter that began anew, a queue that was purged."""
+        """Add to each total. Negative values, as after a purge or a new count, are ignored."""
         self._now = tuple(total + max(0.0, m) for total, m in zip(self._now, more, strict=True))
         self._at.append(at)
         self._totals.append(self._now)
@@ -24,11 +24,11 @@ class Totals:
             del self._at[0], self._totals[0]
 
     def clear(self) -> None:
-        """Forget, but not the totals."""
+        """Drop the history; the totals stay."""
         self._at, self._totals = [], []
 
     def over(self, seconds: float) -> tuple[float, tuple[float, ...]]:
-        """Give the seconds that the window really has, and what was added in it."""
+        """Return the actual length of the window, and the increase of each total in it."""
         if len(self._at) < 2:  # noqa: PLR2004 (a difference needs two)
             return 0.0, (0.0,) * len(self._now)
         first = max(0, bisect_right(self._at, self._at[-1] - seconds + 1e-9) - 1)
@@ -36,7 +36,7 @@ class Totals:
         return self._at[-1] - self._at[first], added
 
     def over_at_least(self, seconds: float, number: float, which: int = 0) -> tuple[float, tuple[float, ...]]:
-        """Look back so many seconds, and further until so much was added to one of the totals."""
+        """Return what `over` does, with a window long enough that total `which` increased by `number`, if possible."""
         span, added = self.over(seconds)
         while added[which] < number and self._at and span < self._at[-1] - self._at[0] - 1e-9:
             span, added = self.over(2 * max(span, 1.0))

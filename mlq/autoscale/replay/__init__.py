@@ -1,1 +1,1 @@
-"""A trace through the policy on a virtual clock."""
+"""The replay of a trace of arrivals through a policy, on a virtual clock."""

@@ -1,4 +1,4 @@
-"""Advice: where no policy can help, since a burst is over before a worker has started."""
+"""Advice for traces whose bursts are over before a worker has started: no policy can meet these in time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from mlq.autoscale.replay.simulation import Replay, Task, World
 from mlq.autoscale.replay.simulation import replay as replayed
 
 _GOOD: Final = 0.99
+"""Share of tasks in time with which no advice is needed."""
+
 _WORTH: Final = 0.005
-"""A suggestion is given only if it brings so many more tasks in time."""
+"""Increase of the share of tasks in time that makes advice worthwhile."""
 
 
 def more_at_least(tasks: Sequence[Task], outcome: Replay, tuning: Tuning, world: World) -> str | None:
-    """Suggest the smallest --min that brings the trace in time, with what it costs; None if nothing is to be gained.
+    """Suggest the smallest --min with which the tasks of a trace start in time, and its cost; None if there is no gain.
 
-    Bursts shorter than the cold start can only be met by workers that are there already.
+    Bursts shorter than the cold start can only be met by workers that run already.
     """
     if outcome.in_time >= _GOOD or tuning.least >= tuning.most:
         return None

@@ -1,4 +1,4 @@
-"""Plot: a replayed trace as a picture: arrivals, workers, waits over time."""
+"""The plot of a replay: arrivals, workers and waits over time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BIN_S: Final = 30.0
 
 
 def draw(tasks: Sequence[Task], outcome: Replay, path: Path) -> None:
-    """Write the picture.
+    """Write the plot to a file.
 
-    Raises NoPlotting where matplotlib is not installed, UsageError where the file cannot be written.
+    Raises NoPlotting if matplotlib is not installed, UsageError if the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -29,12 +29,12 @@ def draw(tasks: Sequence[Task], outcome: Replay, path: Path) -> None:
     _fill(figure, tasks, outcome)
     try:
         figure.savefig(path)
-    except (OSError, ValueError) as exc:  # a directory that is not there, a format that nobody writes
-        raise UsageError(what=f"cannot write --plot {path}: {exc}", fix="such as `--plot day.png`") from None
+    except (OSError, ValueError) as exc:  # a missing directory, or a format that matplotlib does not write
+        raise UsageError(what=f"cannot write --plot {path}: {exc}", fix="for example `--plot day.png`") from None
 
 
 def _fill(figure: Figure, tasks: Sequence[Task], outcome: Replay) -> None:
-    """Draw the three, one below the other: who waits is seen under what came and who was there."""
+    """Draw arrivals, workers and waits below each other, on one time axis."""
     top, middle, bottom = figure.subplots(3, sharex=True)
     bins = Counter(int(task.at // _BIN_S) for task in tasks)
     last = max(bins, default=0)
@@ -52,7 +52,7 @@ def _fill(figure: Figure, tasks: Sequence[Task], outcome: Replay) -> None:
 
 
 def waits(outcome: Replay, share: float) -> list[tuple[float, float]]:
-    """Give what so large a share of the tasks that came within a bin waited at most, at the middle of the bin (s)."""
+    """Return (time, wait) in seconds for each bin: a share of the tasks that arrived in it waited at most that long."""
     bins: defaultdict[int, list[float]] = defaultdict(list)
     for came, wait in zip(outcome.arrivals, outcome.waits, strict=True):
         bins[int(came // _BIN_S)].append(wait)

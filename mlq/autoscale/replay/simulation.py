@@ -1,4 +1,4 @@
-"""Simulation: a trace of arrivals through a policy on a virtual clock, in a second instead of a day."""
+"""The simulation: a trace of arrivals through a policy on a virtual clock, in a second instead of a day."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ from mlq.autoscale.policy.observation import Observation, State, WorkerSample
 from mlq.autoscale.policy.policy import Deciding
 
 _UNSCORED_S: Final = 120.0
-"""So long at the start of a workload nobody knows anything yet, which the gates do not hold against a policy."""
+"""Seconds at the start of a trace that are not judged, because a policy has no history yet."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """When it arrives, and how long it takes (s)."""
+    """A task of a trace."""
 
+    #: Arrival (s).
     at: float
     service_s: float
 
 
 @dataclass(frozen=True)
 class World:
-    """What the policy cannot choose.
-
-    `batch` is (base, slope, most) of t(b) = base + slope·b for a forward of b tasks, in place of their own times.
-    Tasks that come before `unscored_s` are served, and paid for, but not judged.
-    """
+    """The conditions of a replay, which the policy cannot choose."""
 
     cold_start_s: float = 30.0
+    #: Seconds between two decisions.
     tick_s: float = 2.0
+    #: Longest time (s) that a task should wait.
     target_s: float = 2.0
+    #: Workers at the start.
     first: int = 1
+    #: Greatest number of workers.
     most: int = 8
+    #: (base, slope, most): a forward of b <= most tasks takes base + slope·b seconds. None: tasks run one by one.
     batch: tuple[float, float, int] | None = None
+    #: Time (s) of the last decision; None: the last arrival.
     until_s: float | None = None
+    #: Tasks that arrive before this time (s) are served and paid for, but not judged.
     unscored_s: float = _UNSCORED_S
 
 
@@ -61,43 +65,44 @@ class _Machine:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay cost (worker-seconds) and gave. `waits` (s) are of the tasks that are judged.
+    """The result of a replay."""
 
-    `history` holds time, workers there and tasks waiting, at each tick; `arrivals` are the times at which the tasks
-    came whose `waits` they are.
-    """
-
+    #: Worker-seconds.
     cost: float
+    #: Waits (s) of the judged tasks.
     waits: Sequence[float]
     target_s: float
+    #: Workers started and drained.
     starts: int
     stops: int
+    #: Time, number of workers and waiting tasks at each tick.
     history: Sequence[tuple[float, int, int]]
+    #: Arrivals (s) of the judged tasks, in the order of `waits`.
     arrivals: Sequence[float] = ()
 
     @property
     def in_time(self) -> float:
-        """The share of tasks that waited no longer than the target."""
+        """The share of judged tasks that waited no longer than the target."""
         return sum(w <= self.target_s for w in self.waits) / len(self.waits) if self.waits else 1.0
 
     @property
     def lateness(self) -> float:
-        """The mean of what tasks waited beyond the target (s)."""
+        """The mean time (s) that judged tasks waited beyond the target."""
         return sum(max(0.0, w - self.target_s) for w in self.waits) / len(self.waits) if self.waits else 0.0
 
     def quantile(self, share: float) -> float:
-        """Give the wait that so large a share of tasks does not exceed."""
+        """Return the wait (s) that this share of tasks does not exceed."""
         return quantile(self.waits, share)
 
 
 def quantile(waits: Sequence[float], share: float) -> float:
-    """Give the one that so large a share does not exceed."""
+    """Return the wait that this share of the waits does not exceed; 0 if there are none."""
     ordered = sorted(waits)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class SimulatedQueue:
-    """A queue and its workers, up to now: what a trace does to them, and what they look like to an autoscaler."""
+    """A queue and its workers on a virtual clock, as a trace changes them and as an autoscaler observes them."""
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class SimulatedQueue:
         self._order = count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._queue: deque[Task] = deque()
-        self._resting: deque[_Machine] = deque()
+        self._idle: deque[_Machine] = deque()
         self._machines: dict[str, _Machine] = {}
         self._now = 0.0
         self.waits: list[float] = []
@@ -120,48 +125,48 @@ class SimulatedQueue:
         self._arrive_next(0)
 
     def advance(self, until: float) -> None:
-        """Play all that happens until then, that moment included."""
+        """Run all events up to and including the time `until`."""
         while self._events and self._events[0][0] <= until:
             self._now, _, action = heapq.heappop(self._events)
             action(self._now)
 
     def observe(self, at: float) -> Observation:
-        """Look, as signals.py does."""
+        """Return what an autoscaler observes at this time, as live/signals.py does."""
         there = self._there()
         flying = sum(len(m.held) for m in there)
         oldest = at - self._queue[0].at if self._queue else None
         return Observation(at, len(self._queue), flying, [self._seen(m, at) for m in there], oldest)
 
     def start(self, at: float, cold_s: float) -> str:
-        """Start a worker; give its name."""
+        """Start a worker that is ready after `cold_s`; return its name."""
         machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
         self._machines[machine.id] = machine
         self._at(at + cold_s, partial(self._rest, machine))
         return machine.id
 
     def drain(self, name: str, at: float) -> None:
-        """Let a worker go, as soon as what it runs is done."""
+        """Let a worker end as soon as its tasks are done."""
         machine = self._machines[name]
         machine.leaving = True
         if machine.state == "idle":
             machine.state, machine.ended_at = "gone", at
 
     def has_ended(self, name: str) -> bool:
-        """Tell whether a worker has gone."""
+        """Return whether a worker has ended."""
         return self._machines[name].ended_at is not None
 
     @property
     def workers(self) -> int:
-        """How many there are, those that are leaving included."""
+        """The number of workers, including draining ones."""
         return len(self._there())
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait."""
+        """The number of waiting tasks."""
         return len(self._queue)
 
     def cost(self, at_least_until: float) -> float:
-        """Add up the seconds of all workers; those that are there are paid until the last task has ended."""
+        """Return the worker-seconds; workers that still run are paid until the last task has ended."""
         end = max(self._now, at_least_until)
         return sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines.values())
 
@@ -181,9 +186,9 @@ class SimulatedQueue:
         self._serve(at)
 
     def _serve(self, at: float) -> None:
-        while self._queue and self._resting:
-            machine = self._resting.popleft()
-            if machine.state != "idle":  # it was drained while it rested
+        while self._queue and self._idle:
+            machine = self._idle.popleft()
+            if machine.state != "idle":  # it was drained while it was idle
                 continue
             most = self._batch[2] if self._batch else 1
             machine.held = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
@@ -213,7 +218,7 @@ class SimulatedQueue:
             machine.state, machine.ended_at = "gone", at
             return
         machine.state, machine.since = "idle", at
-        self._resting.append(machine)
+        self._idle.append(machine)
         self._serve(at)
 
     def _seen(self, machine: _Machine, at: float) -> WorkerSample:
@@ -236,9 +241,10 @@ class SimulatedQueue:
 
 
 def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Replay:
-    """Run a trace. Tasks go to waiting workers in turn, first come, first served; what runs is never stopped.
+    """Run a trace through a policy.
 
-    What still runs at the end is waited for, and paid.
+    Tasks go to idle workers in turn, in the order of arrival; a running task is never stopped. Tasks that still run at
+    the end are finished and paid for.
     """
     service = SimulatedQueue(tasks, world.batch, unscored_s=world.unscored_s)
     until = world.until_s if world.until_s is not None else (tasks[-1].at if tasks else 0.0)
@@ -261,5 +267,5 @@ def replay(tasks: Sequence[Task], policy: Deciding, world: World) -> Replay:
 
 
 def ticks(every_s: float, until: float) -> Iterator[float]:
-    """Give the times of all ticks."""
+    """Yield the times of all ticks."""
     return takewhile(lambda at: at <= until, count(0.0, every_s))

@@ -1,4 +1,4 @@
-"""Trace: arrival times of tasks from a CSV file, with their service times where they are known."""
+"""Traces: arrival times of tasks, and their service times where known, from a CSV file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from mlq.autoscale.replay.simulation import Task
 from mlq.errors import BadTrace, NoSuchFile
 
 _LONGEST_S: Final = 366 * 86_400.0
-"""A replay looks every few seconds of it; what seems longer is written in other units than seconds."""
+"""Longest trace. A longer one is probably in other units than seconds, and its replay would not end."""
 
 _FRACTION: Final = re.compile(r"\.(\d+)")
 
 _NO_TIME_S: Final = 1e-6
-"""What a task took that is said to have taken none: nothing does so many that a rate could not be told."""
+"""Service time used in place of 0, with which a worker would have no finite rate."""
 
 
 def read(path: Path, service_s: float) -> list[Task]:
-    """Read a trace: the first column is when a task came (seconds, or ISO 8601), a second one how long it took (s).
+    """Read a trace, in order of arrival; times count from the first arrival.
 
-    A first line that is no time is a header. Times count from the first; `service_s` is for rows without a second
-    column. Raises NoSuchFile, BadTrace with file and line.
+    The first column is the arrival (seconds or ISO 8601). The second, optional column is the service time in seconds;
+    `service_s` stands for a missing one. A first line that does not begin with a time is a header.
+
+    Raises NoSuchFile, and BadTrace, which names the file and the line.
     """
     try:
         found = sorted(_tasks(path, _text(path), service_s), key=lambda numbered: numbered[1].at)
@@ -49,11 +51,11 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
-        raise BadTrace(path=path, line=line, reason="this is no text (UTF-8)") from None
+        raise BadTrace(path=path, line=line, reason="this is not UTF-8 text") from None
 
 
 def _tasks(path: Path, text: str, service_s: float) -> Iterator[tuple[int, Task]]:
-    """Give each with the number of its line."""
+    """Yield each task with the number of its line."""
     rows = csv.reader(io.StringIO(text, newline=""))
     is_first = True
     try:
@@ -67,7 +69,7 @@ def _tasks(path: Path, text: str, service_s: float) -> Iterator[tuple[int, Task]
 
 
 def _task(row: Sequence[str], service_s: float) -> Task:
-    """Read a row. Raises ValueError with what is wrong."""
+    """Read one row. Raises ValueError with the reason."""
     at, took = _time(row[0]), service_s
     if at is None or math.isnan(at):
         raise ValueError(f"{row[0]!r} is no time")
@@ -79,7 +81,7 @@ def _task(row: Sequence[str], service_s: float) -> Task:
 
 
 def _number(text: str) -> float:
-    """Read a number of seconds; NaN where it is none that time could take."""
+    """Read a number of seconds; return NaN if it is not a number, negative or infinite."""
     try:
         number = float(text)
     except ValueError:
@@ -88,12 +90,12 @@ def _number(text: str) -> float:
 
 
 def _time(text: str) -> float | None:
-    """Read a time in seconds; None where it is neither a number nor a date, NaN where it is a number and no time."""
+    """Read a time in seconds; None if it is neither a number nor a date, NaN if it is an invalid number."""
     with suppress(ValueError):
         float(text)
         return _number(text)
     with suppress(ValueError, OverflowError):
-        # Python 3.10 reads three or six digits of a second, and no Z.
+        # Python 3.10 accepts only three or six digits of a second, and no Z.
         plain = _FRACTION.sub(lambda found: f".{found[1][:6]:0<6}", text.strip().replace("Z", "+00:00"))
         return datetime.fromisoformat(plain).timestamp()
     return None

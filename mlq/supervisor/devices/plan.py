@@ -63,7 +63,7 @@ def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slot
         raise UsageError(what="--pool prefork computes on the CPU and takes no --gpus, --per-gpu or --cpus", fix=fix)
     if settings.worker.shares:
         fix = "leave out `--share`, or start solo workers with `--cpus N`"
-        raise UsageError(what="--pool prefork does not support --share, because Celery claims the messages", fix=fix)
+        raise UsageError(what="--pool prefork does not support shares, because Celery claims the messages", fix=fix)
     if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
         raise NoWorkForPool
     threads = cpus.threads_each(pool.most, cpus.cores())
