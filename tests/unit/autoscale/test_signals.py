@@ -1,4 +1,4 @@
-"""What an autoscaler is made to believe by heartbeats, and what it must not believe."""
+"""The observation that an autoscaler makes from heartbeats and queues."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MINE = frozenset({"h:cpu0"})
 
 
 def looks(every_s: float = 2.0) -> Signals:
-    """Make signals whose clock moves on with each look."""
+    """Make signals whose clock advances with each look."""
     clock = count(100.0, every_s)
     return Signals("realtime", is_default=False, clock=lambda: next(clock))
 
 
 def depth(ready: int = 0, in_flight: int | None = 0) -> list[QueueDepth]:
-    """A queue as it was read."""
+    """Return the depth of one queue."""
     return [QueueDepth("realtime", ready, in_flight, None, None, None)]
 
 
 @pytest.mark.parametrize("state", ["hung", "failed"])
-def test_a_worker_that_takes_nothing_is_no_capacity(state: str) -> None:
+def test_a_worker_that_takes_no_work_is_not_capacity(state: str) -> None:
     """celery#10205: alive, answering pings, not consuming; kubernetes#79158: a failed one that is taken for one."""
     signals, policy = looks(), Policy(Tuning())
     for _ in range(5):
@@ -41,8 +41,8 @@ def test_a_worker_that_takes_nothing_is_no_capacity(state: str) -> None:
     assert decision.want == 1
 
 
-def test_a_clock_that_jumps_on_another_host_means_nothing() -> None:
-    """Heartbeats carry their host's clock. What counts is for how long it is seen from here."""
+def test_a_clock_jump_on_another_host_has_no_effect() -> None:
+    """Heartbeats carry their host's clock; durations are measured on this host."""
     signals = looks()
     signals.observe(depth(), [BEAT], MINE)
     for jump in (-3600.0, 3600.0, 1e8):
@@ -52,20 +52,20 @@ def test_a_clock_that_jumps_on_another_host_means_nothing() -> None:
         assert worker.age_s < 11
 
 
-def test_the_batch_limit_of_a_worker_is_seen() -> None:
-    """What a full batch is decides how many workers are needed; one of an older version does not tell."""
+def test_the_batch_limit_of_a_worker_is_observed() -> None:
+    """The number of workers depends on the size of a full batch; older versions do not report it."""
     seen = looks().observe(depth(), [replace(BEAT, max_batch_size=8), replace(BEAT, id="old")], MINE)
     assert [w.max_batch_size for w in seen.workers] == [8, None]
 
 
-def test_what_is_unknown_of_a_queue_stays_unknown() -> None:
-    """Zero in flight would let a worker go that is the only one to know of its task."""
+def test_an_unknown_figure_of_a_queue_stays_unknown() -> None:
+    """With 0 running tasks a worker could be drained during its task."""
     seen: Observation = looks().observe(depth(in_flight=None), [BEAT], MINE)
     assert seen.in_flight is None
     assert Policy(Tuning(least=0)).decide(seen).action == "hold"
 
 
-def test_a_worker_that_was_booked_and_is_not_heard_of_yet_starts() -> None:
-    """Else its place would be filled again with every look until its first heartbeat."""
+def test_a_booked_place_without_a_heartbeat_counts_as_starting() -> None:
+    """Otherwise its place would be filled again at every look until the first heartbeat."""
     (worker,) = looks().observe(depth(), [], MINE).workers
     assert (worker.state, worker.mine) == ("starting", True)

@@ -1,4 +1,4 @@
-"""A supervisor reads whole reports, whatever moment it reads at."""
+"""A supervisor reads complete reports at any time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def board() -> Iterator[ReportPage]:
     board.close()
 
 
-def test_a_page_without_a_word_says_nothing(board: ReportPage) -> None:
-    """A child that has not come as far as its first report is not an idle one."""
+def test_an_empty_page_has_no_report(board: ReportPage) -> None:
+    """A worker that has not written its first report is not idle."""
     assert board.read() is None
 
 
 def test_a_report_is_read_as_it_was_written(board: ReportPage) -> None:
-    """Both ends may be different processes: nothing but the page connects them."""
+    """The reader may be another process, which shares only the page."""
     report = WorkerReport(state="busy", task="t", done={"realtime": 3}, leased=True)
     board.write(report)
     assert ReportPage(Page(board.page.fd, 4 * 1024 * 1024)).read() == report
 
 
-def test_a_torn_report_is_never_taken_for_a_whole_one(board: ReportPage) -> None:
-    """A writer that is stopped half-way leaves a page that does not match its checksum."""
+def test_a_half_written_report_is_never_read(board: ReportPage) -> None:
+    """A writer that is stopped during a write leaves a page that does not match its checksum."""
     board.write(WorkerReport(task="before"))
     assert board.read() == WorkerReport(task="before")
     board.write(WorkerReport(task="after"))
@@ -40,8 +40,8 @@ def test_a_torn_report_is_never_taken_for_a_whole_one(board: ReportPage) -> None
     assert board.read() == WorkerReport(task="before")
 
 
-def test_a_page_that_was_closed_meanwhile_still_says_what_it_said_last() -> None:
-    """One thread buries a worker while another describes it."""
+def test_a_closed_page_still_returns_the_last_report() -> None:
+    """One thread collects a worker while another describes it."""
     board = ReportPage.create()
     board.write(WorkerReport(task="last"))
     board.read()
@@ -49,8 +49,8 @@ def test_a_page_that_was_closed_meanwhile_still_says_what_it_said_last() -> None
     assert board.read() == WorkerReport(task="last")
 
 
-def test_the_largest_batch_is_told_whole_and_a_larger_one_by_its_first_task(board: ReportPage) -> None:
-    """A report must never end the turn that it tells of: the same batch would come back, and end the next worker."""
+def test_the_largest_batch_fits_and_a_larger_one_is_cut_to_its_first_task(board: ReportPage) -> None:
+    """A failed write must not end the worker: the same batch would be claimed again and end the next one."""
     tasks = [RunningTask("x" * 128, "mlq.predict", "realtime", float(n)) for n in range(100_000)]
     board.write(WorkerReport(running=tasks[:1024], under=["c"]))
     seen = board.read()
@@ -62,8 +62,8 @@ def test_the_largest_batch_is_told_whole_and_a_larger_one_by_its_first_task(boar
     assert seen.running == tasks[:1]
 
 
-def test_what_a_newer_worker_tells_beyond_is_passed_over() -> None:
-    """Mlq may be upgraded under a supervisor that runs, and its next worker must not end it."""
+def test_unknown_fields_of_a_newer_worker_are_ignored() -> None:
+    """An upgrade of mlq while a supervisor runs must not end the supervisor."""
     board = ReportPage.create()
     task = {"id": "1", "name": "t", "queue": "q", "began_at": 1.0, "mood": "good"}
     board.page.write(orjson.dumps({"state": "busy", "weather": "fair", "running": [task]}))

@@ -1,4 +1,4 @@
-"""Which GPUs an operator means, and what a worker's process is told of its device."""
+"""The GPUs that an operator names, and the device mask of a worker's process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPUS = [Gpu(i, f"GPU-{c * 8}", "Some GPU", 2**33) for i, c in enumerate("abc")]
 
 
 def test_indices_are_relative_to_an_inherited_mask() -> None:
-    """As for any CUDA program: under CUDA_VISIBLE_DEVICES=2,0 the first GPU is number 2."""
+    """As in any CUDA program: with CUDA_VISIBLE_DEVICES=2,0 the first GPU is number 2."""
     left = visible(GPUS, {"CUDA_VISIBLE_DEVICES": "2,0"})
     assert [g.index for g in choose("0", left)] == [2]
     assert [g.index for g in choose("all", left)] == [2, 0]
@@ -24,31 +24,31 @@ def test_indices_are_relative_to_an_inherited_mask() -> None:
 
 @pytest.mark.parametrize(("mask", "left"), [("", []), ("0,9,1", [0]), ("-1,0", []), ("GPU-bbb", [1])])
 def test_a_mask_is_read_as_cuda_reads_it(mask: str, left: list[int]) -> None:
-    """Empty: none. It ends at an entry that names nothing."""
+    """An empty mask allows no GPU, and a mask ends at the first entry that names no device."""
     assert [g.index for g in visible(GPUS, {"CUDA_VISIBLE_DEVICES": mask})] == left
 
 
-def test_gpus_are_named_by_the_beginning_of_their_uuid_too() -> None:
-    """As CUDA takes them, in the order in which they are named."""
+def test_the_beginning_of_a_uuid_names_a_gpu() -> None:
+    """As in CUDA, in the order in which they are named."""
     assert [g.index for g in choose("GPU-cc,0", GPUS)] == [2, 0]
 
 
 @pytest.mark.parametrize("wanted", ["3", "GPU-x", "one", "", "0,,1"])
-def test_a_gpu_that_is_not_there_is_an_error_that_says_what_is(wanted: str) -> None:
-    """Never a silent fall-back to the CPU."""
+def test_a_missing_gpu_is_an_error_that_lists_the_present_ones(wanted: str) -> None:
+    """The worker must not silently use the CPU."""
     with pytest.raises(NoSuchGpu, match="GPU-aaaaaaaa") as raised:
         choose(wanted, GPUS)
     assert raised.value.exit_code == 5
 
 
-def test_all_of_nothing_is_an_error() -> None:
-    """`--gpus all` on a machine without one is not zero workers."""
+def test_all_without_a_gpu_is_an_error() -> None:
+    """`--gpus all` on a host without GPUs must not start zero workers."""
     with pytest.raises(NoSuchGpu, match="hides all"):
         choose("all", [])
 
 
 def test_a_gpu_worker_is_masked_by_uuid_before_its_process_starts() -> None:
-    """nvidia-smi and CUDA number devices differently, so the number never travels."""
+    """nvidia-smi and CUDA number devices differently, so a worker gets no number."""
     spec = WorkerSpec("gpu1", config.load({}), gpu=GPUS[1])
     environment = spec.environment({"CUDA_VISIBLE_DEVICES": "0,1,2"})
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbbbbbb"
@@ -56,7 +56,7 @@ def test_a_gpu_worker_is_masked_by_uuid_before_its_process_starts() -> None:
     assert "GPU-bbbbbbbb" in spec.argv()
 
 
-def test_a_cpu_worker_sees_no_gpu_and_takes_its_share_of_the_cores() -> None:
+def test_a_cpu_worker_sees_no_gpu_and_uses_its_share_of_the_cores() -> None:
     """Four processes on default threads ran five times slower than with one thread each."""
     environment = WorkerSpec("cpu0", config.load({}), threads=3).environment({})
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
@@ -64,7 +64,7 @@ def test_a_cpu_worker_sees_no_gpu_and_takes_its_share_of_the_cores() -> None:
 
 
 def test_no_password_is_in_a_workers_argv() -> None:
-    """`ps` shows argv to every user of the host; the environment is the owner's alone."""
+    """`ps` shows argv to every user of the host, and the environment only to its owner."""
     spec = WorkerSpec("cpu0", config.load({"MLQ_BROKER_URL": "redis://:canary@db/0"}), threads=1)
     assert "canary" not in " ".join(spec.argv())
     assert spec.environment({})["MLQ_BROKER_URL"] == "redis://:canary@db/0"

@@ -1,4 +1,4 @@
-"""Logs are small, whole, and never in the way of work."""
+"""Log files have a bounded size, lose no line, and never stop work."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mlq.supervisor.logs import LogFiles, file_of, follow, last_lines
 from mlq.supervisor.news import Logged
 
 
-def test_a_log_never_grows_beyond_its_limit_and_loses_no_line_at_the_turn(tmp_path: Path) -> None:
-    """Two files of that size, and the last lines are read across both."""
+def test_a_log_never_exceeds_its_limit_and_loses_no_line_at_the_rotation(tmp_path: Path) -> None:
+    """There are at most two files of that size, and the last lines are read from both."""
     files = LogFiles(tmp_path, lost=raising, largest=300)
     for n in range(20):
         files(Logged("cpu0", f"line {n}"))
@@ -22,8 +22,8 @@ def test_a_log_never_grows_beyond_its_limit_and_loses_no_line_at_the_turn(tmp_pa
     assert [line.rpartition("line ")[2] for line in last_lines(path, 12)] == [str(n) for n in range(8, 20)]
 
 
-def test_a_disk_that_is_full_is_reported_once_and_work_goes_on(tmp_path: Path) -> None:
-    """A file stands where the directory should be: nothing can be written, whoever we are."""
+def test_a_full_disk_is_reported_once_and_work_goes_on(tmp_path: Path) -> None:
+    """A file has the path of the directory, so that no user, not even root, can write a log."""
     logs.directory(tmp_path).write_text("")
     reasons: list[Exception] = []
     files = LogFiles(tmp_path, lost=reasons.append)
@@ -57,5 +57,5 @@ def test_following_goes_on_when_the_file_is_replaced(tmp_path: Path) -> None:
 
 
 def raising(exc: Exception) -> None:
-    """Nothing may be lost here."""
+    """Fail the test if a line is lost."""
     raise exc

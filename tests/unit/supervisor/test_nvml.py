@@ -1,4 +1,4 @@
-"""GPUs through a stand-in for NVML: which there are, which are free, which are sick, which one is not used again."""
+"""GPUs behind a fake NVML: which are present, free, faulty, and cordoned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GIB = 2**30
 
 @dataclass(eq=False)
 class Board:
-    """A GPU of the stand-in, or an instance of one. `broken` is the error that every question is answered with."""
+    """A GPU of the fake, or a MIG instance. If `broken` is set, every call for it fails with that error."""
 
     uuid: str
     used: int = 0
@@ -36,7 +36,7 @@ class Board:
 
 
 class Nvml:
-    """What of pynvml is asked, with pynvml's own errors and numbers. The rest is pynvml's."""
+    """A fake of the pynvml functions that mlq calls, with pynvml's errors and constants."""
 
     def __init__(self, *boards: Board, refuses: int | None = None) -> None:
         self.boards = list(boards)
@@ -141,7 +141,7 @@ class Nvml:
 
 
 def of(wanted: str, *boards: Board, **environ: str) -> list[str]:
-    """Name the devices that an operator gets."""
+    """Return the UUIDs of the devices that an operator gets."""
     library = Nvml(*boards)
     chosen = [d.uuid for d in choose(wanted, nvml.offered(library, environ))]
     assert library.open == 0, "the library is closed again"
@@ -165,20 +165,20 @@ B = Board("GPU-bbbb-2")
         (pynvml.NVML_ERROR_UNKNOWN, GpuDriverFails, "does not work"),
     ],
 )
-def test_why_there_is_no_gpu_is_said(code: int, kind: type[MlqError], says: str) -> None:
-    """No driver is exit 5, a driver that does not work is exit 3, and neither is a worker on the CPU."""
+def test_the_error_says_why_there_is_no_gpu(code: int, kind: type[MlqError], says: str) -> None:
+    """A missing driver is exit 5, a failing driver is exit 3, and neither starts a worker on the CPU."""
     with pytest.raises(kind, match=says) as raised:
         nvml.offered(Nvml(refuses=code), {})
     assert raised.value.exit_code == (5 if kind is NoGpuDriver else 3)
 
 
 def test_an_empty_mask_means_the_cpu_and_asks_no_driver() -> None:
-    """A broken driver is no trouble to whoever has hidden its GPUs."""
+    """A failing driver does not matter to a user who has hidden the GPUs."""
     assert nvml.offered(Nvml(refuses=pynvml.NVML_ERROR_UNKNOWN), {"CUDA_VISIBLE_DEVICES": ""}) == []
 
 
 def test_a_gpu_in_mig_mode_stands_for_its_instances() -> None:
-    """One process sees one instance, and the whole GPU computes for nobody."""
+    """A process can use one instance; the whole GPU cannot compute."""
     split = a(instances=[Board("MIG-1"), Board("MIG-2")])
     assert of("all", split, B) == ["MIG-1", "MIG-2", B.uuid]
     assert of("0", split, B) == ["MIG-1", "MIG-2"]
@@ -195,8 +195,8 @@ def test_a_gpu_in_mig_mode_stands_for_its_instances() -> None:
     [a(pids=(4711,)), a(used=3 * GIB), a(used=3 * GIB, unknown={"memory_v2"})],
     ids=["a process", "memory alone", "an old driver"],
 )
-def test_auto_takes_what_is_free_and_all_takes_busy_ones_too(board: Board) -> None:
-    """Processes of other containers cannot be listed: then the memory tells."""
+def test_auto_takes_free_gpus_and_all_takes_busy_ones_too(board: Board) -> None:
+    """Processes of other containers are not listed; then the used memory shows that a GPU is busy."""
     assert of("auto", board, B) == [B.uuid]
     assert of("all", board, B) == [board.uuid, B.uuid]
     with pytest.raises(NoFreeGpu, match=r"GPU 0.*(process 4711|3\.0 GiB)"):
@@ -213,26 +213,26 @@ def test_auto_takes_what_is_free_and_all_takes_busy_ones_too(board: Board) -> No
         (a(broken=LOST), "fallen off the bus"),
     ],
 )
-def test_a_sick_gpu_is_named_and_never_served_from(board: Board, says: str) -> None:
-    """`auto` goes round it; whoever names it, or all, is told what ails it."""
+def test_a_gpu_with_a_fault_is_reported_and_never_used(board: Board, says: str) -> None:
+    """`auto` leaves it out; its number and `all` are errors that name the fault."""
     assert of("auto", board, B) == [B.uuid]
     for wanted in ("0", "all"):
         with pytest.raises(SickGpu, match=says):
             of(wanted, board, B)
 
 
-def test_errors_that_the_driver_has_dealt_with_do_not_make_a_gpu_sick() -> None:
-    """It contained them, and asks for nothing."""
+def test_errors_that_the_driver_has_contained_are_not_a_fault() -> None:
+    """The driver asks for no recovery."""
     assert of("all", a(action=0, uncorrected=3)) == ["GPU-aaaa-1"]
 
 
-def test_a_gpu_of_others_is_none_of_ours() -> None:
-    """A container may be shown more than it may touch."""
+def test_a_gpu_without_permission_is_left_out() -> None:
+    """A container may see more GPUs than it may use."""
     assert of("all", a(broken=pynvml.NVML_ERROR_NO_PERMISSION), B) == [B.uuid]
 
 
-def test_a_device_that_is_named_twice_is_refused() -> None:
-    """CUDA would read the mask as no devices at all; two workers on one GPU are asked for with --per-gpu."""
+def test_a_device_named_twice_is_refused() -> None:
+    """With such a mask CUDA would see no device; --per-gpu starts two workers on one GPU."""
     with pytest.raises(UsageError, match="twice"):
         of("0,GPU-aaaa", a(), B)
     with pytest.raises(InvalidSetting, match="twice"):
@@ -241,19 +241,19 @@ def test_a_device_that_is_named_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("xid", [48, 63, 64, 74, 79, 95])
 def test_these_xids_cordon(xid: int) -> None:
-    """The fault is the device's, and starting another process there only meets it again."""
+    """The device has the fault, so another process would meet it again."""
     assert f"Xid {xid}" in str(cordon.reason([xid], None))
 
 
 @pytest.mark.parametrize("xid", [13, 31, 43, 45, 68, 94, 109])
 def test_these_do_not(xid: int) -> None:
-    """The fault was the program's, or is over with its process."""
+    """The program had the fault, or it ends with the process."""
     assert cordon.reason([xid], None) is None
     assert cordon.reason([xid], "the driver asks for a reset") == "the driver asks for a reset"
 
 
-def test_the_watch_tells_xids_since_a_worker_began_and_of_its_gpu_alone() -> None:
-    """After a reset an operator starts anew: what was before that counts no more."""
+def test_the_verdict_counts_xids_of_the_workers_gpu_since_its_start() -> None:
+    """An operator may have reset the GPU before the start, so earlier Xids do not count."""
     split = a(instances=[Board("MIG-1")])
     library = Nvml(split, B)
     gpus = [d for g in nvml.offered(library, {}) for d in g.usable]

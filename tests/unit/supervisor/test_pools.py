@@ -1,4 +1,4 @@
-"""What --pool and --concurrency mean, and what a prefork pool refuses rather than ignores."""
+"""The meaning of --pool and --concurrency, and the options that a prefork pool refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlq.supervisor.errors import NoWorkForPool
 
 @pytest.fixture
 def slots(tmp_path: Path) -> Iterator[Slots]:
-    """Take slots in a state directory of our own."""
+    """Take slots in a state directory of the test."""
     with closing(Slots(tmp_path)) as slots:
         yield slots
 
@@ -27,8 +27,8 @@ def slots(tmp_path: Path) -> Iterator[Slots]:
 @pytest.mark.parametrize(
     ("concurrency", "expected"), [("2-8", Pool(2, 8)), ("4", Pool(4, 4)), (None, Pool(6, 6)), ("3-3", Pool(3, 3))]
 )
-def test_a_range_is_scaled_within_and_a_number_stays(concurrency: str | None, expected: Pool) -> None:
-    """Without a number there is a process for each core."""
+def test_concurrency_is_a_number_or_a_range(concurrency: str | None, expected: Pool) -> None:
+    """Without --concurrency there is one process per core."""
     assert pools.read("prefork", concurrency, cores=6) == expected
 
 
@@ -36,7 +36,7 @@ def test_a_range_is_scaled_within_and_a_number_stays(concurrency: str | None, ex
     ("kind", "concurrency"),
     [("prefork", "8-2"), ("prefork", "0"), ("prefork", "many"), ("prefork", "-2"), ("gevent", None), (None, "4")],
 )
-def test_what_makes_no_sense_is_refused(kind: str | None, concurrency: str | None) -> None:
+def test_invalid_options_are_refused(kind: str | None, concurrency: str | None) -> None:
     """A solo worker runs one task: --concurrency without a pool would be ignored."""
     with pytest.raises(UsageError):
         pools.read(kind, concurrency, cores=6)
@@ -50,21 +50,21 @@ def test_a_pool_takes_no_devices(slots: Slots, devices: dict[str, object]) -> No
 
 
 def test_a_pool_keeps_no_shares(slots: Slots) -> None:
-    """They are the engine's; Celery takes the messages of a pool."""
+    """Shares are a feature of mlq's engine, and Celery claims the messages of a pool."""
     settings = config.load({"MLQ_WORKER_MODEL": "m.pt2", "MLQ_WORKER_SHARES": '{"batch": 0.1}'})
     with pytest.raises(UsageError, match="shares"):
         plan(settings, DeviceRequest(pool="prefork"), slots, {})
 
 
 def test_a_pool_needs_a_model_or_tasks_and_their_queues(slots: Slots) -> None:
-    """With neither it would take everybody's rows, to fail them."""
+    """With neither it would claim other applications' messages and fail them."""
     for lacking in ({}, {"MLQ_WORKER_IMPORTS": "own"}, {"MLQ_WORKER_QUEUES": "own"}):
         with pytest.raises(NoWorkForPool):
             plan(config.load(lacking), DeviceRequest(pool="prefork"), slots, {})
 
 
 def test_cores_are_shared_among_the_processes(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight processes with a thread for each of eight cores would only be in each other's way."""
+    """Eight processes with eight threads each would compete for eight cores."""
     monkeypatch.setattr("mlq.supervisor.devices.cpus.cores", lambda: 8)
     settings = config.load({"MLQ_WORKER_MODEL": "m.pt2"})
     (spec,) = plan(settings, DeviceRequest(pool="prefork", concurrency="1-4"), slots, {}, prefix="a")

@@ -1,4 +1,4 @@
-"""The supervisor's decisions, driven by histories on a clock of the test's own."""
+"""The supervisor's decisions, driven by histories of events on a clock of the test."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from mlq.supervisor.supervisor import (
 
 @pytest.fixture
 def fleet() -> Supervisor:
-    """Two slots, both running since 0."""
+    """Two slots, whose workers have run since 0."""
     fleet = Supervisor(["gpu0", "gpu1"])
     assert fleet.step(Began(), at=0.0) == [Start("gpu0"), Start("gpu1")]
     return fleet
 
 
 def test_the_first_death_restarts_at_once_and_the_next_ones_wait_longer(fleet: Supervisor) -> None:
-    """Backoff doubles, and the other child is never touched."""
+    """The pause doubles, and the other worker is not affected."""
     assert fleet.step(Died("gpu0", -9), at=10.0) == [Postponed("gpu0", -9, 0.0), Start("gpu0")]
     assert fleet.step(Died("gpu0", -9), at=12.0) == [Postponed("gpu0", -9, 1.0)]
     assert fleet.wake_at() == 13.0
@@ -52,8 +52,8 @@ def test_the_first_death_restarts_at_once_and_the_next_ones_wait_longer(fleet: S
     assert fleet.step(Died("gpu0", -9), at=14.0) == [Postponed("gpu0", -9, 2.0)]
 
 
-def test_a_worker_that_was_healthy_for_long_dies_for_the_first_time_again(fleet: Supervisor) -> None:
-    """Deaths count in a row, not since the beginning of time."""
+def test_a_death_after_a_long_healthy_time_starts_a_new_count(fleet: Supervisor) -> None:
+    """Only deaths in a row count."""
     fleet.step(Died("gpu0", 1), at=1.0)
     fleet.step(Died("gpu0", 1), at=2.0)
     fleet.step(Tick(), at=3.0)
@@ -62,7 +62,7 @@ def test_a_worker_that_was_healthy_for_long_dies_for_the_first_time_again(fleet:
 
 
 def test_a_crash_loop_is_given_up_and_the_other_slot_goes_on(fleet: Supervisor) -> None:
-    """The verdict is the slot's own."""
+    """Each slot is judged alone."""
     at = 0.0
     for _ in range(MAX_DEATHS):
         at += 100.0
@@ -74,8 +74,8 @@ def test_a_crash_loop_is_given_up_and_the_other_slot_goes_on(fleet: Supervisor) 
     assert not fleet.finished
 
 
-def test_a_worker_that_finds_no_broker_is_tried_for_ever(fleet: Supervisor) -> None:
-    """An outage of Redis must not empty the slots that it outlasts."""
+def test_a_worker_that_cannot_reach_the_broker_is_restarted_without_a_limit(fleet: Supervisor) -> None:
+    """An outage of Redis must not empty the slots, however long it lasts."""
     at = 0.0
     for _ in range(10 * MAX_DEATHS):
         at += 100.0
@@ -83,8 +83,8 @@ def test_a_worker_that_finds_no_broker_is_tried_for_ever(fleet: Supervisor) -> N
         assert fleet.step(Tick(), at + 60.0) in ([], [Start("gpu0")])
 
 
-def test_an_outage_is_not_held_against_a_worker_afterwards(fleet: Supervisor) -> None:
-    """It found no broker, or the system had no process for it, ten times over; then it crashes, once."""
+def test_an_outage_does_not_count_as_deaths_of_the_worker(fleet: Supervisor) -> None:
+    """Ten times it could not reach the broker or have a process; then it crashes for the first time."""
     for at, code in enumerate([4, 71] * 10):
         fleet.step(Died("gpu0", code), 100.0 * at)
         fleet.step(Tick(), 100.0 * at + 60.0)
@@ -92,8 +92,8 @@ def test_an_outage_is_not_held_against_a_worker_afterwards(fleet: Supervisor) ->
     assert fleet.step(Died("gpu0", -11), at=3010.0) == [Postponed("gpu0", -11, 0.0), Start("gpu0")]
 
 
-def test_an_overdue_worker_is_treated_step_by_step_however_late_it_is_noticed(fleet: Supervisor) -> None:
-    """A host that slept finds it overdue by minutes: nobody has aborted or killed it yet."""
+def test_an_overdue_worker_is_aborted_then_killed_then_abandoned_even_if_noticed_late(fleet: Supervisor) -> None:
+    """After a suspended host resumes, a worker is overdue by minutes and was neither aborted nor killed yet."""
     assert fleet.step(Overdue("gpu0", 600.0), at=1000.0) == [Abort("gpu0")]
     assert fleet.step(Overdue("gpu0", 601.0), at=1001.0) == []
     assert fleet.step(Overdue("gpu0", 603.0), at=1003.0) == [Kill("gpu0")]
@@ -101,8 +101,8 @@ def test_an_overdue_worker_is_treated_step_by_step_however_late_it_is_noticed(fl
     assert fleet.step(Overdue("gpu0", 608.0), at=1008.0) == [Abandon("gpu0")]
 
 
-def test_nothing_is_started_where_a_process_survives_its_kill(fleet: Supervisor) -> None:
-    """It still has the device: not for an autoscaler, not by an order. When it has ended the slot is a failed one."""
+def test_no_worker_starts_in_a_slot_whose_process_survives_sigkill(fleet: Supervisor) -> None:
+    """The process still holds the device, so neither an autoscaler nor an order starts another worker there."""
     for at, by_s in ((0.0, 2.0), (3.0, 5.0), (8.0, 10.0)):
         fleet.step(Overdue("gpu0", by_s), at)
     assert (fleet.vacant, fleet.failed) == ({}, {"gpu0": 0})
@@ -113,22 +113,22 @@ def test_nothing_is_started_where_a_process_survives_its_kill(fleet: Supervisor)
 
 
 def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:
-    """Exit code 3 comes back the same however often it is tried."""
+    """It would end with exit code 3 again."""
     assert fleet.step(Died("gpu0", 3), at=1.0) == [GiveUp("gpu0", 3, 1)]
     assert fleet.step(Died("gpu1", 3), at=1.0) == [GiveUp("gpu1", 3, 1)]
     assert fleet.finished
 
 
-def test_a_slot_with_a_cordoned_device_is_left_empty_until_an_operator_wants_it_again(fleet: Supervisor) -> None:
-    """Whatever the exit code says, and however few its deaths; the other slot goes on."""
+def test_a_slot_with_a_cordoned_device_stays_empty_until_an_operator_restarts_it(fleet: Supervisor) -> None:
+    """This holds for every exit code and from the first death; the other slot goes on."""
     for code in (70, 75, -11):
         assert fleet.step(Died("gpu0", code, cordoned=True), at=1.0) == [GiveUp("gpu0", code, 1)]
         assert fleet.running == ["gpu1"]
         assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=2.0) == [Start("gpu0")]
 
 
-def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fleet: Supervisor) -> None:
-    """One SIGTERM each, then SIGQUIT, then SIGKILL after its time; who has ended gets no signal."""
+def test_the_first_stop_drains_the_second_gives_back_and_a_stuck_worker_is_killed(fleet: Supervisor) -> None:
+    """One SIGTERM each, then SIGQUIT, then SIGKILL after a delay; a worker that has ended gets no signal."""
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0"), Drain("gpu1")]
     assert fleet.step(Died("gpu0", 0), at=2.0) == []
     assert fleet.step(StopAsked(), at=3.0) == [GiveBackAndEnd("gpu1")]
@@ -140,7 +140,7 @@ def test_the_first_stop_drains_the_second_lets_go_and_what_is_stuck_is_killed(fl
 
 
 def test_a_slot_that_waits_for_its_restart_is_not_started_after_a_stop(fleet: Supervisor) -> None:
-    """Nobody wants a new worker during a drain."""
+    """A drain starts no workers."""
     fleet.step(Died("gpu0", 1), at=1.0)
     fleet.step(Died("gpu0", 1), at=1.5)
     assert fleet.step(StopAsked(), at=2.0) == [Drain("gpu1")]
@@ -149,7 +149,7 @@ def test_a_slot_that_waits_for_its_restart_is_not_started_after_a_stop(fleet: Su
 
 
 def test_an_order_ends_one_worker_and_no_other(fleet: Supervisor) -> None:
-    """Its slot stays empty, and what runs past the deadline is given back."""
+    """Its slot stays empty, and a task that runs past the deadline is given back."""
     assert fleet.step(Ordered("gpu0", again=False, seconds=30.0), at=1.0) == [Drain("gpu0")]
     assert fleet.is_draining("gpu0")
     assert not fleet.is_draining("gpu1")
@@ -163,8 +163,8 @@ def test_an_order_ends_one_worker_and_no_other(fleet: Supervisor) -> None:
     assert fleet.finished
 
 
-def test_a_restart_starts_at_once_and_is_no_death_in_a_row(fleet: Supervisor) -> None:
-    """Whoever restarts often must not end in backoff."""
+def test_a_restart_starts_at_once_and_does_not_count_as_a_death(fleet: Supervisor) -> None:
+    """Frequent restarts by an operator must not lead to pauses."""
     for turn in range(3 * MAX_DEATHS):
         at = float(turn)
         assert fleet.step(Ordered("gpu0", again=True, seconds=None), at) == [Drain("gpu0")]
@@ -173,7 +173,7 @@ def test_a_restart_starts_at_once_and_is_no_death_in_a_row(fleet: Supervisor) ->
 
 
 def test_a_slot_that_was_given_up_can_be_restarted_or_stopped(fleet: Supervisor) -> None:
-    """The operator has mended what was wrong, or gives it up, too."""
+    """The operator has corrected the cause, or gives the worker up as well."""
     for slot in ("gpu0", "gpu1"):
         assert fleet.step(Died(slot, 3), at=1.0) == [GiveUp(slot, 3, 1)]
     assert fleet.empty == {"gpu0": True, "gpu1": True}
@@ -183,7 +183,7 @@ def test_a_slot_that_was_given_up_can_be_restarted_or_stopped(fleet: Supervisor)
 
 
 def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Supervisor) -> None:
-    """What it does is void, its device is better used by its successor, and it was no fault of its own."""
+    """Its results are refused, and losing the lease is not its fault."""
     for at in range(20):
         assert fleet.step(Fenced("gpu0"), float(at)) == [Kill("gpu0")]
         assert fleet.step(Died("gpu0", -9), float(at)) == [Start("gpu0")]
@@ -191,7 +191,7 @@ def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Su
 
 
 def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
-    """--drain-timeout holds for the first signal; without it a drain takes as long as it takes."""
+    """--drain-timeout applies from the first signal; without it a drain has no limit."""
     fleet = Supervisor(["gpu0"], drain_s=10.0)
     fleet.step(Began(), at=0.0)
     assert fleet.step(StopAsked(), at=1.0) == [Drain("gpu0")]
@@ -201,10 +201,10 @@ def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, -11])
-def test_a_worker_that_dies_in_the_middle_of_an_upgrade_is_tried_for_as_long_as_that_takes(
+def test_a_worker_that_dies_during_an_upgrade_is_restarted_until_the_upgrade_is_over(
     fleet: Supervisor, code: int
 ) -> None:
-    """Pip removes a package before it writes the new one: an exit code of 3 then says nothing about the model."""
+    """Pip removes a package before it writes the new one, so exit code 3 says nothing about the model then."""
     at = 0.0
     for _ in range(2 * MAX_DEATHS):
         (postponed, *_) = fleet.step(Died("gpu0", code, mid_upgrade=True), at=at)
@@ -215,13 +215,13 @@ def test_a_worker_that_dies_in_the_middle_of_an_upgrade_is_tried_for_as_long_as_
     assert fleet.step(Died("gpu0", 3), at=at) == [GiveUp("gpu0", 3, 1)], "afterwards it counts again"
 
 
-def test_a_sick_device_gets_no_worker_in_the_middle_of_an_upgrade_either(fleet: Supervisor) -> None:
-    """What the driver says of a device is not the upgrade's fault."""
+def test_a_device_with_a_fault_gets_no_worker_during_an_upgrade_either(fleet: Supervisor) -> None:
+    """The upgrade does not cause the faults that the driver reports."""
     assert fleet.step(Died("gpu0", 70, cordoned=True, mid_upgrade=True), at=1.0) == [GiveUp("gpu0", 70, 0)]
 
 
-def test_an_end_that_some_other_process_asked_for_gives_no_slot_up(fleet: Supervisor) -> None:
-    """Clients can ask for it as often as they like; each time the slot waits longer, though it was ready."""
+def test_a_stop_by_another_process_never_gives_up_a_slot(fleet: Supervisor) -> None:
+    """Clients can ask for it any number of times; each time the pause is longer, although the worker was ready."""
     at, pauses = 0.0, []
     for _ in range(3 * MAX_DEATHS):
         fleet.step(Ready("gpu0"), at)
@@ -246,8 +246,8 @@ def test_an_exit_code_of_0_that_no_worker_announced_is_a_crash(fleet: Supervisor
     assert fleet.step(Died("gpu0", 0, announced=False), at) == [GiveUp("gpu0", 0, MAX_DEATHS + 1)]
 
 
-def test_limits_of_messages_give_no_slot_up(fleet: Supervisor) -> None:
-    """Each costs its sender a message, which is a dead letter; the worker is back at once."""
+def test_time_limits_of_messages_never_give_up_a_slot(fleet: Supervisor) -> None:
+    """Each costs its sender a message, which becomes a dead letter; the worker is restarted at once."""
     for at in range(10 * MAX_DEATHS_AT_WORK):
         died = Died("gpu0", 1, announced=False, at_work=True, by_message=True)
         assert fleet.step(died, float(at)) == [Postponed("gpu0", 1, 0.0), Start("gpu0")]
