@@ -134,7 +134,7 @@ def test_a_paused_queue_keeps_what_is_sent_until_it_is_resumed(house: Any, start
     job = house.run("submit", "rows.json").stdout.strip()
     (batch,) = house.json("queues", "batch")["queues"]
     assert (batch["paused"], batch["ready"]) == (True, 1)
-    assert house.run("queues", "resume", "batch").stdout == "batch goes on\n"
+    assert house.run("queues", "resume", "batch").stdout == "batch is resumed\n"
     assert house.run("result", job, "--wait", "--timeout", "30").returncode == 0
 
 

@@ -188,7 +188,7 @@ def test_stock_workers_messages_are_given_their_time_on_their_clocks() -> None:
     """Kombu gives back what a stock worker has held for longer than a time-out, by the clock of whoever looks."""
     qos: Any = object.__new__(_QoS)
     for skew_s in SKEWED:
-        qos.channel = SimpleNamespace(visibility_timeout=100, keeper=SimpleNamespace(skew_s=skew_s + 0.2))
+        qos.channel = SimpleNamespace(visibility_timeout=100, owner=SimpleNamespace(skew_s=skew_s + 0.2))
         assert qos.visibility_timeout == 100 + skew_s
 
 

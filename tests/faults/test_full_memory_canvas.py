@@ -125,7 +125,7 @@ def refused(world: World) -> Iterator[None]:
     """Refuse every write, as a primary without its replicas does; until it is seen by both workers."""
     world.redis.config_set("min-replicas-to-write", 1)
     yield
-    both_say(world, "trying again until it can")
+    both_say(world, "trying again until")
     world.redis.config_set("min-replicas-to-write", 0)
 
 
@@ -136,7 +136,7 @@ def frozen(world: World) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
-        both_say(world, "trying again until it can")
+        both_say(world, "trying again until")
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -146,9 +146,9 @@ def test_a_queue_of_any_name_is_opened_and_no_other(modern: Redis, queue: str) -
     ("argv", "environ", "what"),
     [
         (["worker", "--queue", "a"], {}, "every key"),
-        (["client", "--user", "a b"], {}, "no name of a user"),
-        (["client", "--user", "a\nb"], {}, "no name of a user"),
-        (["client", "--user", ""], {}, "no name of a user"),
+        (["client", "--user", "a b"], {}, "is not a user name"),
+        (["client", "--user", "a\nb"], {}, "is not a user name"),
+        (["client", "--user", ""], {}, "is not a user name"),
         (["client", "--queue", "a\x1bb"], {}, "control characters"),
         (["client", "--queue", "a", "--queue", "a"], {}, "twice"),
         (["admin"], {}, "'admin' is not one of"),
