@@ -29,7 +29,7 @@ from mlq.ipc.worker_report import ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
 from mlq.settings import advisories
 from mlq.settings.config import Settings, load
-from mlq.worker import close_model, load_model, log_to_stderr, of_messages, prepare_tasks
+from mlq.worker import close_model, load_model, log_to_stderr, of_messages, parse, prepare_tasks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -326,23 +326,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", default="", help="the id of this process")
     parser.add_argument("--least", type=int, default=1, help="fewest processes of the pool (default 1)")
     parser.add_argument("--most", type=int, default=1, help="most processes of the pool (default 1)")
-    parser.add_argument(
-        "--rollout", action="store_true", help="serve even if other workers serve these queues with another model"
-    )
-    parser.add_argument(
-        "--check-tasks", action="store_true", help="do not start if most waiting messages are of unknown tasks"
-    )
-    parser.add_argument("--verbose", action="store_true", help="log every task")
     parser.add_argument("--try-model", action="store_true", help="load the model, then exit")
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:  # mlq was downgraded while a newer supervisor runs
-        log.warning(
-            "mlq %s does not know these options of its supervisor: %s",
-            __version__,
-            " ".join(unknown),
-            extra={"action": "options_ignored"},
-        )
-    return arguments
+    return parse(parser, argv, log)
 
 
 if __name__ == "__main__":

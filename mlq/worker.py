@@ -440,6 +440,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", required=True, help="the worker's name on this host")
     parser.add_argument("--id", help="the id of this process, under which its claims are recovered after its death")
     parser.add_argument("--gpu", help="index or UUID of the GPU (default: compute on the CPU)")
+    return parse(parser, argv, log)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None, log: logging.Logger) -> argparse.Namespace:
+    """Parse the options of a worker's process, with those that every kind of worker takes.
+
+    An unknown option is logged, not refused: mlq may have been downgraded while a newer supervisor runs.
+    """
     parser.add_argument(
         "--rollout", action="store_true", help="serve even if other workers serve these queues with another model"
     )
@@ -448,7 +456,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--verbose", action="store_true", help="log every task")
     arguments, unknown = parser.parse_known_args(argv)
-    if unknown:  # mlq was downgraded while a newer supervisor runs
+    if unknown:
         log.warning(
             "mlq %s does not know these options of its supervisor: %s",
             __version__,

@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,6 +142,18 @@ class RabbitServer:
         """Kill the Erlang node, which is a child of the script that was started."""
         with suppress(OSError, ValueError):
             os.kill(int((self._directory / "pid").read_text()), signal.SIGKILL)
+
+
+@contextmanager
+def running() -> Iterator[RabbitServer]:
+    """Run a server in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
+        server = RabbitServer(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def _free_ports(number: int) -> list[int]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mlq import DISTRIBUTION
 from mlq.errors import InvalidModel
-from mlq.model import places
 from mlq.model.accelerator import Trouble, trouble
 from mlq.model.classes import load_class
 from mlq.model.failure import NotServable, contained
@@ -17,6 +16,7 @@ from mlq.model.files.exported import HOW_TO_EXPORT, load_exported
 from mlq.model.files.formats import ModelFormat, format_of
 from mlq.model.files.torchscript import load_torchscript
 from mlq.model.model import Model, Output
+from mlq.model.places import demand_own
 from mlq.model.predictor import Predictor
 from mlq.model.reference import ModelRef
 
@@ -82,7 +82,7 @@ def load(reference: str, *, origin: str, device: str, output: Output, max_batch_
     """
     ref = ModelRef.parse(reference)
     try:
-        places.demand_own(ref.source())
+        demand_own(ref.source())
         fingerprint = ref.fingerprint()
         predictor = _open(ref, device, max_batch_size)
         model = Model(predictor, name=ref.name, fingerprint=fingerprint, device=device, output=output)

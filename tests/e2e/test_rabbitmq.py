@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,13 +32,8 @@ TEN = {"realtime": {"arguments": {"x-max-priority": 10}}}
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
     """One server for all tests of this file: it takes seconds to start."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.fixture

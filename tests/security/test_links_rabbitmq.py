@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -13,7 +11,6 @@ from celery import Celery
 from chaos.stock_client import stock_client
 from tests import rabbitmq
 from tests.conftest import House
-from tests.rabbitmq import RabbitServer
 
 pytestmark = [
     pytest.mark.server,
@@ -43,15 +40,10 @@ REFUSED: Final = (
 @pytest.fixture
 def client(house: House, broker: str) -> Iterator[Celery]:
     """Make a client of RabbitMQ, whose results are in the embedded Redis."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            house.environment |= {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
-            with stock_client(server.url(), broker) as app:
-                yield app
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        house.environment |= {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+        with stock_client(server.url(), broker) as app:
+            yield app
 
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])

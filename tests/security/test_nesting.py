@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -156,13 +154,8 @@ def test_a_prefork_worker_lives_through_what_cannot_be_read(
 @pytest.fixture
 def node() -> Iterator[RabbitServer]:
     """A RabbitMQ server."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.mark.server

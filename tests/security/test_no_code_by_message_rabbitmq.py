@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from kombu import Connection
@@ -26,13 +24,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
     """One server for all tests of this file: it takes seconds to start."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.fixture

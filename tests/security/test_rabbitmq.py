@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import amqp
@@ -30,13 +28,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
     """One server for all tests of this file."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,13 +169,8 @@ def test_workers_behind_sentinel_go_on_with_the_new_password(
 @pytest.fixture
 def node() -> Iterator[RabbitServer]:
     """Run RabbitMQ."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.mark.timeout(600)

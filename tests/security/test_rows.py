@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -109,13 +107,8 @@ def test_rows_without_end_are_answered_by_a_worker_that_lives(client: Celery, st
 @pytest.fixture
 def node() -> Iterator[RabbitServer]:
     """A RabbitMQ server."""
-    with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
-        server = RabbitServer(Path(directory))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with rabbitmq.running() as server:
+        yield server
 
 
 @pytest.mark.server
