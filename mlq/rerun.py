@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlq.errors import MlqError
+from mlq.exit_codes import ExitCode
 from mlq.model.failure import contained
 from mlq.protocol.claim import Claim
 from mlq.protocol.message import Malformed, Message, decode
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         answer = _run(load(), message)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
         return exc.exit_code
     except BaseException as raised:  # noqa: BLE001 (the failure of the message is the result)
         import traceback
@@ -95,7 +96,7 @@ class _NoMeter:
 
 def _print_outcome(outcome: dict[str, Any]) -> int:
     sys.stdout.write(json.dumps(outcome, default=str) + "\n")
-    return 0 if outcome["status"] == "SUCCESS" else 1
+    return ExitCode.DONE if outcome["status"] == "SUCCESS" else ExitCode.FAILED
 
 
 if __name__ == "__main__":

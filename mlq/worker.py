@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mlq import __version__
-from mlq.errors import CudaUnavailable, MlqError, NoModel, ResultsUnreachable
+from mlq.errors import CudaUnavailable, MlqError, NoModel
+from mlq.exit_codes import ExitCode
 from mlq.ipc import ready_pipe, worker_exit
 from mlq.ipc.worker_report import ReportPage, WorkerReport
 from mlq.protocol import names
@@ -40,15 +41,6 @@ if TYPE_CHECKING:
     from mlq.model.model import Model
     from mlq.store.workers.heartbeats import Heartbeat
     from mlq.store.workers.orders import Order
-
-DEVICE_LOST: Final = 70
-"""Exit code of a worker whose process cannot use its device again (sysexits' EX_SOFTWARE)."""
-
-RECYCLED: Final = 75
-"""Exit code of a worker that reached max_tasks or max_memory, and is to be replaced (sysexits' EX_TEMPFAIL)."""
-
-_UNEXPECTED: Final = 1
-"""Exit code of a worker that ended for an unexpected reason."""
 
 _TEARDOWN_S: Final = 30.0
 """Seconds that the teardown of a model may take."""
@@ -102,11 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.warning("%s", warning, extra={"action": "settings_advised"})
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.advice}\n")
+        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
         return exc.exit_code
     except BaseException:
         log.exception("this worker ends because of an unexpected error", extra={"action": "worker_failed"})
-        return _UNEXPECTED
+        return ExitCode.FAILED
 
 
 def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks_tasks: bool = False) -> int:
@@ -142,11 +134,11 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
     finally:
         heart.end()
     if activity.device_error:
-        code = DEVICE_LOST
+        code = ExitCode.DEVICE_LOST
     elif activity.results_error and not code:
-        code = ResultsUnreachable.exit_code  # the next process probes the backend before it takes a message
+        code = ExitCode.BROKER  # the next process probes the backend before it takes a message
     elif activity.recycled and not code:
-        code = RECYCLED
+        code = ExitCode.RECYCLED
     worker_exit.announce(code, _TEARDOWN_S)
     worker_exit.end_within(_TEARDOWN_S, code)
     close_model(model)
@@ -349,10 +341,8 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
     """Run Celery's worker in this process until a signal ends it; return the exit code."""
     from celery import signals
     from celery.exceptions import SecurityWarning
-    from celery.platforms import EX_OK
 
     from mlq.engine.celery.pool import SoloPool
-    from mlq.engine.engine import FENCED
 
     is_ready = threading.Event()
 
@@ -383,21 +373,21 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
         loglevel="INFO",
         quiet=True,
     )
-    code = _UNEXPECTED
+    code: int = ExitCode.FAILED
     try:
         worker.start()
         code = _exit_code(worker.exitcode)
     finally:  # Celery does not catch what is not an Exception
         if engine is not None:
-            engine.has_crashed = code not in {EX_OK, FENCED}
+            engine.has_crashed = code not in {ExitCode.DONE, ExitCode.FENCED}
     return code
 
 
 def _exit_code(said: object) -> int:
     """Convert Celery's exit code, which a SystemExit carries and which may be any object."""
     if said is None:
-        return 0
-    return said if isinstance(said, int) else _UNEXPECTED
+        return ExitCode.DONE
+    return said if isinstance(said, int) else ExitCode.FAILED
 
 
 def _describe(settings: Settings, identity: WorkerIdentity, activity: Activity) -> Heartbeat:

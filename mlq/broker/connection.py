@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlq.broker import embedded, key_types, rabbitmq, refusals, schema, sentinels
-from mlq.errors import (
+from mlq.broker.errors import (
     ClusterBroker,
-    InvalidSetting,
     KeyOfAnotherType,
-    MlqError,
     NeedsRedis,
     NoBroker,
     NoResults,
     NoStateStore,
     UnreadableResults,
 )
+from mlq.errors import MlqError
 from mlq.security.masking import masked, without_passwords
 from mlq.settings import server_url, tls
 from mlq.settings.config import Settings, state_directory
+from mlq.settings.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -278,7 +278,7 @@ def _misplaced(address: Address, exc: Exception, options: Mapping[str, Any] | No
     if not found:
         return None
     key = found[0]
-    return KeyOfAnotherType(key=key.key, kind=key.kind, expected=key.expected, url=address.shown, fix=key.repair)
+    return KeyOfAnotherType(url=address.shown, origin=address.origin, reason=key.sentence, fix=key.repair)
 
 
 def _demand_no_cluster(redis: Redis, address: Address) -> None:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from mlq.errors import MlqError, NoServerProgram, ServerDidNotStart, StateDirectoryUnusable
+from mlq.broker.errors import NoServerProgram, ServerDidNotStart
+from mlq.errors import MlqError, StateDirectoryUnusable
 from mlq.ipc import parent_death
 from mlq.ipc.private_files import open_private, open_state, private_directory, read_private, write_private
 

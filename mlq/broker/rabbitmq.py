@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq.errors import BrokerRefused, InvalidQueueArgument, MlqError, QueueDiffers
+from mlq.broker.errors import BrokerRefused, InvalidQueueArgument, QueueDiffers
+from mlq.errors import MlqError
 
 if TYPE_CHECKING:
     from kombu import Connection, Queue

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from mlq.errors import BrokerRefused, BrokerUnreachable, ClusterBroker, MlqError
+from mlq.broker.errors import BrokerRefused, BrokerUnreachable, ClusterBroker
+from mlq.errors import MlqError
 
 if TYPE_CHECKING:
     from mlq.broker.connection import Address

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.broker.connection import Address
+from mlq.broker.errors import MissingRights
 from mlq.broker.refusals import DENIED
 from mlq.broker.script import Script
-from mlq.errors import MissingRights
 from mlq.protocol import keys
 from mlq.protocol.priorities import queue_keys
 
@@ -54,7 +54,7 @@ def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
     )
     allow = f"allow these there (`rename-command`), or set {address.setting} to another server"
     fix = "; ".join([grant] * bool(rules) + [allow] * bool(disabled))
-    raise MissingRights(url=address.shown, origin=address.origin, missing="; ".join(filter(None, missing)), fix=fix)
+    raise MissingRights(url=address.shown, origin=address.origin, reason="; ".join(filter(None, missing)), fix=fix)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

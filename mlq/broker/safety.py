@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mlq.broker import rights
 from mlq.broker.connection import Address
-from mlq.errors import BrokerRefused, EvictingBroker
+from mlq.broker.errors import BrokerRefused, EvictingBroker
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq.errors import MigrationTaken, OtherSchema, UsageError, WorkersRun
+from mlq.broker.errors import MigrationTaken, OtherSchema, WorkersRun
+from mlq.errors import UsageError
 from mlq.protocol import keys
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq.errors import BrokerRefused, BrokerUnreachable, MlqError, UnknownPrimary
+from mlq.broker.errors import BrokerRefused, BrokerUnreachable, UnknownPrimary
+from mlq.errors import MlqError
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from mlq import __version__
 from mlq.errors import IncompleteInstallation, InternalError, MlqError, StdoutFailed, UsageError
+from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.security.masking import guard_stderr
 from mlq.terminal import standard_streams
 
@@ -41,9 +42,6 @@ HIDDEN: Final = frozenset({"values"})
 
 _WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """Errors of a write to a full or broken disk, or to a closed stream."""
-
-SIGNALLED: Final = 128
-"""Added to the number of the signal that ended a command, as shells do."""
 
 
 class _Words(TyperGroup):
@@ -110,9 +108,9 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
     except OSError as exc:  # raised while writing the help of a bare `mlq`
-        code, trouble = 0, exc
+        code, trouble = ExitCode.DONE, exc
     trouble = standard_streams.flush() or trouble
-    if trouble is not None and code == 0:
+    if trouble is not None and code == ExitCode.DONE:
         _fail(StdoutFailed(reason=trouble.strerror))
         code = StdoutFailed.exit_code
     gc.freeze()  # skips the garbage collection of all modules at exit, which takes 25 ms
@@ -123,10 +121,10 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     """Run one command and return its exit code; an error becomes two lines on stderr."""
     debug = "--debug" in args
     try:
-        return root().main(args=args, prog_name="mlq", standalone_mode=False) or 0
+        return root().main(args=args, prog_name="mlq", standalone_mode=False) or ExitCode.DONE
     except NoArgsIsHelpError as exc:
         sys.stdout.write(exc.format_message() + "\n")
-        return 0
+        return ExitCode.DONE
     except ClickException as exc:
         _fail(_usage(exc))
         return UsageError.exit_code
@@ -140,7 +138,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     except BrokenPipeError:
         # The reader has closed the pipe, as `head` does. Without this, Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitCode.DONE
     except Exception as exc:
         if debug:
             raise
@@ -180,4 +178,4 @@ def _unexpected(exc: Exception) -> MlqError:
 def _fail(error: MlqError) -> None:
     from mlq.terminal.terminal import Terminal
 
-    Terminal().fail(error.message, error.advice)
+    Terminal().fail(error.message, error.hint)

@@ -291,7 +291,7 @@ def _read(letters: DeadLetters, letter_id: str) -> DeadLetter:
 def _whole(call: Invocation, found: Sequence[DeadLetter], *, named: bool) -> list[DeadLetter]:
     """Leave out dead letters of which only a part is stored, with a warning. Raises DeadLetterCut for a named one."""
     for letter in found:
-        if not letter.is_whole and named:
+        if letter.size is not None and named:
             raise DeadLetterCut(id=letter.id, size=letter.size)
     whole = [letter for letter in found if letter.is_whole]
     if len(whole) < len(found):

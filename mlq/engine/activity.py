@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from celery import signals
-from celery.platforms import EX_OK
 from celery.worker import state
 
 from mlq import __version__
 from mlq.engine.recycling import Recycling
+from mlq.exit_codes import ExitCode
 from mlq.ipc.worker_report import RunningTask, WorkerReport
 from mlq.model.failure import DeviceLost
 from mlq.protocol.names import JOB_HEADER
@@ -99,12 +99,12 @@ class Activity:
             "the device failed, and this process cannot use it again: %s", reason, extra={"action": "device_lost"}
         )
         self.device_error = reason
-        setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+        setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
 
     def results_lost(self, reason: Exception) -> None:
         """Stop claiming, because no result can be stored; claims go back to their queues, and the process ends."""
         self.results_error = reason
-        setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+        setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
 
     @property
     def is_ending(self) -> bool:
@@ -140,7 +140,7 @@ class Activity:
         if reason is not None and not self.recycled:
             log.info("this worker ends, to be replaced: %s", reason, extra={"action": "worker_recycled"})
             self.recycled = True
-            setattr(state, "should_stop", EX_OK)  # noqa: B010 (the stubs know None alone)
+            setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
 
     def _task_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:

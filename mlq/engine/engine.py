@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.platforms import EX_FAILURE
 from celery.worker import state
 from redis.exceptions import RedisError
 
@@ -28,6 +27,7 @@ from mlq.engine.started_state import StartedStates
 from mlq.engine.startup import admission
 from mlq.engine.strategy import BatchOutcome
 from mlq.engine.time_limits import Timed, TimeLimits
+from mlq.exit_codes import ExitCode
 from mlq.ipc.supervisor_notices import NoticeReader
 from mlq.ipc.wakeup import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
 _AT_ODD_VALUES: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What code raises for a value of an unexpected type or size. Server and connection errors have other types."""
-
-FENCED: Final = 76
-"""Exit code of a worker that lost its lease: its messages run on other workers (sysexits' EX_PROTOCOL)."""
 
 _FLUSH_BYTES: Final = 8 * 2**20
 """Bytes of messages and results of a turn that are recorded in one request; a larger turn takes several."""
@@ -254,7 +251,7 @@ class Engine:
         """Run the staged batch. The hub calls this, so control messages are served between two batches."""
         self._wakeup.clear()
         if self.fenced or self._claimer.broken:
-            code = FENCED if self.fenced else EX_FAILURE
+            code = ExitCode.FENCED if self.fenced else ExitCode.FAILED
             # Not should_terminate: Celery would terminate, and then exit with 0.
             setattr(state, "should_stop", code)  # noqa: B010 (the stubs know None alone)
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import SoftTimeLimitExceeded
 
+from mlq.exit_codes import ExitCode
 from mlq.model.failure import RowFailure
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class TimeLimits:
         if hard_s is not None and self._answer is not None and (soft_s is None or soft_s >= hard_s):
             faulthandler.dump_traceback(file=_STDERR)
             self._answer(hard_s)
-            os._exit(1)  # as faulthandler does
+            os._exit(ExitCode.FAILED)  # as faulthandler does
         if soft_s is not None:
             self._soft_s = None
             if (next_s := self._next_s()) is not None:

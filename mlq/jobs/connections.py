@@ -17,7 +17,7 @@ from mlq.broker.connection import (
     result_address,
     state_address,
 )
-from mlq.errors import NoResults, UnreadableResults
+from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.jobs.record import Job
 from mlq.jobs.send.posting import CeleryPost, ChunkSender, ScriptPost
 from mlq.settings.config import Settings

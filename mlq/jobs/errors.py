@@ -1,248 +1,365 @@
-"""What can go wrong with a submitted file, in the form of mlq/errors.py, by exit code."""
+"""Errors of jobs: reading the input, sending rows and collecting results, by exit code."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mlq import DISTRIBUTION
 from mlq.errors import MlqError
+from mlq.exit_codes import ExitCode
+
+# 1: it failed
 
 
 class JobTaken(MlqError):
-    """another process has taken over job {id}"""
+    exit_code = ExitCode.FAILED
+    message = "another process has taken over job {id}"
+    hint = "the job continues in that process; `mlq job show {id}` shows its progress"
 
-    hint = "it goes on there; `mlq job show {id}` tells how far it is"
-
-
-class UnsendableEnd(MlqError):
-    """a chunk of answers of job {job} is more than the server sends in a reply (client-output-buffer-limit normal)"""
-
-    exit_code = 4
-    hint = "`redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job}`"
+    id: str
 
 
 class BrokenRecord(MlqError):
-    """the record of job {job} cannot be read: {reason}"""
+    exit_code = ExitCode.FAILED
+    message = "cannot read the record of job {job}: {reason}"
+    hint = "another program has written to the job's keys; `mlq submit` the file again, with another --job-id"
 
-    hint = "what wrote to its keys was not mlq; `mlq submit` the file again, with another --job-id"
+    job: str
+    reason: object
 
 
 class BadResult(MlqError):
-    """the result of task {id} cannot be read: {reason}"""
-
+    exit_code = ExitCode.FAILED
+    message = "cannot read the result of task {id}: {reason}"
     hint = (
-        "`redis-cli GET celery-task-meta-{id}` shows it in the result_backend that `mlq config` names; the task's app "
-        "must store results as JSON (result_serializer)"
+        "`redis-cli GET celery-task-meta-{id}` shows it, in the result_backend that `mlq config` names; the task's "
+        "app must store results as JSON (result_serializer)"
     )
+
+    id: str
+    reason: object
 
 
 class OutputBusy(MlqError):
-    """another process is writing {path}"""
+    exit_code = ExitCode.FAILED
+    message = "another process is writing {path}"
+    hint = "wait until that process has ended; `mlq job` lists the running jobs"
 
-    hint = "wait until it has ended; `mlq job` shows what runs"
-
-
-class NotReadable(MlqError):
-    """{path} cannot be read as {kind}: {reason}"""
-
-    exit_code = 2
-    hint = "correct the file, or say what it is with `mlq submit --format`"
+    path: Path | str
 
 
 class ReadFailed(MlqError):
-    """{path} cannot be read to its end: {reason}"""
+    exit_code = ExitCode.FAILED
+    message = "cannot read {path} to its end: {reason}"
+    hint = "the rows that were sent are a job, which `mlq job` lists; submit a copy of the file that can be read"
 
-    hint = "what was sent is a job like any other (`mlq job` lists it); submit a copy that can be read"
-
-
-class NotText(MlqError):
-    """{path}:{line}: {where}"""
-
-    exit_code = 2
-    hint = "name the encoding with `mlq submit --encoding`, such as latin-1, windows-1252 or utf-16-le"
-
-
-class UnclearDelimiter(MlqError):
-    """{path}: the fields may be separated by {candidates}"""
-
-    exit_code = 2
-    hint = "say which with `mlq submit --delimiter`; nothing was sent"
-
-
-class UnknownIdField(MlqError):
-    """{path}: no row has the field {field!r} (--id-field)"""
-
-    exit_code = 2
-    hint = "{fix}"
-
-
-class InputBroken(MlqError):
-    """{reason}; the {rows} rows before it were read"""
-
-    exit_code = 2
-    hint = "`{command}` collects the answers to those that were sent; send the rest again"
+    path: str
+    reason: object
 
 
 class OutputFailed(MlqError):
-    """cannot write the output: {reason} ({path})"""
+    exit_code = ExitCode.FAILED
+    message = "cannot write to {path}: {reason}"
+    hint = "the lines that were written are kept; after the cause is corrected, `{command}` continues"
 
-    hint = "what is written stays; when the cause is gone, `{command}` goes on"
+    path: str
+    reason: str
+    command: str
+
+
+# 2: wrong usage, or an input that does not parse
+
+
+class NotReadable(MlqError):
+    exit_code = ExitCode.USAGE
+    message = "cannot read {path} as {kind}: {reason}"
+    hint = "correct the file, or name its format with `mlq submit --format`"
+
+    path: str
+    kind: str
+    reason: object
+
+
+class NotText(MlqError):
+    exit_code = ExitCode.USAGE
+    message = "{path}:{line}: {where}"
+    hint = "name the encoding with `mlq submit --encoding`, such as latin-1, windows-1252 or utf-16-le"
+
+    path: str
+    line: int
+    where: str | None
+
+
+class UnclearDelimiter(MlqError):
+    exit_code = ExitCode.USAGE
+    message = "{path}: the delimiter may be any of {candidates}"
+    hint = "name the delimiter with `mlq submit --delimiter`; nothing was sent"
+
+    path: str
+    candidates: str
+
+
+class UnknownIdField(MlqError):
+    exit_code = ExitCode.USAGE
+    message = "{path}: no row has the field {field!r} (--id-field)"
+    hint = "{fix}"
+
+    path: str
+    field: str
+    fix: str
+
+
+class InputBroken(MlqError):
+    exit_code = ExitCode.USAGE
+    message = "{reason}; the {rows} rows before that were read"
+    hint = "`{command}` collects the results of the rows that were sent; submit the other rows again"
+
+    reason: str
+    rows: int
+    command: str
 
 
 class NotAnOutput(MlqError):
-    """the output {path} would be JSON Lines under the name of {kind}"""
+    exit_code = ExitCode.USAGE
+    message = "the output {path} would contain JSON Lines, but its name is that of {kind}"
+    hint = "results are written as JSON Lines: name a file such as out.jsonl with -o; nothing was sent"
 
-    exit_code = 2
-    hint = "answers are written as JSON Lines: name a file such as out.jsonl with -o; nothing was sent"
-
-
-class MissingExtra(MlqError):
-    """{what} needs the extra {extra}, which is not installed"""
-
-    exit_code = 3
-    hint = f"`pip install '{DISTRIBUTION}[{{extra}}]'`, or give the rows as JSON Lines or CSV"
+    path: Path | str
+    kind: str
 
 
 class OtherInput(MlqError):
-    """{path} was begun with another input or other options: {difference}"""
+    exit_code = ExitCode.USAGE
+    message = "the output {path} belongs to another input or other options: {difference}"
+    hint = "submit the same input with the same options, or write to another file with -o; nothing was sent"
 
-    exit_code = 2
-    hint = "submit what it was begun with, or write to another file with -o; nothing was sent"
+    path: Path
+    difference: str
 
 
 class JobExists(MlqError):
-    """job {id} exists, and was submitted with another input or other options"""
+    exit_code = ExitCode.USAGE
+    message = "job {id} exists already, with another input or other options"
+    hint = "name another job with --job-id; `mlq job show {id}` shows the existing job; nothing was sent"
 
-    exit_code = 2
-    hint = "name another with --job-id; `mlq job show {id}` shows that one; nothing was sent"
+    id: str
 
 
 class NotResumable(MlqError):
-    """{path} exists, and {reason}"""
+    exit_code = ExitCode.USAGE
+    message = "cannot continue the output {path}: {reason}"
+    hint = "remove that file, or name another file with -o; nothing was sent"
 
-    exit_code = 2
-    hint = "remove it or name another file with -o; nothing was sent"
+    path: Path
+    reason: str
 
 
 class OutputIsInput(MlqError):
-    """the output {path} is the input"""
-
-    exit_code = 2
+    exit_code = ExitCode.USAGE
+    message = "the output {path} is also the input"
     hint = "name another file with `mlq submit FILE --wait -o OUT`"
+
+    path: Path | str
 
 
 class OutputExists(MlqError):
-    """the output {path} exists"""
+    exit_code = ExitCode.USAGE
+    message = "the output {path} exists already"
+    hint = "continue it with --resume, remove it, or name another file with -o; nothing was sent"
 
-    exit_code = 2
-    hint = "go on with it with --resume, remove it, or name another file with -o; nothing was sent"
+    path: Path
 
 
 class AnswersThere(MlqError):
-    """the output {path} exists"""
+    exit_code = ExitCode.USAGE
+    message = "the output {path} exists already"
+    hint = "name another file with -o, and keep this one: Redis forgets results that were written to a file"
 
-    exit_code = 2
-    hint = "name another file with -o, and keep this one: answers are taken out of Redis as they are written"
+    path: Path
 
 
 class NotJson(MlqError):
-    """{path}:{line}:{column}: not JSON: {reason}"""
+    exit_code = ExitCode.USAGE
+    message = "{path}:{line}:{column}: not JSON: {reason}"
+    hint = "correct the file, or use JSON Lines, where only the broken line fails; nothing was sent"
 
-    exit_code = 2
-    hint = "nothing was sent; correct the file, or use JSON Lines, where only a bad line fails"
+    path: str
+    line: int
+    column: int
+    reason: str
 
 
 class DuplicateIds(MlqError):
-    """{path}: {number} rows have an id that an earlier row has: {shown}"""
+    exit_code = ExitCode.USAGE
+    message = "{path}: {number} rows have the same id as an earlier row: {shown}"
+    hint = "make the ids unique, or name another field with `mlq submit --id-field`; nothing was sent"
 
-    exit_code = 2
-    hint = "nothing was sent; make the ids differ, or name another field with `mlq submit --id-field`"
+    path: str
+    number: int
+    shown: str
+
+
+# 3: an extra is not installed
+
+
+class MissingExtra(MlqError):
+    exit_code = ExitCode.INVALID
+    message = "{what} needs the extra {extra}, which is not installed"
+    hint = f"`pip install '{DISTRIBUTION}[{{extra}}]'`, or submit the rows as JSON Lines or CSV"
+
+    what: str
+    extra: str
+
+
+# 4: broker refusing
+
+
+class UnsendableEnd(MlqError):
+    exit_code = ExitCode.BROKER
+    message = (
+        "a chunk of results of job {job} is larger than the server's limit for a reply (client-output-buffer-limit "
+        "normal)"
+    )
+    hint = "run `redis-cli CONFIG SET client-output-buffer-limit 'normal 0 0 0'` there, then `mlq result {job}`"
+
+    job: str
+
+
+# 5: not found
 
 
 class JobCollected(MlqError):
-    """the answers of job {id} were collected already"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "the results of job {id} were collected already"
+    hint = "they are in the output file of the process that collected them; `mlq job show {id}` shows how the job ended"
 
-    exit_code = 5
-    hint = "`mlq job show {id}` tells how it went; whoever collected it has the file"
+    id: str
 
 
 class AnswersExpired(MlqError):
-    """the answers of job {job} have expired: they are kept for 7 days after the last"""
-
-    exit_code = 5
+    exit_code = ExitCode.NOT_FOUND
+    message = "the results of job {job} have expired: they are kept for 7 days after the last result"
     hint = "submit the file again: `mlq submit FILE --wait -o OUT`"
 
-
-class TooManyFailed(MlqError):
-    """stopped after {failed} failed rows (--max-errors {limit})"""
-
-    exit_code = 6
-    hint = "{fix}"
-
-
-class RowsFailed(MlqError):
-    """{failed} of {rows} rows failed"""
-
-    exit_code = 6
-    hint = "{fix}"
-
-
-class JobCancelled(MlqError):
-    """job {job} was cancelled with {waiting} of {rows} rows unanswered"""
-
-    exit_code = 7
-    hint = "what was answered is kept; `{command}` goes on with the rest"
-
-
-class Unfinished(MlqError):
-    """job {job} is not finished: {waiting} of {rows} rows are unanswered"""
-
-    exit_code = 7
-    hint = "`mlq result {job} --wait` waits for them"
-
-
-class JobStopped(MlqError):
-    """job {job} is stopped: {waiting} of {rows} rows are unanswered, and the process that sent them has ended"""
-
-    exit_code = 7
-    hint = "`mlq submit FILE --job-id {job}` sends the rest; `mlq result {job} --wait` collects what was sent"
-
-
-class TaskWaits(MlqError):
-    """task {id!r} is not finished: {where}"""
-
-    exit_code = 7
-    hint = "`{command}` waits for it"
-
-
-class TaskDead(MlqError):
-    """task {id!r} will not run: it is dead letter {letter} ({reason})"""
-
-    exit_code = 6
-    hint = "`mlq dead show {letter}` tells more, `mlq dead retry {letter}` queues it again"
+    job: str
 
 
 class TaskOfJob(MlqError):
-    """task {id!r} is a part of job {job}, and its answer goes to the job{where}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "task {id!r} is part of job {job}, and its result belongs to the job{where}"
+    hint = "`mlq job show {job}` shows the progress of the job, `mlq result {job} --wait` collects its results"
 
-    exit_code = 5
-    hint = "`mlq job show {job}` tells how far it is, `mlq result {job} --wait` collects its answers"
+    id: str
+    job: str
+    where: str
 
 
 class NoSuchTask(MlqError):
-    """no job or task {id!r}: unknown, or its answer has expired{skipped}"""
-
-    exit_code = 5
+    exit_code = ExitCode.NOT_FOUND
+    message = "no job or task {id!r}: the id is unknown, or the result has expired{skipped}"
     hint = "`mlq submit` prints the id of a job; `{command}` waits for a task"
+
+    id: str
+    skipped: str
+    command: str
+
+
+# 6: rows failed
+
+
+class TooManyFailed(MlqError):
+    exit_code = ExitCode.ROWS_FAILED
+    message = "stopped after {failed} failed rows (--max-errors {limit})"
+    hint = "{fix}"
+
+    failed: int
+    limit: int | None
+    fix: str
+
+
+class RowsFailed(MlqError):
+    exit_code = ExitCode.ROWS_FAILED
+    message = "{failed} of {rows} rows failed"
+    hint = "{fix}"
+
+    failed: int
+    rows: int
+    fix: str
+
+
+class TaskDead(MlqError):
+    exit_code = ExitCode.ROWS_FAILED
+    message = "task {id!r} will not run: it is dead letter {letter} ({reason})"
+    hint = "`mlq dead show {letter}` shows the details, `mlq dead retry {letter}` puts the task back into its queue"
+
+    id: str
+    letter: str
+    reason: str
+
+
+# 7: unfinished
+
+
+class JobCancelled(MlqError):
+    exit_code = ExitCode.UNFINISHED
+    message = "job {job} was cancelled, and {waiting} of {rows} rows have no result"
+    hint = "the results so far are kept; `{command}` continues with the other rows"
+
+    job: str
+    waiting: int
+    rows: int
+    command: str
+
+
+class Unfinished(MlqError):
+    exit_code = ExitCode.UNFINISHED
+    message = "job {job} is not finished: {waiting} of {rows} rows have no result"
+    hint = "`mlq result {job} --wait` waits for the results"
+
+    job: str
+    waiting: int
+    rows: int
+
+
+class JobStopped(MlqError):
+    exit_code = ExitCode.UNFINISHED
+    message = "job {job} has stopped: its sending process has ended, and {waiting} of {rows} rows have no result"
+    hint = (
+        "`mlq submit FILE --job-id {job}` sends the other rows; `mlq result {job} --wait` collects the results of "
+        "those sent"
+    )
+
+    job: str
+    waiting: int
+    rows: int
+
+
+class TaskWaits(MlqError):
+    exit_code = ExitCode.UNFINISHED
+    message = "task {id!r} is not finished: {where}"
+    hint = "`{command}` waits for it"
+
+    id: str
+    where: str
+    command: str
 
 
 class Interrupted(MlqError):
-    """interrupted with {waiting} of {rows} rows unanswered"""
+    exit_code = ExitCode.UNFINISHED
+    message = "interrupted while {waiting} of {rows} rows had no result"
+    hint = "no row is lost: `{command}` continues"
 
-    exit_code = 7
-    hint = "nothing is lost: `{command}` goes on"
+    waiting: int
+    rows: int
+    command: str
 
 
 class TimedOut(MlqError):
-    """timed out after {seconds:g} s with {waiting} of {rows} rows unanswered"""
+    exit_code = ExitCode.UNFINISHED
+    message = "timed out after {seconds:g} s while {waiting} of {rows} rows had no result"
+    hint = "no row is lost: `{command}` continues"
 
-    exit_code = 7
-    hint = "nothing is lost: `{command}` goes on"
+    seconds: float
+    waiting: int
+    rows: int
+    command: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 from mlq.jobs.collect.collector import Collector
 from mlq.jobs.collect.output import Output
@@ -26,6 +26,14 @@ _GIVE_UP_S: Final = 10.0
 _COLLECTS_S: Final = 30.0
 _STILL_S: Final = 10.0
 """After the first signal answers are collected for _COLLECTS_S, while the last one is not older than _STILL_S."""
+
+
+class _Left(TypedDict):
+    """What the errors of a job that did not finish have in common."""
+
+    waiting: int
+    rows: int
+    command: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Exchange:
             while self._turn():
                 self.watcher.advance(self.output.done, self.output.failed)
         except Signalled:
-            self.watcher.say(f"nothing is lost: `{self.command}` goes on")
+            self.watcher.say(f"no row is lost: `{self.command}` continues")
             raise
         finally:
             self.watcher.advance(self.output.done, self.output.failed)
@@ -98,7 +106,7 @@ class Exchange:
             raise JobCancelled(job=self.job_id, **self._left())
         if self._is_over_limit:
             raise TooManyFailed(
-                failed=len(self.collector.failures), limit=self.limits.failed, fix=f"`{self.command}` goes on"
+                failed=len(self.collector.failures), limit=self.limits.failed, fix=f"`{self.command}` continues"
             )
         if self.sender is not None and not self.sender.has_read_all:
             raise Interrupted(**self._left())
@@ -168,6 +176,6 @@ class Exchange:
             self.watcher.unserved()
             self._unserved_at = now + UNSERVED_AFTER_S
 
-    def _left(self) -> dict[str, object]:
+    def _left(self) -> _Left:
         rows = self.rows()
         return {"waiting": max(0, rows - self.output.done), "rows": rows, "command": self.command}

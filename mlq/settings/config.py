@@ -11,18 +11,12 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mlq.errors import (
-    InvalidSetting,
-    NoStateDirectory,
-    PasswordInArguments,
-    StateDirectoryUnusable,
-    UnknownSetting,
-    UntrustedState,
-)
+from mlq.errors import StateDirectoryUnusable
 from mlq.protocol.names import BARE_QUEUE, Controls
 from mlq.security.masking import remember, without_passwords
 from mlq.security.trust import doubt
 from mlq.settings import config_files, parsers, url_sources
+from mlq.settings.errors import InvalidSetting, NoStateDirectory, PasswordInArguments, UnknownSetting, UntrustedState
 from mlq.settings.schema import Setting, declare
 from mlq.settings.url_sources import URLS, Found, file_key
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlq.errors import BadConfigFile, UntrustedConfig
 from mlq.security.trust import Doubt, doubt
+from mlq.settings.errors import BadConfigFile, UntrustedConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mlq.errors import UnusableUrlFile, UrlGivenTwice
 from mlq.security.masking import remember
 from mlq.settings import url_file
+from mlq.settings.errors import UnusableUrlFile, UrlGivenTwice
 
 DEFAULT: Final = "default"
 

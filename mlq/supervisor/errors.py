@@ -1,69 +1,88 @@
-"""Errors of devices, their locks and pools, in the form of mlq/errors.py, ordered by exit code."""
+"""Errors of devices, their locks and the pools of workers, by exit code."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mlq.errors import MlqError
+from mlq.exit_codes import ExitCode
 
 # 1: it failed
 
 
 class SickGpu(MlqError):
-    """this GPU has a fault: {sick}"""
+    exit_code = ExitCode.FAILED
+    message = "GPUs that are not fit to compute: {sick}"
+    hint = (
+        "`mlq worker start --gpus auto` uses the other GPUs; mlq does not reset a GPU; `nvidia-smi -q` shows its state"
+    )
 
-    hint = "`mlq worker start --gpus auto` leaves it out; mlq resets no GPU, and `nvidia-smi -q` shows details"
+    sick: str
 
 
 class DeviceTaken(MlqError):
-    """{device} is taken: {holder}"""
-
+    exit_code = ExitCode.FAILED
+    message = "{device} is in use: {holder}"
     hint = "stop that worker first, or use the free GPUs with `mlq worker start --gpus auto`"
+
+    device: str
+    holder: str
 
 
 class DeviceLockUnusable(MlqError):
-    """{device} cannot be locked: {path}: {reason}"""
+    exit_code = ExitCode.FAILED
+    message = "cannot lock {device}: {path}: {reason}"
+    hint = "have the owner of that file or root remove it, then run `mlq worker start` again"
 
-    hint = "ask the owner of the file, or root, to remove it, then run `mlq worker start` again"
+    device: str
+    path: Path
+    reason: str | None
 
 
 # 3: configuration invalid
 
 
 class NoWorkForPool(MlqError):
-    """nothing to serve: without a model, both worker.imports and --queues are required"""
-
-    exit_code = 3
-    hint = "add `--model model.pt2`, or set worker.imports in mlq.toml and name the queues of these tasks with --queues"
+    exit_code = ExitCode.INVALID
+    message = "nothing to serve: no model, and not both task modules (worker.imports) and queues for them (--queues)"
+    hint = "add `--model model.pt2`; or set worker.imports in mlq.toml, and name their queues with --queues"
 
 
 class GpuDriverFails(MlqError):
-    """the NVIDIA driver does not work: {reason}"""
-
-    exit_code = 3
+    exit_code = ExitCode.INVALID
+    message = "the NVIDIA driver does not work: {reason}"
     hint = "{fix}"
 
+    reason: str
+    fix: str
 
-# 5: no such thing
+
+# 5: not found
 
 
 class NoSuchGpu(MlqError):
-    """no GPU {wanted}: {present}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no GPU {wanted}: {present}"
+    hint = "name a GPU that exists, or start CPU workers with `mlq worker start --cpus N`"
 
-    exit_code = 5
-    hint = "name a GPU of this host, or start CPU workers with `mlq worker start --cpus N`"
+    wanted: str
+    present: str
 
 
 class NoGpuDriver(MlqError):
-    """no GPU found: {reason}"""
-
-    exit_code = 5
+    exit_code = ExitCode.NOT_FOUND
+    message = "no GPU found: {reason}"
     hint = (
-        "install the NVIDIA driver, or make it visible in the container, or start CPU workers with "
-        "`mlq worker start --cpus N`"
+        "install the NVIDIA driver, give the container access to it, or start CPU workers with `mlq worker start "
+        "--cpus N`"
     )
+
+    reason: str
 
 
 class NoFreeGpu(MlqError):
-    """no GPU is free: {why}"""
+    exit_code = ExitCode.NOT_FOUND
+    message = "no GPU is free: {why}"
+    hint = "`mlq worker start --gpus all` uses busy GPUs as well; `mlq worker` lists the workers"
 
-    exit_code = 5
-    hint = "`mlq worker start --gpus all` uses busy GPUs, too; `mlq worker` lists the workers"
+    why: str

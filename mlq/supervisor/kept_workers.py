@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
+from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.ipc import parent_death
 from mlq.ipc.private_files import open_private
 
@@ -95,7 +96,7 @@ def _wait(pid: int, fd: int, said: Callable[[int, int], None]) -> NoReturn:
     workers = int(os.read(fd, 64) or 0)
     if workers:
         said(workers, pid)
-        raise SystemExit(0)
+        raise SystemExit(ExitCode.DONE)
     _, ended = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(ended)
-    raise SystemExit(code if code >= 0 else 128 - code)
+    raise SystemExit(code if code >= 0 else SIGNALLED - code)

@@ -7,13 +7,14 @@ import subprocess
 from typing import Final
 
 from mlq.errors import RerunFailed, UsageError
+from mlq.exit_codes import ExitCode
 from mlq.ipc import python_command
 from mlq.settings.config import Settings
 from mlq.supervisor.devices import cpus, gpus, nvml
 from mlq.supervisor.news import exit_text
 from mlq.supervisor.spec import WorkerSpec
 
-_COULD_NOT_BE_TRIED: Final = frozenset({3, 4, 5})
+_COULD_NOT_BE_TRIED: Final = frozenset({ExitCode.INVALID, ExitCode.BROKER, ExitCode.NOT_FOUND})
 
 
 def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
@@ -34,6 +35,8 @@ def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
     spec = WorkerSpec("rerun", settings, gpu=chosen[0] if chosen else None, threads=cpus.cores())
     command = python_command.python("mlq.rerun")
     code = subprocess.run(command, input=raw, env=spec.environment(os.environ), check=False).returncode
-    if code == 0 or code in _COULD_NOT_BE_TRIED:
+    if code == ExitCode.DONE or code in _COULD_NOT_BE_TRIED:
         return code
-    raise RerunFailed(id=letter_id, how="failed" if code == 1 else f"ended its process with {exit_text(code)}")
+    raise RerunFailed(
+        id=letter_id, how="failed" if code == ExitCode.FAILED else f"ended its process with {exit_text(code)}"
+    )

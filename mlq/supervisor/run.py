@@ -16,6 +16,7 @@ from typing import Final
 
 from mlq import __version__
 from mlq.errors import WorkersFailed, WorkersMisconfigured
+from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.ipc import ready_pipe
 from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.ipc.wakeup import Wakeup
@@ -53,7 +54,7 @@ from mlq.supervisor.news import BecameReady, GaveUp, Logged, News, Started, Stop
 from mlq.supervisor.recovery.death import Death, OomWatch
 from mlq.supervisor.recovery.leftovers import Adopted, Guard, Leftovers, adopting_orphans
 from mlq.supervisor.spec import WorkerSpec
-from mlq.supervisor.supervisor import SYSTEM_REFUSES, Supervisor
+from mlq.supervisor.supervisor import Supervisor
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
@@ -251,12 +252,12 @@ class Fleet:
 
     def _exit_code(self) -> int:
         if self._supervisor.stops > 1 and self._stopped_by is not None:
-            return 128 + self._stopped_by
+            return SIGNALLED + self._stopped_by
         failed = self._supervisor.failed
         if not self._supervisor.stops and failed:
             kind = WorkersMisconfigured if self._supervisor.is_misconfigured else WorkersFailed
             raise kind(slots=", ".join(failed))
-        return 0
+        return ExitCode.DONE
 
     def _step(self, event: Event) -> None:
         for action in self._supervisor.step(event, time.monotonic()):
@@ -287,7 +288,7 @@ class Fleet:
         except OSError as exc:
             where = f": {exc.filename}" if exc.filename else ""
             self._emit(Warned(f"{slot} cannot be started: {exc.strerror or exc}{where}"))
-            self._step(Died(slot, SYSTEM_REFUSES))
+            self._step(Died(slot, ExitCode.SYSTEM_REFUSED))
             return
         self._children[slot] = child
         self._guard.follow(child.pid)

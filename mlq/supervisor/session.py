@@ -21,7 +21,8 @@ from mlq.broker.connection import (
     results_beside_queues,
     state_store,
 )
-from mlq.errors import BrokerUnreachable, MlqError
+from mlq.broker.errors import BrokerUnreachable
+from mlq.errors import MlqError
 from mlq.ipc.private_files import private_umask
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.liveness.lease_renewer import LeaseThread

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from mlq.exit_codes import ExitCode
 from mlq.supervisor.events import (
     Abandon,
     Abort,
@@ -52,22 +53,10 @@ GIVE_BACK_S: Final = 2.0
 _OVERDUE_S: Final = (2.0, 5.0, 10.0)
 """Seconds after its hard time limit at which a worker that still runs is aborted, killed, and abandoned."""
 
-REPLACED: Final = frozenset({75, 76})
+REPLACED: Final = frozenset({ExitCode.RECYCLED, ExitCode.FENCED})
 """Exit codes of a recycled and of a fenced worker: it is replaced, and this does not count as a death."""
 
-MISCONFIGURED: Final = 3
-"""Exit code of a worker that would fail in the same way again: its model is missing or does not load."""
-
-BROKER_AWAY: Final = 4
-"""Exit code of a worker that could not reach the broker."""
-
-SYSTEM_REFUSES: Final = 71
-"""Used as the exit code where the system had no process, memory or descriptor for a worker (sysexits' EX_OSERR)."""
-
-STOPPED_BY_OTHERS: Final = 0
-"""Exit code of a worker that was asked to stop. If its supervisor did not ask, another process did."""
-
-_NO_FAULT: Final = frozenset({BROKER_AWAY, SYSTEM_REFUSES})
+_NO_FAULT: Final = frozenset({ExitCode.BROKER, ExitCode.SYSTEM_REFUSED})
 """Exit codes that are not the worker's fault. It is started again without a limit, and they do not count as deaths."""
 
 
@@ -222,7 +211,7 @@ class Supervisor:
             return []
         pauses = self._count(slot, death, at)
         slot.ready_at, slot.code = None, code
-        slot.is_misconfigured = death.announced and code == MISCONFIGURED and not death.mid_upgrade
+        slot.is_misconfigured = death.announced and code == ExitCode.INVALID and not death.mid_upgrade
         slot.give_back_at = slot.kill_at = None
         slot.overdue_steps = 0
         ordered, slot.ordered = slot.ordered, None
@@ -256,7 +245,7 @@ class Supervisor:
         if death.mid_upgrade or (death.announced and death.code in _NO_FAULT):
             slot.blameless_ends += 1
             return slot.blameless_ends
-        if death.announced and death.code == STOPPED_BY_OTHERS:
+        if death.announced and death.code == ExitCode.DONE:  # another process asked it to stop
             slot.stopped_by_others = 1 if was_stable else slot.stopped_by_others + 1
             return slot.stopped_by_others
         if death.answered or was_stable:

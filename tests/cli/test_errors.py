@@ -1,10 +1,13 @@
-"""The table of errors: each renders, and its hint names something that exists."""
+"""The errors: each renders, its hint names something that exists, and its exit code is documented."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import string
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,46 +15,59 @@ from typing import Any, Final
 import pytest
 
 import mlq
-from mlq import errors
+import mlq_cli
 from mlq.cli.main import root
-from mlq.errors import MlqError
-from mlq.jobs import errors as job_errors
+from mlq.errors import MlqError, NoSuchDeadLetter
+from mlq.exit_codes import ExitCode
 from mlq.settings.config import SETTINGS
-from mlq.supervisor import errors as fleet_errors
 
-FACTS: Final = {
+HOUSE: Final = Path(mlq.__file__).parent
+
+PARAMS: Final = {
     "command": "mlq result 3f2a9c41 --wait",
     "fix": "`mlq doctor` is what the caller says",
     "variable": "MLQ_BROKER_URL",
     "nearest": "broker_url",
     "job": "3f2a9c41",
 }
-"""What a field stands for where a hint makes a command or a setting of it."""
+"""Values of parameters that a hint makes a command or a setting of."""
 
 CONCRETE: Final = ("pip install", "correct the file", "install ")
 """What a hint may ask for besides commands, options and settings."""
 
 
 def every_error() -> list[type[MlqError]]:
-    """List the classes of mlq.errors, and those of the fleet and of jobs."""
-    found = {**vars(errors), **vars(fleet_errors), **vars(job_errors)}.values()
-    return [e for e in found if isinstance(e, type) and issubclass(e, MlqError) and e is not MlqError]
+    """List the classes of mlq/errors.py and of the errors.py of each package."""
+    paths = [path.relative_to(HOUSE.parent).with_suffix("") for path in sorted(HOUSE.rglob("errors.py"))]
+    modules = [importlib.import_module(".".join(path.parts)) for path in paths]
+    found = [e for module in modules for e in vars(module).values() if isinstance(e, type) and issubclass(e, MlqError)]
+    return [e for e in dict.fromkeys(found) if e is not MlqError]
+
+
+def fields(error: type[MlqError]) -> set[str]:
+    """List the parameters that a type checker demands of a class: the fields that it and its bases annotate."""
+    return {name for c in error.__mro__[: error.__mro__.index(MlqError)] for name in vars(c).get("__annotations__", {})}
+
+
+def named(*templates: str) -> set[str]:
+    """List the parameters that templates name."""
+    return {name for template in templates for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
 def made_up(template: str) -> dict[str, Any]:
-    """Invent a fact for each field: a number where the template formats one."""
-    fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name]
-    return {name: 1.5 if spec else FACTS.get(name, f"a-{name}") for name, spec in fields}
+    """Invent a value for each parameter: a number where the template formats one."""
+    parameters = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name]
+    return {name: 1.5 if spec else PARAMS.get(name, f"a-{name}") for name, spec in parameters}
 
 
 def rendered(error: type[MlqError]) -> MlqError:
-    """Make an error with made-up facts."""
-    return error(**{**made_up(error.__doc__ or ""), **made_up(error.hint)})
+    """Make an error with invented parameters."""
+    return error(**{**made_up(error.message), **made_up(error.hint)})
 
 
 def every_fix() -> Iterator[Any]:
     """Find the hints that are written where an error is raised: `fix="…"` anywhere in mlq."""
-    for path in Path(mlq.__file__).parent.rglob("*.py"):
+    for path in HOUSE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "fix":
                 for number, text in enumerate(texts(node.value)):
@@ -116,7 +132,7 @@ def option_names(command: Any) -> list[str]:
 def test_an_error_is_two_lines(error: type[MlqError]) -> None:
     """One says what happened, one how to fix it; neither is empty, neither breaks."""
     made = rendered(error)
-    for line in (made.message, made.advice):
+    for line in (made.message, made.hint):
         assert line.strip()
         assert "\n" not in line
         assert "{" not in line
@@ -124,10 +140,47 @@ def test_an_error_is_two_lines(error: type[MlqError]) -> None:
 
 
 @pytest.mark.parametrize("error", every_error())
+def test_the_templates_name_the_annotated_fields(error: type[MlqError]) -> None:
+    """A template that named another field would fail while an error is reported; a field in no template is no use."""
+    assert named(error.message, error.hint) == fields(error)
+
+
+@pytest.mark.parametrize("error", every_error())
+def test_a_field_does_not_replace_an_attribute_of_exceptions(error: type[MlqError]) -> None:
+    """Parameters become attributes, and `args`, `message` or `exit_code` mean something else."""
+    assert not fields(error) & set(dir(MlqError))
+
+
+def test_a_type_checker_finds_missing_and_unknown_parameters() -> None:
+    """Mypy reports an ignore comment that is not needed, so the two comments here are the assertion."""
+    with pytest.raises(KeyError):
+        NoSuchDeadLetter()  # type: ignore[call-arg]
+    assert NoSuchDeadLetter(id="1-1", name="x").id == "1-1"  # type: ignore[call-arg]
+
+
+def test_passwords_are_masked_in_both_lines() -> None:
+    """A parameter may quote a URL, and so may a hint."""
+    made = MlqError(what="cannot reach redis://:hush@host/0", fix="set it to redis://:hush@other/0")
+    assert "hush" not in made.message + made.hint + str(made)
+    assert "redis://:***@host/0" in made.message
+
+
+def test_errors_keep_their_texts_without_docstrings(tmp_path: Path) -> None:
+    """`python -OO` removes docstrings; a user still needs both lines and the exit code."""
+    command = [sys.executable, "-OO", "-m", "mlq", "submit", "missing.jsonl"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(HOUSE.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    message, hint = done.stderr.splitlines()
+    assert (done.returncode, message) == (ExitCode.NOT_FOUND, "mlq: no such file: missing.jsonl")
+    assert hint.startswith("hint: ")
+    assert len(hint) > len("hint: ")
+
+
+@pytest.mark.parametrize("error", every_error())
 def test_a_hint_names_something_that_exists(error: type[MlqError]) -> None:
     """A command, an option or a setting; a user can type it."""
     if error.hint != "{fix}":
-        assert named_in(rendered(error).advice)
+        assert named_in(rendered(error).hint)
 
 
 @pytest.mark.parametrize("hint", list(every_fix()))
@@ -158,3 +211,15 @@ def test_exit_codes_are_those_of_the_contract(pattern: str, code: int) -> None:
 def test_no_error_ends_with_a_code_that_means_something_else() -> None:
     """0 is success, and from 8 on there is no meaning."""
     assert {e.exit_code for e in every_error()} == set(range(1, 8))
+
+
+def test_the_documented_exit_codes_are_those_of_the_enum() -> None:
+    """docs/exit-codes.md lists the codes of commands; those from 70 to 76 pass between a worker and its supervisor."""
+    page = (HOUSE.parent / "docs" / "exit-codes.md").read_text()
+    documented = {int(number) for number in re.findall(r"^\| (\d) \|", page, re.MULTILINE)}
+    assert documented == {int(code) for code in ExitCode if code < ExitCode.DEVICE_LOST}
+
+
+def test_the_copy_of_an_exit_code_outside_the_package_is_the_same() -> None:
+    """mlq_cli.py cannot import the package where it is broken."""
+    assert int(ExitCode.INVALID) == mlq_cli._INVALID

@@ -273,7 +273,7 @@ def test_interrupted_twice_it_leaves_what_is_on_its_way_for_another_time(house: 
     house.until(lambda: "sending no more" in (house.directory / "client.log").read_text(), "it has taken a note")
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(DEADLINE_S) == 130
-    assert "--resume` goes on" in (house.directory / "client.log").read_text()
+    assert "--resume` continues" in (house.directory / "client.log").read_text()
     gate.touch()
     house.until(lambda: len(ran(house)) == 3, "all rows run")
     assert house.run("submit", *argv, "--resume").returncode == 0

@@ -93,7 +93,7 @@ def test_nobody_on_the_queue_is_said_by_name_and_the_wait_goes_on(house: Any, st
     assert done.returncode == 7
     assert "no worker serves queue 'batch'" in done.stderr
     assert "`mlq submit" in done.stderr
-    assert "goes on" in done.stderr
+    assert "continues" in done.stderr
     assert {q["name"]: q["ready"] for q in house.json("queues")["queues"]}["batch"] == 1
 
 

@@ -83,7 +83,7 @@ def test_a_drained_worker_finishes_what_it_runs_and_the_other_goes_on(house: Any
     (busy,) = [name for name, state in states(house).items() if state == "busy"]
     waited = house.run("worker", "drain", busy, "--timeout", "0.5")
     assert waited.returncode == 7
-    assert "the order stands" in waited.stderr
+    assert "the order remains in force" in waited.stderr
     house.until(lambda: states(house)[busy] == "draining", "it drains")
     gate.touch()
     assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}

@@ -64,7 +64,7 @@ def test_a_pool_that_is_told_to_drain_finishes_what_it_runs(
     house.until(lambda: all(Path(f"{gate}.{n}.began").exists() for n in range(2)), "both processes are busy")
     waited = house.run("worker", "drain", "pool0", "--timeout", "0.5")
     assert waited.returncode == 7
-    assert "the order stands" in waited.stderr
+    assert "the order remains in force" in waited.stderr
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "draining", "it drains")
     left = client.send_task("mlq.predict", [1], queue="realtime")
     for n in range(2):

@@ -38,7 +38,7 @@ def test_rows_are_not_sent_to_a_queue_that_nobody_knows(
     done = house.run("submit", "rows.jsonl", "--queue", name, *wait)
     assert done.returncode == 5
     happened, hint = done.stderr.splitlines()
-    assert happened == f"mlq: no queue {name!r}: neither the configuration nor a worker knows it"
+    assert happened == f"mlq: no queue {name!r}: it is not configured, and no worker serves it"
     assert advice in hint
     assert "--create-queue" in hint
     assert inside.keys("mlq:job*") == []

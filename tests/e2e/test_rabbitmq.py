@@ -235,7 +235,7 @@ def test_rows_that_are_purged_have_failed(house: House, client: Celery, rabbit: 
 @pytest.mark.parametrize(
     ("theirs", "ours", "words", "advice"),
     [
-        ({"max_priority": 10}, {}, "x-max-priority = 10, and this configuration has x-max-priority = not set", "= 10"),
+        ({"max_priority": 10}, {}, "x-max-priority = 10; the configuration has x-max-priority = not set", "= 10"),
         ({}, {"x-max-priority": 5}, "x-max-priority = not set, and this", "remove x-max-priority"),
         ({"max_priority": 10}, {"x-max-priority": 5}, "x-max-priority = 10, and this", "= 10"),
         ({"queue_type": "quorum"}, {}, "x-queue-type = quorum, and this", '= "quorum"'),

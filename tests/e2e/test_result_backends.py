@@ -64,7 +64,7 @@ def test_an_unusable_backend_is_exit_3_and_nothing_was_taken(
     house.environment["MLQ_RESULT_BACKEND"] = url.format(broker=broker.removeprefix("redis+socket://"))
     done = house.run("worker", "start", *pool, "--model", "serve.py:Model")
     assert done.returncode == 3, done.stderr
-    assert "mlq: results cannot be kept in " in done.stderr
+    assert "mlq: cannot store results in " in done.stderr
     assert "(from MLQ_RESULT_BACKEND)" in done.stderr
     assert said in done.stderr
     assert _waiting(house) == (1, 0)
@@ -115,7 +115,7 @@ def test_a_backend_that_becomes_unusable_gets_no_more_messages_and_loses_none(
     for row in range(3):
         client.send_task("mlq.predict", [row], queue="realtime")
     assert workers.wait() == 3
-    assert any("mlq: results cannot be kept in " in line for line in workers.lines)
+    assert any("mlq: cannot store results in " in line for line in workers.lines)
     assert _waiting(house) == (3, 0)
 
 

@@ -101,7 +101,7 @@ def test_waiting_for_a_result_ends_with_one_signal(house: Any, broker: str, kind
     house.until(lambda: b"SigCgt" in _status(waiting) and _catches(waiting, signal.SIGTERM), "it waits")
     waiting.process.send_signal(signal.SIGTERM)
     assert waiting.wait() == 7
-    assert any("--wait` goes on" in line for line in waiting.lines)
+    assert any("--wait` continues" in line for line in waiting.lines)
 
 
 def _status(running: Any) -> bytes:

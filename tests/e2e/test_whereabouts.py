@@ -61,7 +61,7 @@ def test_an_unknown_task_is_unknown(house: Any, broker: str) -> None:
     for task_id in ("no-such", "*", "a:b"):
         said = house.run("result", task_id)
         assert said.returncode == 5
-        assert "unknown, or its answer has expired\n" in said.stderr
+        assert "the id is unknown, or the result has expired\n" in said.stderr
 
 
 def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
@@ -74,7 +74,7 @@ def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
     assert isinstance(raw, bytes)
     said = house.run("result", json.loads(raw)["headers"]["id"])
     assert said.returncode == 5
-    assert f"a part of job {job}" in said.stderr
+    assert f"is part of job {job}" in said.stderr
     assert "behind 1 messages" in said.stderr
 
 

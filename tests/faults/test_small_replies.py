@@ -94,7 +94,7 @@ def test_an_end_that_fits_into_no_reply_is_named_with_the_command_that_cures_it(
     """The job can go on after it."""
     error = UnsendableEnd(job="j")
     assert error.exit_code == 4
-    assert "`mlq result j`" in error.advice
+    assert "`mlq result j`" in error.hint
 
 
 @pytest.mark.parametrize("setting", ["timeout", "tracking-table-max-keys", "lua-time-limit"])

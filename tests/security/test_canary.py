@@ -122,7 +122,7 @@ def test_no_failure_of_a_command_shows_it(house: House, run: Run, name: str) -> 
     """With --debug there are tracebacks, with -v the settings; each command fails in its own place."""
     ended = run([(*command, "--debug", "-v") for command in COMMANDS], **FAILURES[name])
     assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
-    assert all("mlq: " in e.stderr and "fault of mlq" not in e.stderr for e in ended), ended
+    assert all("mlq: " in e.stderr and "bug in mlq" not in e.stderr for e in ended), ended
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_no_server_that_refuses_it_shows_it(
         ended = run([(*command, "--debug") for command in COMMANDS], MLQ_BROKER_URL=broker)
     assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert any(e.returncode for e in ended)
-    assert all("fault of mlq" not in e.stderr for e in ended), ended
+    assert all("bug in mlq" not in e.stderr for e in ended), ended
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mlq.errors import UntrustedConfig
 from mlq.settings import config_files
 from mlq.settings.config import ORIGINS, load
+from mlq.settings.errors import UntrustedConfig
 from tests.conftest import House
 
 MALLORY = 12345
@@ -82,7 +82,7 @@ def test_what_others_may_write_is_refused_with_the_command_that_ends_it(
         expires(project / "deep")
     assert f"mode {mode:04o}" in raised.value.message
     assert who in raised.value.message
-    assert fix in raised.value.advice
+    assert fix in raised.value.hint
     (project / place).chmod(mode & 0o755)
     assert expires(project / "deep") == 7
 

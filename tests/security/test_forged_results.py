@@ -86,7 +86,7 @@ def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: 
     assert done.stdout == ""
     said = done.stderr.splitlines()
     assert len(said) == 2, said
-    assert said[0].startswith(f"mlq: the result of task {TASK} cannot be read: ")
+    assert said[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
     assert not (house.directory / "pwned").exists()
 
 

@@ -69,8 +69,7 @@ def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redi
     put(redis, keys.PAUSED)
     done = house.run(*command)
     assert done.returncode == 4
-    assert "the key 'mlq:paused' on " in done.stderr
-    assert "is a list, where mlq keeps a set" in done.stderr
+    assert "the key 'mlq:paused' is a list, where mlq keeps a set" in done.stderr
     assert "redis-cli DEL mlq:paused" in done.stderr
 
 

@@ -15,9 +15,9 @@ from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
 from mlq.broker.channels import PatientConnection
-from mlq.errors import InvalidSetting
 from mlq.settings import advisories, tls
 from mlq.settings.config import load
+from mlq.settings.errors import InvalidSetting
 from tests.conftest import House, Start
 from tests.e2e.test_tls import Secured, authority, openssl, secured
 

@@ -81,7 +81,9 @@ def test_without_leases_the_heartbeats_decide() -> None:
         id="node7:gpu0:1f", name="gpu0", host="node7", pid=1, gpu=None, device="cpu", state="busy", queues=("q",),
         model="m.pt2", fingerprint="old", task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=0,
     )  # fmt: skip
-    with pytest.raises(ModelDiffers, match=r"queue q is served with model old by gpu0@node7, and this worker has new"):
+    with pytest.raises(
+        ModelDiffers, match=r"worker gpu0@node7 serves queue q with model old, but this worker has model new"
+    ):
         admission.check([other], "h:b:1", ["p", "q"], "new")
     new = replace(other, id="node7:gpu1:1f", fingerprint="new")
     for fine in ([], [other, new], [replace(other, state="lost")], [replace(other, queues=("p",))]):

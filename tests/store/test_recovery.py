@@ -12,7 +12,7 @@ from redis import Redis
 
 from chaos.faultkit import until
 from mlq.broker.embedded import Server
-from mlq.errors import BrokerUnreachable
+from mlq.broker.errors import BrokerUnreachable
 from mlq.protocol import keys
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Crash, Leases, Reaped

@@ -8,7 +8,7 @@ from redis import Redis
 from mlq.broker import safety, schema
 from mlq.broker.connection import Address
 from mlq.broker.embedded import Server
-from mlq.errors import EvictingBroker, OtherSchema
+from mlq.broker.errors import EvictingBroker, OtherSchema
 from mlq.protocol import keys
 
 
@@ -19,7 +19,7 @@ def test_a_server_that_evicts_is_refused_with_the_command_that_mends_it(server: 
     redis.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(EvictingBroker, match="allkeys-lru") as caught:
         safety.check(redis, address)
-    assert "maxmemory-policy noeviction" in caught.value.advice
+    assert "maxmemory-policy noeviction" in caught.value.hint
     redis.config_set("maxmemory-policy", "volatile-lru")
     assert safety.check(redis, address) == [], "mlq's keys and queues have no time to live"
 
@@ -47,7 +47,7 @@ def test_keys_of_another_version_are_left_alone(server: Server, redis: Redis) ->
     schema.enter(redis, address)
     schema.enter(redis, address)
     redis.set(keys.SCHEMA, "2")
-    with pytest.raises(OtherSchema, match="version 2, this mlq's of version 1"):
+    with pytest.raises(OtherSchema, match="version 2, but this mlq uses version 1"):
         schema.enter(redis, address)
     assert redis.get(keys.SCHEMA) == b"2"
     redis.delete(keys.SCHEMA)

@@ -14,8 +14,9 @@ from redis import Redis
 from mlq.broker import schema
 from mlq.broker.connection import Address
 from mlq.broker.embedded import Server
+from mlq.broker.errors import MigrationTaken, OtherSchema, WorkersRun
 from mlq.broker.schema import Migration
-from mlq.errors import MigrationTaken, OtherSchema, UsageError, WorkersRun
+from mlq.errors import UsageError
 from mlq.protocol import keys
 
 SAMPLES: Final[list[Callable[[Redis], None]]] = []
@@ -108,7 +109,7 @@ def test_a_migration_that_was_interrupted_is_ended_or_undone(redis: Redis, addre
     assert redis.get(keys.SCHEMA) == b"1>2"
     with pytest.raises(OtherSchema, match=r"1>2 \(a migration that has not ended\)") as raised:
         schema.demand(redis, address)
-    assert "`python -m mlq.migrate` again" in raised.value.advice
+    assert "`python -m mlq.migrate` again" in raised.value.hint
     lead(redis, address, to)
     assert redis.get(keys.SCHEMA) == str(to).encode()
     assert (redis.get("mlq:made-up") is None) == (to == 2)
@@ -144,7 +145,7 @@ def test_keys_that_this_mlq_cannot_use_are_refused_in_words(
     for use in (schema.enter, schema.demand):
         with pytest.raises(OtherSchema, match=recorded) as raised:
             use(redis, address)
-        assert any(word in raised.value.advice for word in hint.split("|"))
+        assert any(word in raised.value.hint for word in hint.split("|"))
     with pytest.raises(OtherSchema):
         list(schema.migrate(redis, address, 1, list))
     with pytest.raises(UsageError, match="versions 1 to 1"):
@@ -190,7 +191,7 @@ def test_every_command_refuses_keys_that_it_cannot_use(
     redis.set(keys.SCHEMA, "2")
     done = run("mlq", *command)
     assert done.returncode == 3, done.stderr
-    assert "are of version 2, this mlq's of version 1" in done.stderr
+    assert "have version 2, but this mlq uses version 1" in done.stderr
     assert set(redis.scan_iter()) == {keys.SCHEMA.encode()}
 
 

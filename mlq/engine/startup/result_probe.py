@@ -21,7 +21,7 @@ from mlq.broker.connection import (
     is_redis,
     redis_client,
 )
-from mlq.errors import BrokerRefused, BrokerUnreachable, ResultsUnreachable, ResultsUnusable
+from mlq.broker.errors import BrokerRefused, BrokerUnreachable, ResultsUnreachable, ResultsUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,16 +83,16 @@ def _demand_redis(settings: Settings, address: Address) -> None:
             with connected(settings, address) as connection, explained(address):
                 _store(redis_client(connection))
         except BrokerUnreachable as exc:
-            raise ResultsUnreachable(**exc.facts) from exc
+            raise ResultsUnreachable(url=exc.url, origin=exc.origin, reason=exc.reason, fix=exc.fix) from exc
         except BrokerRefused as exc:
-            reason = str(exc.facts.get("reason", exc))
+            reason = exc.reason
             if _FULL.search(reason):  # results wait until there is room, and running tasks makes room
                 return
             if _READ_ONLY.search(reason) and time.monotonic() < until:
                 time.sleep(_AGAIN_S)
                 continue
             kind = ResultsUnusable if _LASTS.search(reason) else ResultsUnreachable
-            raise kind(**{**exc.facts, "reason": reason}) from exc
+            raise kind(url=exc.url, origin=exc.origin, reason=reason, fix=exc.fix) from exc
         return
 
 

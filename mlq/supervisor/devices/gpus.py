@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mlq.errors import InvalidSetting, UsageError
+from mlq.errors import UsageError
+from mlq.settings.errors import InvalidSetting
 from mlq.supervisor.errors import NoFreeGpu, NoSuchGpu, SickGpu
 
 MASK: Final = "CUDA_VISIBLE_DEVICES"

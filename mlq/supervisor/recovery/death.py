@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mlq.exit_codes import ExitCode
 from mlq.store.claims.leases import Crash
 
 if TYPE_CHECKING:
     from mlq.ipc.worker_report import RunningTask, WorkerReport
 
 
-BLAMELESS: Final = frozenset({0, 3, 4, 75, 76})
-"""Exit codes for which no message is to blame: drained, misconfigured, no broker, recycled, fenced.
+BLAMELESS: Final = frozenset({ExitCode.DONE, ExitCode.INVALID, ExitCode.BROKER, ExitCode.RECYCLED, ExitCode.FENCED})
+"""Exit codes for which no message is to blame.
 
 This holds only if the worker announced the code, because a model may call os._exit with any number.
 """
-
-DEVICE_LOST: Final = 70
-"""Exit code of a worker whose device failed during a forward. A row may be the cause, unless the GPU has a fault."""
 
 OVERRUN: Final = "hard-time-limit"
 
@@ -75,7 +73,7 @@ class Death:
     def ended(self) -> str:
         """How the worker ended, as text."""
         killer = " from the kernel, which was out of memory" if self.oom else ""
-        failed = ", because its device failed" if self.code == DEVICE_LOST else ""
+        failed = ", because its device failed" if self.code == ExitCode.DEVICE_LOST else ""
         how = f"exit code {self.code}{failed}" if self.code >= 0 else f"signal {-self.code}{killer}"
         return f"its worker ended with {how}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from mlq.errors import NoResults, UnreadableResults
+from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.protocol import job_result, message
 from mlq.protocol.names import JOB_HEADER
 from mlq.protocol.result import Answer

@@ -135,7 +135,7 @@ def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
 
         def refuse(names: Sequence[str], *more: Any) -> list[str]:
             if "cpu0" in names:
-                raise DeviceLockUnusable(device="cpu0", path="x", reason="y")
+                raise DeviceLockUnusable(device="cpu0", path=tmp_path, reason="y")
             return take(names, *more)
 
         monkeypatch.setattr(slots, "take", refuse)

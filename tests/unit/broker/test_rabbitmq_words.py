@@ -10,8 +10,9 @@ from amqp.exceptions import AccessRefused, ConnectionForced, NotAllowed, Precond
 
 from mlq.broker import rabbitmq
 from mlq.broker.connection import Address
-from mlq.errors import InvalidSetting, MlqError
+from mlq.errors import MlqError
 from mlq.settings.config import load
+from mlq.settings.errors import InvalidSetting
 
 AT = Address("amqp://h//", "MLQ_BROKER_URL")
 INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg '{}' for {} '{}' in vhost '/': received {} but current is {}"
@@ -30,7 +31,7 @@ def refused(exc: Exception) -> MlqError:
     [
         (
             ("x-max-priority", "queue", "a", "none", "the value '10' of type 'signedint'"),
-            "exists at amqp://h// with x-max-priority = 10, and this configuration has x-max-priority = not set",
+            "exists at amqp://h// with x-max-priority = 10; the configuration has x-max-priority = not set",
             "add to mlq.toml: [queue.a] arguments = {x-max-priority = 10}",
         ),
         (("x-max-priority", "queue", "a", "'5'", "'10'"), "x-max-priority = 5", "{x-max-priority = 10}"),
@@ -50,7 +51,7 @@ def test_both_values_and_the_setting_are_named(said: tuple[str, ...], happened: 
     error = refused(PreconditionFailed(INEQUIVALENT.format(*said)))
     assert error.exit_code == 3
     assert happened in error.message
-    assert advice in error.advice
+    assert advice in error.hint
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_other_refusals_keep_the_servers_sentence(exc: Exception, code: int, wor
     error = refused(exc)
     assert error.exit_code == code
     assert words in error.message
-    assert error.advice
+    assert error.hint
 
 
 def test_a_server_that_goes_away_refuses_nothing() -> None:

@@ -9,7 +9,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mlq.broker import refusals
 from mlq.broker.connection import Address
-from mlq.errors import BrokerRefused, BrokerUnreachable, ClusterBroker, MlqError
+from mlq.broker.errors import BrokerRefused, BrokerUnreachable, ClusterBroker
+from mlq.errors import MlqError
 
 BROKER = Address("redis://:secret@127.0.0.1:1/0", "MLQ_BROKER_URL")
 RESULTS = Address("redis://127.0.0.1:1/0", "mlq.toml", "MLQ_RESULT_BACKEND")
@@ -51,8 +52,8 @@ def test_the_servers_words_decide(exc: Exception, error: type[MlqError] | None, 
         return
     for explained in (found, refusals.explain(wrapped, BROKER)):
         assert type(explained) is error
-        assert hint in explained.advice
-        assert "secret" not in explained.message + explained.advice
+        assert hint in explained.hint
+        assert "secret" not in explained.message + explained.hint
 
 
 @pytest.mark.parametrize("words", ["WRONGPASS invalid username-password pair", "CROSSSLOT Keys", "READONLY You", "odd"])
@@ -60,5 +61,5 @@ def test_the_hint_names_the_setting_that_led_to_the_server(words: str) -> None:
     """A result backend that refuses is not mended by changing the broker."""
     found = refusals.explain(ResponseError(words), RESULTS)
     assert found is not None
-    assert "MLQ_RESULT_BACKEND" in found.advice
-    assert "MLQ_BROKER_URL" not in found.advice
+    assert "MLQ_RESULT_BACKEND" in found.hint
+    assert "MLQ_BROKER_URL" not in found.hint

@@ -13,11 +13,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from mlq.engine.recycling import Recycling
 from mlq.engine.time_limits import Limit, TimeLimits, effective
+from mlq.exit_codes import ExitCode
 from mlq.ipc.worker_report import WorkerReport
 from mlq.supervisor.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
 from mlq.supervisor.recovery.death import Death, Overrun
 from mlq.supervisor.supervisor import Supervisor
-from mlq.worker import RECYCLED
 
 WORKER = Limit(soft=30.0, hard=40.0)
 
@@ -106,7 +106,7 @@ def test_a_recycled_worker_is_always_replaced_at_once() -> None:
     fleet = Supervisor(["gpu0"])
     fleet.step(Began(), at=0.0)
     for at in range(20):
-        assert fleet.step(Died("gpu0", RECYCLED), float(at)) == [Start("gpu0")]
+        assert fleet.step(Died("gpu0", ExitCode.RECYCLED), float(at)) == [Start("gpu0")]
 
 
 def test_a_worker_is_recycled_after_its_tasks_or_above_its_memory() -> None:

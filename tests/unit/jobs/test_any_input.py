@@ -144,7 +144,7 @@ def test_any_bytes_are_rows_or_an_error_in_words(data: bytes, name: str, encodin
         found = values(data, name, Reading(encoding=encoding))
     except MlqError as exc:
         error = exc
-    assert error is None or (error.exit_code in (2, 5) and error.message and error.advice)
+    assert error is None or (error.exit_code in (2, 5) and error.message and error.hint)
     for value in found:
         assert isinstance(value, Unreadable) or strict_json.loads(strict_json.dumps(value)) == value
 

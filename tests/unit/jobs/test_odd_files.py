@@ -106,7 +106,7 @@ def test_a_declared_encoding_is_known_and_agrees_with_the_mark(tmp_path: Path) -
     """A typo names the nearest; a byte-order mark is never read as letters."""
     with pytest.raises(UsageError, match="latin1x") as raised:
         reading_of(None, encoding="latin1x")
-    assert "latin1" in raised.value.advice
+    assert "latin1" in raised.value.hint
     for name in ("base64", "idna", "rot13", "unicode_escape"):
         with pytest.raises(UsageError, match="text files"):
             reading_of(None, encoding=name)

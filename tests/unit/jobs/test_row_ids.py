@@ -121,7 +121,7 @@ def test_an_id_field_that_no_row_has_is_refused_before_anything_is_sent(tmp_path
     path.write_text(text)
     with pytest.raises(UnknownIdField, match="'id'") as raised:
         validation.check(sources.find(str(path)), "id")
-    assert "'idd'" in raised.value.advice or "no objects" in raised.value.advice
+    assert "'idd'" in raised.value.hint or "no objects" in raised.value.hint
 
 
 def test_a_row_without_the_id_field_is_an_error_row() -> None:

@@ -158,7 +158,7 @@ def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body
         serve_class(body)
     assert reason in refused.value.message
     assert "serve.py" in refused.value.message
-    assert fix in refused.value.advice
+    assert fix in refused.value.hint
 
 
 def test_out_of_memory_in_setup_says_how_much_was_missing(serve_class: Serve) -> None:
@@ -173,7 +173,7 @@ def test_out_of_memory_in_setup_says_how_much_was_missing(serve_class: Serve) ->
                     "of which 1.25 GiB is free. Including non-PyTorch memory, this process has 138 GiB in use."
                 )
         """)
-    assert "nvidia-smi" in refused.value.advice
+    assert "nvidia-smi" in refused.value.hint
 
 
 def test_the_error_about_a_missing_class_lists_the_existing_ones(tmp_path: Path, serve: Callable[..., Model]) -> None:
@@ -183,7 +183,7 @@ def test_the_error_about_a_missing_class_lists_the_existing_ones(tmp_path: Path,
     path.write_text("from neighbour_of_serve import Other\nclass Digits:\n    def predict(self, batch): ...\n")
     with pytest.raises(InvalidModel, match="has no class 'Model'") as refused:
         serve(f"{path}:Model")
-    assert refused.value.advice == f"it has {path}:Digits"
+    assert refused.value.hint == f"it has {path}:Digits"
     with pytest.raises(InvalidModel, match="it names no class"):
         serve(path)
 

@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_served_is_refused_with_a_fix(
         serve(files / file)
     assert reason in refused.value.message
     assert f"{files / file} (from --model)" in refused.value.message
-    assert fix in refused.value.advice
+    assert fix in refused.value.hint
 
 
 def test_a_warning_says_once_that_torchscript_is_deprecated(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mlq.broker.connection import transport_options
-from mlq.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
 from mlq.security.masking import masked
 from mlq.settings import config
 from mlq.settings.config import DEFAULT, Settings, load, state_directory, to_environment
+from mlq.settings.errors import BadConfigFile, InvalidSetting, PasswordInArguments, UnknownSetting
 
 
 class Sources:
@@ -145,7 +145,7 @@ def test_an_unknown_key_names_the_nearest(sources: Sources, text: str, key: str,
     sources.project.write_text(text)
     with pytest.raises(UnknownSetting) as raised:
         sources.read()
-    assert raised.value.facts == {"key": key, "origin": sources.project, "nearest": nearest}
+    assert (raised.value.key, raised.value.origin, raised.value.nearest) == (key, sources.project, nearest)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_a_password_in_a_flag_is_refused(sources: Sources) -> None:
     """`ps` shows arguments to every user of the machine."""
     with pytest.raises(PasswordInArguments) as raised:
         sources.read(flags={"broker_url": ("redis://:secret@host/0", "--broker")})
-    assert "secret" not in raised.value.message + raised.value.advice
-    assert "MLQ_BROKER_URL" in raised.value.advice
+    assert "secret" not in raised.value.message + raised.value.hint
+    assert "MLQ_BROKER_URL" in raised.value.hint
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from amqp.exceptions import AccessRefused, RecoverableConnectionError
 
 from mlq.broker.connection import broker_address
 from mlq.broker.credentials import FileCredentials, RedisCredentials
-from mlq.errors import InvalidSetting, UnusableUrlFile, UrlGivenTwice
 from mlq.settings import advisories, url_file
 from mlq.settings.config import Settings, load, to_environment
+from mlq.settings.errors import InvalidSetting, UnusableUrlFile, UrlGivenTwice
 
 PASSWORD = "c4n4ry-1"  # noqa: S105 (of no server)
 URL = f"redis://user:{PASSWORD}@host:1/0"
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_words(
         read(tmp_path, MLQ_BROKER_URL_FILE=str(file))
     assert str(file) in raised.value.message
     assert "MLQ_BROKER_URL_FILE" in raised.value.message
-    assert PASSWORD not in raised.value.message + raised.value.advice
+    assert PASSWORD not in raised.value.message + raised.value.hint
     assert raised.value.exit_code == 3
 
 

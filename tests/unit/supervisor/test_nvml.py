@@ -10,7 +10,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from mlq.errors import InvalidSetting, MlqError, UsageError
+from mlq.errors import MlqError, UsageError
+from mlq.settings.errors import InvalidSetting
 from mlq.supervisor.devices import cordon, nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.gpus import choose
