@@ -62,7 +62,7 @@ def test_a_name_that_no_sentinel_knows_is_a_setting_to_correct(
     """Exit 3, with the names that they know."""
     at = watching(stack, state, stack.enter_context(serving(state)))
     happened, hint = refused(mlq, place, f"sentinel://127.0.0.1:{at}", "mymister", 3)
-    assert "knows a primary 'mymister'; they know: mymaster" in happened
+    assert "knows a primary 'mymister'; known primaries: mymaster" in happened
     assert "master_name in MLQ_BROKER_TRANSPORT_OPTIONS" in hint
 
 

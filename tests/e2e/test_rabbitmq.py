@@ -236,9 +236,24 @@ def test_rows_that_are_purged_have_failed(house: House, client: Celery, rabbit: 
     ("theirs", "ours", "words", "advice"),
     [
         ({"max_priority": 10}, {}, "x-max-priority = 10; the configuration has x-max-priority = not set", "= 10"),
-        ({}, {"x-max-priority": 5}, "x-max-priority = not set, and this", "remove x-max-priority"),
-        ({"max_priority": 10}, {"x-max-priority": 5}, "x-max-priority = 10, and this", "= 10"),
-        ({"queue_type": "quorum"}, {}, "x-queue-type = quorum, and this", '= "quorum"'),
+        (
+            {},
+            {"x-max-priority": 5},
+            "x-max-priority = not set; the configuration has x-max-priority = 5",
+            "remove x-max-priority",
+        ),
+        (
+            {"max_priority": 10},
+            {"x-max-priority": 5},
+            "x-max-priority = 10; the configuration has x-max-priority = 5",
+            "= 10",
+        ),
+        (
+            {"queue_type": "quorum"},
+            {},
+            "x-queue-type = quorum; the configuration has x-queue-type = not set",
+            '= "quorum"',
+        ),
         ({"exchange": "topic"}, {}, "exchange 'realtime' exists", "delete that exchange"),
     ],
 )

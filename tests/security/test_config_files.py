@@ -59,7 +59,7 @@ def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(hous
         started.process.kill()
     assert not (theirs / "ran").exists()
     happened, hint = started.lines
-    assert happened.startswith(f"mlq: the configuration {theirs}/mlq.toml is not used")
+    assert happened.startswith(f"mlq: the configuration file {theirs}/mlq.toml is not used")
     assert f"{theirs} belongs to uid {MALLORY}, mode 0755" in happened
     assert f"`chown root {theirs}`" in hint
     assert house.run("values", "queues").stdout == ""
