@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from mlq.ipc import parent_death, ready_pipe, worker_report
@@ -147,8 +148,13 @@ class Child:
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal. A child that has ended ignores it; its pid is not reused before `reap`."""
-        self._process.send_signal(number)
+        """Send a signal. A child that has ended ignores it.
+
+        Popen.send_signal would collect a child that has just ended, and `look_at_end` would then find no child.
+        """
+        if self._process.returncode is None:  # not reaped: the descriptor is open
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def look_at_end(self) -> int:
         """Return the exit code, or minus the signal, of a child that has ended, without collecting it."""

@@ -67,7 +67,7 @@ def test_a_drained_worker_ends_whatever_its_model_left_running(
     """It runs nothing and holds nothing: its exit code is that of a completed drain, and the log says what is left."""
     house.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS=keeps)
-    assert workers.end() == 0
+    assert workers.end() == 0, "\n".join(workers.lines)
     assert any(said in line for line in workers.lines), "\n".join(workers.lines)
 
 
