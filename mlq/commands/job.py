@@ -13,7 +13,7 @@ from mlq.cli import job_wait
 from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, group
 from mlq.cli.order_record import recorded
 from mlq.jobs import record
-from mlq.jobs.connections import JobConnections, desk
+from mlq.jobs.connections import JobConnections, connected_jobs
 from mlq.jobs.errors import BrokenRecord
 from mlq.jobs.record import Progress
 from mlq.terminal import tables
@@ -44,7 +44,7 @@ def ls(ctx: typer.Context) -> None:
       mlq job --json | jq '.jobs[] | select(.state == "running").job'
     """
     call = begin(ctx)
-    with desk(call.settings) as at:
+    with connected_jobs(call.settings) as at:
         now = server_time(at.store)
         found = list(_readable(call, at))
     jobs = [job_wait.progress_document(seen) for seen in found]
@@ -73,7 +73,7 @@ def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the hel
       mlq job show 3f2a9c41d0be --json | jq .done
     """
     call = begin(ctx)
-    with desk(call.settings) as at:
+    with connected_jobs(call.settings) as at:
         job, now = job_wait.progress_document(job_wait.find(at, id)), server_time(at.store)
     call.terminal.show(job, partial(tables.jobs_table, [job], now))
 
@@ -90,7 +90,7 @@ def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the h
     `mlq submit FILE --wait -o OUT --resume`.
     """
     call = begin(ctx)
-    with desk(call.settings) as at:
+    with connected_jobs(call.settings) as at:
         found = job_wait.find(at, id)
         if found.state == "done":
             call.terminal.line(f"job {id} is done, so it was not cancelled")

@@ -14,12 +14,11 @@ from mlq.errors import UsageError
 from mlq.jobs import record, run
 from mlq.jobs.collect import output, single_task
 from mlq.jobs.collect.output import Output
-from mlq.jobs.connections import JobConnections, desk
+from mlq.jobs.connections import JobConnections, connected_jobs
 from mlq.jobs.errors import AnswersThere, JobCollected, RowsFailed
-from mlq.jobs.exchange import WaitLimits
-from mlq.jobs.interrupt import Halt, heeding
+from mlq.jobs.exchange import RunOptions, WaitLimits
+from mlq.jobs.interrupt import Interrupt, handling_signals
 from mlq.jobs.record import Progress
-from mlq.jobs.run import RunOptions
 
 app = single()
 
@@ -46,11 +45,11 @@ def result(
     call = begin(ctx)
     if timeout is not None and not wait:
         raise UsageError(what="--timeout needs --wait", fix=f"`mlq result {id} --wait --timeout …`")
-    with desk(call.settings) as at:
+    with connected_jobs(call.settings) as at:
         out = output.target(out)
         if (kept := output.kept(out)) is not None:
             output.demand_new(kept, None, or_else=AnswersThere)
-        found = record.read(at.store, at.results, id)
+        found = record.read(at.store, at.results(), id)
         if found is None:
             _task(call, at, id, out, timeout, wait=wait)
             return
@@ -64,31 +63,32 @@ def result(
 def _job(call: Invocation, at: JobConnections, found: Progress, out: Path | None, timeout: float | None) -> None:
     kept = output.kept(out)
     rest = f" -o {shlex.quote(f'{kept}.rest')}" if kept is not None else ""
-    manner = RunOptions(limits=WaitLimits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
+    run_options = RunOptions(limits=WaitLimits(timeout), command=f"mlq result {found.job.id} --wait{rest}")
     with (
         job_wait.opened(call, out) as stream,
         job_wait.watched(call, at, found.job) as watcher,
-        heeding(halt := Halt()),
+        handling_signals(interrupt := Interrupt()),
     ):
-        outcome = run.collect(at, found, manner, stream, watcher, halt, kept)
+        outcome = run.collect(at, found, run_options, stream, watcher, interrupt, kept)
     job_wait.report(call, at, outcome, kept)
 
 
 def _task(
     call: Invocation, at: JobConnections, task_id: str, out: Path | None, timeout: float | None, *, wait: bool
 ) -> None:
+    results = at.results()
     if wait:
-        with heeding(halt := Halt()):
-            written = single_task.wait(at.results, task_id, halt, timeout_s=timeout)
-    elif (found := single_task.find(at.results, task_id)) is not None:
-        written = found
+        with handling_signals(interrupt := Interrupt()):
+            ended = single_task.wait(results, task_id, interrupt, timeout_s=timeout)
+    elif (found := single_task.read(results, task_id)) is not None:
+        ended = found
     else:
         from mlq.jobs import task_location
 
         raise task_location.explain(at, task_id)
     with job_wait.opened(call, out) as stream:
         sink = Output(stream, path=output.kept(out), command=shlex.join(["mlq", "result", "--", task_id]))
-        sink.add(written)
+        sink.add(single_task.chunk_of_task(task_id), ended, single=True)
         sink.flush()
     if call.terminal.json:
         call.terminal.emit(job_wait.task_document(task_id, ok=sink.ok, failed=sink.failed))

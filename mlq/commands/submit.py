@@ -17,14 +17,13 @@ from mlq.cli.options import RowOrder
 from mlq.errors import UsageError
 from mlq.jobs import run
 from mlq.jobs.collect import failed_rows, output
-from mlq.jobs.connections import JobConnections, desk
-from mlq.jobs.exchange import WaitLimits
+from mlq.jobs.connections import JobConnections, connected_jobs
+from mlq.jobs.exchange import RunOptions, WaitLimits
 from mlq.jobs.input import handles, sources
-from mlq.jobs.interrupt import Halt, heeding
-from mlq.jobs.run import RunOptions
+from mlq.jobs.interrupt import Interrupt, handling_signals
 from mlq.jobs.send import destinations, submission
+from mlq.jobs.send.flow_control import MOST_CHUNKS
 from mlq.jobs.send.submission import Plan, Request
-from mlq.jobs.send.window import MOST_CHUNKS
 
 app = single()
 
@@ -84,19 +83,18 @@ def submit(  # noqa: PLR0913 (an option each)
     reading = sources.reading_of(format, inline=inline, encoding=encoding, delimiter=delimiter)
     request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
     limits = WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
-    manner = RunOptions(priority, chunk, order is RowOrder.INPUT, limits)
-    with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
-        manner.command = _again(plan, out)
+    with submission.planned(request, call.settings) as plan, connected_jobs(call.settings) as at:
+        command = _again(plan, out)
+        run_options = RunOptions(priority, chunk, order is RowOrder.INPUT, limits, command)
         if not wait:
-            return _send(call, at, plan, manner)
-        return _exchange(call, at, plan, manner, output.target(out), errors, resume=resume)
+            return _send(call, at, plan, run_options)
+        return _exchange(call, at, plan, run_options, output.target(out), errors, resume=resume)
 
 
-def _send(call: Invocation, at: JobConnections, plan: Plan, manner: RunOptions) -> None:
-    destinations.check(plan, at)
-    submission.attach(plan, at, call.terminal.warn)
-    with job_wait.watched(call, at, plan.job) as watcher, heeding(halt := Halt()):
-        run.submit(at, plan, manner, watcher, halt)
+def _send(call: Invocation, at: JobConnections, plan: Plan, run_options: RunOptions) -> None:
+    plan = submission.attach(destinations.checked(plan, at), at, call.terminal.warn)
+    with job_wait.watched(call, at, plan.job) as watcher, handling_signals(interrupt := Interrupt()):
+        run.submit(at, plan, run_options, watcher, interrupt)
         watcher.unserved()  # warn now that no worker serves the queue: without --wait there is no later occasion
     collect = f"mlq result {plan.job.id} --wait"
     call.terminal.say(f"answers are kept until `{collect}` takes them, or for 7 days after the last")
@@ -107,26 +105,26 @@ def _exchange(
     call: Invocation,
     at: JobConnections,
     plan: Plan,
-    manner: RunOptions,
+    run_options: RunOptions,
     out: Path | None,
     errors: Path | None,
     *,
     resume: bool,
 ) -> None:
-    at.results  # noqa: B018 (raises where no answers are kept)
-    destinations.check(plan, at)
+    at.results()  # before anything is sent: raises if no answers are kept
+    plan = destinations.checked(plan, at)
     kept = output.kept(out)
     if kept is not None:
-        submission.begin_output(plan, kept, resumes=resume, desk=at)
-    submission.attach(plan, at, call.terminal.warn)
+        plan = submission.begin_output(plan, kept, resumes=resume, connections=at)
+    plan = submission.attach(plan, at, call.terminal.warn)
     with (
         job_wait.opened(call, out, plan.sidecar) as stream,
         job_wait.watched(call, at, plan.job) as watcher,
-        heeding(halt := Halt()),
+        handling_signals(interrupt := Interrupt()),
     ):
-        outcome = run.exchange(at, plan, manner, stream, watcher, halt, kept)
+        outcome = run.submit_and_collect(at, plan, run_options, stream, watcher, interrupt, kept)
     if errors is not None:
-        with output.writing(str(errors), manner.command):
+        with output.writing(str(errors), run_options.command):
             failed_rows.write(errors, plan.request.input, outcome.failures)
     job_wait.report(call, at, outcome, kept)
 

@@ -1,4 +1,4 @@
-"""What submitting and collecting need: the store of records, the queues, the results, with failures explained."""
+"""Job connections: the servers of job records, queues and results; failed connections become errors with hints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlq.broker.connection import (
 )
 from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.jobs.record import Job
-from mlq.jobs.send.posting import CeleryPost, ChunkSender, ScriptPost
+from mlq.jobs.send.sender import CelerySender, ChunkSender, ScriptSender
 from mlq.settings.config import Settings
 
 if TYPE_CHECKING:
@@ -28,46 +28,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobConnections:
-    """Where jobs are handed in and collected. `one_step`: records and queues are on one server."""
+    """The connections of a command that submits or collects jobs."""
 
     settings: Settings
-    store: Redis
-    answers: Redis | None
-    one_step: bool
 
-    @property
+    store: Redis
+    """The server of job records."""
+
+    answers: Redis | None
+    """The server of results; None if no results are kept, or mlq cannot read them."""
+
+    one_step: bool
+    """Whether records and queues are on one server, so that one step sends and records a chunk."""
+
     def results(self) -> Redis:
-        """The store of results. Raises NoResults, UnreadableResults where answers cannot be read."""
+        """Return the server of results. Raises NoResults, UnreadableResults."""
         if self.answers is None:
             result_address(self.settings)
             raise NoResults(origin=self.settings.origin("result_backend"))
         return self.answers
 
-    def post(self, job: Job, sender: str) -> ChunkSender:
-        """Give what sends a job's chunks."""
+    def chunk_sender(self, job: Job, token: str) -> ChunkSender:
+        """Return the sender of a job's messages; `token` identifies this process as the job's sender."""
         if self.one_step:
-            return ScriptPost(self.store, job, sender)
+            return ScriptSender(self.store, job, token)
         from mlq.app import create_app
 
-        app = create_app(self.settings)
-        return CeleryPost(self.store, job, sender, app, self._prepare, answered=self.answers is not None)
+        return CelerySender(self.store, job, token, create_app(self.settings), self._prepare)
 
     def _prepare(self, queue: str) -> None:
         """Declare a queue before its first message. Raises QueueDiffers, InvalidQueueArgument."""
         from mlq.broker import rabbitmq
 
         address = broker_address(self.settings)
-        if is_redis(address.url):  # where a queue is there as soon as it holds a message
+        if is_redis(address.url):  # Redis needs no declaration
             return
         with connected(self.settings, address) as connection:
-            # Only the configuration says with which arguments: another queue that is there is taken as it is.
+            # The arguments of a queue are known from the configuration only; an existing queue keeps its own.
             if queue in self.settings.known_queues or not rabbitmq.exists(connection, queue):
                 rabbitmq.declare(connection, self.settings, [queue])
 
 
 @contextmanager
-def desk(settings: Settings) -> Iterator[JobConnections]:
-    """Connect; a server that is away is told within seconds.
+def connected_jobs(settings: Settings) -> Iterator[JobConnections]:
+    """Connect to the servers. A server that is away is reported within seconds.
 
     Raises NoBroker, NoStateStore, BrokerUnreachable, BrokerRefused.
     """

@@ -11,37 +11,37 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signalled(KeyboardInterrupt):
-    """The second signal came. `number` is the signal, of which the exit code tells (128 and the number)."""
+    """The second signal, by number. The exit code of the command is 128 and this number."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
 
 
-class Halt:
-    """Whether the command was asked to end. The signal only takes a note; the loop acts."""
+class Interrupt:
+    """Whether a signal has asked the command to stop. The handler of the signal only records it; the loop acts."""
 
-    def __init__(self, asked_once: Callable[[], None] = lambda: None) -> None:
-        self._asked_once = asked_once
-        self.asked = False
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self._on_first = on_first
+        self.requested = False
 
-    def ask(self, number: int = signal.SIGINT) -> None:
-        """Ask; the second time raises Signalled where the loop is."""
-        if self.asked:
+    def request(self, number: int = signal.SIGINT) -> None:
+        """Ask the command to stop. The second call raises Signalled in the loop."""
+        if self.requested:
             raise Signalled(number)
-        self.asked = True
-        self._asked_once()
+        self.requested = True
+        self._on_first()
 
 
 @contextmanager
-def heeding(halt: Halt) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP ask for the end, meanwhile; what `nohup` has set to be ignored stays ignored."""
+def handling_signals(interrupt: Interrupt) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP request the interrupt. A SIGHUP that `nohup` has set to be ignored stays so."""
 
-    def heed(number: int, _: Any) -> None:
-        halt.ask(number)
+    def handle(number: int, _: Any) -> None:
+        interrupt.request(number)
 
-    heeded = [s for s in _SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, heed) for number in heeded}
+    handled = [s for s in _SIGNALS if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:

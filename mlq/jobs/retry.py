@@ -14,29 +14,35 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-_PASSING: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ConnectionError, TimeoutError)
-
-Said = Callable[[str], None]
+_TRANSIENT: Final = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ConnectionError, TimeoutError)
 
 
 class Retry:
-    """Calls until a call comes back. `say` is told once that Redis is away, and once that it is there again.
+    """Repeats a call until Redis answers it. An error that Redis answers is raised, because it would come again.
 
-    `patient` is called before each new try; what it raises ends the waiting. Refusals are raised: they do not pass.
+    Args:
+        say: Called with a text for the user when Redis stops answering, and when it answers again.
+        demand_patience: Called before each repetition; an exception that it raises ends the wait.
+        sleep: Waits for a number of seconds.
     """
 
-    def __init__(self, say: Said, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        demand_patience: Callable[[], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._say = say
-        self.patient: Callable[[], None] = _for_ever
+        self._demand_patience = demand_patience
         self._sleep = sleep
 
     def __call__(self, ask: Callable[[], T]) -> T:
-        """Call until it comes back. Raises redis.ResponseError, and what `ask` and `patient` raise."""
+        """Call `ask` until it returns. Raises redis.ResponseError, and what `ask` and `demand_patience` raise."""
         pause, away = _FIRST_PAUSE_S, False
         while True:
             try:
                 answer = ask()
-            except _PASSING as exc:
+            except _TRANSIENT as exc:
                 if not away:
                     self._say(f"the broker does not answer, trying again until it does: {exc}")
                 away = True
@@ -44,10 +50,6 @@ class Retry:
                 if away:
                     self._say("the broker is back")
                 return answer
-            self.patient()
+            self._demand_patience()
             self._sleep(pause)
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
-
-
-def _for_ever() -> None:
-    """Never end the waiting."""

@@ -1,38 +1,35 @@
-"""Running: the parts of an exchange put together: to submit and wait, to submit only, to collect only."""
+"""A job's run, assembled from its parts: submit only, submit and collect, or collect only."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from mlq.broker.server_time import ServerClock
 from mlq.jobs import record
-from mlq.jobs.chunk import Chunk
+from mlq.jobs.chunk import Chunk, ChunkFeed
 from mlq.jobs.collect import output, resumption, sidecar
-from mlq.jobs.collect.collector import Collector
+from mlq.jobs.collect.collector import JobResults
 from mlq.jobs.collect.output import Output
-from mlq.jobs.collect.results import JobResults
-from mlq.jobs.collect.resumption import Held
+from mlq.jobs.collect.sidecar import Sidecar
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
-from mlq.jobs.exchange import Exchange, WaitLimits, Watcher
-from mlq.jobs.interrupt import Halt
+from mlq.jobs.exchange import Exchange, RunOptions, Watcher
+from mlq.jobs.interrupt import Interrupt
 from mlq.jobs.record import Job, Progress
 from mlq.jobs.retry import Retry
-from mlq.jobs.send.back_pressure import Pressure
-from mlq.jobs.send.chunk_feed import Feeder
-from mlq.jobs.send.pace import Pace
+from mlq.jobs.send.flow_control import Pressure
 from mlq.jobs.send.sender import Sender
 from mlq.jobs.send.sender_liveness import living
 from mlq.jobs.send.submission import Plan
-from mlq.jobs.send.window import Window
 from mlq.protocol import keys
 from mlq.store.jobs.job_tokens import take_over
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 _PAUSE_S: Final = 0.25
 _LOOK_EVERY_S: Final = 1.0
@@ -41,234 +38,233 @@ _BLIND_ROWS: Final = 128
 """Rows in a chunk if no results are collected, from which a better size could be learned."""
 
 
-@dataclass
-class RunOptions:
-    """How to send and collect. `command` goes on with what an interruption leaves."""
-
-    priority: int | None = None
-    chunk_rows: int | None = None
-    in_order: bool = True
-    limits: WaitLimits = field(default_factory=WaitLimits)
-    command: str = ""
-
-
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a run ended. `failures` are the indexes of rows that failed, in the order of their ends."""
+    """How a run ended."""
 
     job: Job
+
     ok: int
+    """Rows that were answered, those of earlier runs included."""
+
     failed: int
+    """Rows that failed, those of earlier runs included."""
+
     failures: tuple[int, ...] = ()
+    """Indexes of the rows that failed in this run."""
 
 
-def submit(desk: JobConnections, plan: Plan, manner: RunOptions, watcher: Watcher, halt: Halt) -> None:
+def submit(
+    connections: JobConnections, plan: Plan, options: RunOptions, watcher: Watcher, interrupt: Interrupt
+) -> None:
     """Send every row.
 
-    Raises Interrupted (the same call goes on), JobCancelled, JobTaken, NotJson where a pipe's array breaks.
+    Raises Interrupted (the same command continues), JobCancelled, JobTaken, NotJson for an array from a pipe that
+    breaks off.
     """
-    insist, token = Retry(watcher.say), secrets.token_hex(8)
-    with living(desk.store, plan.job.id, token):
-        sender = _sender(desk, plan, manner, watcher, insist, token)
-        insist.patient = partial(_demand_patience, plan, manner, sender, halt)
-        _send_all(desk, plan, manner, sender, insist)
-    _complete(desk, plan, sender)
+    token = secrets.token_hex(8)
+    with living(connections.store, plan.job.id, token):
+        job = _become_sender(connections.store, plan.job, token)
+        _SendOnly(connections, replace(plan, job=job), options, watcher, interrupt, token).run()
 
 
-def _demand_patience(plan: Plan, manner: RunOptions, sender: Sender, halt: Halt) -> None:
-    if halt.asked:
-        raise Interrupted(**_unsent(plan, manner, sender))
+class _SendOnly:
+    """A run that collects no results."""
+
+    def __init__(
+        self,
+        connections: JobConnections,
+        plan: Plan,
+        options: RunOptions,
+        watcher: Watcher,
+        interrupt: Interrupt,
+        token: str,
+    ) -> None:
+        self._store, self._job, self._options, self._interrupt = connections.store, plan.job, options, interrupt
+        self._retry = Retry(watcher.say, self._demand_patience)
+        self._sender = _sender(connections, plan, options, watcher, self._retry, token)
+
+    def run(self) -> None:
+        """Send every row. Raises what `submit` raises."""
+        sender, look_at = self._sender, 0.0
+        while not sender.is_done:
+            self._demand_patience()
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_EVERY_S
+                if self._retry(lambda: record.is_cancelled(self._store, self._job.id)):
+                    waiting, rows = self._left()
+                    raise JobCancelled(job=self._job.id, waiting=waiting, rows=rows, command=self._options.command)
+            rows = self._options.chunk_rows or _BLIND_ROWS
+            if not sender.step(rows, lambda *_: True, lambda *_: None) and not sender.is_done:
+                time.sleep(_PAUSE_S)
+        _complete(self._store, self._job, sender)
+
+    def _demand_patience(self) -> None:
+        if self._interrupt.requested:
+            waiting, rows = self._left()
+            raise Interrupted(waiting=waiting, rows=rows, command=self._options.command)
+
+    def _left(self) -> tuple[int, int]:
+        """Return the number of rows that are not sent, and of all rows that are known."""
+        rows = self._job.rows or self._sender.taken
+        return rows - self._sender.taken, rows
 
 
-def _unsent(plan: Plan, manner: RunOptions, sender: Sender) -> dict[str, Any]:
-    rows = plan.job.rows or sender.taken
-    return {"waiting": rows - sender.taken, "rows": rows, "command": manner.command}
-
-
-def _send_all(desk: JobConnections, plan: Plan, manner: RunOptions, sender: Sender, insist: Retry) -> None:
-    look_at = 0.0
-    while not sender.is_done:
-        insist.patient()
-        if time.monotonic() >= look_at:
-            look_at = time.monotonic() + _LOOK_EVERY_S
-            if insist(lambda: record.is_cancelled(desk.store, plan.job.id)):
-                raise JobCancelled(job=plan.job.id, **_unsent(plan, manner, sender))
-        if not sender.step(manner.chunk_rows or _BLIND_ROWS, lambda *_: True, _nobody) and not sender.is_done:
-            time.sleep(_PAUSE_S)
-
-
-def exchange(
-    desk: JobConnections,
+def submit_and_collect(
+    connections: JobConnections,
     plan: Plan,
-    manner: RunOptions,
+    options: RunOptions,
     stream: BinaryIO,
     watcher: Watcher,
-    halt: Halt,
+    interrupt: Interrupt,
     path: Path | None = None,
 ) -> JobOutcome:
-    """Send every row and write every answer; `path` is the output, where it is a file.
+    """Send every row and write every answer to `stream`; `path` is the output if it is a file.
 
-    Raises OutputFailed, TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken; what is answered by then is
-    written.
+    Raises OutputFailed, TimedOut, Interrupted, JobCancelled, TooManyFailed, JobTaken. The answers that arrived before
+    that are written.
     """
-    insist, token, held = Retry(watcher.say), secrets.token_hex(8), plan.held
-    with living(desk.store, plan.job.id, token):
-        ends = JobResults(desk.store, desk.results, plan.job.id, insist)
-        ends.begin()
-        pending = _pending(desk, plan, ends)
-        sender = _sender(desk, plan, manner, watcher, insist, token)
-        ok, failed = (held.ok, held.failed) if held else (0, 0)
-        out = Output(stream, ok, failed, path=path, command=manner.command)
-        run = _assemble(plan.job, manner, watcher, halt, ends, out, held=held, answered_by=_noting(plan, path, watcher))
-        insist.patient = run.demand_patience
-        run.sender = sender
-        run.rows = lambda: plan.job.rows or sender.taken
-        outcome = _go(run, plan.job, pending)
-        _complete(desk, plan, sender)
+    token, held = secrets.token_hex(8), plan.held
+    ok, failed = (held.ok, held.failed) if held else (0, 0)
+    out = Output(stream, ok, failed, path=path, command=options.command)
+    noting = _ModelNote(path, plan.sidecar, watcher)
+    with living(connections.store, plan.job.id, token):
+        exchange = Exchange(
+            connections, plan.job, out, options, watcher, interrupt, held=held, answered_by=noting.answered_by
+        )
+        exchange.results.begin()
+        pending = _pending(connections, plan, exchange.results)
+        job = _become_sender(connections.store, plan.job, token)
+        rest = replace(plan, job=job, settled=_settled(plan.settled, pending))
+        sender = _sender(connections, rest, options, watcher, exchange.retry, token)
+        exchange.run(pending, sender)
+        job = _complete(connections.store, job, sender)
     if path is not None and held is not None and not held.in_order:
-        with output.writing(str(path), manner.command):
+        with output.writing(str(path), options.command):
             resumption.put_in_order(path, len(held.rows))
-    return outcome
+    return JobOutcome(job, out.ok, out.failed, exchange.failures)
 
 
 def collect(
-    desk: JobConnections,
+    connections: JobConnections,
     found: Progress,
-    manner: RunOptions,
+    options: RunOptions,
     stream: BinaryIO,
     watcher: Watcher,
-    halt: Halt,
+    interrupt: Interrupt,
     path: Path | None = None,
 ) -> JobOutcome:
-    """Write the answers of a job that was submitted, as they come; `path` is the output, where it is a file.
+    """Write the answers of a submitted job to `stream` as they arrive; `path` is the output if it is a file.
 
     Raises OutputFailed, TimedOut, Interrupted, JobCancelled, JobTaken, JobCollected, AnswersExpired.
     """
-    insist = Retry(watcher.say)
-    ends = JobResults(desk.store, desk.results, found.job.id, insist)
-    pending = list(ends.uncollected())
+    out = Output(stream, path=path, command=options.command)
+    exchange = Exchange(connections, found.job, out, options, watcher, interrupt)
+    pending = list(exchange.results.uncollected())
     if not pending:
         raise JobCollected(id=found.job.id)
-    if record.have_expired(desk.store, desk.results, found.job.id):
+    if record.have_expired(connections.store, connections.results(), found.job.id):
         raise AnswersExpired(job=found.job.id)
-    ends.begin()
-    run = _assemble(found.job, manner, watcher, halt, ends, Output(stream, path=path, command=manner.command))
-    insist.patient = run.demand_patience
-    run.rows = lambda: sum(map(len, pending))
-    return _go(run, found.job, pending)
+    exchange.results.begin()
+    exchange.run(pending)
+    return JobOutcome(found.job, out.ok, out.failed, exchange.failures)
 
 
 def demand_finished(found: Progress) -> None:
-    """Check that every answer of a job is there. Raises Unfinished, JobStopped."""
+    """Check that every row of a job has a result. Raises Unfinished, JobStopped."""
     if found.state == "stopped":
         raise JobStopped(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
     if found.done < found.rows or found.job.rows is None:
         raise Unfinished(job=found.job.id, waiting=found.rows - found.done, rows=found.rows)
 
 
-def _go(run: Exchange, job: Job, pending: list[Chunk]) -> JobOutcome:
-    for chunk in pending:
-        run.collector.sent(chunk, 0)
-    run.run()
-    return JobOutcome(job, run.output.ok, run.output.failed, tuple(sorted(run.collector.failures)))
-
-
-def _assemble(  # noqa: PLR0913 (what a run needs; each is one thing)
-    job: Job,
-    manner: RunOptions,
-    watcher: Watcher,
-    halt: Halt,
-    ends: JobResults,
-    out: Output,
-    *,
-    held: Held | None = None,
-    answered_by: Callable[[str], None] = lambda _: None,
-) -> Exchange:
-    window, pace = Window(in_order=manner.in_order), Pace(manner.chunk_rows)
-    single = job.kind == "single"
-    collector = Collector(ends, window, out, pace, single=single, held=held, answered_by=answered_by)
-    return Exchange(
-        job_id=job.id,
-        sender=None,
-        collector=collector,
-        window=window,
-        pace=pace,
-        output=out,
-        limits=manner.limits,
-        halt=halt,
-        watcher=watcher,
-        rows=lambda: job.rows or 0,
-        is_cancelled=ends.are_cancelled,
-        demand_ours=ends.demand_ours,
-        command=manner.command,
-    )
+def _become_sender(store: Redis, job: Job, token: str) -> Job:
+    """Become the job's only sender: Redis refuses the earlier one from now on. Return the job with its token."""
+    return replace(job, token=take_over(store, job.id, token))
 
 
 def _sender(
-    desk: JobConnections, plan: Plan, manner: RunOptions, watcher: Watcher, insist: Retry, token: str
+    connections: JobConnections, plan: Plan, options: RunOptions, watcher: Watcher, retry: Retry, token: str
 ) -> Sender:
-    """Become the job's sender: whoever was before is refused from now on.
-
-    `alive` says that this sender gives signs of life, which those of older versions do not.
-    """
-    plan.job = replace(plan.job, token=take_over(desk.store, plan.job.id, token))
-    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
-    feeder = Feeder(
+    """Create the sender of the rows that are not settled."""
+    feed = ChunkFeed(
         plan.source,
         plan.job.kind,
         plan.naming,
-        number=following,
-        settled=bytes(plan.settled),
-        misplaced=plan.queues.misfit if plan.queues is not None else lambda _: None,
+        number=_next_number(connections.store, plan.job),
+        settled=plan.settled,
+        queue_error=plan.queues.error if plan.queues is not None else lambda _: None,
     )
-    pressure = Pressure(desk.store, watcher.say)
-    answered = desk.answers is not None
-    post = desk.post(plan.job, token)
-    sender = Sender(plan.job, feeder, post, pressure, insist, priority=manner.priority, answered=answered)
-    clock = ServerClock(desk.store)
+    clock = ServerClock(connections.store)
     clock.refresh()
-    sender.now = clock.now
-    return sender
+    return Sender(
+        plan.job,
+        feed,
+        connections.chunk_sender(plan.job, token),
+        Pressure(connections.store, watcher.say),
+        retry,
+        clock.now,
+        priority=options.priority,
+        answered=connections.answers is not None,
+    )
 
 
-def _pending(desk: JobConnections, plan: Plan, ends: JobResults) -> list[Chunk]:
-    """Find what an earlier process sent and did not write; settle its rows, so that they are not sent again."""
-    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
+def _pending(connections: JobConnections, plan: Plan, results: JobResults) -> list[Chunk]:
+    """Return the chunks that an earlier process sent and did not write.
+
+    Records of other chunks are deleted: of a chunk whose rows have their lines, and, where recording and publishing are
+    two steps, of the last chunk, which was perhaps not published.
+    """
+    store, job_id = connections.store, plan.job.id
+    last = _next_number(store, plan.job) - 1
     pending = []
-    for chunk in ends.uncollected():
-        written = plan.held is not None and all(map(plan.held.has, chunk.indexes))
-        unsure = not desk.one_step and chunk.number == following - 1
-        if written or unsure:
-            desk.store.hdel(keys.chunks(plan.job.id), str(chunk.number))
-            continue
-        pending.append(chunk)
-        last = max(chunk.indexes)
-        plan.settled.extend(bytes(max(0, last + 1 - len(plan.settled))))
-        for index in chunk.indexes:
-            plan.settled[index] = 1
+    for chunk in results.uncollected():
+        is_written = plan.held is not None and all(map(plan.held.has, chunk.indexes))
+        is_unsure = not connections.one_step and chunk.number == last
+        if is_written or is_unsure:
+            store.hdel(keys.chunks(job_id), str(chunk.number))
+        else:
+            pending.append(chunk)
     return pending
 
 
-def _complete(desk: JobConnections, plan: Plan, sender: Sender) -> None:
-    if plan.job.rows is None and sender.has_read_all:
-        plan.job = replace(plan.job, rows=sender.taken)
-        record.complete(desk.store, plan.job.id, sender.taken)
+def _settled(settled: bytes, pending: list[Chunk]) -> bytes:
+    """Add the rows of pending chunks to the settled rows, so that they are not sent again."""
+    rows = bytearray(settled)
+    for chunk in pending:
+        rows.extend(bytes(max(0, max(chunk.indexes) + 1 - len(rows))))
+        for index in chunk.indexes:
+            rows[index] = 1
+    return bytes(rows)
 
 
-def _noting(plan: Plan, path: Path | None, watcher: Watcher) -> Callable[[str], None]:
-    """Keep the model's fingerprint beside the output, and say when another model answers the rest."""
+def _next_number(store: Redis, job: Job) -> int:
+    """Return the number of the next chunk."""
+    return int(store.hget(keys.job(job.id), "next") or 0)
 
-    def note(model: str) -> None:
-        begun = plan.sidecar
-        if begun is None or path is None or begun.model == model:
+
+def _complete(store: Redis, job: Job, sender: Sender) -> Job:
+    """Record the number of rows at the end of a pipe. Return the job with it."""
+    if job.rows is not None or not sender.has_read_all:
+        return job
+    record.complete(store, job.id, sender.taken)
+    return replace(job, rows=sender.taken)
+
+
+class _ModelNote:
+    """Keeps the fingerprint of the model in the sidecar, and says so when another model answers the rest."""
+
+    def __init__(self, path: Path | None, beside: Sidecar | None, watcher: Watcher) -> None:
+        self._path = path
+        self._sidecar = beside
+        self._watcher = watcher
+
+    def answered_by(self, model: str) -> None:
+        """Take the fingerprint of the model that answered the latest chunk."""
+        beside = self._sidecar
+        if beside is None or self._path is None or beside.model == model:
             return
-        if begun.model is not None:
-            watcher.say(f"from here on another model answers: {model}, until now {begun.model}")
-        plan.sidecar = begun.answered_by(model)
-        sidecar.write(path, plan.sidecar)
-
-    return note
-
-
-def _nobody(chunk: Chunk, size: int) -> None:
-    """Ignore a chunk that was sent."""
+        if beside.model is not None:
+            self._watcher.say(f"from here on another model answers: {model}, until now {beside.model}")
+        self._sidecar = beside.answered_by(model)
+        sidecar.write(self._path, self._sidecar)

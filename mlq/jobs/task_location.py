@@ -30,19 +30,21 @@ if TYPE_CHECKING:
     from mlq.settings.config import Settings
 
 
-def explain(desk: JobConnections, task_id: str) -> MlqError:
+def explain(connections: JobConnections, task_id: str) -> MlqError:
     """Say where a task is that has no answer, for a command that does not wait for it.
 
     Of a queue of any length a bounded part is looked at, and what was not is said.
     """
     command = shlex.join(["mlq", "result", "--wait", "--", task_id])
-    broker, skipped = broker_address(desk.settings), []
+    broker, skipped = broker_address(connections.settings), []
     if is_redis(broker.url):
-        with connected(desk.settings, broker) as connection:
+        with connected(connections.settings, broker) as connection:
             redis = redis_client(connection)
             search = Search(redis, task_id, lambda raw: task_id_of(raw) == task_id)
             try:
-                found = search.run(_queues(desk.settings, desk.store), desk.settings.priority_order)
+                found = search.run(
+                    _queues(connections.settings, connections.store), connections.settings.priority_order
+                )
             except ResponseError as exc:
                 if not is_denied(exc):
                     raise
@@ -53,11 +55,11 @@ def explain(desk: JobConnections, task_id: str) -> MlqError:
                 return _in_words(redis, task_id, found, command)
     else:
         skipped = ["the queues of this broker"]
-    began = _began(desk.results, task_id)
+    began = _began(connections.results(), task_id)
     if began is not None:
         return TaskWaits(id=task_id, where=began, command=command)
     job = task_id.rpartition(".")[0]
-    if is_job_id(job) and record.read(desk.store, desk.results, job) is not None:
+    if is_job_id(job) and record.read(connections.store, connections.results(), job) is not None:
         return TaskOfJob(id=task_id, job=job, where="")
     not_seen = f"; not looked at: {', '.join(skipped)}" if skipped else ""
     return NoSuchTask(id=task_id, skipped=not_seen, command=command)

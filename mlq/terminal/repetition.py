@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from mlq.jobs.interrupt import Halt, heeding
+from mlq.jobs.interrupt import Interrupt, handling_signals
 
 
 def every(seconds: float | None) -> Iterator[None]:
@@ -16,8 +16,8 @@ def every(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    asked = threading.Event()
-    with heeding(Halt(asked.set)):
+    ended = threading.Event()
+    with handling_signals(Interrupt(ended.set)):
         yield
-        while not asked.wait(seconds):
+        while not ended.wait(seconds):
             yield

@@ -11,7 +11,7 @@ from celery import Celery
 from redis import Redis
 
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.collect.output_lines import write
+from mlq.jobs.collect.output import lines_of
 from mlq.protocol.job_result import ChunkResult
 from mlq.protocol.names import ROW_ERROR
 from tests.conftest import House
@@ -102,8 +102,8 @@ def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: 
 def test_an_answer_that_looks_like_the_error_of_a_row_is_the_error_of_its_row(answer: Any) -> None:
     """Any task may answer with the key by which workers mark a failed row; it must not end who collects the job."""
     end = ChunkResult("SUCCESS", [orjson.dumps({ROW_ERROR: answer}), b"2"], failed=1)
-    written = write(Chunk(0, range(2), ["a", "b"]), end, single=False)
-    bad, good = map(json.loads, written.lines.splitlines())
+    lines, _ = lines_of(Chunk(0, range(2), ["a", "b"]), end, single=False)
+    bad, good = map(json.loads, lines.splitlines())
     assert (bad["status"], good["status"], good["result"]) == ("error", "ok", 2)
     assert [type(bad["error"][k]) for k in ("type", "message", "retryable", "attempts")] == [str, str, bool, int]
 

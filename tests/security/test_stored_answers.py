@@ -10,7 +10,7 @@ from redis import Redis
 
 from mlq.jobs import chunk
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.collect import output_lines
+from mlq.jobs.collect import output
 from mlq.protocol import job_result, keys
 from mlq.protocol.job_result import ChunkResult
 from tests.conftest import House
@@ -44,8 +44,8 @@ def test_an_end_that_is_none_becomes_an_error_of_its_rows(payload: bytes) -> Non
     assert isinstance(end, ChunkResult)
     assert end.seconds is None
     assert end.model is None
-    written = output_lines.write(Chunk(0, range(1), ["me"]), end, single=False)
-    (line,) = written.lines.splitlines()
+    lines, _ = output.lines_of(Chunk(0, range(1), ["me"]), end, single=False)
+    (line,) = lines.splitlines()
     assert json.loads(line)["id"] == "me"
 
 

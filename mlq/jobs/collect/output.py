@@ -1,4 +1,4 @@
-"""Output: one JSON line a row, written as it grows, into a file by one process at a time, or into a stream."""
+"""Output: a JSON line for each row, appended to a file by one process at a time, or written to a stream."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from mlq.errors import MlqError, NoSuchFile
-from mlq.jobs.collect.output_lines import Written
+from mlq.jobs import strict_json
+from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import NotAnOutput, OutputBusy, OutputExists, OutputFailed, OutputIsInput
 from mlq.jobs.input import handles
 from mlq.jobs.input.handles import Say
+from mlq.jobs.row import RowError
+from mlq.protocol import exact_json
+from mlq.protocol.job_result import ChunkResult, is_failed
+from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
 
 _NOT_WRITTEN: Final = {
     ".csv": "CSV",
@@ -31,7 +37,12 @@ _NOT_WRITTEN: Final = {
     ".xz": "xz",
     ".zip": "zip",
 }
-"""Suffixes of what an output is not. A name that lies about its content is found out much later, and elsewhere."""
+"""Suffixes of formats that an output is not. The error would otherwise show up in the program that reads the file."""
+
+_MOST_ATTEMPTS: Final = 2**31
+
+TRANSIENT: Final = frozenset({"ConnectionError", "ConnectionResetError", "TimeoutError", "OutOfMemoryError"})
+"""Names of exceptions after which the same row may well succeed."""
 
 _STDOUT: Final = 1
 _SAY_AFTER_S: Final = 1.0
@@ -40,9 +51,18 @@ _NO_PLACE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, Pe
 
 
 class Output:
-    """Lines into a stream. `ok` and `failed` count rows, those of an earlier process included.
+    """Writes lines to a stream.
 
-    `path` is the file that is written, None for a stream; `command` goes on when it cannot be written.
+    Args:
+        stream: A binary stream.
+        ok: Rows that an earlier run answered.
+        failed: Rows that failed in an earlier run.
+        path: The file behind the stream; None for a pipe or a terminal.
+        command: The command that continues the job, for the error of a failed write.
+
+    Attributes:
+        ok: Rows that were answered, those of earlier runs included.
+        failed: Rows that failed, those of earlier runs included.
     """
 
     def __init__(
@@ -50,33 +70,43 @@ class Output:
     ) -> None:
         self._stream = stream
         self._path = path
+        self._shown = handles.shown(str(path or stream.name))
         self._command = command
         self.ok = ok
         self.failed = failed
 
     @property
     def done(self) -> int:
-        """Rows that have their line."""
+        """Rows that have a line."""
         return self.ok + self.failed
 
-    def add(self, written: Written) -> None:
-        """Write the lines of a chunk. Raises OutputFailed; BrokenPipeError where stdout's reader has left."""
+    def add(
+        self, chunk: Chunk, result: ChunkResult, *, single: bool, leave_out: frozenset[int] = frozenset()
+    ) -> Sequence[int]:
+        """Write a line for each row of a chunk, and return the indexes of rows that failed.
+
+        Args:
+            chunk: The rows.
+            result: Their result.
+            single: The task was mlq.predict.
+            leave_out: Indexes of rows of this chunk that have a line already.
+
+        Raises OutputFailed; BrokenPipeError if the reader of standard output has closed it.
+        """
+        lines, failed = lines_of(chunk, result, single=single, leave_out=leave_out)
         with writing(self._shown, self._command):
-            self._stream.write(written.lines)
-        self.ok += written.ok
-        self.failed += len(written.failed)
+            self._stream.write(lines)
+        self.ok += len(chunk) - len(leave_out) - len(failed)
+        self.failed += len(failed)
+        return failed
 
     def flush(self) -> None:
-        """Give all of it to the system, where it outlives this process. Raises as `add` does."""
+        """Hand all lines to the system, so that they outlive this process. Raises as `add` does."""
         with writing(self._shown, self._command):
             self._stream.flush()
-            # What is written to a file without a name is lost when this process ends.
+            # A file without a name is deleted when this process ends.
             if self._path is not None and os.fstat(self._stream.fileno()).st_nlink == 0:
                 raise OSError(errno.ENOENT, "the file was removed while it was written")
-
-    @property
-    def _shown(self) -> str:
-        return handles.shown(str(self._path or self._stream.name))
 
 
 @contextmanager
@@ -212,3 +242,90 @@ def _open_pipe(path: Path, say: Say) -> int:
             say(f"waiting for a process that reads the named pipe {handles.shown(str(path))} (Ctrl-C ends the wait)")
             say_at = float("inf")
         time.sleep(_LOOK_EVERY_S)
+
+
+def lines_of(
+    chunk: Chunk, result: ChunkResult, *, single: bool, leave_out: frozenset[int] = frozenset()
+) -> tuple[bytes, Sequence[int]]:
+    """Return the lines of a chunk's rows, and the indexes of rows that failed. The arguments are those of Output.add.
+
+    If the number of results is not the number of rows, each row fails, with an error that names both numbers.
+    """
+    error = _whole_error(chunk, result, single=single)
+    if error is None and not result.failed and not chunk.errors and not leave_out:
+        return _all_ok(chunk, result.results), ()
+    left = iter(result.results)
+    lines, failed = [], []
+    for place, index in enumerate(chunk.indexes):
+        known = chunk.errors.get(place)
+        answer = next(left) if known is None and error is None else b""
+        known = known or error or (_row_error(answer) if is_failed(answer) else None)
+        if index in leave_out:
+            continue
+        about = {"id": chunk.ids[place], "index": index}
+        if known is None:
+            lines.append(b'%b,"status":"ok","result":%b}\n' % (strict_json.dumps(about)[:-1], answer))
+        else:
+            failed.append(index)
+            lines.append(exact_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
+    return b"".join(lines), failed
+
+
+def error_of(status: str, failure: Mapping[str, Any], *, single: bool) -> RowError:
+    """Return the error of each row of a task that failed as a whole."""
+    if status == "REVOKED":
+        return RowError("Cancelled", "the job was cancelled before this row was run", retryable=True)
+    kind = _text(failure.get("exc_type") or status)
+    said = failure.get("exc_message", "")
+    message = "; ".join(map(_text, said)) if isinstance(said, (list, tuple)) else _text(said)
+    is_transient = kind in TRANSIENT
+    tries = 1 + RETRIES[PREDICT if single else BATCH_PREDICT]
+    return RowError(kind, message, retryable=is_transient, attempts=tries if is_transient else 1)
+
+
+def _whole_error(chunk: Chunk, end: ChunkResult, *, single: bool) -> RowError | None:
+    if not chunk.sent:
+        return None
+    if end.status != "SUCCESS":
+        return error_of(end.status, end.failure or {}, single=single)
+    if len(end.results) != chunk.sent:
+        return RowError("BadAnswer", f"the worker answered {len(end.results)} rows to {chunk.sent}")
+    return None
+
+
+def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
+    if chunk.ids is chunk.indexes:
+        lines = [
+            b'{"id":%d,"index":%d,"status":"ok","result":%b}\n' % (i, i, r)
+            for i, r in zip(chunk.indexes, results, strict=True)
+        ]
+    else:
+        lines = [
+            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (strict_json.dumps(row_id), i, r)
+            for row_id, i, r in zip(chunk.ids, chunk.indexes, results, strict=True)
+        ]
+    return b"".join(lines)
+
+
+def _row_error(result: bytes) -> RowError:
+    """Read the element that stands for a failed row; a field that is missing or of another type gets a default."""
+    try:
+        said = exact_json.loads_rounded(result)[ROW_ERROR]
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        return RowError("BadAnswer", "what the worker answered to this row is neither an answer nor an error")
+    attempts = said.get("attempts")
+    if type(attempts) is not int or not 0 <= attempts < _MOST_ATTEMPTS:
+        attempts = 1
+    return RowError(_text(said.get("type")), _text(said.get("message")), said.get("retryable") is True, attempts)
+
+
+def _text(value: Any) -> str:
+    """Return a text as it is, and any other value as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return exact_json.dumps(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return "?"

@@ -1,4 +1,4 @@
-"""A task that no file made: its result, as Celery stores it, as the one line of an output."""
+"""Single task: the result of a task that belongs to no job, as Celery stores it, for the one line of an output."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.collect.output_lines import Written, write
 from mlq.jobs.errors import BadResult, Interrupted, TimedOut
-from mlq.jobs.interrupt import Halt
+from mlq.jobs.interrupt import Interrupt
 from mlq.protocol import exact_json, job_result
 from mlq.protocol.job_result import ChunkResult
 
@@ -26,38 +25,29 @@ _LONGEST_POLL_S: Final = 0.1
 def wait(
     results: Redis,
     task_id: str,
-    halt: Halt,
+    interrupt: Interrupt,
     *,
     timeout_s: float | None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Written:
-    """Wait for a task's end. Raises BadResult, TimedOut, Interrupted."""
+) -> ChunkResult:
+    """Wait for the result of a task. Raises BadResult, TimedOut, Interrupted."""
     began, pause, command = clock(), _SHORTEST_POLL_S, shlex.join(["mlq", "result", task_id, "--wait"])
     while (end := read(results, task_id)) is None:
         if timeout_s is not None and clock() - began > timeout_s:
             raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=command)
-        if halt.asked:
+        if interrupt.requested:
             raise Interrupted(waiting=1, rows=1, command=command)
         sleep(pause)
         pause = min(_LONGEST_POLL_S, 1.5 * pause)
-    return _line(task_id, end)
-
-
-def find(results: Redis, task_id: str) -> Written | None:
-    """Give a task's end; None of one that has not ended, or never was: Redis says the same of both.
-
-    Raises BadResult.
-    """
-    end = read(results, task_id)
-    return None if end is None else _line(task_id, end)
+    return end
 
 
 def read(results: Redis, task_id: str) -> ChunkResult | None:
-    """Read what is stored of a task; None if it has not ended.
+    """Read the result of a task; None if it has not ended, or never existed, because Redis does not distinguish these.
 
-    A stored exception stays text: to build it again would be to run what a message names.
-    Raises BadResult for what is no result.
+    A stored exception stays text: rebuilding it would run code that a message names.
+    Raises BadResult for a value that is not a result.
     """
     stored: Any = results.get(_KEY % task_id)
     if stored is None:
@@ -69,9 +59,10 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
         return job_result.end_of(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
     except RecursionError:
         raise BadResult(id=task_id, reason="it is nested too deeply") from None
-    except (ValueError, LookupError, TypeError):  # whoever may write results may write anything
+    except (ValueError, LookupError, TypeError):  # other clients can write any value
         raise BadResult(id=task_id, reason="it is no JSON of the form in which Celery stores one") from None
 
 
-def _line(task_id: str, end: ChunkResult) -> Written:
-    return write(Chunk(0, range(1), [task_id]), end, single=True)
+def chunk_of_task(task_id: str) -> Chunk:
+    """Return the chunk that stands for a single task in an output."""
+    return Chunk(0, range(1), [task_id])

@@ -1,17 +1,16 @@
-"""Message: a chunk as Celery's protocol 2 has it, in the form in which kombu keeps it in Redis.
+"""Chunk message: a chunk in the form of Celery's protocol 2, as kombu keeps a message in Redis.
 
-Written here and not by Celery, which takes longer for one than a worker does; a test holds the two equal. The body
-is a text, not base64: kombu and Celery read both, and packed rows are base64 already.
+It is written here because Celery takes longer to write a message than a worker takes to run it. A test compares this
+form with Celery's. The body is text, not base64: kombu and Celery read both, and packed rows are base64 already.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlq.jobs import strict_json
@@ -26,98 +25,123 @@ _FOLLOWS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": 
 
 
 @dataclass(frozen=True)
-class ChunkCall:
-    """What a chunk asks for: a task, its arguments, and where it is sent. `shown` is what monitors see of those."""
+class ChunkMessage:
+    """The task that runs a chunk, and its message."""
 
-    id: str
-    task: str
+    chunk: Chunk
+
+    taken: int
+    """Rows of the input up to the end of this chunk."""
+
+    ref: JobChunkRef
+
+    task: str | None
+    """The name of the task. None if no row of the chunk can be sent: then it is recorded, so that its errors get their
+    lines, and not sent."""
+
     args: Sequence[Any]
-    queue: str
+    kwargs: Mapping[str, Any]
+
     shown: str
-    rows: int
-    place: JobChunkRef
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    priority: int | None = None
-    sent_at: float = field(default_factory=time.time)
+    """What monitors see of the arguments."""
 
-    def headers(self, *, answered: bool) -> dict[str, Any]:
-        """Give the headers that are mlq's own; unless `answered`, nobody wants to learn of the end."""
-        ours: dict[str, Any] = {names.SENT_AT_HEADER: self.sent_at, names.ROWS_HEADER: self.rows}
-        if not answered:
+    queue: str
+    priority: int | None
+
+    sent_at: float
+    """Unix time in seconds."""
+
+    answered: bool
+    """Whether the result goes to the job."""
+
+    raw: bytes = b""
+    """The message as the queue holds it; empty without a task."""
+
+    @property
+    def id(self) -> str:
+        """The id of the task."""
+        return f"{self.ref.job}.{self.ref.chunk}"
+
+    def encode(self) -> bytes:
+        """Write the message. Raises TypeError as encode_body does."""
+        body = encode_body(self.args, self.kwargs).decode()
+        # The headers come first: the script that claims looks for some of them.
+        return strict_json.dumps(
+            {
+                "headers": {**self.celery_headers(), **self.headers()},
+                "body": body,
+                "content-type": "application/json",
+                "content-encoding": "utf-8",
+                "properties": {
+                    "correlation_id": self.id,
+                    "reply_to": "",
+                    "delivery_mode": 2,
+                    "delivery_info": {"exchange": "", "routing_key": self.queue},
+                    "priority": self.priority or 0,
+                    "body_encoding": None,
+                    "delivery_tag": str(uuid.uuid4()),
+                },
+            }
+        )
+
+    def headers(self) -> dict[str, Any]:
+        """Return mlq's own headers."""
+        ours: dict[str, Any] = {names.SENT_AT_HEADER: self.sent_at, names.ROWS_HEADER: self.chunk.sent}
+        if not self.answered:
             return ours
-        token = {} if self.place.token is None else {names.TOKEN_HEADER: self.place.token}
-        return {**ours, names.JOB_HEADER: self.place.header, **token}
+        token = {} if self.ref.token is None else {names.TOKEN_HEADER: self.ref.token}
+        return {**ours, names.JOB_HEADER: self.ref.header, **token}
+
+    def celery_headers(self) -> dict[str, Any]:
+        """Return Celery's headers."""
+        return {
+            "lang": "py",
+            "task": self.task,
+            "id": self.id,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": None,
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "root_id": self.id,
+            "parent_id": None,
+            "argsrepr": self.shown,
+            "kwargsrepr": "{}",
+            "origin": _ORIGIN,
+            "ignore_result": False,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
 
 
-def call_of(job: Job, chunk: Chunk, priority: int | None) -> ChunkCall:
-    """Say what a chunk asks for."""
-    name = f"{job.id}.{chunk.number}"
-    if job.kind == "rows":
-        place = JobChunkRef(job.id, chunk.number, chunk.sent, job.token)
-        args = (pack(chunk.inputs),)
-        shown = f"({chunk.sent} rows)"
-        return ChunkCall(name, names.BATCH_PREDICT, args, job.queue, shown, chunk.sent, place, priority=priority)
-    place = JobChunkRef(job.id, chunk.number, None, job.token)
-    (given,) = chunk.inputs
-    if job.kind == "single":
-        return ChunkCall(name, names.PREDICT, (given,), job.queue, "(1 row)", 1, place, priority=priority)
-    queue, own = given.get("queue") or job.queue, given.get("priority", priority)
-    args, kwargs = given.get("args", ()), given.get("kwargs", {})
-    return ChunkCall(name, given["task"], args, queue, "(a row of a job)", 1, place, kwargs, own)
+def message_of(
+    job: Job, chunk: Chunk, *, taken: int, priority: int | None, sent_at: float, answered: bool
+) -> ChunkMessage:
+    """Return the message of a chunk. Raises TypeError as encode_body does."""
+    task: str | None = None
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    shown, queue = "", job.queue
+    if chunk.inputs and job.kind == "rows":
+        task, args, shown = names.BATCH_PREDICT, (pack(chunk.inputs),), f"({chunk.sent} rows)"
+    elif chunk.inputs and job.kind == "single":
+        task, args, shown = names.PREDICT, tuple(chunk.inputs), "(1 row)"
+    elif chunk.inputs:
+        (given,) = chunk.inputs
+        task, args, kwargs, shown = given["task"], given.get("args", ()), given.get("kwargs", {}), "(a row of a job)"
+        queue, priority = given.get("queue") or job.queue, given.get("priority", priority)
+    ref = JobChunkRef(job.id, chunk.number, chunk.sent if job.kind == "rows" else None, job.token)
+    message = ChunkMessage(chunk, taken, ref, task, args, kwargs, shown, queue, priority, sent_at, answered)
+    return message if task is None else replace(message, raw=message.encode())
 
 
-def body_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def encode_body(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Write the body of a message. Raises TypeError for arguments that JSON cannot hold, or that workers refuse."""
     body = strict_json.dumps([args, kwargs, _FOLLOWS])
     if nesting.is_deeper(body):
         message = f"nested deeper than {nesting.MOST_LEVELS} levels"
         raise TypeError(message)
     return body
-
-
-def raw(call: ChunkCall, *, answered: bool) -> bytes:
-    """Write a message. Raises TypeError as body_of does."""
-    body = body_of(call.args, call.kwargs).decode()
-    # The headers come first: the script that claims looks for some of them.
-    return strict_json.dumps(
-        {
-            "headers": {**protocol(call), **call.headers(answered=answered)},
-            "body": body,
-            "content-type": "application/json",
-            "content-encoding": "utf-8",
-            "properties": {
-                "correlation_id": call.id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": call.queue},
-                "priority": call.priority or 0,
-                "body_encoding": None,
-                "delivery_tag": str(uuid.uuid4()),
-            },
-        }
-    )
-
-
-def protocol(call: ChunkCall) -> dict[str, Any]:
-    """Give the headers that are Celery's."""
-    return {
-        "lang": "py",
-        "task": call.task,
-        "id": call.id,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
-        "group": None,
-        "group_index": None,
-        "retries": 0,
-        "timelimit": [None, None],
-        "root_id": call.id,
-        "parent_id": None,
-        "argsrepr": call.shown,
-        "kwargsrepr": "{}",
-        "origin": _ORIGIN,
-        "ignore_result": False,
-        "replaced_task_nesting": 0,
-        "stamped_headers": None,
-        "stamps": {},
-    }

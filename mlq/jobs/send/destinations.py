@@ -1,8 +1,9 @@
-"""Addressing: the queues to which a job is sent are known, or were created on purpose."""
+"""Destinations: the queues to which a job is sent are known, or --create-queue creates them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mlq.errors import ReservedQueue, UnknownQueue
@@ -13,32 +14,32 @@ from mlq.jobs.send.submission import Plan
 from mlq.protocol import reserved_names
 from mlq.store.queues import queue_names
 
-_AT_ONCE = 1024
-_SIZE = 2**24
+_ROWS_AT_ONCE = 1024
+_LARGEST_BYTES = 2**24
 
 
 class QueueCheck:
-    """Knows which queues a job may be sent to. With `create` a name that is not known is taken, too.
+    """Knows to which queues a job may be sent. With `create`, an unknown queue is accepted, too.
 
-    Names that are used are written down, so that `mlq queues` lists the queue while no worker serves it.
+    Names that are used are recorded, so that `mlq queues` lists the queue while no worker serves it.
     """
 
-    def __init__(self, desk: JobConnections, *, create: bool) -> None:
-        self._store = desk.store
-        self._names = queue_names.known(desk.settings, desk.store)
+    def __init__(self, connections: JobConnections, *, create: bool) -> None:
+        self._store = connections.store
+        self._names = queue_names.known(connections.settings, connections.store)
         self._known = set(self._names)
         self._create = create
         self._noted: set[str] = set()
 
     def demand(self, name: str, where: str = "") -> None:
-        """Take a name, or raise UnknownQueue, ReservedQueue."""
+        """Accept a name, or raise UnknownQueue, ReservedQueue."""
         if reserved_names.is_reserved(name):
             raise ReservedQueue(name=name, where=where, reason=reserved_names.why_not_a_queue(name))
         if not self._admit(name):
             raise UnknownQueue(name=name, where=where, meant=queue_names.hint(name, self._names))
 
-    def misfit(self, name: str) -> RowError | None:
-        """Take a name, or give the error of its row: on a pipe earlier rows are sent already."""
+    def error(self, name: str) -> RowError | None:
+        """Accept a name, or return the error of its row: from a pipe, earlier rows are sent already."""
         if self._admit(name):
             return None
         if reserved_names.is_reserved(name):
@@ -55,24 +56,25 @@ class QueueCheck:
         return True
 
 
-def check(plan: Plan, desk: JobConnections) -> None:
-    """Check the queue of a job, and of a file of tasks those of its rows, before anything is sent.
+def checked(plan: Plan, connections: JobConnections) -> Plan:
+    """Check the queue of a job, and for a file of tasks those of its rows, before anything is sent.
 
-    Raises UnknownQueue, ReservedQueue.
+    Returns the plan with the check of queues, which rows from a pipe need later. Raises UnknownQueue, ReservedQueue.
     """
-    plan.queues = QueueCheck(desk, create=plan.request.create_queue)
-    plan.queues.demand(plan.job.queue)
+    queues = QueueCheck(connections, create=plan.request.create_queue)
+    queues.demand(plan.job.queue)
     if plan.request.tasks and not plan.is_piped:
         for index, name in _own_queues(plan.request.input):
-            plan.queues.demand(name, f" (row {index} of {plan.request.input.name})")
+            queues.demand(name, f" (row {index} of {plan.request.input.name})")
+    return replace(plan, queues=queues)
 
 
 def _own_queues(given: Input) -> Iterator[tuple[int, str]]:
-    """Give each queue that rows name, with the first row that does."""
+    """Yield each queue that rows name, after the index of the first row that does."""
     seen: set[str] = set()
     with given.opened() as source:
         index = 0
-        while rows := source.take(_AT_ONCE, _SIZE):
+        while rows := source.take(_ROWS_AT_ONCE, _LARGEST_BYTES):
             for place, row in enumerate(rows, index):
                 name = _queue_in(row)
                 if name is not None and name not in seen:
@@ -82,7 +84,7 @@ def _own_queues(given: Input) -> Iterator[tuple[int, str]]:
 
 
 def _queue_in(row: Any) -> str | None:
-    """Read a row's own queue, out of an envelope, too; what is no task becomes an error row when it is sent."""
+    """Return the queue that a row names, inside an envelope, too. A row that is not a task gets its error later."""
     task = row.get("input", row.get("body", row)) if isinstance(row, dict) and "task" not in row else row
     name = task.get("queue") if isinstance(task, dict) else None
     return name if isinstance(name, str) and name else None

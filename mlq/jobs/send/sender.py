@@ -1,71 +1,189 @@
-"""Sender: sends chunks while there is room for them, in pipelines, each once."""
+"""Sender: sends the chunks of a job while there is room for them, and records each, so that none is sent twice."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from mlq.broker.script import is_full
-from mlq.jobs.chunk import Chunk, placed, refuse
-from mlq.jobs.record import Job
+from mlq.broker.script import Call as ScriptCall
+from mlq.broker.script import Script, Word, is_full
+from mlq.jobs.chunk import Chunk, ChunkFeed, placed, refuse
+from mlq.jobs.errors import JobTaken
+from mlq.jobs.record import RECORDED_S, Job
 from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
-from mlq.jobs.send.back_pressure import Pressure
-from mlq.jobs.send.chunk_feed import Feeder
-from mlq.jobs.send.chunk_message import body_of, call_of
-from mlq.jobs.send.posting import ChunkMessage, ChunkSender, Early, parcel_of
+from mlq.jobs.send.chunk_message import ChunkMessage, encode_body, message_of
+from mlq.jobs.send.flow_control import Pressure
+from mlq.protocol import keys
+from mlq.protocol.priorities import queue_key
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
 
 HasRoom: TypeAlias = Callable[[int, int], bool]
-"""Asked whether one more chunk may be made, beside so many, of so many bytes, that are not sent yet."""
+"""Returns whether another chunk may be made, after a number of chunks, of a number of bytes, that are not sent yet."""
 
 _PIPELINE: Final = 16
+"""Chunks that are sent in one request."""
+
 _PIPELINE_BYTES: Final = 4 * 2**20
+"""Bytes after which a request takes no more chunks."""
+
+_send: Final = Script("jobs/send")
+
+
+class EarlierRefused(Exception):
+    """The server has refused an earlier chunk: the chunks from there on must be sent again, in order."""
+
+
+class ChunkSender(Protocol):
+    """Sends chunk messages, and records each in the job's record."""
+
+    def send(self, messages: Sequence[ChunkMessage]) -> None:
+        """Send messages in order, except those that were sent before.
+
+        Raises redis.RedisError, EarlierRefused, JobTaken.
+        """
+
+
+class ScriptSender:
+    """Sends if the job's record and the queues are on one server: a script sends and records a chunk in one step."""
+
+    def __init__(self, store: Redis, job: Job, sender: str) -> None:
+        self._store = store
+        self._job = job
+        self._sender = sender
+
+    def send(self, messages: Sequence[ChunkMessage]) -> None:
+        """Send messages as ChunkSender says."""
+        replies = _send.batch(self._store, [_script_call(self._job, self._sender, m, m.raw) for m in messages])
+        if b"TAKEN" in replies:
+            raise JobTaken(id=self._job.id)
+        if b"EARLY" in replies:
+            raise EarlierRefused
+
+
+class CelerySender:
+    """Sends if the job's record and the queues are on two servers: it records a chunk, then publishes it with Celery.
+
+    If this process dies in between, the record names a chunk without a message. The next sender of the job sends the
+    rows of the last recorded chunk again, as another chunk, and drops that record.
+
+    Args:
+        store: The server of the records.
+        job: The job.
+        sender: The token of this sender.
+        app: The app that publishes.
+        prepare: Called with the name of a queue before its first message.
+    """
+
+    def __init__(self, store: Redis, job: Job, sender: str, app: Celery, prepare: Callable[[str], None]) -> None:
+        self._store = store
+        self._job = job
+        self._sender = sender
+        self._app = app
+        self._prepare = prepare
+        self._published = -1
+        self._prepared: set[str] = set()
+
+    def send(self, messages: Sequence[ChunkMessage]) -> None:
+        """Send messages as ChunkSender says. A repeated call does not publish again what an earlier call published."""
+        for message in messages:
+            if message.chunk.number <= self._published:
+                continue
+            keyed, words = _script_call(self._job, self._sender, message, b"")
+            if _send(self._store, keyed, words) == b"TAKEN":
+                raise JobTaken(id=self._job.id)
+            if message.task is not None:
+                self._publish(message.task, message)
+            self._published = message.chunk.number
+
+    def _publish(self, task: str, message: ChunkMessage) -> None:
+        from kombu.exceptions import OperationalError
+
+        if message.queue not in self._prepared:
+            self._prepare(message.queue)
+            self._prepared.add(message.queue)
+        app: Any = self._app
+        stock = app.amqp.as_task_v2(message.id, task, message.args, message.kwargs, argsrepr=message.shown)
+        options: dict[str, Any] = {} if message.priority is None else {"priority": message.priority}
+        # Publishing declares nothing: it cannot contradict the arguments with which another client has declared the
+        # queue. Celery sends to the default exchange, which leads to the queue of that name.
+        options |= {"queue": message.queue, "declare": [], "headers": message.headers()}
+        try:
+            with app.producer_or_acquire() as producer:
+                app.amqp.send_task_message(producer, task, stock, **options)
+        except (OperationalError, *app.connection_for_write().recoverable_connection_errors) as exc:
+            raise ConnectionError(str(exc)) from exc  # Retry takes it for an outage, and repeats the call
+
+
+def _script_call(job: Job, sender: str, message: ChunkMessage, raw: bytes) -> ScriptCall:
+    """Return the keys and the arguments of send.lua."""
+    chunk = message.chunk
+    queue = queue_key(message.queue, message.priority or 0) if message.task is not None else job.queue
+    words: list[Word] = [sender, chunk.number, chunk.encode(), message.taken, len(chunk.errors), RECORDED_S, raw]
+    return [keys.job(job.id), keys.chunks(job.id), queue], words
 
 
 class Sender:
-    """Sends a job. `answered` is True if its results will be collected."""
+    """Sends the rows of a job.
 
-    def __init__(
+    Args:
+        job: The job.
+        feed: Its chunks.
+        post: Sends their messages.
+        pressure: Whether the broker has room.
+        insist: Repeats a call while the broker is away.
+        now: Returns the time of sending, in Unix seconds by the server's clock.
+        priority: The priority of the messages.
+        answered: The results of the chunks go to the job.
+    """
+
+    def __init__(  # noqa: PLR0913 (what sending needs; each is one thing)
         self,
         job: Job,
-        feeder: Feeder,
+        feed: ChunkFeed,
         post: ChunkSender,
         pressure: Pressure,
         insist: Retry,
+        now: Callable[[], float],
         *,
         priority: int | None,
         answered: bool,
     ) -> None:
         self._job = job
-        self._feeder = feeder
+        self._feed = feed
         self._post = post
         self._pressure = pressure
         self._insist = insist
+        self._now = now
         self._priority = priority
         self._answered = answered
         self._outbox: list[ChunkMessage] = []
-        #: Gives the time of sending; the server's, where somebody has asked for it.
-        self.now: Callable[[], float] = time.time
         self.is_done = False
         self.has_read_all = False
 
     @property
     def taken(self) -> int:
         """Rows of the input that were read."""
-        return self._feeder.taken
+        return self._feed.taken
 
     def stop(self) -> None:
-        """Send nothing more. Chunks that a full server has refused are dropped; they were never sent."""
+        """Send nothing more. Chunks that a full server has refused are dropped: they were never sent."""
         self.is_done = True
 
     def step(self, rows: int, has_room: HasRoom, sent: Callable[[Chunk, int], None]) -> bool:
-        """Send what there is room for; tell whether anything was. `sent` is told each chunk that was, and its bytes.
+        """Send the chunks for which there is room, and return whether any was sent.
 
-        Raises JobTaken, NotJson where a pipe's array breaks.
+        Args:
+            rows: Rows per chunk.
+            has_room: Whether another chunk may be made.
+            sent: Called with each chunk that was sent, and the bytes of its message.
+
+        Raises JobTaken, NotJson for an array from a pipe that breaks off.
         """
         if self.is_done or self._insist(self._pressure.is_high):
             return False
@@ -75,16 +193,16 @@ class Sender:
             return False
         try:
             self._insist(lambda: self._post.send(self._outbox))
-        except Early:
+        except EarlierRefused:
             return False
         except ResponseError as exc:
             if not is_full(exc):
                 raise
             self._pressure.refused()
             return False
-        # Not sooner: what a full server refuses is never sent if somebody stops us, and nobody must wait for it.
-        for parcel in self._outbox:
-            sent(parcel.chunk, len(parcel.message))
+        # Not before the server has accepted them: `stop` may drop what it refuses, and then no result would come.
+        for message in self._outbox:
+            sent(message.chunk, len(message.raw))
         self._outbox = []
         self.is_done = self.has_read_all
         return True
@@ -92,28 +210,33 @@ class Sender:
     def _fill(self, rows: int, has_room: HasRoom) -> None:
         size = 0
         while has_room(len(self._outbox), size) and len(self._outbox) < _PIPELINE and size < _PIPELINE_BYTES:
-            chunk = self._feeder.next(rows)
+            chunk = self._feed.next(rows)
             if chunk is None:
                 self.has_read_all = True
                 self.is_done = not self._outbox
                 return
-            parcel = self._parcel(chunk)
-            size += len(parcel.message)
-            self._outbox.append(parcel)
+            message = self._message(chunk)
+            size += len(message.raw)
+            self._outbox.append(message)
 
-    def _parcel(self, chunk: Chunk) -> ChunkMessage:
+    def _message(self, chunk: Chunk) -> ChunkMessage:
+        """Return the message of a chunk; rows that JSON cannot hold become rows with errors."""
         try:
-            return self._wrapped(chunk)
+            message = self._message_of(chunk)
         except TypeError:
-            return self._wrapped(refuse(chunk, dict(self._unwritable(chunk))))
+            message = self._message_of(refuse(chunk, dict(self._unwritable(chunk))))
+        message.chunk.inputs = []  # the message holds them
+        return message
 
-    def _wrapped(self, chunk: Chunk) -> ChunkMessage:
-        call = None
-        if chunk.inputs:
-            call = replace(call_of(self._job, chunk, self._priority), sent_at=self.now())
-        parcel = parcel_of(chunk, call, self._feeder.taken, answered=self._answered)
-        chunk.inputs = []
-        return parcel
+    def _message_of(self, chunk: Chunk) -> ChunkMessage:
+        return message_of(
+            self._job,
+            chunk,
+            taken=self._feed.taken,
+            priority=self._priority,
+            sent_at=self._now(),
+            answered=self._answered,
+        )
 
     @staticmethod
     def _unwritable(chunk: Chunk) -> list[tuple[int, RowError]]:
@@ -121,7 +244,7 @@ class Sender:
         found = []
         for place, given in placed(chunk):
             try:
-                body_of([[given]], {})  # as deep as the message holds it: the depth is limited, too
+                encode_body([[given]], {})  # at the depth that it has in a message, because the depth is limited
             except TypeError as exc:
                 found.append((place, RowError("TypeError", str(exc))))
         return found

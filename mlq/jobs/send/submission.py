@@ -1,4 +1,4 @@
-"""Submission: what was asked for, made into a job that is new, goes on, or is done already."""
+"""Submission: makes a job of the options and the input of `mlq submit`, or finds the job to continue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ from mlq.jobs.input.sources import Input
 from mlq.jobs.input.validation import check
 from mlq.jobs.record import Job, Kind
 from mlq.jobs.row_ids import Naming, StreamNaming
-from mlq.jobs.send.back_pressure import Pressure
+from mlq.jobs.send.flow_control import Pressure
 from mlq.protocol import keys
 from mlq.protocol.job_result import is_job_id
 from mlq.settings.config import Settings
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Request", "attach", "begin_output", "is_job_id", "planned"]
 
-_SIZE: Final = 2**24
+_LARGEST_BYTES: Final = 2**24
+"""Bytes of a pipe that are read to learn whether it holds a single row."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `mlq submit` was told about the rows."""
+    """The options of `mlq submit` that concern the rows."""
 
     input: Input
     queue: str | None = None
@@ -49,31 +50,38 @@ class Request:
     create_queue: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """A job and the source of its rows. `settled` has a byte for each row that may be known: 1 is not sent again.
-
-    `queues` says which queues rows may name; None: any.
-    """
+    """A job and the source of its rows."""
 
     job: Job
     source: Source
     request: Request
-    settled: bytearray
+
     naming: Naming = field(default_factory=Naming)
+    """Gives the rows their ids."""
+
+    settled: bytes = b""
+    """A byte for each of the first rows; a row whose byte is 1 is not sent again."""
+
     held: Held | None = None
+    """The rows that the output has from an earlier run."""
+
     sidecar: Sidecar | None = None
+    """What stands beside the output; None if the output is not a file."""
+
     queues: QueueCheck | None = None
+    """Which queues rows may name; None: any."""
 
     @property
     def is_piped(self) -> bool:
-        """Whether the rows come but once."""
+        """Whether the rows can be read once only."""
         return self.request.input.path is None
 
 
 @contextmanager
 def planned(request: Request, settings: Settings) -> Iterator[Plan]:
-    """Check a file, and open it from its beginning; a single row goes to mlq.predict on the most urgent queue.
+    """Check a file, and open it at its beginning. A single row goes to mlq.predict on the most urgent queue.
 
     Raises NoSuchFile, NotJson, NotText, NotReadable, MissingExtra, DuplicateIds, UnknownIdField.
     """
@@ -82,60 +90,38 @@ def planned(request: Request, settings: Settings) -> Iterator[Plan]:
         checked = check(given, request.id_field)
         job = _job(request, settings, checked.rows, _fingerprint(request, checked.fingerprint))
         with given.opened() as source:
-            yield Plan(job, source, request, bytearray(), Naming(request.id_field, checked.taken))
+            yield Plan(job, source, request, Naming(request.id_field, checked.taken))
         return
     with given.opened() as source:
-        first = source.take(2, _SIZE)  # one row alone is somebody's question, more are a file
+        first = source.take(2, _LARGEST_BYTES)  # one row alone is a request that a person waits for, more are a file
         if len(first) == 1:
-            first += source.take(1, _SIZE)
+            first += source.take(1, _LARGEST_BYTES)
         rows = len(first) if len(first) < 2 else None  # noqa: PLR2004 (see above)
         job = _job(request, settings, rows, secrets.token_hex(16))
         rest = Once(source, len(first), f"mlq result {job.id} --wait")
-        yield Plan(job, Peeked(first, rest), request, bytearray(), StreamNaming(request.id_field))
+        yield Plan(job, Peeked(first, rest), request, StreamNaming(request.id_field))
 
 
-def attach(plan: Plan, desk: JobConnections, say: Callable[[str], None]) -> None:
-    """Record a plan's job, once the broker has room; if it was submitted before, only what was not sent is left.
+def attach(plan: Plan, connections: JobConnections, say: Callable[[str], None]) -> Plan:
+    """Record the job once the broker has room. If it was submitted before, the rows that were sent are settled.
 
     Raises JobExists for a job of this id with other rows, UsageError for one that was cancelled.
     """
-    Pressure(desk.store, say).wait()
-    if record.create(desk.store, plan.job):
-        return
-    if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
-        raise JobExists(id=plan.job.id)
-    if record.is_cancelled(desk.store, plan.job.id):
-        raise UsageError(what=f"job {plan.job.id} was cancelled", fix="submit it under another --job-id")
-    taken = int(desk.store.hget(keys.job(plan.job.id), "taken") or 0)
-    if plan.held is None:
-        plan.settled = bytearray(b"\1" * taken)
+    store, job = connections.store, plan.job
+    Pressure(store, say).wait()
+    if record.create(store, job):
+        return plan
+    if store.hget(keys.job(job.id), "fingerprint") != job.fingerprint.encode():
+        raise JobExists(id=job.id)
+    if record.is_cancelled(store, job.id):
+        raise UsageError(what=f"job {job.id} was cancelled", fix="submit it under another --job-id")
+    if plan.held is not None:
+        return plan
+    return replace(plan, settled=b"\1" * int(store.hget(keys.job(job.id), "taken") or 0))
 
 
-def resume(plan: Plan, path: Path, desk: JobConnections) -> None:
-    """Go on with an output where its sidecar says how it began; start afresh where nothing is there.
-
-    Raises OtherInput, NotResumable, JobExists.
-    """
-    begun, now = sidecar.read(path), sidecar_of(plan)
-    if begun is None and path.exists() and path.stat().st_size:  # an empty one is all that an early death leaves
-        raise NotResumable(path=path, reason=f"nothing says how it was begun ({sidecar.path_of(path)} is missing)")
-    if begun is None:
-        return
-    sidecar.demand_same(path, begun, now)
-    plan.held = resumption.scan(path)
-    plan.settled = bytearray(state == resumption.OK for state in plan.held.rows)
-    is_known = desk.store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
-    # A job that Redis has forgotten, that was cancelled, or whose answers have expired may still have messages in a
-    # queue: their chunks must not be taken for ours. It stays what it is, and another job does the rest.
-    expired = desk.answers is not None and record.have_expired(desk.store, desk.answers, begun.job)
-    goes_on = is_known and not expired and not record.is_cancelled(desk.store, begun.job)
-    job_id = begun.job if goes_on else secrets.token_hex(6)
-    plan.job = Job(job_id, plan.job.queue, plan.job.kind, plan.job.fingerprint, plan.job.rows, plan.job.source)
-    plan.sidecar = sidecar.Sidecar(**{**vars(begun), "job": job_id})
-
-
-def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: JobConnections) -> None:
-    """Make sure that an output may be written, and say beside it what it will be made of.
+def begin_output(plan: Plan, path: Path, *, resumes: bool, connections: JobConnections) -> Plan:
+    """Check that an output may be written. Return the plan with its sidecar, and with `resumes` without the done rows.
 
     Raises OutputIsInput, OutputExists, NotResumable, OtherInput, NoSuchFile, OutputFailed.
     """
@@ -143,20 +129,45 @@ def begin_output(plan: Plan, path: Path, *, resumes: bool, desk: JobConnections)
     if resumes:
         output.demand_apart(path, source)
         try:
-            resume(plan, path, desk)
+            plan = _resumed(plan, path, connections)
         except OSError as exc:
             raise output.not_opened(path, exc) from None
     else:
         output.demand_new(path, source)
     if not path.parent.is_dir():
-        fix = "name an output file in a directory that exists"
-        raise NoSuchFile(path=path, fix=fix)
-    if plan.sidecar is None:
-        plan.sidecar = sidecar_of(plan)
+        raise NoSuchFile(path=path, fix="name an output file in a directory that exists")
+    return plan if plan.sidecar is not None else replace(plan, sidecar=sidecar_of(plan))
+
+
+def _resumed(plan: Plan, path: Path, connections: JobConnections) -> Plan:
+    """Return the plan that continues an output, as its sidecar describes it; without a sidecar, the plan as it is.
+
+    Raises OtherInput, NotResumable, JobExists.
+    """
+    begun, now = sidecar.read(path), sidecar_of(plan)
+    if begun is None and path.exists() and path.stat().st_size:  # a command that died early leaves an empty output
+        raise NotResumable(path=path, reason=f"nothing says how it was begun ({sidecar.path_of(path)} is missing)")
+    if begun is None:
+        return plan
+    sidecar.demand_same(path, begun, now)
+    held, store = resumption.scan(path), connections.store
+    is_known = store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
+    # A job that Redis has forgotten, that was cancelled, or whose answers have expired may still have messages in a
+    # queue. Their results must not be taken for results of this run, so a new job does the rest.
+    expired = connections.answers is not None and record.have_expired(store, connections.answers, begun.job)
+    continues = is_known and not expired and not record.is_cancelled(store, begun.job)
+    job_id = begun.job if continues else secrets.token_hex(6)
+    return replace(
+        plan,
+        job=replace(plan.job, id=job_id),
+        held=held,
+        settled=bytes(state == resumption.OK for state in held.rows),
+        sidecar=replace(begun, job=job_id),
+    )
 
 
 def sidecar_of(plan: Plan) -> Sidecar:
-    """Describe what an output is made of."""
+    """Describe from what an output is made."""
     request = plan.request
     options = {"id_field": request.id_field, "tasks": request.tasks, "format": request.input.format}
     options.update(_spelled(request.input))
@@ -179,6 +190,6 @@ def _fingerprint(request: Request, content: str) -> str:
 
 
 def _spelled(given: Input) -> dict[str, str]:
-    """Return what was said of a text's encoding and delimiter. Nothing, where nothing was said: as earlier versions."""
+    """Return the encoding and the delimiter that were given. Earlier versions wrote no other fields, either."""
     reading = given.reading
     return {name: value for name in ("encoding", "delimiter") if (value := getattr(reading, name)) is not None}

@@ -24,7 +24,7 @@ from mlq.jobs.input.sources import Reading
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.record import Job
 from mlq.jobs.row import Unreadable
-from mlq.jobs.send.chunk_message import call_of, raw
+from mlq.jobs.send.chunk_message import message_of
 from mlq.protocol.packing import pack, rows_in
 
 LOOSE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -169,10 +169,10 @@ def test_packing_changes_no_number(rows: list[list[Any]]) -> None:
 
 def test_a_whole_number_of_any_size_is_in_the_message_as_it_is() -> None:
     """The worker reads it as the task of one's own does."""
-    call = call_of(
-        Job("j", "batch", "rows", "f", 1), Chunk(0, range(1), [2**70], inputs=[[2**67 - 1, -(2**63) - 1]]), None
-    )
-    body = json.loads(json.loads(raw(call, answered=True))["body"])
+    chunk = Chunk(0, range(1), [2**70], inputs=[[2**67 - 1, -(2**63) - 1]])
+    job = Job("j", "batch", "rows", "f", 1)
+    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, answered=True)
+    body = json.loads(json.loads(message.raw)["body"])
     assert body[0][0] == [[2**67 - 1, -(2**63) - 1]]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mlq.jobs import chunk
-from mlq.jobs.chunk import Chunk
+from mlq.jobs.chunk import Chunk, ChunkFeed
 from mlq.jobs.collect import failed_rows
 from mlq.jobs.errors import DuplicateIds, NotJson, NotReadable
 from mlq.jobs.input import documents, sources, validation
@@ -19,7 +19,6 @@ from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Input, Reading
 from mlq.jobs.row import LARGEST_BYTES, Unreadable
 from mlq.jobs.row_ids import Naming
-from mlq.jobs.send.chunk_feed import Feeder
 
 TABLE = pd.DataFrame({"x": [1.5, -2.0, 3e-7], "n": [1, 2, 3], "name": ["a", 'b,"c"', "007"]})
 ROWS = [
@@ -49,9 +48,9 @@ def write(tmp_path: Path, text: str, name: str = "input.json") -> Path:
 def chunks(given: Input, id_field: str | None = None) -> list[Chunk]:
     """Read an input as a job does."""
     with given.opened() as source:
-        feeder = Feeder(source, "rows", Naming(id_field), number=0, settled=b"")
+        feed = ChunkFeed(source, "rows", Naming(id_field), number=0, settled=b"")
         found = []
-        while (part := feeder.next(2)) is not None:
+        while (part := feed.next(2)) is not None:
             found.append(part)
     return found
 
@@ -216,8 +215,8 @@ def test_rows_that_are_settled_are_not_read_again(tmp_path: Path) -> None:
     """What a resumed job has is left out, wherever it is."""
     given = sources.find(str(write(tmp_path, "".join(f"{n}\n" for n in range(10)), "rows.jsonl")))
     with given.opened() as source:
-        feeder = Feeder(source, "rows", Naming(), number=7, settled=bytes([1, 1, 1, 0, 1]))
-        first, second = feeder.next(4), feeder.next(4)
+        feed = ChunkFeed(source, "rows", Naming(), number=7, settled=bytes([1, 1, 1, 0, 1]))
+        first, second = feed.next(4), feed.next(4)
     assert first is not None
     assert second is not None
     assert (first.number, list(first.indexes), first.inputs) == (7, [3, 5, 6], [3, 5, 6])

@@ -12,33 +12,30 @@ import pytest
 from celery import Celery
 from redis.exceptions import ResponseError
 
-from mlq.jobs.chunk import Chunk, chunk_of, decode
-from mlq.jobs.collect import output_lines, resumption
+from mlq.jobs.chunk import Chunk, ChunkFeed, chunk_of, decode
+from mlq.jobs.collect import output, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
 from mlq.jobs.record import Job
 from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
-from mlq.jobs.send.chunk_feed import Feeder
-from mlq.jobs.send.chunk_message import ChunkCall, call_of, protocol, raw
-from mlq.jobs.send.pace import Pace
-from mlq.jobs.send.posting import ChunkMessage
+from mlq.jobs.send.chunk_message import ChunkMessage, message_of
+from mlq.jobs.send.flow_control import MOST_BYTES, Pace, Window
 from mlq.jobs.send.sender import Sender
-from mlq.jobs.send.window import MOST_BYTES, Window
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult, JobChunkRef
 from mlq.protocol.packing import pack, rows_in
 
 if TYPE_CHECKING:
-    from mlq.jobs.send.back_pressure import Pressure
+    from mlq.jobs.send.flow_control import Pressure
 
 OK = JobChunkRef("j", 0, 2)
 
 
 def lines(chunk: Chunk, end: ChunkResult, **how: Any) -> list[dict[str, Any]]:
     """Write a chunk's lines, and read them."""
-    return [json.loads(line) for line in output_lines.write(chunk, end, single=False, **how).lines.splitlines()]
+    return [json.loads(line) for line in output.lines_of(chunk, end, single=False, **how)[0].splitlines()]
 
 
 def test_answers_of_the_wrong_length_are_errors_that_name_both() -> None:
@@ -120,10 +117,11 @@ def test_a_message_is_what_celery_would_send(rows: list[Any]) -> None:
     """But for the body, which is a text instead of base64: kombu reads both."""
     app = Celery("stock", broker="memory://", set_as_current=False)
     job = Job("j", "batch", "rows", "f", 1)
-    call = call_of(job, Chunk(4, range(1), range(1), inputs=rows), 6)
-    stock: Any = app.amqp.as_task_v2(call.id, call.task, tuple(call.args), argsrepr=call.shown)
-    assert {**protocol(call), "kwargsrepr": "{}"} == {**stock.headers, "root_id": call.id}
-    sent = orjson.loads(raw(call, answered=True))
+    chunk = Chunk(4, range(1), range(1), inputs=rows)
+    ours = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, answered=True)
+    stock: Any = app.amqp.as_task_v2(ours.id, str(ours.task), tuple(ours.args), argsrepr=ours.shown)
+    assert {**ours.celery_headers(), "kwargsrepr": "{}"} == {**stock.headers, "root_id": ours.id}
+    sent = orjson.loads(ours.raw)
     assert orjson.loads(sent["body"]) == json.loads(json.dumps([list(stock.body[0]), stock.body[1], stock.body[2]]))
     assert sent["headers"]["mlq_job"] == ["j", 4, 1]
     with app.connection() as connection:
@@ -131,17 +129,18 @@ def test_a_message_is_what_celery_would_send(rows: list[Any]) -> None:
         message = channel.Message(sent, channel=channel)
     assert message.payload == orjson.loads(sent["body"])
     assert message.properties["priority"] == 6
-    assert "mlq_job" not in orjson.loads(raw(call, answered=False))["headers"]
+    unanswered = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, answered=False)
+    assert "mlq_job" not in orjson.loads(unanswered.raw)["headers"]
 
 
 def test_a_task_row_says_where_it_goes() -> None:
     """Its own queue and priority, or the job's."""
     job = Job("j", "default", "tasks", "f", 1)
     given = {"task": "train", "args": [1], "kwargs": {"x": 2}, "queue": "slow", "priority": 9}
-    call = call_of(job, Chunk(0, range(1), range(1), inputs=[given]), None)
-    assert isinstance(call, ChunkCall)
-    assert (call.task, call.queue, call.priority, call.kwargs) == ("train", "slow", 9, {"x": 2})
-    assert call.place.rows is None
+    chunk = Chunk(0, range(1), range(1), inputs=[given])
+    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, answered=True)
+    assert (message.task, message.queue, message.priority, message.kwargs) == ("train", "slow", 9, {"x": 2})
+    assert message.ref.rows is None
 
 
 @pytest.mark.parametrize("said", [["j"], ["j", -1, 1], ["j/..", 0, 1], ["j", 2**30, 1], "j", {"a": 1}, ["j", True, 1]])
@@ -179,9 +178,9 @@ def test_an_output_is_put_in_order_with_the_last_line_of_each_row(tmp_path: Path
 
 def test_an_error_tells_whether_to_try_again() -> None:
     """What is passing was tried as often as its task is."""
-    failed = output_lines.error_of("FAILURE", {"exc_type": "TimeoutError", "exc_message": ["late"]}, single=True)
+    failed = output.error_of("FAILURE", {"exc_type": "TimeoutError", "exc_message": ["late"]}, single=True)
     assert failed == RowError("TimeoutError", "late", retryable=True, attempts=3)
-    assert output_lines.error_of("REVOKED", {}, single=False).retryable
+    assert output.error_of("REVOKED", {}, single=False).retryable
 
 
 @pytest.mark.parametrize(
@@ -200,10 +199,10 @@ def test_packed_rows_come_back_as_they_were(rows: list[Any]) -> None:
 
 
 class FullThenStopped:
-    """A post that a full server refuses."""
+    """A sender of chunks whose server is full."""
 
-    def send(self, parcels: Sequence[ChunkMessage]) -> None:
-        assert parcels
+    def send(self, messages: Sequence[ChunkMessage]) -> None:
+        assert messages
         raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
 
@@ -219,14 +218,15 @@ class NoPressure:
 def test_nobody_waits_for_what_a_full_server_refused() -> None:
     """Ctrl-C, or --max-errors, while memory is full: what was never sent can never end."""
     waited_for: list[Chunk] = []
-    feeder = Feeder(Values(iter([1, 2, 3])), "rows", Naming(), number=0, settled=b"")
+    feed = ChunkFeed(Values(iter([1, 2, 3])), "rows", Naming(), number=0, settled=b"")
     job = Job("j", "batch", "rows", "f", 3)
     sender = Sender(
         job,
-        feeder,
+        feed,
         FullThenStopped(),
         cast("Pressure", NoPressure()),
-        Retry(lambda _: None),
+        Retry(lambda _: None, lambda: None),
+        lambda: 0.0,
         priority=None,
         answered=True,
     )

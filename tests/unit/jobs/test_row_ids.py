@@ -11,13 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlq.jobs.chunk import Chunk, decode, placed
+from mlq.jobs.chunk import Chunk, ChunkFeed, decode, placed
 from mlq.jobs.errors import UnknownIdField
 from mlq.jobs.input import sources, validation
 from mlq.jobs.input.lines import JsonLines
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.row_ids import Naming, StreamNaming
-from mlq.jobs.send.chunk_feed import Feeder
 
 MALFORMED = object()
 OWN = st.one_of(st.integers(-2, 9), st.text("ab0", max_size=2), st.sampled_from([2**70, 2**61 - 1]))
@@ -34,9 +33,9 @@ def written(rows: list[Any]) -> bytes:
 
 def fed(data: bytes, naming: Naming, at_once: int = 3) -> list[Chunk]:
     """Feed lines as a job does, and keep of each chunk what its record keeps."""
-    feeder = Feeder(JsonLines(Stream(io.BytesIO(data).read)), "rows", naming, number=0, settled=b"")
+    feed = ChunkFeed(JsonLines(Stream(io.BytesIO(data).read)), "rows", naming, number=0, settled=b"")
     chunks = []
-    while (part := feeder.next(at_once)) is not None:
+    while (part := feed.next(at_once)) is not None:
         assert list(decode(part.number, part.encode()).ids) == list(part.ids)
         chunks.append(part)
     return chunks
