@@ -1,7 +1,7 @@
-"""Row ids: a row's own, else its index; never one that another row has.
+"""Row ids: a row has its own id, or its index if no other row has that as its id, or null.
 
-Rows of a file are known before any is sent, those of a stream are not. So what stands for a missing id is decided
-differently: Naming knows every id that rows have of their own, StreamNaming only those that have come.
+All rows of a file are known before the first is sent; of a stream only those that were read. So Naming decides with the
+ids of all rows, StreamNaming with those so far.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from mlq.jobs import row
 from mlq.jobs.row import RowError
 
 MISSING: Final = object()
-"""Stands for the id of a row that has none of its own."""
+"""Instead of the id of a row that has no id."""
 
 _KINDS: Final = {list: "a list", dict: "an object", bool: "true or false", float: "a fraction", type(None): "null"}
 _NOTHING_TAKEN: Final = frozenset[int]()
 
 
 class Naming:
-    """Names the rows of a file. `taken` are indexes that other rows have as ids of their own: null stands for those."""
+    """Gives the rows of a file their ids.
+
+    Args:
+        field: The field that --id-field names.
+        taken: Indexes that other rows have as their ids. A row without an id and with such an index has the id null.
+    """
 
     def __init__(self, field: str | None = None, taken: frozenset[int] = _NOTHING_TAKEN) -> None:
         self.field = field
         self._taken = taken
 
     def own(self, row_id: Any, index: int) -> tuple[Any, RowError | None]:
-        """Take note of a row's own id; return what its output line carries, and an error if an earlier row has it.
+        """Return the id for the output line of a row with an id, and an error if an earlier row has that id.
 
         Files were checked before.
         """
@@ -37,23 +42,23 @@ class Naming:
         return row_id, None
 
     def made_up(self, index: int, *, is_plain: bool) -> int | None:
-        """Return the id of a row without one; `is_plain`: a row that could be read, and none was asked of it."""
+        """Return the id of a row without an id. `is_plain`: the row could be read, and did not need to have one."""
         del is_plain
         return None if index in self._taken else index
 
     def all_made_up(self, indexes: Sequence[int]) -> Sequence[int | None]:
-        """Return the ids of rows of which none has one of its own; `indexes` itself where those are the ids."""
+        """Return the ids of rows without ids; `indexes` itself if these are the ids."""
         return indexes if self._taken.isdisjoint(indexes) else [None if i in self._taken else i for i in indexes]
 
 
 class StreamNaming(Naming):
-    """Names the rows of a stream: an index only while no row has shown that whole numbers are ids of this stream.
+    """Gives the rows of a stream their ids. A row without an id has its index until a row has a whole number as its id.
 
-    A row that repeats the id of an earlier row is an error row and keeps that id, so that its sender finds it. Only an
-    id that was made up for an earlier row is not given again.
+    A row that repeats the id of an earlier row is an error, and keeps that id, so that its sender finds it. Only an
+    index that an earlier row has instead of an id is not given a second time.
 
-    A row that cannot be read carries one only behind a row that was read and had no id, since a stream whose first
-    row is malformed may well have ids.
+    A row that cannot be read has its index as id only after a row that was read and had no id: a stream whose first row
+    is malformed may have ids.
     """
 
     def __init__(self, field: str | None = None) -> None:
@@ -64,7 +69,7 @@ class StreamNaming(Naming):
         self._has_plain = False
 
     def own(self, row_id: Any, index: int) -> tuple[Any, RowError | None]:
-        """See Naming."""
+        """Return what Naming.own returns."""
         if row_id in self._seen:
             if self._numbered_until is None:
                 self._unnumbered.add(index)
@@ -80,7 +85,7 @@ class StreamNaming(Naming):
         return row_id, None
 
     def made_up(self, index: int, *, is_plain: bool) -> int | None:
-        """See Naming."""
+        """Return what Naming.made_up returns."""
         self._has_plain = self._has_plain or is_plain
         if self._numbered_until is not None:
             return None
@@ -90,7 +95,7 @@ class StreamNaming(Naming):
         return None
 
     def all_made_up(self, indexes: Sequence[int]) -> Sequence[int | None]:
-        """See Naming."""
+        """Return what Naming.all_made_up returns."""
         self._has_plain = True
         return indexes if self._numbered_until is None else [None] * len(indexes)
 
@@ -100,10 +105,10 @@ class NoField(ValueError):
 
 
 def identify(value: Any, field: str | None) -> tuple[Any, Any]:
-    """Return the id that a decoded value has of its own, or MISSING, and its input.
+    """Return the id of a decoded value, or MISSING, and its input.
 
-    The id is the field that --id-field names, else its envelope's. Raises NoField for a
-    row without that field, ValueError for an id that is none.
+    The id is the field that --id-field names, or that of the envelope. Raises NoField for a row without that field,
+    ValueError for a value that cannot be an id.
     """
     if not isinstance(value, dict):
         if field is not None:
@@ -121,7 +126,7 @@ def identify(value: Any, field: str | None) -> tuple[Any, Any]:
 
 
 def nearest(field: str, known: Sequence[str]) -> str:
-    """Say which field was meant, and which there are."""
+    """Return a hint with the field that was probably meant, and the fields that exist."""
     found = difflib.get_close_matches(field, known, 1)
     meant = f"did you mean {found[0]!r}? " if found else ""
     return f"{meant}the fields are {', '.join(known[:10])}"

@@ -1,4 +1,4 @@
-"""Failures: the inputs of failed rows, in the format of the input, so that they can be corrected and sent again."""
+"""Failed rows: their inputs in the format of the input file, so that they can be corrected and sent again."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SIZE: Final = 2**24
 
 
 def write(path: Path, given: Input, indexes: Sequence[int]) -> None:
-    """Write the rows of these indexes, which ascend: lines as they are, a table with its header, an array as one.
+    """Write the rows with these indexes, which ascend: lines unchanged, a table with its header, an array as an array.
 
-    What is none of these (Parquet, a directory) is written as JSON Lines. Lines that were too long to keep are left
+    Rows of other formats (Parquet, a directory) are written as JSON Lines. Lines that were too long to keep are left
     out.
     """
     if not indexes:
@@ -52,5 +52,5 @@ def _rows(given: Input, indexes: Sequence[int]) -> Iterator[bytes]:
 
 
 def _written(value: Any) -> bytes:
-    """Write a row; of one that could not be read there is only its error."""
+    """Encode a row; if it could not be read, encode its error."""
     return orjson.dumps(value) if isinstance(value, Unreadable) else strict_json.dumps(value)

@@ -23,10 +23,13 @@ _BLOCK: Final = 2**20
 
 @dataclass
 class Held:
-    """A byte a row: whether it has a line, and of what kind. `in_order`: the lines are those of rows 0, 1, 2 …"""
+    """The rows that have a line in an output."""
 
     rows: bytearray = field(default_factory=bytearray)
+    """MISSING, OK or FAILED for each row."""
+
     in_order: bool = True
+    """Whether the lines are those of rows 0, 1, 2 …"""
 
     @property
     def ok(self) -> int:
@@ -40,11 +43,11 @@ class Held:
 
     @property
     def done_first(self) -> int:
-        """How many rows from the first on were answered."""
+        """Number of answered rows before the first that was not answered."""
         return next((i for i, state in enumerate(self.rows) if state != OK), len(self.rows))
 
     def add(self, index: int, *, ok: bool) -> bool:
-        """Take in a line; tell whether it is the first of its row."""
+        """Add a line; return whether it is the first of its row."""
         if index >= len(self.rows):
             self.in_order = self.in_order and index == len(self.rows)
             self.rows.extend(bytes(index + 1 - len(self.rows)))
@@ -54,16 +57,16 @@ class Held:
         return was == MISSING
 
     def is_ok(self, index: int) -> bool:
-        """Tell whether a row was answered."""
+        """Return whether a row was answered."""
         return index < len(self.rows) and self.rows[index] == OK
 
     def has(self, index: int) -> bool:
-        """Tell whether a row has a line."""
+        """Return whether a row has a line."""
         return index < len(self.rows) and self.rows[index] != MISSING
 
 
 def scan(path: Path) -> Held:
-    """Read an output, and cut off its last line if that is torn. Raises NotResumable for what is no output."""
+    """Read an output, and remove its last line if that is incomplete. Raises NotResumable if it is no output."""
     held, ends_at = Held(), 0
     if not path.exists():
         return held
@@ -79,7 +82,7 @@ def scan(path: Path) -> Held:
 
 
 def put_in_order(path: Path, rows: int) -> None:
-    """Leave one line a row, the last that was written of it, in input order; made beside the file and renamed."""
+    """Keep the last line of each row, in the order of the input. A new file is written and renamed."""
     places = array("q", bytes(8 * rows))
     at = 0
     with path.open("rb") as stream:

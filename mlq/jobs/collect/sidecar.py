@@ -1,4 +1,4 @@
-"""Sidecar: a small file beside the output that says what it is made of, so that --resume can tell."""
+"""Sidecar: a small file beside the output that says from which input it is made; --resume compares it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,36 @@ SCHEMA: Final = "mlq.sidecar/1"
 
 @dataclass(frozen=True)
 class Sidecar:
-    """`fingerprint` is of the input's bytes, `options` decide about its rows, `model` is of what answered them."""
+    """What an output is made from."""
 
     job: str
+
     input: str
+    """Name of the input."""
+
     fingerprint: str
+    """Fingerprint of the input's bytes, and of the options that decide about its rows."""
+
     rows: int
+
     options: dict[str, Any]
+    """The options that decide about the rows."""
+
     model: str | None = None
+    """Fingerprint of the model that answered the latest rows."""
 
     def answered_by(self, model: str) -> Sidecar:
-        """Name the model that answers."""
+        """Return the sidecar with the fingerprint of the model that answers."""
         return replace(self, model=model)
 
 
 def path_of(output: Path) -> Path:
-    """Name the sidecar of an output."""
+    """Return the path of an output's sidecar."""
     return output.with_name(output.name + ".mlq")
 
 
 def write(output: Path, sidecar: Sidecar) -> None:
-    """Write it, whole or not at all. Raises NoSuchFile where the output's directory is missing, OutputFailed."""
+    """Write the sidecar, whole or not at all. Raises NoSuchFile if the output's directory is missing, OutputFailed."""
     path = path_of(output)
     beside = path.with_name(path.name + ".new")
     try:
@@ -54,7 +63,7 @@ def write(output: Path, sidecar: Sidecar) -> None:
 
 
 def read(output: Path) -> Sidecar | None:
-    """Read it; None where there is none. Raises NotResumable for one that is not ours."""
+    """Read the sidecar of an output; None if there is none. Raises NotResumable for a file that mlq did not write."""
     try:
         with open_private(path_of(output), "rb", keep_mode=True) as file:
             return known(Sidecar, orjson.loads(file.read()))
@@ -69,7 +78,7 @@ def read(output: Path) -> Sidecar | None:
 
 
 def demand_same(output: Path, begun: Sidecar, now: Sidecar) -> None:
-    """Check that a run goes on with what it began with. Raises OtherInput."""
+    """Check that input and options are those with which the output was begun. Raises OtherInput."""
     for name, value in now.options.items():
         if begun.options.get(name) != value:
             raise OtherInput(path=output, difference=f"{name} was {begun.options.get(name)!r}, and is {value!r} now")

@@ -1,4 +1,4 @@
-"""Columns: Arrow's arrays as values that JSON can hold, each in the form that docs/jobs.md names.
+"""Columns: Arrow's arrays as values that JSON can hold, in the forms that docs/jobs.md lists.
 
 Times and durations are written from their integers: Python's own types end at microseconds and the year 9999, and
 need a database of time zones. So the form depends neither on pandas nor on what is installed.
@@ -23,7 +23,7 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True)
 class Unfit:
-    """Stands for a value that JSON cannot hold, and for what holds one."""
+    """A value that JSON cannot hold, or that contains one."""
 
     reason: str
 
@@ -88,7 +88,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _each(array: Any, write: Callable[[Any], Any]) -> Decoded:
-    """Write each value that is not null."""
+    """Convert each value that is not null."""
     found = [None if value is None else write(value) for value in array.to_pylist()]
     return found, any(isinstance(value, Unfit) for value in found)
 

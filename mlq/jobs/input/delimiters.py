@@ -1,4 +1,4 @@
-"""Delimiters: what separates the fields of a table; told by its first records, or refused where they do not tell."""
+"""Delimiters: the character between the fields of a table, guessed from its first records if that is possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlq.errors import UsageError
 from mlq.jobs.errors import NotReadable, UnclearDelimiter
 
 NAMES: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
-"""What --delimiter takes beside a character."""
+"""Names that --delimiter accepts besides a character."""
 
 _CANDIDATES: Final = ",;\t|"
 _SHOWN: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -30,23 +30,23 @@ def find(given: str) -> str:
 
 
 def declared(line: str) -> str | None:
-    """Return what a first line such as sep=; says; spreadsheets write and read it. None for any other line."""
+    """Return the delimiter of a first line such as `sep=;`, which spreadsheets write; None for any other line."""
     found = _SAYS.match(line)
     return found[1] if found and found[1] not in _NEVER else None
 
 
 def demand_same(shown: str, said: str, given: str | None) -> str:
-    """Return what the first line says. Raises NotReadable where --delimiter says something else."""
+    """Return the delimiter of the first line. Raises NotReadable if --delimiter is another one."""
     if given is not None and given != said:
         raise NotReadable(path=shown, kind="a table", reason=f"its first line says sep={said}, --delimiter {given!r}")
     return said
 
 
 def guess(lines: Sequence[str], shown: str) -> str:
-    """Return what separates the fields of these whole lines, the header first; a comma where it has one field.
+    """Guess the delimiter from the first lines, of which the header is the first; a comma if the header has one field.
 
-    Only what is in the header outside quotes counts. Of several, the one that gives every record as many fields as
-    the header. Raises UnclearDelimiter where that leaves none or several.
+    Characters of the header outside quotes are candidates. Of several, the one with which each record has as many
+    fields as the header. Raises UnclearDelimiter if that is true of none or of several.
     """
     found = [c for c in _CANDIDATES if len(_fields(lines[:1], c)[0]) > 1]
     if len(found) < 2:  # noqa: PLR2004 (nothing to choose from)
@@ -58,7 +58,7 @@ def guess(lines: Sequence[str], shown: str) -> str:
 
 
 def _fields(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Split lines up to the first that breaks: the last of a sample may lack its closing quote."""
+    """Split lines up to the first malformed one: the last of a sample may lack its closing quote."""
     records = list[list[str]]()
     with contextlib.suppress(csv.Error):
         records.extend(csv.reader(lines, delimiter=delimiter, strict=True))

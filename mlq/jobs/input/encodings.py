@@ -1,6 +1,6 @@
-"""Encodings: how a text file writes its characters. All formats read UTF-8; other encodings become it here.
+"""Encodings: text files in other encodings are converted to UTF-8, which all formats read.
 
-Decoding is strict: a byte that does not fit is an error with its place, never a replacement character.
+Decoding is strict: a byte that does not fit is an error with its position, not a replacement character.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMMON: Final = (
     "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "windows-1252", "iso-8859-15", "windows-1250",
     "windows-1251", "koi8-r", "shift_jis", "euc-jp", "gb18030", "big5", "euc-kr", "macroman",
 )  # fmt: skip
-"""What completion offers; every text encoding of Python's is taken."""
+"""Encodings that completion offers. Every text encoding of Python is accepted."""
 
 _MARKS: Final = (  # the longer first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, UTF8),
@@ -32,11 +32,11 @@ _MARKS: Final = (  # the longer first: UTF-32's begins with UTF-16's
 _LONGEST_MARK: Final = 4
 _FORMS_OF: Final = {"utf-8-sig": UTF8, "utf-16": "utf-16-*", "utf-32": "utf-32-*"}
 _NO_FILES: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined"})
-"""Encodings of names and source code. Their decoders do not work block by block, or accept what is no text."""
+"""Encodings of names and source code. Their decoders do not work block by block, or accept bytes that are no text."""
 
 
 def find(name: str) -> str:
-    """Return Python's name of a text encoding. Raises UsageError that names the nearest."""
+    """Return Python's name of a text encoding. Raises UsageError, which suggests a similar name."""
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError, ImportError):
@@ -50,10 +50,10 @@ def find(name: str) -> str:
 
 
 def as_utf8(stream: Stream, shown: str, encoding: str | None) -> Stream:
-    """Read a stream as UTF-8, without the byte-order mark that it may begin with. The mark decides the encoding.
+    """Read a stream as UTF-8, without its byte-order mark. If there is a mark, it decides the encoding.
 
-    Raises NotText where the mark contradicts `encoding`, or a byte does not fit. Bytes that are declared or taken to
-    be UTF-8 are passed on as they are: the reader of each format checks them, and knows the row.
+    Bytes in UTF-8 are passed on unchanged: the reader of each format checks them, and can name the row. Raises NotText
+    if the mark contradicts `encoding`, or a byte does not fit the encoding.
     """
     head = stream.peek(_LONGEST_MARK)
     mark, marked = next(((m, e) for m, e in _MARKS if head.startswith(m)), (b"", None))
@@ -66,7 +66,7 @@ def as_utf8(stream: Stream, shown: str, encoding: str | None) -> Stream:
 
 
 def not_utf8(line: bytes) -> str | None:
-    """Say which byte of a line is not UTF-8, counted from 1; None if all are."""
+    """Describe the first byte of a line that is not UTF-8, counted from 1; None if there is none."""
     try:
         line.decode()
     except UnicodeDecodeError as exc:
@@ -107,7 +107,7 @@ class _Decoder:
         return encoded
 
     def _after(self, text: str) -> tuple[int, int]:
-        """Return the line and the column behind a text that comes next."""
+        """Return the line and the column after the next text."""
         lines = text.count("\n")
         column = len(text) - text.rindex("\n") if lines else self._column + len(text)
         return self._line + lines, column

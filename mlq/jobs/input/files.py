@@ -1,4 +1,4 @@
-"""Files as rows: a directory's or a glob's, by path, or with what is in them."""
+"""Files as rows: each file of a directory or a glob is a row, as its path or with its content."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _AS_BASE64: Final = 3 / 4
 
 
 def found(pattern: str) -> list[Path]:
-    """List the files under a directory, or those that a glob names; sorted, so that every look gives the same order."""
+    """List the files under a directory, or of a glob; sorted, so that each call returns the same order."""
     is_directory = os.path.isdir(pattern)  # noqa: PTH112 (False, not an error, for a name that no file can have)
     paths = Path(pattern).rglob("*") if is_directory else map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 (absolute, too)
     return sorted(p for p in paths if os.path.isfile(p))  # noqa: PTH113 (False where a directory may not be searched)
 
 
 def is_glob(pattern: str) -> bool:
-    """Tell a pattern from a path."""
+    """Return True for a glob pattern, False for a path."""
     return glob.has_magic(pattern) and not os.path.exists(pattern)  # noqa: PTH110 (see found)
 
 
 def root_of(pattern: str) -> Path:
-    """Return the directory that a name of files stands for: itself, or of a glob the part before its first pattern."""
+    """Return a directory as it is, and of a glob the path before its first pattern."""
     if not is_glob(pattern):
         path = Path(pattern)
         return path if path.is_dir() else path.parent
@@ -39,10 +39,10 @@ def root_of(pattern: str) -> Path:
 
 
 def values(paths: list[Path], root: Path, *, inline: bool) -> Iterator[Any]:
-    """Give a row a file: its absolute path, or {"name", "base64"}. The id is the path as it was named.
+    """Yield a row for each file: its absolute path, or {"name", "base64"}. The id is the path as given.
 
     A name that is not UTF-8 cannot travel in JSON: its row is an error. With `inline`, so is a link that leads out of
-    `root`: whoever may write into that directory could otherwise have any file of the caller's sent.
+    `root`: a user who can write into that directory could otherwise have any file of the caller sent.
     """
     inside = os.path.realpath(root)
     for path in paths:
@@ -64,7 +64,7 @@ def _inline(path: Path, root: str) -> Any:
 
 
 def _content(path: Path, file: BinaryIO, root: str) -> Any:
-    """Read an open file. What was opened is judged, not what the path named before or after."""
+    """Read an open file. The open file is checked, because the path may name another one by now."""
     opened = os.path.realpath(f"/proc/self/fd/{file.fileno()}")
     if os.path.commonpath([root, opened]) != root:
         return Unreadable(

@@ -1,4 +1,4 @@
-"""Format: how rows are written in a file, told by its name or by what is in it."""
+"""Format: how a file holds its rows, recognized by its name or its content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlq.jobs.row import LARGEST_BYTES
 
 
 class InputFormat(str, Enum):
-    """What --format takes."""
+    """The values of --format."""
 
     JSONL = "jsonl"
     JSON = "json"
@@ -51,24 +51,24 @@ _HEAD: Final = 2**16
 
 
 def by_name(name: str) -> InputFormat | None:
-    """Return the format that a suffix tells, in capitals or not; None for other suffixes."""
+    """Return the format of a suffix, in upper or lower case; None for other suffixes."""
     return _BY_SUFFIX.get(PurePath(name.lower().removesuffix(".gz")).suffix)
 
 
 def demand_text(head: bytes, shown: str) -> None:
-    """Check the first bytes of what is to be read as text. Raises NotReadable that names another kind of file."""
+    """Check the first bytes of a text file. Raises NotReadable, which names the kind of file if it is not text."""
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
             raise NotReadable(path=shown, kind="rows", reason=f"it is {kind}")
 
 
 def is_parquet(head: bytes) -> bool:
-    """Tell Parquet, encrypted or not, by its first bytes."""
+    """Return True for the first bytes of a Parquet file, encrypted or not."""
     return head.startswith(_PARQUET)
 
 
 def sniff(stream: Stream) -> InputFormat:
-    """Tell the format of text from its first lines."""
+    """Guess the format of text from its first lines."""
     first, is_more = _first_lines(stream)
     if _is_value(first):
         return InputFormat.JSONL if is_more else InputFormat.JSON

@@ -33,13 +33,13 @@ Say = Callable[[str], None]
 
 
 def descriptor(name: str) -> int | None:
-    """Return the open descriptor that a name stands for: `-`, /dev/stdin, /dev/fd/63; None for any other name."""
+    """Return the descriptor that a name stands for: `-`, /dev/stdin, /dev/fd/63; None for any other name."""
     found = _DESCRIPTOR.match(name)
     return int(found[1]) if found else _STANDARD.get(name)
 
 
 def is_once(name: str) -> bool:
-    """Return True for what cannot be read twice: a descriptor, a pipe, a socket, a device, a file of the kernel's."""
+    """Return True for an input that can be read once: a descriptor, pipe, socket, device, or file of the kernel."""
     if descriptor(name) is not None:
         return True
     try:
@@ -57,7 +57,7 @@ def shown(name: str) -> str:
 
 
 def open_once(name: str, say: Say) -> BinaryIO:
-    """Open what cannot be read twice. Raises NoSuchFile; waits for the writer of a named pipe, and says so."""
+    """Open an input that can be read once. Waits for the writer of a named pipe, and says so. Raises NoSuchFile."""
     number = descriptor(name)
     try:
         if number is not None:
@@ -70,7 +70,7 @@ def open_once(name: str, say: Say) -> BinaryIO:
 
 
 def _open_pipe(name: str, say: Say) -> BinaryIO:
-    """Open a named pipe once somebody writes to it.
+    """Open a named pipe once a process writes to it.
 
     An ordinary open blocks silently until then. A pipe that is opened without blocking shows neither data nor a
     hang-up before its first writer has come, so nothing is missed between the open and the first poll.
@@ -92,7 +92,7 @@ def _open_pipe(name: str, say: Say) -> BinaryIO:
 
 @contextmanager
 def opened(path: Path, digest: hashlib.blake2b | None = None) -> Iterator[Stream]:
-    """Open a file; `digest` is fed with the bytes that are read. Raises NoSuchFile, ReadFailed while it is read."""
+    """Open a file; `digest` is updated with the bytes that are read. Raises NoSuchFile, ReadFailed."""
     try:
         file = path.open("rb", buffering=0)
     except (OSError, ValueError) as exc:
@@ -102,7 +102,7 @@ def opened(path: Path, digest: hashlib.blake2b | None = None) -> Iterator[Stream
 
 
 def raw(file: BinaryIO, name: str, digest: hashlib.blake2b | None = None) -> Stream:
-    """Make a stream of an open file, whose failures are errors with its name."""
+    """Return a stream of an open file. Its errors name the file."""
 
     def read(size: int) -> bytes:
         try:
@@ -117,9 +117,9 @@ def raw(file: BinaryIO, name: str, digest: hashlib.blake2b | None = None) -> Str
 
 
 def text(stream: Stream, name: str, encoding: str | None) -> Stream:
-    """Unpack a stream if it is packed, and read it as UTF-8 without a byte-order mark.
+    """Decompress a stream if it is compressed, and read it as UTF-8 without a byte-order mark.
 
-    Raises NotReadable for a broken archive, NotText for bytes that the encoding does not know.
+    Raises NotReadable for a truncated archive, NotText for bytes that do not fit the encoding.
     """
     return encodings.as_utf8(_unpacked(stream, name), shown(name), encoding)
 

@@ -1,4 +1,4 @@
-"""JSON Lines: a value a line; a line that is none is one row's error."""
+"""JSON Lines: each line is a row; a line that does not parse is the error of one row."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, malformed, too_large
 
 _BLOCK: Final = 2**17
-"""Read at once: what is split and searched is decoded while it is still in the processor's cache."""
+"""Bytes per read. Lines are decoded while the block is still in the processor's cache."""
 
 _BLANKS: Final = b" \t\r"
-"""What JSON takes for white space within a line. A form feed is none, so a line of one is a malformed row."""
+"""White space in JSON within a line. A form feed is not, so a line with only a form feed is malformed."""
 
 _CUT: Final = bytes(bytearray(b"(cut)"))
-"""Stands for a line that was too long to keep. Compared by identity: a file may hold the same bytes."""
+"""Replaces a line that was too long to keep. Compared by identity, because a file may hold the same bytes."""
 
 
 class JsonLines:
-    """A source over JSON Lines. Reads a block at a time, and never keeps a line that is too long."""
+    """The rows of JSON Lines. Reads a block at a time, and does not keep a line that is too long."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -35,7 +35,7 @@ class JsonLines:
         self._may_hold_huge = False
 
     def take(self, rows: int, size: int) -> list[Any]:
-        """See Source."""
+        """Return rows as Source says."""
         values = list[Any]()
         while len(values) < rows and self._fill():
             if values and len(self._lines[self._at]) > size:
@@ -50,21 +50,21 @@ class JsonLines:
         return values
 
     def take_raw(self, rows: int) -> list[bytes]:
-        """Return the next rows' lines, as they are; `is_cut` tells which were too long to keep."""
+        """Return the lines of the next rows, unchanged; is_cut() is True for a line that was too long to keep."""
         found: list[bytes] = []
         while not found and self._fill():
             found = [line for line in self._pick(rows, LARGEST_BYTES)[1] if is_row(line)]
         return found
 
     def skip(self, rows: int) -> int:
-        """See Source."""
+        """Skip rows as Source says."""
         left = rows
         while left and (found := self.take_raw(left)):
             left -= len(found)
         return rows - left
 
     def _pick(self, rows: int, size: int) -> tuple[int, list[bytes]]:
-        """Take lines, blank ones included, and the number of the first."""
+        """Consume lines, blank ones included; return the number of the first, and the lines."""
         lines = self._lines[self._at : self._at + rows]
         if sum(map(len, lines)) > size:
             lines = _fitting(lines, size)
@@ -74,7 +74,7 @@ class JsonLines:
         return first, lines
 
     def _fill(self) -> bool:
-        """Make sure that a line is there; False at the end."""
+        """Read until there is a line; return False at the end."""
         while self._at == len(self._lines):
             if self._ended:
                 return False
@@ -86,7 +86,7 @@ class JsonLines:
         return True
 
     def _split(self, text: bytes) -> list[bytes]:
-        """Split what was read into whole lines; the start of one more waits in `_tail` for the next block."""
+        """Split text into whole lines; `_tail` keeps the beginning of the next line until the next block."""
         lines = text.split(b"\n")
         self._tail = b"" if self._ended else lines.pop()
         if self._is_cutting and lines:
@@ -99,17 +99,17 @@ class JsonLines:
 
 
 def is_row(line: bytes) -> bool:
-    """Tell a row from a blank line."""
+    """Return True for a row, False for a blank line."""
     return bool(line) and bool(line.strip(_BLANKS))
 
 
 def is_cut(line: bytes) -> bool:
-    """Return True for what stands in the place of a line of more than LARGEST_BYTES."""
+    """Return True for the replacement of a line of more than LARGEST_BYTES."""
     return line is _CUT
 
 
 def decode(number: int, line: bytes) -> Any:
-    """Read a line by itself; one that is no JSON is an Unreadable that names it."""
+    """Decode one line; a line that is not JSON is an Unreadable, which names the line."""
     if line is _CUT or len(line) > LARGEST_BYTES:
         return too_large(f"line {number}", LARGEST_BYTES)
     try:
@@ -127,7 +127,7 @@ def _reason(line: bytes, exc: orjson.JSONDecodeError) -> str:
 
 
 def _fitting(lines: list[bytes], size: int) -> list[bytes]:
-    """Cut off what does not fit, but for the first."""
+    """Return the first lines that fit into `size` bytes, at least one."""
     filled = 0
     for place, line in enumerate(lines):
         filled += len(line)

@@ -1,4 +1,4 @@
-"""Parquet: an object a row, read one row group's part at a time."""
+"""Parquet: each row is an object, read in portions of a row group."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _EXHAUSTED: Final = (RecursionError, MemoryError)
 
 
 def values(path: Path, shown: str) -> Iterator[Any]:
-    """Return the rows; one with a value that JSON cannot hold is an Unreadable.
+    """Yield the rows; one with a value that JSON cannot hold is an Unreadable.
 
-    Raises MissingExtra without pyarrow, NotReadable for what is no Parquet, or is torn, or encrypted.
+    Raises MissingExtra without pyarrow, NotReadable for a file that is not Parquet, is truncated, or is encrypted.
     """
     try:
         from pyarrow import ArrowException

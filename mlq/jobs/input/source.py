@@ -1,4 +1,4 @@
-"""Source: rows one after another, as many at a time as fit into a message."""
+"""Source: the rows of an input, in portions that fit into a message."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable, too_large
 
 
 class Source(Protocol):
-    """What a job reads."""
+    """The rows of a job's input, in order."""
 
     def take(self, rows: int, size: int) -> list[Any]:
-        """Give the next rows, decoded: at least one, no more than `rows` or, as JSON, `size` bytes. None at the end.
+        """Return the next rows, decoded; an empty list at the end.
 
-        A row that cannot be read is an Unreadable. Raises MlqError where the rest cannot be read.
+        At least one row, at most `rows`, and of several at most `size` bytes as JSON. A row that cannot be read is an
+        Unreadable. Raises MlqError if the rest cannot be read.
         """
 
     def skip(self, rows: int) -> int:
-        """Leave out so many rows, without decoding them where that can be helped; tell how many there were."""
+        """Skip up to `rows` rows, without decoding them if possible; return how many were skipped."""
 
 
 class Peeked:
-    """A source whose first rows were looked at."""
+    """A source of which the first rows were read ahead."""
 
     def __init__(self, first: list[Any], rest: Source) -> None:
         self._first = first
         self._rest = rest
 
     def take(self, rows: int, size: int) -> list[Any]:
-        """See Source."""
+        """Return rows as Source says."""
         if not self._first:
             return self._rest.take(rows, size)
         values, self._first = self._first[:rows], self._first[rows:]
         return values
 
     def skip(self, rows: int) -> int:
-        """See Source."""
+        """Skip rows as Source says."""
         left, self._first = self._first[:rows], self._first[rows:]
         return len(left) + self._rest.skip(rows - len(left))
 
 
 class Once:
-    """A source that can be read only once, of which rows were sent already: what breaks it says how many."""
+    """A source that can be read only once. If it breaks off, the error says how many rows were read before."""
 
     def __init__(self, source: Source, taken: int, command: str) -> None:
         self._source = source
@@ -54,7 +55,7 @@ class Once:
         self._command = command
 
     def take(self, rows: int, size: int) -> list[Any]:
-        """See Source. Raises InputBroken."""
+        """Return rows as Source says. Raises InputBroken."""
         try:
             values = self._source.take(rows, size)
         except MlqError as exc:
@@ -63,7 +64,7 @@ class Once:
         return values
 
     def skip(self, rows: int) -> int:
-        """See Source."""
+        """Skip rows as Source says."""
         return self._source.skip(rows)
 
 
@@ -75,7 +76,7 @@ class Values:
         self._kept: list[tuple[Any, int]] = []
 
     def take(self, rows: int, size: int) -> list[Any]:
-        """See Source."""
+        """Return rows as Source says."""
         taken, filled = list[Any](), 0
         while len(taken) < rows:
             value, weight = self._kept.pop() if self._kept else self._next()
@@ -89,7 +90,7 @@ class Values:
         return taken
 
     def skip(self, rows: int) -> int:
-        """See Source."""
+        """Skip rows as Source says."""
         return sum(1 for _ in islice(self._values, rows))
 
     def _next(self) -> tuple[Any, int]:
@@ -107,9 +108,9 @@ _END: Any = object()
 
 
 def weigh(value: Any) -> int:
-    """Estimate the bytes of an input as JSON; exactly, where it is not a list of numbers, whose digits are few.
+    """Return the bytes of an input as JSON; for a list of numbers an estimate, because encoding it takes longer.
 
-    Raises TypeError for what JSON cannot hold.
+    Raises TypeError for a value that JSON cannot hold.
     """
     if isinstance(value, list) and value and isinstance(value[0], (int, float)):
         return 20 * len(value)

@@ -1,4 +1,4 @@
-"""Opening: from the name of an input to its source; as often as it takes, for an input that is a file."""
+"""Inputs: finds what the argument FILE names, and opens it as a source; a file can be opened several times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAGIC: Final = 8
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read an input, where it does not tell: what the options of `mlq submit` say."""
+    """The options of `mlq submit` that say how to read an input."""
 
     format: InputFormat | None = None
     inline: bool = False
@@ -36,7 +36,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Input:
-    """What a job reads: a file, a directory, a glob, or what can be read only once (`once`, open already)."""
+    """The input of a job: a file, a directory, a glob, or `once`, an open stream that can be read only once."""
 
     name: str
     format: InputFormat
@@ -45,7 +45,7 @@ class Input:
 
     @property
     def path(self) -> Path | None:
-        """The file, or what holds the files; None for what can be read only once."""
+        """The file, the directory or the glob; None for a stream."""
         return None if self.once is not None else Path(self.name)
 
     @property
@@ -60,7 +60,7 @@ class Input:
 
     @contextmanager
     def opened(self, digest: hashlib.blake2b | None = None) -> Iterator[Source]:
-        """Read it from its beginning; `digest` is fed with the bytes that are read, where reading is one stream.
+        """Open the input at its beginning; `digest` is updated with the bytes that are read, if reading is one stream.
 
         Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
         """
@@ -74,7 +74,7 @@ class Input:
 
     @contextmanager
     def stream(self, digest: hashlib.blake2b | None = None) -> Iterator[Stream]:
-        """Read its text, unpacked and as UTF-8. Raises NoSuchFile."""
+        """Open the text of the input, decompressed and as UTF-8. Raises NoSuchFile."""
         if self.once is not None:
             yield self.once
             return
@@ -83,7 +83,7 @@ class Input:
 
     @property
     def delimiter(self) -> str | None:
-        """What separates the fields of a table; None where its first records tell."""
+        """The character between the fields of a table; None if it is guessed from the first records."""
         return self.reading.delimiter or ("\t" if self.format is InputFormat.TSV else None)
 
     def _over(self, stream: Stream) -> Source:
@@ -95,18 +95,18 @@ class Input:
 
 
 def find(name: str, reading: Reading | None = None, say: Say = lambda _: None) -> Input:
-    """Look at an input. What can be read only once is JSON Lines unless its suffix or --format says otherwise.
+    """Find an input. A stream is read as JSON Lines unless its suffix or --format says otherwise.
 
-    `say` is told what is waited for. Raises NoSuchFile, NotReadable, NotText, UsageError.
+    `say` is called with a text for the user before a wait. Raises NoSuchFile, NotReadable, NotText, UsageError.
     """
     reading = reading or Reading()
-    found = _once(name, reading, say) if handles.is_once(name) else _again_and_again(name, reading)
+    found = _once(name, reading, say) if handles.is_once(name) else _repeatable(name, reading)
     _demand_sense(found)
     return found
 
 
 def fingerprint(given: Input) -> str:
-    """Make the fingerprint of an input that is not read as one stream."""
+    """Return the fingerprint of an input that is not read as one stream."""
     digest = hashlib.blake2b(digest_size=16)
     if given.format is InputFormat.FILES:
         for path in files.found(given.name):
@@ -136,8 +136,8 @@ def _once(name: str, reading: Reading, say: Say) -> Input:
     return Input(name, form, reading, handles.text(raw, name, reading.encoding))
 
 
-def _again_and_again(name: str, reading: Reading) -> Input:
-    """Look at a file, a directory or a glob, which can be read as often as it takes."""
+def _repeatable(name: str, reading: Reading) -> Input:
+    """Find a file, a directory or a glob."""
     form = reading.format
     if form is None and (os.path.isdir(name) or files.is_glob(name)):  # noqa: PTH112 (False for a name that is too long)
         form = InputFormat.FILES
@@ -170,6 +170,6 @@ def _demand_sense(given: Input) -> None:
 def reading_of(
     form: InputFormat | None, *, inline: bool = False, encoding: str | None = None, delimiter: str | None = None
 ) -> Reading:
-    """Make a Reading of what was typed. Raises UsageError for an unknown encoding or delimiter."""
+    """Return the Reading that the options ask for. Raises UsageError for an unknown encoding or delimiter."""
     named = None if encoding is None else encodings.find(encoding)
     return Reading(form, inline, named, None if delimiter is None else separators.find(delimiter))

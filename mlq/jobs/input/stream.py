@@ -1,4 +1,4 @@
-"""Stream: bytes that are read once, front to back, with a look at what comes next."""
+"""Stream: bytes that are read once, with a way to look at the next ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stream:
         return block
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes without taking them, or fewer where the stream ends before."""
+        """Return the next `size` bytes without consuming them, or fewer at the end of the stream."""
         while len(self._head) < size and (block := self._read(size - len(self._head))):
             self._head += block
         return self._head[:size]

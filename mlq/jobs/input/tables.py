@@ -1,4 +1,4 @@
-"""CSV and TSV: an object a row, its keys from the header, its values as numbers where JSON would write them so."""
+"""CSV and TSV: each row is an object with keys from the header; a value that is a number in JSON is a number."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?\Z", re.ASCII)
-"""007 is none, so it stays the text that it is."""
+"""007 does not match, so it stays a text."""
 
 _BLOCK: Final = 2**20
 _SAMPLE: Final = 2**16
 
 
 class Table:
-    """The records of a table. `header` names the fields; records that break are csv.Error in their place.
+    """The records of a table, and its header, which names the fields. A malformed record is a csv.Error instead.
 
-    Raises NotReadable for a header that is none, UnclearDelimiter, NotText while it is read.
+    Raises NotReadable for an invalid header, UnclearDelimiter, NotText.
     """
 
     def __init__(self, stream: Stream, delimiter: str | None, shown: str) -> None:
-        csv.field_size_limit(2 * LARGEST_BYTES)  # never reached: see _Feed, which knows more to say
+        csv.field_size_limit(2 * LARGEST_BYTES)  # never reached: _Feed stops earlier, with a clearer error
         self._lines = _Lines(stream, shown)
         first = self._first_line()
         said = delimiters.declared(first)
@@ -40,7 +40,7 @@ class Table:
             first = self._first_line()
         self.delimiter = delimiter or delimiters.guess([first, *self._lines.sample[self.line :]], shown)
         self._feed = _Feed(self._lines, first)
-        # strict: else a quote that is not closed would take in all that follows, and be no error.
+        # strict: otherwise a quote that is not closed would extend to the end of the file without an error.
         self._reader = csv.reader(self._feed, delimiter=self.delimiter, strict=True)
         header = next(iter(self), [])
         if isinstance(header, csv.Error):
@@ -57,7 +57,7 @@ class Table:
         return self._lines.number
 
     def __iter__(self) -> Iterator[list[str] | csv.Error]:
-        """Return the next records, without blank lines. The reader goes on behind a record that breaks."""
+        """Yield the records, without blank lines. The reader continues after a malformed record."""
         while True:
             self._feed.begin_record()
             try:
@@ -71,7 +71,7 @@ class Table:
                     yield record
 
     def explain(self, error: csv.Error) -> str:
-        """Say what is wrong with the last record, and where: in a record of several lines, where its quote opened."""
+        """Describe the error of the last record and its line: of several lines, the one in which its quote opens."""
         opened = self._feed.quote_line
         if opened is None or opened == self.line:
             return f"line {self.line}: {error}"
@@ -85,7 +85,7 @@ class Table:
 
 
 def values(stream: Stream, delimiter: str | None, shown: str) -> Iterator[Any]:
-    """Return a row for each record; one that has not as many fields as the header, or breaks, is an Unreadable.
+    """Yield a row for each record; one that is malformed, or has another number of fields, is an Unreadable.
 
     Raises what Table raises.
     """
@@ -102,7 +102,7 @@ def values(stream: Stream, delimiter: str | None, shown: str) -> Iterator[Any]:
 
 
 def copied(stream: Stream, delimiter: str | None, shown: str, wanted: Iterator[int]) -> Iterator[bytes]:
-    """Return the header and the wanted records (indexes, ascending) as they are written in a file."""
+    """Yield the header and the records with the wanted indexes, which ascend, as lines of a file."""
     table = Table(stream, delimiter, shown)
     yield _written(table.header, table.delimiter)
     next_wanted = next(wanted, None)
@@ -114,17 +114,18 @@ def copied(stream: Stream, delimiter: str | None, shown: str, wanted: Iterator[i
 
 
 class _TooLong(csv.Error):
-    """A record goes on for more than any row may have."""
+    """A record is longer than a row may be."""
 
 
 class _Feed:
-    """Hands lines to the csv module, and bounds what it may make one record of.
+    """Hands lines to the csv module, and bounds the size of a record.
 
-    The module bounds a field. It does not bound a record, and behind a quote that is not closed a record may go on to
-    the end of the file: where each line is `","`, every field stays short. `quote_line` is the line on which a quote
-    opened that was not closed on the same line, None while the record has one line.
+    The module bounds fields, not records: after a quote that is not closed, a record may extend to the end of the file,
+    and if each line is `","`, every field stays short. This is a class because a generator ends when it raises, but the
+    reader continues after a malformed record.
 
-    A class and not a generator, since a generator that raises has ended, and the reader goes on behind a broken record.
+    Attributes:
+        quote_line: The line in which the open quote began; None while the record has one line.
     """
 
     def __init__(self, lines: _Lines, first: str) -> None:
@@ -155,11 +156,13 @@ class _Feed:
 
 
 class _Lines:
-    """The lines of a table as text, with their ends, as the csv module wants them.
+    """The lines of a table as text, with their ends, as the csv module expects them.
 
-    `number` is of the last one; `sample` are the first whole ones, read or not.
+    Lines end in \\n or \\r\\n, or all in \\r as in old spreadsheets; a \\r between \\n is part of a line.
 
-    Lines end in \\n or \\r\\n, or all in \\r as old spreadsheets write them; a \\r between \\n is part of a line.
+    Attributes:
+        number: Number of the last line that was read.
+        sample: The first whole lines, whether they were read or not.
     """
 
     def __init__(self, stream: Stream, shown: str) -> None:
@@ -173,7 +176,7 @@ class _Lines:
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        """Return the next lines. Raises NotText, NotReadable for a line that no row could hold."""
+        """Yield the lines. Raises NotText, NotReadable for a line that is longer than a row may be."""
         for line in self._blocks:
             self.number += 1
             try:
@@ -201,7 +204,7 @@ def _written(record: list[str], delimiter: str) -> bytes:
 
 
 def _value(text: str) -> Any:
-    """Read a field. What is no number that JSON can hold (1e999, an id of 25 digits) stays the text that it is."""
+    """Decode a field. A number that JSON cannot hold exactly (1e999, an id of 25 digits) stays a text."""
     if not text:
         return None
     if not _NUMBER.match(text):

@@ -1,4 +1,4 @@
-"""Validation: a file is read once before anything is sent; a stream can only be read once and is not."""
+"""Validation: reads a file once before its rows are sent. A stream is not checked, as it can be read only once."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _LOOKED_AT: Final = 100
 
 @dataclass(frozen=True)
 class Checked:
-    """What the pass over a file found: how many rows, and the fingerprint of its bytes.
-
-    `taken` are indexes of rows without an id that other rows have as theirs.
-    """
+    """What the check of a file found."""
 
     rows: int
+
     fingerprint: str
+    """Fingerprint of the bytes."""
+
     taken: frozenset[int] = frozenset()
+    """Indexes of rows without an id that other rows have as their id."""
 
 
 def check(given: Input, id_field: str | None) -> Checked:
@@ -48,7 +49,7 @@ def check(given: Input, id_field: str | None) -> Checked:
     if id_field is not None and ids.rows and not ids.has_field:
         raise UnknownIdField(path=given.shown, field=id_field, fix=_meant(given, id_field))
     if ids.repeat:
-        _complain(given, ids)
+        _report_duplicates(given, ids)
     found = digest.hexdigest() if given.format in TEXTS else fingerprint(given)
     return Checked(ids.rows, found, ids.taken)
 
@@ -66,7 +67,7 @@ def _read(source: Source, id_field: str | None) -> Iterator[Sequence[Any]]:
 
 
 class _Ids:
-    """What ids the rows have of their own, by 8 bytes a row; nothing is kept while no row has any."""
+    """The ids of the rows, by 8 bytes a row; nothing is kept until the first row with an id."""
 
     def __init__(self, field: str | None) -> None:
         self.rows = 0
@@ -77,7 +78,7 @@ class _Ids:
         self.has_field = False
 
     def add(self, values: Sequence[Any]) -> None:
-        """Take in the next rows."""
+        """Add the next rows."""
         own = [MISSING if type(value) is bytes else self.own(value) for value in values]
         if self._hashes or any(row_id is not MISSING for row_id in own):
             self._hashes.extend(hash(row_id) for row_id in own if row_id is not MISSING)
@@ -87,7 +88,7 @@ class _Ids:
         self.rows += len(own)
 
     def own(self, value: Any) -> Any:
-        """Return the id that a row has of its own, or MISSING."""
+        """Return the id of a row, or MISSING."""
         if isinstance(value, (bytes, Unreadable)):
             return MISSING
         try:
@@ -123,15 +124,15 @@ class _Ids:
 
 
 def _meant(given: Input, id_field: str) -> str:
-    """Say which field --id-field may have meant."""
+    """Return a hint with the field that --id-field may have meant."""
     with given.opened() as source:
         values = source.take(_LOOKED_AT, _SIZE)
     known = list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
     return nearest(id_field, known) if known else "its rows are no objects; leave out --id-field"
 
 
-def _complain(given: Input, ids: _Ids) -> None:
-    """Read again, now with an eye on the ids that may be there twice."""
+def _report_duplicates(given: Input, ids: _Ids) -> None:
+    """Read the file again, and raise DuplicateIds if ids whose hashes occur twice are equal."""
     repeat, seen, twice, number, index = ids.repeat, set[Any](), list[str](), 0, 0
     with given.opened() as source:
         for values in _read(source, ids.field):
