@@ -15,7 +15,7 @@ from mlq.broker.errors import MissingRights
 from mlq.broker.refusals import DENIED
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_keys
+from mlq.protocol.keys import queue_keys
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -20,7 +20,7 @@ from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import RowsFailed
 from mlq.jobs.record import Job, Progress
 from mlq.jobs.run import JobOutcome
-from mlq.protocol.priorities import queue_keys
+from mlq.protocol.keys import queue_keys
 from mlq.store.workers import heartbeats
 from mlq.terminal import progress
 

@@ -20,8 +20,7 @@ from mlq.broker.reply_size import ReplySize
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import Malformed, Message, decode
+from mlq.protocol.message import Claim, Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
 

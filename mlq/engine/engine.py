@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state
 from redis.exceptions import RedisError
 
+from mlq.broker.script import MemoryAllowance
 from mlq.engine import batchable, strategy
 from mlq.engine.batchable import ModelRequest
 from mlq.engine.cancelled_jobs import CancelledJobs
@@ -36,7 +37,6 @@ from mlq.protocol.message import Message
 from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
-from mlq.store.memory import MemoryAllowance
 
 if TYPE_CHECKING:
     from celery import Celery

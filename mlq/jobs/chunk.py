@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from mlq.jobs import strict_json
 from mlq.jobs.row import RowError, Unreadable
 from mlq.jobs.row_ids import MISSING, Naming, identify
-from mlq.protocol import packing
+from mlq.protocol import json_text, packing
 
 MOST_ROWS: Final = 1024
 LARGEST_BYTES: Final = 2**20
@@ -44,7 +43,7 @@ class Chunk:
         """Write what a collector has to know: everything but the inputs."""
         first, count = self.indexes[0], len(self.indexes)
         whole = isinstance(self.indexes, range)
-        return strict_json.dumps(
+        return json_text.dumps_strict(
             {
                 "rows": [first, count] if whole else list(self.indexes),
                 "whole": whole,
@@ -61,7 +60,7 @@ def decode(number: int, record: bytes) -> Chunk:
     message may bring.
     """
     try:
-        found = strict_json.loads(record)
+        found = json_text.loads_strict(record)
         rows, ids = found["rows"], found["ids"]
         indexes: Sequence[int] = range(rows[0], rows[0] + rows[1]) if found["whole"] else list(rows)
         errors = {int(place): RowError(**error) for place, error in found["errors"].items()}

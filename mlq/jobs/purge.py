@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
 from mlq.broker.script import Script
 from mlq.protocol import job_result, keys
+from mlq.protocol.keys import queue_keys
 from mlq.protocol.message import place_in
-from mlq.protocol.priorities import queue_keys
 from mlq.store.jobs import job_results
 from mlq.store.jobs.job_tokens import JobTokens
 from mlq.store.queues import depth, overview

@@ -15,7 +15,7 @@ from mlq.broker.refusals import is_denied
 from mlq.errors import MlqError
 from mlq.jobs import record
 from mlq.jobs.errors import NoSuchTask, TaskDead, TaskOfJob, TaskWaits
-from mlq.protocol import exact_json
+from mlq.protocol import json_text
 from mlq.protocol.job_result import is_job_id
 from mlq.protocol.message import place_in, task_id_of
 from mlq.protocol.names import BARE_QUEUE, SENT_AT_HEADER
@@ -96,7 +96,7 @@ def _parts(found: Found) -> Iterator[str]:
 
 def _header(raw: bytes, name: str) -> Any:
     try:
-        return exact_json.loads_rounded(raw)["headers"].get(name)
+        return json_text.loads_rounded(raw)["headers"].get(name)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
 
@@ -105,7 +105,7 @@ def _began(results: Redis, task_id: str) -> str | None:
     """Read what a worker stored of a task that runs: STARTED, RETRY, or a state of the task's own."""
     stored: Any = results.get(f"celery-task-meta-{task_id}")
     try:
-        meta = exact_json.loads_rounded(stored) if stored else None
+        meta = json_text.loads_rounded(stored) if stored else None
         return f"its state is {meta['status']}" if meta else None
     except (ValueError, RecursionError, KeyError, TypeError):
         return None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.protocol import exact_json, keys
+from mlq.protocol import json_text, keys
 from mlq.protocol.names import JOB_HEADER, ROW_ERROR, TOKEN_HEADER
 from mlq.protocol.result import Answer
 
@@ -115,7 +115,7 @@ def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> An
     is_usable = end.status == "SUCCESS" and len(end.results) == expected
     failed = sum(r.startswith(_FAILED) for r in end.results) if is_usable else expected
     about = {"status": end.status, "failure": end.failure, "seconds": end.seconds, "model": end.model, "failed": failed}
-    payload = b"\n".join([exact_json.dumps(about), *end.results])
+    payload = b"\n".join([json_text.dumps(about), *end.results])
     return Answer(keys.ends(place.job), payload, KEPT_S, db, f"{place.chunk} {expected - failed} {failed}")
 
 
@@ -126,7 +126,7 @@ def read(payload: bytes) -> ChunkResult:
     """
     about, *results = payload.split(b"\n")
     try:
-        found = exact_json.loads_rounded(about)
+        found = json_text.loads_rounded(about)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("status"), str):

@@ -1,13 +1,15 @@
-"""Keys: every Redis key that mlq owns, with its type, its content and when it expires.
+"""Keys: every Redis key that mlq owns, with its type, its content and when it expires; and the lists of a queue.
 
-The keys of Celery and kombu (queues, `unacked`, `_kombu.*`, `celery-task-meta-*`) keep their names and are not
-listed here: every Celery client and monitor relies on them.
+The keys of Celery and kombu keep their names, because every Celery client and monitor relies on them. Of these, only
+the lists into which kombu splits a queue are here (`queue_keys`), without `unacked`, `_kombu.*` and
+`celery-task-meta-*`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote
 
 PREFIX: Final = "mlq:"
@@ -161,3 +163,28 @@ def bell(queues: Iterable[str]) -> str:
 def dead_letter(letter_id: str) -> str:
     """Hash, a dead letter's message and the reason: permanent, until requeued or dropped."""
     return f"mlq:dead:{letter_id}"
+
+
+_PRIORITY_STEPS: Final = (0, 3, 6, 9)
+"""kombu rounds a priority down to one of these; Celery's own workers serve 0 first, as the most urgent."""
+
+PriorityOrder = Literal["mlq", "stock"]
+"""Which of a queue's lists is served first: 9 before 0 (mlq), or 0 before 9 as in Celery's own workers (stock)."""
+
+_PRIORITY_SEPARATOR: Final = "\x06\x16"
+
+
+def queue_key(queue: str, priority: int = 0) -> str:
+    """Return the key of the list into which kombu publishes a message of this priority."""
+    step = _PRIORITY_STEPS[bisect(_PRIORITY_STEPS, max(0, priority)) - 1]
+    return f"{queue}{_PRIORITY_SEPARATOR}{step}" if step else queue
+
+
+def queue_keys(queue: str, order: PriorityOrder = "mlq") -> list[str]:
+    """Return the keys of all lists of a queue, the most urgent first."""
+    return [queue_key(queue, step) for step in (_PRIORITY_STEPS if order == "stock" else reversed(_PRIORITY_STEPS))]
+
+
+def queue_of(key: str) -> str:
+    """Return the name of the queue to which a list belongs."""
+    return key.partition(_PRIORITY_SEPARATOR)[0]

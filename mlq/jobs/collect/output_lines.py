@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.row import RowError
-from mlq.protocol import exact_json
+from mlq.protocol import json_text
 from mlq.protocol.job_result import ChunkResult, is_failed
 from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
 
@@ -46,10 +45,10 @@ def write(chunk: Chunk, end: ChunkResult, *, single: bool, leave_out: frozenset[
             continue
         about = {"id": chunk.ids[place], "index": index}
         if known is None:
-            lines.append(b'%b,"status":"ok","result":%b}\n' % (strict_json.dumps(about)[:-1], result))
+            lines.append(b'%b,"status":"ok","result":%b}\n' % (json_text.dumps_strict(about)[:-1], result))
         else:
             failed.append(index)
-            lines.append(exact_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
+            lines.append(json_text.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
     return Written(b"".join(lines), len(lines) - len(failed), failed)
 
 
@@ -83,7 +82,7 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
         ]
     else:
         lines = [
-            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (strict_json.dumps(row_id), i, r)
+            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (json_text.dumps_strict(row_id), i, r)
             for row_id, i, r in zip(chunk.ids, chunk.indexes, results, strict=True)
         ]
     return b"".join(lines)
@@ -92,7 +91,7 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
 def _row_error(result: bytes) -> RowError:
     """Read the element that stands for a failed row; what is missing or of another type has a plain value."""
     try:
-        said = exact_json.loads_rounded(result)[ROW_ERROR]
+        said = json_text.loads_rounded(result)[ROW_ERROR]
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
@@ -108,6 +107,6 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        return exact_json.dumps(value).decode()
+        return json_text.dumps(value).decode()
     except (TypeError, ValueError, RecursionError):
         return "?"

@@ -11,7 +11,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output_lines import Written, write
 from mlq.jobs.errors import BadResult, Interrupted, TimedOut
 from mlq.jobs.interrupt import Halt
-from mlq.protocol import exact_json, job_result
+from mlq.protocol import job_result, json_text
 from mlq.protocol.job_result import ChunkResult
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
     if stored is None:
         return None
     try:
-        meta = exact_json.loads(stored)
+        meta = json_text.loads(stored)
         if meta["status"] not in _READY:
             return None
         return job_result.end_of(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.record import Job
-from mlq.protocol import names, nesting
+from mlq.protocol import json_text, names
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.packing import pack
 
@@ -68,9 +67,9 @@ def call_of(job: Job, chunk: Chunk, priority: int | None) -> ChunkCall:
 
 def body_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Write the body of a message. Raises TypeError for arguments that JSON cannot hold, or that workers refuse."""
-    body = strict_json.dumps([args, kwargs, _FOLLOWS])
-    if nesting.is_deeper(body):
-        message = f"nested deeper than {nesting.MOST_LEVELS} levels"
+    body = json_text.dumps_strict([args, kwargs, _FOLLOWS])
+    if json_text.is_deeper(body):
+        message = f"nested deeper than {json_text.MOST_LEVELS} levels"
         raise TypeError(message)
     return body
 
@@ -79,7 +78,7 @@ def raw(call: ChunkCall, *, answered: bool) -> bytes:
     """Write a message. Raises TypeError as body_of does."""
     body = body_of(call.args, call.kwargs).decode()
     # The headers come first: the script that claims looks for some of them.
-    return strict_json.dumps(
+    return json_text.dumps_strict(
         {
             "headers": {**protocol(call), **call.headers(answered=answered)},
             "body": body,

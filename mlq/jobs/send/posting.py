@@ -13,7 +13,7 @@ from mlq.jobs.errors import JobTaken
 from mlq.jobs.record import RECORDED_S, Job
 from mlq.jobs.send.chunk_message import ChunkCall, raw
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_key
+from mlq.protocol.keys import queue_key
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims import stored_results
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
+from mlq.protocol.message import Claim, ClaimLost
 
 if TYPE_CHECKING:
     from redis import Redis

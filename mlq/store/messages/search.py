@@ -16,7 +16,7 @@ import orjson
 
 from mlq.broker.script import Script, Word
 from mlq.protocol import keys
-from mlq.protocol.priorities import PriorityOrder, queue_keys
+from mlq.protocol.keys import PriorityOrder, queue_keys
 from mlq.store.claims.held import claims_of
 
 if TYPE_CHECKING:

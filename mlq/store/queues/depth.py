@@ -13,9 +13,9 @@ import orjson
 
 from mlq.broker.refusals import is_denied
 from mlq.broker.server_time import server_time
-from mlq.protocol import exact_json, keys
+from mlq.protocol import json_text, keys
+from mlq.protocol.keys import queue_of
 from mlq.protocol.names import SENT_AT_HEADER
-from mlq.protocol.priorities import queue_of
 from mlq.store.claims.held import by_worker
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
 def _waits_since(raw: bytes) -> float | None:
     """Return since when a message has waited: since it was sent, or since its ETA if that is later."""
     try:
-        headers = exact_json.loads_rounded(raw)["headers"]
+        headers = json_text.loads_rounded(raw)["headers"]
         stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):  # other clients may write anything
         return None

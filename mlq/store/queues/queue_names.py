@@ -12,7 +12,7 @@ import orjson
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
 from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
