@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 _file: Final = Script("jobs/file")
 
 
+def _run_file(redis: Redis, *, ends: str, payload: bytes, seconds: int, filed: str) -> None:
+    _file(redis, [ends], [payload, seconds, filed])
+
+
 def file(redis: Redis, answer: Answer) -> None:
     """Store a chunk's result on the result server: after the task, and before its claim ends on the broker.
 
     If the worker dies in between, the task runs again; the first result that was stored stays.
     """
-    _file(redis, [answer.key], [answer.payload, answer.keep_s, answer.filed])
+    _run_file(redis, ends=answer.key, payload=answer.payload, seconds=answer.keep_s, filed=answer.filed)

@@ -123,14 +123,16 @@ class Heartbeat:
         )
 
 
+def _beat_call(*, worker_id: str, heartbeat: bytes, seconds: int) -> Call:
+    return [keys.heartbeat(worker_id), keys.WORKERS, keys.ORDERS], [worker_id, heartbeat, seconds]
+
+
 def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
     """Write the heartbeats of workers for REMEMBERED_S, and return the orders for them.
 
     This works even while memory is full, because then operators need to see the workers.
     """
-    calls: list[Call] = [
-        ([keys.heartbeat(h.id), keys.WORKERS, keys.ORDERS], [h.id, h.encode(), REMEMBERED_S]) for h in described
-    ]
+    calls = (_beat_call(worker_id=h.id, heartbeat=h.encode(), seconds=REMEMBERED_S) for h in described)
     orders = _beat.batch(client, calls)
     found = {h.id: _order_in(order, h.id) for h, order in zip(described, orders, strict=True) if order is not None}
     return {wid: order for wid, order in found.items() if order is not None}
