@@ -16,7 +16,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from mlq.broker.key_types import Misplaced
-from mlq.broker.reply_size import ReplySize
+from mlq.broker.retries import ReplySize
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection

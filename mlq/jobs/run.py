@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from mlq.broker.retries import Retry
 from mlq.broker.server_time import ServerClock
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
@@ -23,7 +24,6 @@ from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollec
 from mlq.jobs.exchange import Exchange, WaitLimits, Watcher
 from mlq.jobs.interrupt import Halt
 from mlq.jobs.record import Job, Progress
-from mlq.jobs.retry import Retry
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder
 from mlq.jobs.send.pace import Pace

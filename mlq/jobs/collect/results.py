@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import RedisError
 
 from mlq.broker import script
-from mlq.broker.reply_size import ReplySize
+from mlq.broker.retries import ReplySize, Retry
 from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
 from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import BrokenRecord, JobTaken, UnsendableEnd
-from mlq.jobs.retry import Retry
 from mlq.jobs.send.window import Sent
 from mlq.protocol import job_result, keys
 from mlq.protocol.job_result import ChunkResult

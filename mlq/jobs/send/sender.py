@@ -9,10 +9,10 @@ from typing import Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
+from mlq.broker.retries import Retry
 from mlq.broker.script import is_full
 from mlq.jobs.chunk import Chunk, placed, refuse
 from mlq.jobs.record import Job
-from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder

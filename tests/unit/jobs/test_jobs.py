@@ -12,12 +12,12 @@ import pytest
 from celery import Celery
 from redis.exceptions import ResponseError
 
+from mlq.broker.retries import Retry
 from mlq.jobs.chunk import Chunk, chunk_of, decode
 from mlq.jobs.collect import output_lines, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
 from mlq.jobs.record import Job
-from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
 from mlq.jobs.send.chunk_feed import Feeder
