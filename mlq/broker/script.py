@@ -155,6 +155,17 @@ def run_commands(redis: Redis, *commands: Command) -> list[Any]:
     return replies
 
 
+def memory_use(redis: Redis) -> tuple[int, int] | None:
+    """Return the bytes that a server uses and its limit (0: none); None if the user may not call INFO."""
+    from redis.exceptions import ResponseError
+
+    try:
+        memory: Any = redis.info("memory")
+    except ResponseError:
+        return None
+    return int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
+
+
 class MemoryAllowance:
     """Checks the server's memory regularly.
 
@@ -174,13 +185,9 @@ class MemoryAllowance:
         if self._clock() < self._look_at:
             return
         self._look_at = self._clock() + _CHECK_EVERY_S
-        from redis.exceptions import ResponseError
-
-        try:
-            memory: Any = self._redis.info("memory")
-        except ResponseError:  # The user may not call INFO, so no limit can be applied.
-            return
-        self._judge(int(memory["used_memory"]), int(memory.get("maxmemory") or 0))
+        memory = memory_use(self._redis)
+        if memory is not None:
+            self._judge(*memory)
 
     def _judge(self, used: int, limit: int) -> None:
         """Measure from the usage when the server was first seen full, because an operator may lower the limit later."""

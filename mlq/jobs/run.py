@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, Final
 
 from mlq.broker.retries import Retry
 from mlq.broker.server_time import ServerClock
-from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.collector import Collector
@@ -23,7 +22,6 @@ from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
 from mlq.jobs.exchange import Exchange, WaitLimits, Watcher
 from mlq.jobs.interrupt import Halt
-from mlq.jobs.record import Job, Progress
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder
 from mlq.jobs.send.pace import Pace
@@ -31,8 +29,9 @@ from mlq.jobs.send.sender import Sender
 from mlq.jobs.send.sender_liveness import living
 from mlq.jobs.send.submission import Plan
 from mlq.jobs.send.window import Window
-from mlq.protocol import keys
+from mlq.store.jobs import record
 from mlq.store.jobs.job_tokens import take_over
+from mlq.store.jobs.record import Job, Progress
 
 _PAUSE_S: Final = 0.25
 _LOOK_EVERY_S: Final = 1.0
@@ -212,7 +211,7 @@ def _sender(
     `alive` says that this sender gives signs of life, which those of older versions do not.
     """
     plan.job = replace(plan.job, token=take_over(desk.store, plan.job.id, token))
-    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
+    following = record.next_chunk(desk.store, plan.job.id)
     feeder = Feeder(
         plan.source,
         plan.job.kind,
@@ -233,13 +232,13 @@ def _sender(
 
 def _pending(desk: JobConnections, plan: Plan, ends: JobResults) -> list[Chunk]:
     """Find what an earlier process sent and did not write; settle its rows, so that they are not sent again."""
-    following = int(desk.store.hget(keys.job(plan.job.id), "next") or 0)
+    following = record.next_chunk(desk.store, plan.job.id)
     pending = []
     for chunk in ends.uncollected():
         written = plan.held is not None and all(map(plan.held.has, chunk.indexes))
         unsure = not desk.one_step and chunk.number == following - 1
         if written or unsure:
-            desk.store.hdel(keys.chunks(plan.job.id), str(chunk.number))
+            record.forget_chunks(desk.store, plan.job.id, [chunk.number])
             continue
         pending.append(chunk)
         last = max(chunk.indexes)

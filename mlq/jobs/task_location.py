@@ -13,12 +13,13 @@ from redis.exceptions import ResponseError
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client
 from mlq.broker.refusals import is_denied
 from mlq.errors import MlqError
-from mlq.jobs import record
 from mlq.jobs.errors import NoSuchTask, TaskDead, TaskOfJob, TaskWaits
-from mlq.protocol import json_text
+from mlq.protocol import json_text, keys
 from mlq.protocol.job_result import is_job_id
 from mlq.protocol.message import place_in, task_id_of
 from mlq.protocol.names import BARE_QUEUE, SENT_AT_HEADER
+from mlq.store.claims import stored_results
+from mlq.store.jobs import record
 from mlq.store.messages.dead_letters import DeadLetters
 from mlq.store.messages.search import Found, Search
 from mlq.store.workers import heartbeats
@@ -103,7 +104,7 @@ def _header(raw: bytes, name: str) -> Any:
 
 def _began(results: Redis, task_id: str) -> str | None:
     """Read what a worker stored of a task that runs: STARTED, RETRY, or a state of the task's own."""
-    stored: Any = results.get(f"celery-task-meta-{task_id}")
+    stored = stored_results.read(results, keys.task_result(task_id))
     try:
         meta = json_text.loads_rounded(stored) if stored else None
         return f"its state is {meta['status']}" if meta else None

@@ -1,8 +1,7 @@
-"""Keys: every Redis key that mlq owns, with its type, its content and when it expires; and the lists of a queue.
+"""Keys: every Redis key that mlq owns, with its type, its content and when it expires; and two kinds of Celery's keys.
 
-The keys of Celery and kombu keep their names, because every Celery client and monitor relies on them. Of these, only
-the lists into which kombu splits a queue are here (`queue_keys`), without `unacked`, `_kombu.*` and
-`celery-task-meta-*`.
+The keys of Celery and kombu keep their names, because every Celery client and monitor relies on them. Those that mlq
+uses are at the end: the lists into which kombu splits a queue (`queue_keys`), and the results of tasks (`task_result`).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ CANCELLED: Final = "mlq:cancelled"
 
 
 def job(job_id: str) -> str:
-    """Hash, the record of a job (see jobs/record.py): expires 30 days after its last change.
+    """Hash, the record of a job (see store/jobs/record.py): expires 30 days after its last change.
 
     Its field `token` is the token that the job's chunks carry (see store/jobs/job_tokens.py): a client that can read
     it can store results of the job.
@@ -75,7 +74,7 @@ def chunks(job_id: str) -> str:
 
 
 def sender(job_id: str, token: str) -> str:
-    """String, the heartbeat of a process that sends a job: expires `jobs.send.sender_liveness.EXPIRES_S` after it."""
+    """String, the heartbeat of a process that sends a job: expires `store.jobs.record.SENDER_EXPIRES_S` after it."""
     return f"mlq:job:{job_id}:sender:{token}"
 
 
@@ -188,3 +187,8 @@ def queue_keys(queue: str, order: PriorityOrder = "mlq") -> list[str]:
 def queue_of(key: str) -> str:
     """Return the name of the queue to which a list belongs."""
     return key.partition(_PRIORITY_SEPARATOR)[0]
+
+
+def task_result(task_id: str) -> str:
+    """Return Celery's key of a task's result in a Redis result backend."""
+    return f"celery-task-meta-{task_id}"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output_lines import Written, write
 from mlq.jobs.errors import BadResult, Interrupted, TimedOut
 from mlq.jobs.interrupt import Halt
-from mlq.protocol import job_result, json_text
+from mlq.protocol import job_result, json_text, keys
 from mlq.protocol.job_result import ChunkResult
+from mlq.store.claims import stored_results
 
 if TYPE_CHECKING:
     from redis import Redis
 
-_KEY: Final = "celery-task-meta-%s"
 _READY: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _SHORTEST_POLL_S: Final = 0.005
 _LONGEST_POLL_S: Final = 0.1
@@ -59,7 +59,7 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
     A stored exception stays text: to build it again would be to run what a message names.
     Raises BadResult for what is no result.
     """
-    stored: Any = results.get(_KEY % task_id)
+    stored = stored_results.read(results, keys.task_result(task_id))
     if stored is None:
         return None
     try:

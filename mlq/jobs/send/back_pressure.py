@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from mlq.broker.script import memory_use
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,14 +34,11 @@ class Pressure:
         return self._is_high
 
     def _is_nearly_full(self) -> bool:
-        from redis.exceptions import ResponseError
-
-        try:
-            memory: Any = self._store.info("memory")
-        except ResponseError:  # no permission to know: then only a refusal tells, and that for a moment
+        memory = memory_use(self._store)
+        if memory is None:  # no permission to know: then only a refusal tells, and that for a moment
             return False
-        limit = int(memory.get("maxmemory") or 0)
-        return bool(limit) and int(memory["used_memory"]) > HIGH * limit
+        used, limit = memory
+        return bool(limit) and used > HIGH * limit
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Wait until there is room. Raises redis.RedisError."""

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from mlq.jobs.chunk import LARGEST_BYTES, Chunk, chunk_of, placed, refuse
 from mlq.jobs.input.source import Source
-from mlq.jobs.record import Kind
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
+from mlq.store.jobs.record import Kind
 
 _MOST_URGENT: Final = 9
 

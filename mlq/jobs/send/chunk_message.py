@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.record import Job
 from mlq.protocol import json_text, names
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.packing import pack
+from mlq.store.jobs.record import Job
 
 _ORIGIN: Final = f"gen{os.getpid()}@{socket.gethostname()}"
 _FOLLOWS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -10,10 +10,10 @@ from mlq.broker.script import Call as ScriptCall
 from mlq.broker.script import Script, Word
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import JobTaken
-from mlq.jobs.record import RECORDED_S, Job
 from mlq.jobs.send.chunk_message import ChunkCall, raw
 from mlq.protocol import keys
 from mlq.protocol.keys import queue_key
+from mlq.store.jobs.record import RECORDED_S, Job
 
 if TYPE_CHECKING:
     from celery import Celery

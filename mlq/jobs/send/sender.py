@@ -12,12 +12,12 @@ from redis.exceptions import ResponseError
 from mlq.broker.retries import Retry
 from mlq.broker.script import is_full
 from mlq.jobs.chunk import Chunk, placed, refuse
-from mlq.jobs.record import Job
 from mlq.jobs.row import RowError
 from mlq.jobs.send.back_pressure import Pressure
 from mlq.jobs.send.chunk_feed import Feeder
 from mlq.jobs.send.chunk_message import body_of, call_of
 from mlq.jobs.send.posting import ChunkMessage, ChunkSender, Early, parcel_of
+from mlq.store.jobs.record import Job
 
 HasRoom: TypeAlias = Callable[[int, int], bool]
 """Asked whether one more chunk may be made, beside so many, of so many bytes, that are not sent yet."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from mlq.errors import NoSuchFile, UsageError
-from mlq.jobs import record
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.collect.sidecar import Sidecar
@@ -22,12 +21,12 @@ from mlq.jobs.errors import JobExists, NotResumable
 from mlq.jobs.input.source import Once, Peeked, Source
 from mlq.jobs.input.sources import Input
 from mlq.jobs.input.validation import check
-from mlq.jobs.record import Job, Kind
 from mlq.jobs.row_ids import Naming, StreamNaming
 from mlq.jobs.send.back_pressure import Pressure
-from mlq.protocol import keys
 from mlq.protocol.job_result import is_job_id
 from mlq.settings.config import Settings
+from mlq.store.jobs import record
+from mlq.store.jobs.record import Job, Kind
 
 if TYPE_CHECKING:
     from mlq.jobs.send.destinations import QueueCheck
@@ -102,11 +101,11 @@ def attach(plan: Plan, desk: JobConnections, say: Callable[[str], None]) -> None
     Pressure(desk.store, say).wait()
     if record.create(desk.store, plan.job):
         return
-    if desk.store.hget(keys.job(plan.job.id), "fingerprint") != plan.job.fingerprint.encode():
+    if record.fingerprint(desk.store, plan.job.id) != plan.job.fingerprint:
         raise JobExists(id=plan.job.id)
     if record.is_cancelled(desk.store, plan.job.id):
         raise UsageError(what=f"job {plan.job.id} was cancelled", fix="submit it under another --job-id")
-    taken = int(desk.store.hget(keys.job(plan.job.id), "taken") or 0)
+    taken = record.taken_rows(desk.store, plan.job.id)
     if plan.held is None:
         plan.settled = bytearray(b"\1" * taken)
 
@@ -124,7 +123,7 @@ def resume(plan: Plan, path: Path, desk: JobConnections) -> None:
     sidecar.demand_same(path, begun, now)
     plan.held = resumption.scan(path)
     plan.settled = bytearray(state == resumption.OK for state in plan.held.rows)
-    is_known = desk.store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
+    is_known = record.fingerprint(desk.store, begun.job) == plan.job.fingerprint
     # A job that Redis has forgotten, that was cancelled, or whose answers have expired may still have messages in a
     # queue: their chunks must not be taken for ours. It stays what it is, and another job does the rest.
     expired = desk.answers is not None and record.have_expired(desk.store, desk.answers, begun.job)

@@ -18,6 +18,7 @@ from mlq.broker.script import Script
 from mlq.protocol import keys
 from mlq.protocol.keys import PriorityOrder, queue_keys
 from mlq.store.claims.held import claims_of
+from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -106,7 +107,7 @@ class Search:
         return None
 
     def _held(self) -> Found | None:
-        for wid in (w.decode() for w in cast("list[bytes]", self.redis.zrange(keys.LEASES, 0, -1))):
+        for wid in heartbeats.leased(self.redis):
             for part in _parts([claim for claim, _ in claims_of(self.redis, wid)]):
                 if self._is_late():
                     self.skipped.append(f"claims of worker {wid}")

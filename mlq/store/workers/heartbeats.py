@@ -194,6 +194,11 @@ def _judged_in(worker_id: str, value: Any, ttl_ms: Any, leased_until_ms: Any, no
         return None
 
 
+def leased(redis: Redis) -> list[str]:
+    """Return the ids of the workers that have a lease on this server."""
+    return [wid.decode() for wid in cast("list[bytes]", redis.zrange(keys.LEASES, 0, -1))]
+
+
 def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:
     """Return the workers that serve a queue and are not lost."""
     return [h for h in heartbeats if queue in h.queues and h.state != "lost"]

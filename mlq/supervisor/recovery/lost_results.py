@@ -13,7 +13,7 @@ from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.protocol import job_result, message
 from mlq.protocol.names import JOB_HEADER
 from mlq.protocol.result import Answer
-from mlq.store.claims.stored_results import store
+from mlq.store.claims import stored_results
 from mlq.store.jobs import job_results
 from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 
@@ -104,8 +104,8 @@ class LostResults:
             key, keep_s = self._answer_key(task.id)
             # The report may be older than the death, so the task may have recorded its result in between; then that
             # result stays. No other process writes this key now, so the check and the write need not be atomic.
-            if _status(results.get(key)) not in _FINAL:
-                store(results, Answer(key, _meta(task.id, status, result), keep_s))
+            if _status(stored_results.read(results, key)) not in _FINAL:
+                stored_results.store(results, Answer(key, _meta(task.id, status, result), keep_s))
 
     def _of_letter(self, letters: DeadLetters, letter: DeadLetter) -> None:
         """Record a failure for the task of a dead letter."""
@@ -126,7 +126,7 @@ class LostResults:
             letters.answer(letter.id, answer)
             return
         with self._open_results() as results:
-            store(results, answer)
+            stored_results.store(results, answer)
 
     def _file(self, place: JobChunkRef, result: dict[str, Any]) -> None:
         with self._open_results() as results:

@@ -21,11 +21,11 @@ from mlq.jobs.input import documents, handles, sources, validation
 from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Reading
 from mlq.jobs.input.stream import Stream
-from mlq.jobs.record import Job
 from mlq.jobs.row import Unreadable
 from mlq.jobs.send.chunk_message import call_of, raw
 from mlq.protocol import json_text
 from mlq.protocol.packing import pack, rows_in
+from mlq.store.jobs.record import Job
 
 LOOSE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -17,7 +17,6 @@ from mlq.jobs.chunk import Chunk, chunk_of, decode
 from mlq.jobs.collect import output_lines, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
-from mlq.jobs.record import Job
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
 from mlq.jobs.send.chunk_feed import Feeder
@@ -29,6 +28,7 @@ from mlq.jobs.send.window import MOST_BYTES, Window
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult, JobChunkRef
 from mlq.protocol.packing import pack, rows_in
+from mlq.store.jobs.record import Job
 
 if TYPE_CHECKING:
     from mlq.jobs.send.back_pressure import Pressure
