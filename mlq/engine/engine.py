@@ -18,7 +18,6 @@ from mlq.engine.cancelled_jobs import CancelledJobs
 from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.claimer import Batch, Claimer
-from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
 from mlq.engine.rate_limits import RateLimits
 from mlq.engine.recorder import Recorder
@@ -37,6 +36,7 @@ from mlq.protocol.message import Message
 from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
+from mlq.store.queues.doorbell import Doorbell
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -8,13 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
-from mlq.broker.script import Script
-from mlq.protocol import job_result, keys
+from mlq.protocol import job_result
 from mlq.protocol.keys import queue_keys
 from mlq.protocol.message import place_in
 from mlq.store.jobs import job_results
 from mlq.store.jobs.job_tokens import JobTokens
-from mlq.store.queues import depth, overview
+from mlq.store.queues import depth, overview, waiting
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 _PAGE: Final = 100
 
 _TOLD: Final = {"exc_type": "Purged", "exc_message": ["its queue was purged before it ran"], "exc_module": "mlq"}
-
-_purge: Final = Script("queues/purge")
 
 
 def purge(settings: Settings, name: str) -> int:
@@ -75,7 +72,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
 def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: JobTokens) -> int:
     """Empty one list, a page at a time: it may hold more than fits into memory."""
     dropped = 0
-    while page := _purge(redis, [key, keys.CRASHES], [_PAGE]):
+    while page := waiting.delete_oldest(redis, key, _PAGE):
         dropped += len(page)
         for raw in page:
             place = place_in(raw)

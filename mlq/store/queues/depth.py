@@ -14,7 +14,7 @@ import orjson
 from mlq.broker.refusals import is_denied
 from mlq.broker.server_time import server_time
 from mlq.protocol import json_text, keys
-from mlq.protocol.keys import queue_keys, queue_of
+from mlq.protocol.keys import queue_of
 from mlq.protocol.names import SENT_AT_HEADER
 from mlq.store.claims.held import by_worker
 from mlq.store.workers import heartbeats
@@ -68,14 +68,6 @@ def read(connection: Connection, names: Sequence[str], *, now: float | None = No
     flying = {name: None if in_flight is None else in_flight[name] for name in names}
     found = [_on_redis(channel, name, ready[name], flying[name], delayed[name], at) for name in names]
     return [replace(depth, paused=depth.name in paused) for depth in found]
-
-
-def count_waiting(redis: Redis, queue: str) -> int:
-    """Return the number of messages that wait in a queue, at every priority."""
-    with redis.pipeline(transaction=False) as pipe:
-        for key in queue_keys(queue):
-            pipe.llen(key)
-        return sum(pipe.execute())
 
 
 def _ready(connection: Connection, name: str) -> int:
