@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
 from mlq.protocol import job_result
 from mlq.protocol.keys import queue_keys
-from mlq.protocol.message import place_in
+from mlq.protocol.message import job_chunk_in
 from mlq.store.jobs import job_results
 from mlq.store.jobs.job_tokens import JobTokens
 from mlq.store.queues import depth, overview, waiting
@@ -43,7 +43,7 @@ def purge(settings: Settings, name: str) -> int:
         def tell(place: JobChunkRef) -> None:
             if not results:  # opened for the first row of a file, and that once
                 results.append(stack.enter_context(result_store(settings)))
-            end = job_result.end_of(place, "FAILURE", _TOLD)
+            end = job_result.chunk_result(place, "FAILURE", _TOLD)
             job_results.file(results[0], job_result.answer_of(place, end))
 
         if not is_redis(address.url):
@@ -61,7 +61,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
         if message is None:
             break
         with suppress(ValueError):  # a header that another client made up
-            place = job_result.place_of(message.headers or {})
+            place = job_result.job_chunk_of(message.headers or {})
             if place is not None and tokens.vouches(place):
                 tell(place)
         channel.basic_ack(message.delivery_tag)
@@ -75,7 +75,7 @@ def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: J
     while page := waiting.delete_oldest(redis, key, _PAGE):
         dropped += len(page)
         for raw in page:
-            place = place_in(raw)
+            place = job_chunk_in(raw)
             if place is not None and tokens.vouches(place):
                 tell(place)
     return dropped

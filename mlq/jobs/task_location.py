@@ -16,7 +16,7 @@ from mlq.errors import MlqError
 from mlq.jobs.errors import NoSuchTask, TaskDead, TaskOfJob, TaskWaits
 from mlq.protocol import json_text, keys
 from mlq.protocol.job_result import is_job_id
-from mlq.protocol.message import place_in, task_id_of
+from mlq.protocol.message import job_chunk_in, task_id_of
 from mlq.protocol.names import BARE_QUEUE, SENT_AT_HEADER
 from mlq.store.claims import stored_results
 from mlq.store.jobs import record
@@ -76,7 +76,7 @@ def _in_words(redis: Redis, task_id: str, found: Found, command: str) -> MlqErro
         about = (letter.reason, letter.circumstances.get("why", "")) if letter is not None else ()
         return TaskDead(id=task_id, letter=found.name, reason=": ".join(filter(None, about)) or "just retried")
     where = ", ".join(_parts(found))
-    place = place_in(found.raw)
+    place = job_chunk_in(found.raw)
     if place is not None:
         return TaskOfJob(id=task_id, job=place.job, where=f": {where}")
     return TaskWaits(id=task_id, where=where, command=command)

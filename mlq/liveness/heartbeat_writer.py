@@ -62,7 +62,7 @@ class HeartbeatThread(threading.Thread):
     """Writes a heartbeat of each worker at least every INTERVAL_S, over a connection of its own.
 
     The reply to a heartbeat carries the operator's order to that worker, if there is one. While the store is away, this
-    thread logs it once and keeps trying: the workers go on, but are not visible.
+    thread logs it once and keeps trying: the workers keep running, but are not visible.
     """
 
     def __init__(

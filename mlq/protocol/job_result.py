@@ -85,7 +85,7 @@ def is_job_id(text: str) -> bool:
     return _ID.match(text) is not None
 
 
-def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
+def job_chunk_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
     """Return the job and chunk in a message's headers; None without a job. Raises ValueError if they are invalid."""
     said = headers.get(JOB_HEADER)
     if said is None:
@@ -99,7 +99,7 @@ def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
     raise ValueError(message)
 
 
-def end_of(
+def chunk_result(
     place: JobChunkRef, status: str, result: Any, *, seconds: float | None = None, model: str | None = None
 ) -> ChunkResult:
     """Return a chunk's result, given the state and the value that Celery would store for its task."""

@@ -204,7 +204,7 @@ def task_id_of(raw: bytes) -> str | None:
     return names_of(raw)[1]
 
 
-def place_in(raw: bytes) -> JobChunkRef | None:
+def job_chunk_in(raw: bytes) -> JobChunkRef | None:
     """Read only the job and chunk to which a message belongs; None if it names none."""
     try:
         headers = _readable(raw).get("headers")
@@ -291,7 +291,7 @@ def _task_id(headers: dict[str, Any]) -> str:
 
 def _place(headers: dict[str, Any]) -> JobChunkRef | None:
     try:
-        return job_result.place_of(headers)
+        return job_result.job_chunk_of(headers)
     except ValueError as exc:
         raise _Refused(str(exc)) from None
 

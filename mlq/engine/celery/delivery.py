@@ -121,7 +121,7 @@ class Delivery:
         """
         backend = self._app.backend
         if place is not None and self.vouches(place):
-            end = job_result.end_of(place, meta["status"], meta["result"])
+            end = job_result.chunk_result(place, meta["status"], meta["result"])
             if isinstance(backend, ClaimBackend):
                 return job_result.answer_of(place, end, backend.db)
             if isinstance(backend, FilingBackend):
@@ -154,7 +154,7 @@ class Delivery:
             payload = batchable.success(message, result)
             return Completion(message.claim, self.make_payload_answer(message, payload)) if payload else None
         place = message.place
-        end = job_result.end_of(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
+        end = job_result.chunk_result(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
         backend: Any = self._app.backend
         return Completion(message.claim, job_result.answer_of(place, end, backend.db))
 

@@ -66,7 +66,7 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
         meta = json_text.loads(stored)
         if meta["status"] not in _READY:
             return None
-        return job_result.end_of(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
+        return job_result.chunk_result(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
     except RecursionError:
         raise BadResult(id=task_id, reason="it is nested too deeply") from None
     except (ValueError, LookupError, TypeError):  # whoever may write results may write anything

@@ -91,7 +91,7 @@ class DeadLetter:
     """Crashes that the message is blamed for."""
 
     claimed_at_ms: int
-    buried_at_ms: int
+    dead_lettered_at_ms: int
     """Time of dead-lettering."""
 
     circumstances: Mapping[str, str] = field(default_factory=dict)
@@ -207,7 +207,7 @@ def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
         raw=known.pop(b"raw"),
         crashes=int(known.pop(b"crashes")),
         claimed_at_ms=int(known.pop(b"claimed_at_ms")),
-        buried_at_ms=int(known.pop(b"buried_at_ms")),
+        dead_lettered_at_ms=int(known.pop(b"buried_at_ms")),
         size=int(known.pop(b"bytes", 0)) or None,
         circumstances={name.decode(): value.decode() for name, value in known.items()},
     )

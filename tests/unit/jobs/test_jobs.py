@@ -54,7 +54,7 @@ def test_every_row_has_its_line_whatever_became_of_it() -> None:
     values = [{"id": "a", "input": 1}, {"id": [], "input": 2}, {"id": "c", "input": 3}]
     chunk = chunk_of(0, range(10, 13), values, None)
     said = {"mlq.error": {"type": "E", "message": "m", "retryable": True, "attempts": 2}}
-    end = job_result.read(job_result.answer_of(OK, job_result.end_of(OK, "SUCCESS", [[0.5], said])).payload)
+    end = job_result.read(job_result.answer_of(OK, job_result.chunk_result(OK, "SUCCESS", [[0.5], said])).payload)
     assert end.failed == 1
     first, second, third = lines(chunk, end)
     assert first == {"id": "a", "index": 10, "status": "ok", "result": [0.5]}
@@ -66,7 +66,7 @@ def test_every_row_has_its_line_whatever_became_of_it() -> None:
 def test_a_task_that_failed_as_a_whole_fails_its_rows() -> None:
     """With the exception's own words."""
     failure = {"exc_type": "ValueError", "exc_message": ["too wide"], "exc_module": "builtins"}
-    end = job_result.read(job_result.answer_of(OK, job_result.end_of(OK, "FAILURE", failure)).payload)
+    end = job_result.read(job_result.answer_of(OK, job_result.chunk_result(OK, "FAILURE", failure)).payload)
     assert [line["error"]["message"] for line in lines(chunk_of(0, range(2), [1, 2], None), end)] == ["too wide"] * 2
 
 
@@ -148,7 +148,7 @@ def test_a_task_row_says_where_it_goes() -> None:
 def test_a_header_that_is_no_place_is_refused(said: Any) -> None:
     """It becomes a key and a bit: nothing else may be in it."""
     with pytest.raises(ValueError, match="mlq_job"):
-        job_result.place_of({"mlq_job": said})
+        job_result.job_chunk_of({"mlq_job": said})
 
 
 def line(index: int, status: str = "ok") -> str:
