@@ -11,10 +11,10 @@ import threading
 
 from redis import Redis
 
-from mlq.engine.doorbell import Doorbell
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, QueueEmpty
 from mlq.store.claims.completion import Completion
 from mlq.store.claims.leases import Leases
+from mlq.store.queues.doorbell import Doorbell
 
 _LEASE_MS = 3_600_000
 """Renewing is a supervisor's business, and not what is measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from mlq.broker import schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
@@ -48,7 +48,7 @@ def _migrate(settings: Settings, to: int) -> None:
 
 def _alive(settings: Settings, redis: Redis) -> list[str]:
     """Return the ids of workers with a lease on the broker, or with a heartbeat in the state store."""
-    leased = {wid.decode() for wid in cast("list[bytes]", redis.zrange(keys.LEASES, 0, -1))}
+    leased = set(heartbeats.leased(redis))
     with connected(settings, state_address(settings), any_schema=True) as connection:
         found = heartbeats.read(redis_client(connection))
     return sorted(leased | {h.id for h in found if h.state not in {"failed", "lost"}})

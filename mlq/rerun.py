@@ -15,8 +15,7 @@ from typing import Any
 from mlq.errors import MlqError
 from mlq.exit_codes import ExitCode
 from mlq.model.failure import contained
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import Malformed, Message, decode
+from mlq.protocol.message import Claim, Malformed, Message, decode
 from mlq.protocol.names import BATCH_PREDICT, PREDICT
 from mlq.security.masking import guard_stderr, masked
 from mlq.settings.config import Settings, load

@@ -15,7 +15,7 @@ from mlq.broker.errors import MissingRights
 from mlq.broker.refusals import DENIED
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_keys
+from mlq.protocol.keys import queue_keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -29,6 +29,10 @@ _REFUSED: Final = re.compile(DENIED.pattern + r"|nknown (Redis )?command", re.IG
 _DISABLED: Final = re.compile(r"nknown (Redis )?command", re.IGNORECASE)
 
 _probe: Final = Script("server/probe")
+
+
+def _run_probe(redis: Redis, *, key: str, result_key: str) -> list[bytes]:
+    return list(_probe(redis, [key, result_key], []))
 
 
 def demand(redis: Redis, address: Address, queues: Sequence[str]) -> None:
@@ -73,7 +77,7 @@ def _refused_commands(redis: Redis) -> Iterator[tuple[str, str]]:
     from redis.exceptions import ResponseError
 
     try:
-        said = [word.decode() for word in _probe(redis, [keys.PROBE, _RESULT], [])]
+        said = [word.decode() for word in _run_probe(redis, key=keys.PROBE, result_key=_RESULT)]
         yield from ((name, why) for name, why in zip(said[::2], said[1::2], strict=True) if _REFUSED.search(why))
     except ResponseError as exc:
         if _REFUSED.search(str(exc)) and "key" not in str(exc):

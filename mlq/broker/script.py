@@ -1,4 +1,4 @@
-"""Script: one of mlq's Lua scripts, which Redis runs as one step.
+"""Script: one of mlq's Lua scripts, which Redis runs as one step; and what may be written to a full server.
 
 Three rules hold for all of them, measured on Redis 7.0.15 and Valkey 9.1:
 
@@ -14,8 +14,10 @@ Three rules hold for all of them, measured on Redis 7.0.15 and Valkey 9.1:
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -30,8 +32,19 @@ Word: TypeAlias = str | bytes | int
 Call: TypeAlias = tuple[Sequence[str], Sequence[Word]]
 """The keys and the arguments of one call."""
 
+Command: TypeAlias = Sequence[Any]
+"""A command's name and its arguments, as redis-py takes them."""
+
 _SCRIPTS: Final = files("mlq.store") / "scripts"
 _WITH: Final = re.compile(r"^-- with: (.+)$", re.MULTILINE)
+
+_SHARE: Final = 0.1
+LEAST_BYTES: Final = 16 * 1024 * 1024
+"""Results may exceed the limit by a tenth of it, or by LEAST_BYTES if that is more, as docs/brokers.md promises."""
+
+_CHECK_EVERY_S: Final = 1.0
+
+log = logging.getLogger("mlq.answering")
 
 
 class Script:
@@ -123,9 +136,6 @@ def _part(name: str) -> str:
     return (_SCRIPTS / "parts" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-Command: TypeAlias = Sequence[Any]
-"""A command's name and its arguments, as redis-py takes them."""
-
 _forced: Final = Script("server/forced")
 
 
@@ -133,7 +143,7 @@ def run_commands(redis: Redis, *commands: Command) -> list[Any]:
     """Run commands even while the server's memory is full, and return their replies without conversion.
 
     Use it only for commands that must not wait for room: those that make room, orders of an operator, and the end of a
-    task. The caller limits how much is written beyond the server's limit (store/memory.py).
+    task. The caller limits how much is written beyond the server's limit (`MemoryAllowance`).
     """
     encode = cast("Any", redis).get_encoder().encode
     words: list[Word] = []
@@ -143,3 +153,54 @@ def run_commands(redis: Redis, *commands: Command) -> list[Any]:
         words += [len(parts), *(part if isinstance(part, bytes) else encode(part) for part in parts)]
     replies: list[Any] = _forced(redis, [str(commands[0][1])], words)
     return replies
+
+
+def memory_use(redis: Redis) -> tuple[int, int] | None:
+    """Return the bytes that a server uses and its limit (0: none); None if the user may not call INFO."""
+    from redis.exceptions import ResponseError
+
+    try:
+        memory: Any = redis.info("memory")
+    except ResponseError:
+        return None
+    return int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
+
+
+class MemoryAllowance:
+    """Checks the server's memory regularly.
+
+    Workers must write to a full server, because only completed messages make room. But results may be larger than their
+    messages, and a server that keeps growing is killed. So beyond an allowance results wait in the worker.
+    """
+
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._look_at = 0.0
+        self._full_at: int | None = None
+        self.is_spent = False
+
+    def look(self) -> None:
+        """Check the server's memory if the last check is more than a second ago. Raises redis.RedisError."""
+        if self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + _CHECK_EVERY_S
+        memory = memory_use(self._redis)
+        if memory is not None:
+            self._judge(*memory)
+
+    def _judge(self, used: int, limit: int) -> None:
+        """Measure from the usage when the server was first seen full, because an operator may lower the limit later."""
+        if not limit or used <= limit:
+            self._full_at = None
+        elif self._full_at is None:
+            self._full_at = used
+        was_spent = self.is_spent
+        self.is_spent = self._full_at is not None and used > self._full_at + max(_SHARE * limit, LEAST_BYTES)
+        if self.is_spent and not was_spent:
+            log.warning(
+                "the broker's memory exceeds its limit by the whole allowance for results: results wait for room",
+                extra={"action": "memory_exhausted"},
+            )
+        if was_spent and not self.is_spent:
+            log.info("the broker has room for results again", extra={"action": "memory_available"})

@@ -13,14 +13,14 @@ from redis.exceptions import RedisError
 
 from mlq.cli.invocation import Invocation
 from mlq.errors import NoSuchJob
-from mlq.jobs import record
 from mlq.jobs.collect import output, sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import RowsFailed
-from mlq.jobs.record import Job, Progress
 from mlq.jobs.run import JobOutcome
-from mlq.protocol.priorities import queue_keys
+from mlq.store.jobs import record
+from mlq.store.jobs.record import Job, Progress
+from mlq.store.queues import waiting
 from mlq.store.workers import heartbeats
 from mlq.terminal import progress
 
@@ -41,11 +41,7 @@ class Surroundings:
 def surroundings(store: Redis, queue: str) -> Surroundings | None:
     """Count the waiting messages and the workers of a queue; None while Redis does not respond."""
     try:
-        with store.pipeline(transaction=False) as pipe:
-            for key in queue_keys(queue):
-                pipe.llen(key)
-            waiting = sum(pipe.execute())
-        return Surroundings(waiting, len(heartbeats.serving(heartbeats.read(store), queue)))
+        return Surroundings(waiting.count(store, queue), len(heartbeats.serving(heartbeats.read(store), queue)))
     except (RedisError, OSError):
         return None
 

@@ -110,7 +110,7 @@ class Filter:
     def __call__(self, letter: DeadLetter) -> bool:
         """Return whether a dead letter matches."""
         fits = self.queue in {None, letter.queue} and self.reason in {None, letter.reason}
-        return fits and letter.buried_at_ms >= self.after_ms
+        return fits and letter.dead_lettered_at_ms >= self.after_ms
 
 
 @command(app, cls=Choosing)

@@ -12,10 +12,10 @@ from mlq.broker.server_time import server_time
 from mlq.cli import job_wait
 from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, group
 from mlq.cli.order_record import recorded
-from mlq.jobs import record
 from mlq.jobs.connections import JobConnections, connected_jobs
-from mlq.jobs.errors import BrokenRecord
-from mlq.jobs.record import Progress
+from mlq.store.errors import BrokenRecord
+from mlq.store.jobs import record
+from mlq.store.jobs.record import Progress
 from mlq.terminal import tables
 from mlq.terminal.printable import printable
 

@@ -11,14 +11,15 @@ import typer
 from mlq.cli import job_wait, options
 from mlq.cli.invocation import Invocation, JsonCommand, begin, command, single
 from mlq.errors import UsageError
-from mlq.jobs import record, run
+from mlq.jobs import run
 from mlq.jobs.collect import output, single_task
 from mlq.jobs.collect.output import Output
 from mlq.jobs.connections import JobConnections, connected_jobs
 from mlq.jobs.errors import AnswersThere, JobCollected, RowsFailed
 from mlq.jobs.exchange import RunOptions, WaitLimits
 from mlq.jobs.interrupt import Interrupt, handling_signals
-from mlq.jobs.record import Progress
+from mlq.store.jobs import record
+from mlq.store.jobs.record import Progress
 
 app = single()
 

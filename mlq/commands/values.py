@@ -52,7 +52,7 @@ def _queues(settings: Settings) -> Iterable[str]:
 
 def _jobs(settings: Settings) -> Iterable[str]:
     from mlq.broker.connection import state_store
-    from mlq.jobs import record
+    from mlq.store.jobs import record
 
     with state_store(settings) as store:
         return record.recent(store)

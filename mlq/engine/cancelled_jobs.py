@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
 from mlq.engine.batchable import ModelRequest
-from mlq.protocol import keys
 from mlq.protocol.job_result import JobChunkRef
+from mlq.store.jobs.record import cancelled_jobs
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -40,7 +40,6 @@ class CancelledJobs:
         if place is None:
             return False
         if self._clock() >= self._look_at:
-            found = cast("list[bytes]", self._redis.zrange(keys.CANCELLED, 0, -1))
-            self._jobs = frozenset(job.decode() for job in found)
+            self._jobs = cancelled_jobs(self._redis)
             self._look_at = self._clock() + _EVERY_S
         return place.job in self._jobs

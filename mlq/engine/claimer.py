@@ -16,14 +16,13 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from mlq.broker.key_types import Misplaced
-from mlq.broker.reply_size import ReplySize
-from mlq.engine.doorbell import Doorbell
+from mlq.broker.retries import ReplySize
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import Malformed, Message, decode
+from mlq.protocol.message import Claim, Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
+from mlq.store.queues.doorbell import Doorbell
 
 _WARN_EVERY_S: Final = 60.0
 """Seconds between two log lines about the same misplaced key."""

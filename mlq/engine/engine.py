@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state
 from redis.exceptions import RedisError
 
+from mlq.broker.script import MemoryAllowance
 from mlq.engine import batchable, strategy
 from mlq.engine.batchable import ModelRequest
 from mlq.engine.cancelled_jobs import CancelledJobs
 from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.claimer import Batch, Claimer
-from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
 from mlq.engine.rate_limits import RateLimits
 from mlq.engine.recorder import Recorder
@@ -36,7 +36,7 @@ from mlq.protocol.message import Message
 from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
-from mlq.store.memory import MemoryAllowance
+from mlq.store.queues.doorbell import Doorbell
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mlq.protocol.claim import Claim
+from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.completion import ChordAddition, ChordPart, Completion, Consequences, Successor
 

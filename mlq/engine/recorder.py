@@ -13,12 +13,12 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from mlq.broker.script import MemoryAllowance
 from mlq.engine.ledger import Ledger
 from mlq.engine.startup.result_probe import is_lasting
-from mlq.protocol.claim import Claim, ClaimLost
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.store.claims.claims import Claims, Ended
 from mlq.store.claims.completion import BodyDue, Completed, Completion
-from mlq.store.memory import MemoryAllowance
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0

@@ -16,10 +16,9 @@ from mlq.broker import key_types
 from mlq.broker.server_time import ServerClock
 from mlq.engine.ledger import Ledger
 from mlq.engine.startup.unknown_tasks import UnknownTaskLog
-from mlq.protocol import exact_json
-from mlq.protocol.claim import Claim
+from mlq.protocol import json_text
 from mlq.protocol.job_result import JobChunkRef
-from mlq.protocol.message import Malformed, Message, place_in, task_id_of
+from mlq.protocol.message import Claim, Malformed, Message, job_chunk_in, task_id_of
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claims, Side
 from mlq.store.messages.dead_letters import DeadLettered, DeadLetters
@@ -75,7 +74,7 @@ class Rejection:
         self._dead_letter(malformed)
 
     def _dead_letter(self, malformed: Malformed) -> None:
-        task_id, place, failure = malformed.task_id or "", place_in(malformed.claim.raw), None
+        task_id, place, failure = malformed.task_id or "", job_chunk_in(malformed.claim.raw), None
         if task_id or place:
             failure = self._make_answer(task_id, failure_of(malformed), place)
         circumstances = {
@@ -184,4 +183,4 @@ def failure_of(malformed: Malformed) -> dict[str, Any]:
 
 def encode(meta: dict[str, Any]) -> bytes:
     """Encode the value of a result key."""
-    return exact_json.dumps(meta)
+    return json_text.dumps(meta)

@@ -9,7 +9,7 @@ from typing import Final
 
 from mlq.engine.activity import Activity
 from mlq.engine.batchable import ModelRequest
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
 
 _MEMORY_S: Final = 10.0
 """Time constant with which used device time is forgotten: shares hold over tens of seconds, not since the start."""

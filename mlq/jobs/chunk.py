@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from mlq.jobs import strict_json
 from mlq.jobs.input.source import Source
-from mlq.jobs.record import Kind
 from mlq.jobs.row import RowError, Unreadable
 from mlq.jobs.row_ids import MISSING, Naming, identify
-from mlq.protocol import packing
+from mlq.protocol import json_text, packing
+from mlq.store.jobs.record import Kind
 
 MOST_ROWS: Final = 1024
 """Rows in a chunk."""
@@ -59,7 +58,7 @@ class Chunk:
         """Write the record of the chunk for its collector: everything but the inputs."""
         first, count = self.indexes[0], len(self.indexes)
         whole = isinstance(self.indexes, range)
-        return strict_json.dumps(
+        return json_text.dumps_strict(
             {
                 "rows": [first, count] if whole else list(self.indexes),
                 "whole": whole,
@@ -76,7 +75,7 @@ def decode(number: int, record: bytes) -> Chunk:
     has no more rows than a message can carry.
     """
     try:
-        found = strict_json.loads(record)
+        found = json_text.loads_strict(record)
         rows, ids = found["rows"], found["ids"]
         indexes: Sequence[int] = range(rows[0], rows[0] + rows[1]) if found["whole"] else list(rows)
         errors = {int(place): RowError(**error) for place, error in found["errors"].items()}

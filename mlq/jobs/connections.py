@@ -18,9 +18,9 @@ from mlq.broker.connection import (
     state_address,
 )
 from mlq.broker.errors import NoResults, UnreadableResults
-from mlq.jobs.record import Job
 from mlq.jobs.send.sender import CelerySender, ChunkSender, ScriptSender
 from mlq.settings.config import Settings
+from mlq.store.jobs.record import Job
 
 if TYPE_CHECKING:
     from redis import Redis

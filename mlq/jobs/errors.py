@@ -19,15 +19,6 @@ class JobTaken(MlqError):
     id: str
 
 
-class BrokenRecord(MlqError):
-    exit_code = ExitCode.FAILED
-    message = "cannot read the record of job {job}: {reason}"
-    hint = "another program has written to the job's keys; `mlq submit` the file again, with another --job-id"
-
-    job: str
-    reason: object
-
-
 class BadResult(MlqError):
     exit_code = ExitCode.FAILED
     message = "cannot read the result of task {id}: {reason}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypedDict
 
+from mlq.broker.retries import Retry
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.collector import Collector, JobResults
 from mlq.jobs.collect.output import Output
@@ -14,10 +15,9 @@ from mlq.jobs.collect.resumption import Held
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
 from mlq.jobs.interrupt import Interrupt, Signalled
-from mlq.jobs.record import Job
-from mlq.jobs.retry import Retry
 from mlq.jobs.send.flow_control import MOST_CHUNKS, Pace, Window
 from mlq.jobs.send.sender import Sender
+from mlq.store.jobs.record import Job
 
 UNSERVED_AFTER_S: Final = 5.0
 """Seconds without a result after which the watcher looks for workers."""

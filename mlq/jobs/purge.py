@@ -8,13 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client, result_store, state_store
-from mlq.broker.script import Script
-from mlq.protocol import job_result, keys
-from mlq.protocol.message import place_in
-from mlq.protocol.priorities import queue_keys
+from mlq.protocol import job_result
+from mlq.protocol.keys import queue_keys
+from mlq.protocol.message import job_chunk_in
 from mlq.store.jobs import job_results
 from mlq.store.jobs.job_tokens import JobTokens
-from mlq.store.queues import depth, overview
+from mlq.store.queues import depth, overview, waiting
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 _PAGE: Final = 100
 
 _TOLD: Final = {"exc_type": "Purged", "exc_message": ["its queue was purged before it ran"], "exc_module": "mlq"}
-
-_purge: Final = Script("queues/purge")
 
 
 def purge(settings: Settings, name: str) -> int:
@@ -46,7 +43,7 @@ def purge(settings: Settings, name: str) -> int:
         def tell(place: JobChunkRef) -> None:
             if not results:  # opened for the first row of a file, and that once
                 results.append(stack.enter_context(result_store(settings)))
-            end = job_result.end_of(place, "FAILURE", _TOLD)
+            end = job_result.chunk_result(place, "FAILURE", _TOLD)
             job_results.file(results[0], job_result.answer_of(place, end))
 
         if not is_redis(address.url):
@@ -64,7 +61,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
         if message is None:
             break
         with suppress(ValueError):  # a header that another client made up
-            place = job_result.place_of(message.headers or {})
+            place = job_result.job_chunk_of(message.headers or {})
             if place is not None and tokens.vouches(place):
                 tell(place)
         channel.basic_ack(message.delivery_tag)
@@ -75,10 +72,10 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
 def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: JobTokens) -> int:
     """Empty one list, a page at a time: it may hold more than fits into memory."""
     dropped = 0
-    while page := _purge(redis, [key, keys.CRASHES], [_PAGE]):
+    while page := waiting.delete_oldest(redis, key, _PAGE):
         dropped += len(page)
         for raw in page:
-            place = place_in(raw)
+            place = job_chunk_in(raw)
             if place is not None and tokens.vouches(place):
                 tell(place)
     return dropped

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from mlq.broker.retries import Retry
 from mlq.broker.server_time import ServerClock
-from mlq.jobs import record
 from mlq.jobs.chunk import Chunk, ChunkFeed
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.collector import JobResults
@@ -19,14 +19,13 @@ from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
 from mlq.jobs.exchange import Exchange, RunOptions, Watcher
 from mlq.jobs.interrupt import Interrupt
-from mlq.jobs.record import Job, Progress
-from mlq.jobs.retry import Retry
 from mlq.jobs.send.flow_control import Pressure
 from mlq.jobs.send.sender import Sender
 from mlq.jobs.send.sender_liveness import living
 from mlq.jobs.send.submission import Plan
-from mlq.protocol import keys
+from mlq.store.jobs import record
 from mlq.store.jobs.job_tokens import take_over
+from mlq.store.jobs.record import Job, Progress
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -191,7 +190,7 @@ def _sender(
         plan.source,
         plan.job.kind,
         plan.naming,
-        number=_next_number(connections.store, plan.job),
+        number=record.next_chunk(connections.store, plan.job.id),
         settled=plan.settled,
         queue_error=plan.queues.error if plan.queues is not None else lambda _: None,
     )
@@ -216,13 +215,13 @@ def _pending(connections: JobConnections, plan: Plan, results: JobResults) -> li
     two steps, of the last chunk, which was perhaps not published.
     """
     store, job_id = connections.store, plan.job.id
-    last = _next_number(store, plan.job) - 1
+    last = record.next_chunk(store, job_id) - 1
     pending = []
     for chunk in results.uncollected():
         is_written = plan.held is not None and all(map(plan.held.has, chunk.indexes))
         is_unsure = not connections.one_step and chunk.number == last
         if is_written or is_unsure:
-            store.hdel(keys.chunks(job_id), str(chunk.number))
+            record.forget_chunks(store, job_id, [chunk.number])
         else:
             pending.append(chunk)
     return pending
@@ -236,11 +235,6 @@ def _settled(settled: bytes, pending: list[Chunk]) -> bytes:
         for index in chunk.indexes:
             rows[index] = 1
     return bytes(rows)
-
-
-def _next_number(store: Redis, job: Job) -> int:
-    """Return the number of the next chunk."""
-    return int(store.hget(keys.job(job.id), "next") or 0)
 
 
 def _complete(store: Redis, job: Job, sender: Sender) -> Job:

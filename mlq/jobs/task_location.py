@@ -13,12 +13,13 @@ from redis.exceptions import ResponseError
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client
 from mlq.broker.refusals import is_denied
 from mlq.errors import MlqError
-from mlq.jobs import record
 from mlq.jobs.errors import NoSuchTask, TaskDead, TaskOfJob, TaskWaits
-from mlq.protocol import exact_json
+from mlq.protocol import json_text, keys
 from mlq.protocol.job_result import is_job_id
-from mlq.protocol.message import place_in, task_id_of
+from mlq.protocol.message import job_chunk_in, task_id_of
 from mlq.protocol.names import BARE_QUEUE, SENT_AT_HEADER
+from mlq.store.claims import stored_results
+from mlq.store.jobs import record
 from mlq.store.messages.dead_letters import DeadLetters
 from mlq.store.messages.search import Found, Search
 from mlq.store.workers import heartbeats
@@ -77,7 +78,7 @@ def _in_words(redis: Redis, task_id: str, found: Found, command: str) -> MlqErro
         about = (letter.reason, letter.circumstances.get("why", "")) if letter is not None else ()
         return TaskDead(id=task_id, letter=found.name, reason=": ".join(filter(None, about)) or "just retried")
     where = ", ".join(_parts(found))
-    place = place_in(found.raw)
+    place = job_chunk_in(found.raw)
     if place is not None:
         return TaskOfJob(id=task_id, job=place.job, where=f": {where}")
     return TaskWaits(id=task_id, where=where, command=command)
@@ -98,16 +99,16 @@ def _parts(found: Found) -> Iterator[str]:
 
 def _header(raw: bytes, name: str) -> Any:
     try:
-        return exact_json.loads_rounded(raw)["headers"].get(name)
+        return json_text.loads_rounded(raw)["headers"].get(name)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _began(results: Redis, task_id: str) -> str | None:
     """Read what a worker stored of a task that runs: STARTED, RETRY, or a state of the task's own."""
-    stored: Any = results.get(f"celery-task-meta-{task_id}")
+    stored = stored_results.read(results, keys.task_result(task_id))
     try:
-        meta = exact_json.loads_rounded(stored) if stored else None
+        meta = json_text.loads_rounded(stored) if stored else None
         return f"its state is {meta['status']}" if meta else None
     except (ValueError, RecursionError, KeyError, TypeError):
         return None

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mlq.broker.retries import Outage
 from mlq.broker.server_time import ServerClock, describe_skew
 from mlq.store.queues import queue_names
 from mlq.store.workers import heartbeats
@@ -61,7 +62,7 @@ class HeartbeatThread(threading.Thread):
     """Writes a heartbeat of each worker at least every INTERVAL_S, over a connection of its own.
 
     The reply to a heartbeat carries the operator's order to that worker, if there is one. While the store is away, this
-    thread logs it once and keeps trying: the workers go on, but are not visible.
+    thread logs it once and keeps trying: the workers keep running, but are not visible.
     """
 
     def __init__(
@@ -97,18 +98,16 @@ class HeartbeatThread(threading.Thread):
 
     def run(self) -> None:
         """Write heartbeats until `end`, then remove them."""
-        silent = False
+        outage = Outage(_report, first_pause_s=INTERVAL_S)
         while not self._ended.is_set():
             try:
                 with self._open_store() as store:
-                    silent = False
+                    outage.succeeded()
                     self._beat(store)
             except Exception as exc:  # noqa: BLE001 (without this thread, workers are invisible and get no orders)
-                if not silent:
-                    log.warning("heartbeats cannot be written: %s", exc, extra={"action": "heartbeat_failed"})
-                silent = True
+                pause_s = outage.failed(exc)
                 self._said.clear()
-                self._ended.wait(INTERVAL_S)
+                self._ended.wait(pause_s)
 
     def end(self) -> None:
         """Remove the heartbeats and stop; wait up to a second for it, so that the end of the process is not delayed."""
@@ -181,6 +180,10 @@ class HeartbeatThread(threading.Thread):
             heartbeats.farewell(store, wid)
             self._said.pop(wid, None)
             self._obeyed.pop(wid, None)
+
+
+def _report(exc: Exception) -> None:
+    log.warning("heartbeats cannot be written: %s", exc, extra={"action": "heartbeat_failed"})
 
 
 def pause(before: News | None, news: News, idle_s: float) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker import key_types
 from mlq.broker.connection import with_timeout
+from mlq.broker.retries import Outage
 from mlq.liveness.sweeper import Sweeper
 from mlq.store.claims.leases import Leases, Silence
 
@@ -64,8 +65,7 @@ class LeaseThread(threading.Thread):
         self._clock = clock
         self._pause_s = 0.0  # the first request opens the connection, before a lease depends on it
         self._ended = threading.Event()
-        self._away = False
-        self._again_s = _SHORTEST_S
+        self._outage = Outage(self._report, first_pause_s=_SHORTEST_S, longest_pause_s=self._every_s)
 
     def run(self) -> None:
         """Renew leases until `end`. While Redis is away, no other worker can take a lease, so nothing is given up."""
@@ -75,19 +75,9 @@ class LeaseThread(threading.Thread):
             try:
                 self._look()
             except Exception as exc:  # noqa: BLE001 (without this thread, every lease would run out)
-                if not self._away and not self._ended.is_set():
-                    why = self._explain(exc)
-                    self._sweeper.write(
-                        logging.WARNING,
-                        f"leases cannot be renewed, trying again until they can: {why}",
-                        "renewal_failed",
-                    )
-                self._away = True
-                self._pause_s = self._again_s
-                self._again_s = min(2 * self._again_s, self._every_s)
+                self._pause_s = self._outage.failed(exc)
             else:
-                self._away = False
-                self._again_s = _SHORTEST_S
+                self._outage.succeeded()
 
     def end(self) -> None:
         """Stop renewing; wait up to a second for a renewal that runs, because the caller closes its connection next."""
@@ -96,6 +86,13 @@ class LeaseThread(threading.Thread):
         for thread in (self, self._sweeper):
             if thread.is_alive():
                 thread.join(_PARTING_S)
+
+    def _report(self, exc: Exception) -> None:
+        if not self._ended.is_set():  # at the end the connection is closed
+            why = self._explain(exc)
+            self._sweeper.write(
+                logging.WARNING, f"leases cannot be renewed, trying again until they can: {why}", "renewal_failed"
+            )
 
     def _look(self) -> None:
         look = self._leases.look(self._wids())

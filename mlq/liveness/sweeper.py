@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlq.broker import key_types
+from mlq.broker.retries import Outage
 from mlq.security.escaping import escaped_line
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays
@@ -41,7 +42,7 @@ class Sweeper(threading.Thread):
         self._is_due = False
         self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MOST_LINES)
         self._ended = False
-        self._away = False
+        self._outage = Outage(self._report)  # it waits for work, not for a pause
 
     def hand_over(self, expired: Mapping[str, int], *, is_due: bool) -> None:
         """Add expired leases with their deadlines, and whether a delayed message is due.
@@ -77,15 +78,17 @@ class Sweeper(threading.Thread):
                 self._move_portion()
             except Exception as exc:  # noqa: BLE001 (without this thread, no lease is reaped)
                 self._forget()
-                if not self._away and not self._ended:
-                    log.warning(
-                        "delayed messages and expired leases have to wait: %s",
-                        self._explain(exc),
-                        extra={"action": "sweep_failed"},
-                    )
-                self._away = True
+                self._outage.failed(exc)
             else:
-                self._away = False
+                self._outage.succeeded()
+
+    def _report(self, exc: Exception) -> None:
+        if not self._ended:  # at the end the connection is closed
+            log.warning(
+                "delayed messages and expired leases have to wait: %s",
+                self._explain(exc),
+                extra={"action": "sweep_failed"},
+            )
 
     def _wait(self) -> bool:
         with self._changed:

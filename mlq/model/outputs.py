@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlq.model.failure import ModelError, NotFinite, contained
-from mlq.protocol.nesting import MOST_LEVELS_OF_AN_ANSWER
+from mlq.protocol.json_text import MOST_LEVELS_OF_AN_ANSWER
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.protocol import exact_json, keys
+from mlq.protocol import json_text, keys
 from mlq.protocol.names import JOB_HEADER, ROW_ERROR, TOKEN_HEADER
 from mlq.protocol.result import Answer
 
@@ -85,7 +85,7 @@ def is_job_id(text: str) -> bool:
     return _ID.match(text) is not None
 
 
-def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
+def job_chunk_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
     """Return the job and chunk in a message's headers; None without a job. Raises ValueError if they are invalid."""
     said = headers.get(JOB_HEADER)
     if said is None:
@@ -99,7 +99,7 @@ def place_of(headers: Mapping[str, Any]) -> JobChunkRef | None:
     raise ValueError(message)
 
 
-def end_of(
+def chunk_result(
     place: JobChunkRef, status: str, result: Any, *, seconds: float | None = None, model: str | None = None
 ) -> ChunkResult:
     """Return a chunk's result, given the state and the value that Celery would store for its task."""
@@ -115,7 +115,7 @@ def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> An
     is_usable = end.status == "SUCCESS" and len(end.results) == expected
     failed = sum(r.startswith(_FAILED) for r in end.results) if is_usable else expected
     about = {"status": end.status, "failure": end.failure, "seconds": end.seconds, "model": end.model, "failed": failed}
-    payload = b"\n".join([exact_json.dumps(about), *end.results])
+    payload = b"\n".join([json_text.dumps(about), *end.results])
     return Answer(keys.ends(place.job), payload, KEPT_S, db, f"{place.chunk} {expected - failed} {failed}")
 
 
@@ -126,7 +126,7 @@ def read(payload: bytes) -> ChunkResult:
     """
     about, *results = payload.split(b"\n")
     try:
-        found = exact_json.loads_rounded(about)
+        found = json_text.loads_rounded(about)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("status"), str):

@@ -1,13 +1,14 @@
-"""Keys: every Redis key that mlq owns, with its type, its content and when it expires.
+"""Keys: every Redis key that mlq owns, with its type, its content and when it expires; and two kinds of Celery's keys.
 
-The keys of Celery and kombu (queues, `unacked`, `_kombu.*`, `celery-task-meta-*`) keep their names and are not
-listed here: every Celery client and monitor relies on them.
+The keys of Celery and kombu keep their names, because every Celery client and monitor relies on them. Those that mlq
+uses are at the end: the lists into which kombu splits a queue (`queue_keys`), and the results of tasks (`task_result`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import quote
 
 PREFIX: Final = "mlq:"
@@ -59,7 +60,7 @@ CANCELLED: Final = "mlq:cancelled"
 
 
 def job(job_id: str) -> str:
-    """Hash, the record of a job (see jobs/record.py): expires 30 days after its last change.
+    """Hash, the record of a job (see store/jobs/record.py): expires 30 days after its last change.
 
     Its field `token` is the token that the job's chunks carry (see store/jobs/job_tokens.py): a client that can read
     it can store results of the job.
@@ -73,7 +74,7 @@ def chunks(job_id: str) -> str:
 
 
 def sender(job_id: str, token: str) -> str:
-    """String, the heartbeat of a process that sends a job: expires `jobs.send.sender_liveness.EXPIRES_S` after it."""
+    """String, the heartbeat of a process that sends a job: expires `store.jobs.record.SENDER_EXPIRES_S` after it."""
     return f"mlq:job:{job_id}:sender:{token}"
 
 
@@ -161,3 +162,33 @@ def bell(queues: Iterable[str]) -> str:
 def dead_letter(letter_id: str) -> str:
     """Hash, a dead letter's message and the reason: permanent, until requeued or dropped."""
     return f"mlq:dead:{letter_id}"
+
+
+_PRIORITY_STEPS: Final = (0, 3, 6, 9)
+"""kombu rounds a priority down to one of these; Celery's own workers serve 0 first, as the most urgent."""
+
+PriorityOrder = Literal["mlq", "stock"]
+"""Which of a queue's lists is served first: 9 before 0 (mlq), or 0 before 9 as in Celery's own workers (stock)."""
+
+_PRIORITY_SEPARATOR: Final = "\x06\x16"
+
+
+def queue_key(queue: str, priority: int = 0) -> str:
+    """Return the key of the list into which kombu publishes a message of this priority."""
+    step = _PRIORITY_STEPS[bisect(_PRIORITY_STEPS, max(0, priority)) - 1]
+    return f"{queue}{_PRIORITY_SEPARATOR}{step}" if step else queue
+
+
+def queue_keys(queue: str, order: PriorityOrder = "mlq") -> list[str]:
+    """Return the keys of all lists of a queue, the most urgent first."""
+    return [queue_key(queue, step) for step in (_PRIORITY_STEPS if order == "stock" else reversed(_PRIORITY_STEPS))]
+
+
+def queue_of(key: str) -> str:
+    """Return the name of the queue to which a list belongs."""
+    return key.partition(_PRIORITY_SEPARATOR)[0]
+
+
+def task_result(task_id: str) -> str:
+    """Return Celery's key of a task's result in a Redis result backend."""
+    return f"celery-task-meta-{task_id}"

@@ -1,15 +1,16 @@
-"""Message: decoding and validation of a claimed message. It does no I/O, and no input is trusted."""
+"""Message: a claimed message of Celery's protocol 2, its decoding and its validation. No input is trusted."""
 
 from __future__ import annotations
 
 import binascii
+import hashlib
 import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from mlq.protocol import compression, exact_json, job_result, nesting, signatures
-from mlq.protocol.claim import Claim
+from mlq.protocol import compression, job_result, json_text
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.names import LONGEST_ID_BYTES, ROWS_HEADER
 
@@ -40,6 +41,55 @@ _WHOLE: Final = (
 
 _PARTS: Final = 3
 """Parts of a body in Celery's protocol 2: positional arguments, keyword arguments, and what follows the task."""
+
+_LINKS: Final = ("callbacks", "errbacks", "chain")
+_CHORD: Final = "chord"
+_SIGNATURE_FIELDS: Final = (("task", str), ("args", list), ("kwargs", dict), ("options", dict))
+_INNER_SIGNATURES: Final[Mapping[str | None, tuple[str, ...]]] = {
+    None: (),
+    "group": ("tasks",),
+    "chain": ("tasks",),
+    "chord": ("header", "body"),
+    "xmap": ("task",),
+    "xstarmap": ("task",),
+    "chunks": ("task",),
+}
+"""Celery's kinds of signatures, and the keyword arguments in which each holds other signatures."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One message, recorded for the worker that claimed it."""
+
+    id: str
+    """Never used for another message. Only the worker that has it in `mlq:claims:<wid>` may complete the message."""
+
+    queue_key: str
+    """The Redis list from which the message came."""
+
+    claimed_at_ms: int
+    """By the server's clock, in ms since 1970."""
+
+    raw: bytes
+    """The message as its sender wrote it."""
+
+    crashes: int | None = None
+    """Crashes that a suspect is blamed for (0: it was one of several claims); None if it is not a suspect."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """True if a worker crashed while it held the message; then the message runs alone, without prefetching."""
+        return self.crashes is not None
+
+    @property
+    def digest(self) -> str:
+        """The field under which crashes are counted, see parts/crash.lua."""
+        return hashlib.sha1(self.raw, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class ClaimLost:
+    """The claim is no longer this worker's: it was given back or completed already. The caller's change is void."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +139,7 @@ class Message:
 
 
 _HOLDERS: Final = frozenset({dict, list})
-_TOO_DEEP: Final = f"nested deeper than {nesting.MOST_LEVELS} levels"
+_TOO_DEEP: Final = f"nested deeper than {json_text.MOST_LEVELS} levels"
 
 
 class _Refused(Exception):
@@ -98,6 +148,20 @@ class _Refused(Exception):
     def __init__(self, why: str, reason: str = "malformed") -> None:
         super().__init__(why)
         self.reason = reason
+
+
+def parse_claim(reply: Any) -> Claim:
+    """Parse the reply of claim.lua for one message."""
+    claim_id, record, crashes = reply
+    at_ms, length, rest = record.split(b" ", 2)
+    key_ends = int(length)
+    return Claim(
+        id=claim_id.decode(),
+        queue_key=rest[:key_ends].decode(),
+        claimed_at_ms=int(at_ms),
+        raw=rest[key_ends:],
+        crashes=None if crashes < 0 else crashes,
+    )
 
 
 def decode(claim: Claim) -> Message | Malformed:
@@ -111,7 +175,7 @@ def decode(claim: Claim) -> Message | Malformed:
         headers = _headers(payload)
         task_id = _task_id(headers)
         _properties(payload)
-        if nesting.may_be_deeper(claim.raw):
+        if json_text.may_be_deeper(claim.raw):
             _depth(payload)
         args, kwargs, embed = _body(payload)
         _numbers(headers)
@@ -140,7 +204,7 @@ def task_id_of(raw: bytes) -> str | None:
     return names_of(raw)[1]
 
 
-def place_in(raw: bytes) -> JobChunkRef | None:
+def job_chunk_in(raw: bytes) -> JobChunkRef | None:
     """Read only the job and chunk to which a message belongs; None if it names none."""
     try:
         headers = _readable(raw).get("headers")
@@ -151,7 +215,7 @@ def place_in(raw: bytes) -> JobChunkRef | None:
 
 def _envelope(raw: bytes) -> dict[str, Any]:
     try:
-        payload = exact_json.loads_rounded(raw)  # Delivery.deliver decodes again, exactly, what Celery runs
+        payload = json_text.loads_rounded(raw)  # Delivery.deliver decodes again, exactly, what Celery runs
     except (ValueError, RecursionError) as exc:
         raise _Refused(f"not JSON: {exc}") from None
     if not isinstance(payload, dict):
@@ -183,7 +247,7 @@ def _readable_id(payload: dict[str, Any]) -> str | None:
     for place in (headers, _protocol_1(payload), properties):
         name = "id" if place is not properties else "correlation_id"
         found = place.get(name) if isinstance(place, dict) else None
-        if isinstance(found, str) and found and exact_json.is_utf8(found):
+        if isinstance(found, str) and found and json_text.is_utf8(found):
             return found
     return None
 
@@ -206,7 +270,7 @@ def _protocol_1(payload: dict[str, Any]) -> dict[str, Any]:
     if isinstance(headers, dict) and ("task" in headers or "id" in headers):
         return {}
     try:
-        body = exact_json.loads(_content(payload))
+        body = json_text.loads(_content(payload))
     except (_Refused, ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) and "task" in body and "id" in body else {}
@@ -227,7 +291,7 @@ def _task_id(headers: dict[str, Any]) -> str:
 
 def _place(headers: dict[str, Any]) -> JobChunkRef | None:
     try:
-        return job_result.place_of(headers)
+        return job_result.job_chunk_of(headers)
     except ValueError as exc:
         raise _Refused(str(exc)) from None
 
@@ -314,17 +378,17 @@ def _depth(payload: dict[str, Any]) -> None:
 
 def _is_too_deep(value: Any) -> bool:
     try:
-        return nesting.is_deeper(exact_json.dumps(value))
+        return json_text.is_deeper(json_text.dumps(value))
     except (TypeError, ValueError, RecursionError):  # deeper than Python's json can write
         return True
 
 
 def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     content = _content(payload)
-    if nesting.is_deeper(content):
+    if json_text.is_deeper(content):
         raise _Refused(f"the body is {_TOO_DEEP}")
     try:
-        parts = exact_json.loads(content)
+        parts = json_text.loads(content)
     except (ValueError, RecursionError) as exc:
         raise _Refused(f"the body is not JSON: {exc}") from None
     if not isinstance(parts, list) or len(parts) != _PARTS:
@@ -332,9 +396,40 @@ def _body(payload: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str,
     args, kwargs, embed = parts
     if not isinstance(args, list) or not isinstance(kwargs, dict) or not (embed is None or isinstance(embed, dict)):
         raise _Refused("the body's parts are not a list, an object and an object")
-    if embed and (why := signatures.why_refused(embed)):
+    if embed and (why := why_signatures_refused(embed)):
         raise _Refused(why)
     return args, kwargs, embed or {}
+
+
+def why_signatures_refused(embed: Mapping[str, Any]) -> str | None:
+    """Return which signature in the last part of a body is invalid; None if all are valid.
+
+    Celery builds its signature objects when the task has ended, outside of the code that catches a task's errors: an
+    invalid one would crash the worker, and every next worker that claims the message.
+    """
+    for name in _LINKS:
+        links = embed.get(name)
+        if links and not (isinstance(links, list) and all(map(_is_signature, links))):
+            return f"its {name} are not a list of signatures"
+    chord = embed.get(_CHORD)
+    return f"its {_CHORD} is not a signature" if chord and not _is_signature(chord) else None
+
+
+def _is_signature(value: Any) -> bool:
+    """Return True if Celery can build a signature from a value, and from each signature inside it."""
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), kind) for name, kind in _SIGNATURE_FIELDS)
+        and isinstance(value.get("subtask_type"), str | None)
+        and value.get("subtask_type") in _INNER_SIGNATURES
+        and all(map(_is_signature, _inner_signatures(value)))
+    )
+
+
+def _inner_signatures(signature: Mapping[str, Any]) -> Iterator[Any]:
+    for name in _INNER_SIGNATURES[signature.get("subtask_type")]:
+        inner = signature["kwargs"].get(name)
+        yield from inner if isinstance(inner, list) else (inner,)
 
 
 def _content(payload: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from mlq.broker import script
-from mlq.protocol import exact_json, keys
+from mlq.protocol import json_text, keys
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -110,7 +110,7 @@ def follow(redis: Redis, since_ms: int | None) -> Iterator[RecordedOrder]:
 
 def _add(redis: Redis, kind: str, fields: dict[str, Any]) -> str:
     texts = {k: v[:MOST_CHARACTERS] if isinstance(v, str) else v for k, v in fields.items()}
-    body = exact_json.dumps(texts)  # orjson refuses half surrogate pairs, which file names may contain
+    body = json_text.dumps(texts)  # orjson refuses half surrogate pairs, which file names may contain
     command = ["XADD", keys.EVENTS, "MAXLEN", "~", MOST_ENTRIES, "*", "kind", kind, "body", body]
     (entry,) = script.run_commands(redis, command)
     return str(entry.decode() if isinstance(entry, bytes) else entry)

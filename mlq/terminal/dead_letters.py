@@ -30,7 +30,7 @@ def entry(letter: DeadLetter) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "reason": letter.reason,
         "why": letter.circumstances.get("why"),
-        "at": at(letter.buried_at_ms),
+        "at": at(letter.dead_lettered_at_ms),
         "worker": letter.circumstances.get("worker"),
         "host": letter.circumstances.get("host"),
         "bytes": letter.size or len(letter.raw),

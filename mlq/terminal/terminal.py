@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from mlq.errors import UsageError
-from mlq.protocol import exact_json
+from mlq.protocol import json_text
 from mlq.terminal.printable import printable
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Terminal:
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Write one JSON object on one line of stdout."""
-        self._stdout.write(exact_json.dumps(document).decode() + "\n")
+        self._stdout.write(json_text.dumps(document).decode() + "\n")
         self._stdout.flush()
 
     def show(self, document: Mapping[str, Any], render: Callable[[], RenderableType]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from redis import Redis
 
 from mlq.broker import embedded
-from mlq.jobs.record import RECORDED_S
 from mlq.protocol import keys
 from mlq.protocol.job_result import KEPT_S
+from mlq.store.jobs.record import RECORDED_S
 from tests.conftest import MLQ
 
 DEADLINE_S = 60

@@ -12,11 +12,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from chaos.faultkit import until
 from mlq.broker import embedded
 from mlq.engine.claimer import Claimer
-from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection
 from mlq.store.claims.claims import ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
+from mlq.store.queues.doorbell import Doorbell
 
 WID = "host:interrupted:1"
 

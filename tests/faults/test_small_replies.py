@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chaos.faultkit import World, until
-from mlq.broker.reply_size import ReplySize
+from mlq.broker.retries import ReplySize
 from mlq.jobs.errors import UnsendableEnd
 
 CUT = RedisConnectionError("Connection closed by server.")

@@ -11,11 +11,11 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from mlq.jobs import record
-from mlq.jobs.record import Job
 from mlq.protocol import keys, names
 from mlq.protocol.job_result import MOST_CHUNKS, JobChunkRef
+from mlq.store.jobs import record
 from mlq.store.jobs.job_tokens import JobTokens, take_over
+from mlq.store.jobs.record import Job
 from tests.conftest import House
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]

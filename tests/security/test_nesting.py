@@ -18,7 +18,7 @@ from chaos.stock_client import stock_client
 from mlq.model.failure import ModelError
 from mlq.model.outputs import answers
 from mlq.protocol import keys
-from mlq.protocol.nesting import MOST_LEVELS, MOST_LEVELS_OF_AN_ANSWER, is_deeper
+from mlq.protocol.json_text import MOST_LEVELS, MOST_LEVELS_OF_AN_ANSWER, is_deeper
 from tests import rabbitmq
 from tests.conftest import House, Running, Start
 from tests.rabbitmq import RabbitServer

@@ -11,7 +11,7 @@ from celery import Celery
 from redis import Redis
 
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim
+from mlq.protocol.message import Claim
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.dead_letters import DeadLettered, DeadLetters

@@ -10,14 +10,14 @@ from redis import Redis
 
 from chaos.faultkit import until
 from mlq.broker.embedded import Server
+from mlq.broker.script import LEAST_BYTES, MemoryAllowance
 from mlq.engine.ledger import Ledger
 from mlq.engine.recorder import Recorder
-from mlq.protocol.claim import Claim
+from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
-from mlq.store.memory import LEAST_BYTES, MemoryAllowance
 
 
 def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from redis import Redis
 
-from mlq.protocol.claim import Claim, ClaimLost
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims import chord_parts
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims

@@ -19,9 +19,9 @@ from chaos.stock_client import stock_client
 from mlq.broker import embedded
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
+from mlq.protocol.keys import queue_key
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.names import ROWS_HEADER
-from mlq.protocol.priorities import queue_key
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Released
 from mlq.store.claims.completion import Completed, Completion, Successor

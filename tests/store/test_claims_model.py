@@ -21,8 +21,8 @@ from redis.client import PubSub
 
 from mlq.broker import embedded
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
-from mlq.protocol.priorities import queue_key, queue_keys
+from mlq.protocol.keys import queue_key, queue_keys
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Side
 from mlq.store.claims.completion import Completed, Completion, Successor

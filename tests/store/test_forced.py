@@ -10,8 +10,8 @@ from redis.exceptions import OutOfMemoryError
 
 from mlq.broker import script
 from mlq.engine.celery.patient_client import PatientRedis
-from mlq.jobs import record
 from mlq.protocol import keys
+from mlq.store.jobs import record
 from mlq.store.messages import revocations
 
 if TYPE_CHECKING:

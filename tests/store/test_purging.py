@@ -9,7 +9,7 @@ from redis import Redis
 from mlq.broker.embedded import Server
 from mlq.jobs.purge import purge
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_key
+from mlq.protocol.keys import queue_key
 from mlq.settings import config
 
 

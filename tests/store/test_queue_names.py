@@ -10,7 +10,7 @@ from redis import Redis
 
 from mlq.broker.embedded import Server
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_key
+from mlq.protocol.keys import queue_key
 from mlq.settings import config
 from mlq.store.queues import queue_names
 from mlq.store.workers import heartbeats

@@ -123,7 +123,7 @@ class FilingBackend(RedisBackend):
         """Return the job of a running task. The claimer has checked the header, other transports have not."""
         said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
         try:
-            place = job_result.place_of(said)
+            place = job_result.job_chunk_of(said)
         except ValueError:
             return None
         return place if place is not None and self.vouches(place) else None
@@ -132,7 +132,7 @@ class FilingBackend(RedisBackend):
         """Store the end of a job's task at once, without a claim."""
         stock: Any = self
         stock.ensure(
-            job_results.file, (stock.client, job_result.answer_of(place, job_result.end_of(place, state, result)))
+            job_results.file, (stock.client, job_result.answer_of(place, job_result.chunk_result(place, state, result)))
         )
 
 
@@ -162,7 +162,7 @@ class ClaimBackend(FilingBackend):
         stock: Any = self
         place = self._place(request)
         if place is not None:
-            answer = job_result.answer_of(place, job_result.end_of(place, state, result), self.db)
+            answer = job_result.answer_of(place, job_result.chunk_result(place, state, result), self.db)
         else:
             meta = stock._get_result_meta(result=result, state=state, traceback=traceback, request=request)  # noqa: SLF001
             answer = self.answer(task_id, self.encode({**meta, "task_id": task_id}))

@@ -143,11 +143,11 @@ class Chords:
         """Return the stored value of each part, including parts that end now."""
         ending = [p for c in completion.consequences() for p in c.parts if (p.db, p.key) == (part.db, part.key)]
         known = tuple(p.known_by for p in ending)
-        client, key = self._backend.client, f"{part.key}.j"
+        client = self._backend.client
         if not part.is_ordered:
-            kept = [value for value in client.lrange(key, 0, -1) if not value.startswith(known)]
+            kept = [value for value in chord_parts.values(client, part) if not value.startswith(known)]
             return [*kept, *(p.value for p in ending)]
-        scored = [(score, value) for value, score in client.zrange(key, 0, -1, withscores=True)]
+        scored = chord_parts.indexed_values(client, part)
         found = [(score, value) for score, value in scored if not _is_ending(score, value, ending)]
         return [value for _, value in sorted([*found, *((float(p.index), p.value) for p in ending)])]
 

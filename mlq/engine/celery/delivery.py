@@ -18,10 +18,10 @@ from mlq.engine.rejection import encode
 from mlq.engine.strategy import BatchOutcome, RowsUnwanted
 from mlq.ipc.supervisor_notices import NoticeReader
 from mlq.ipc.worker_report import RunningTask
-from mlq.protocol import exact_json, job_result
+from mlq.protocol import job_result, json_text
 from mlq.protocol.job_result import JobChunkRef
+from mlq.protocol.keys import queue_of
 from mlq.protocol.message import Message
-from mlq.protocol.priorities import queue_of
 from mlq.protocol.result import Answer
 from mlq.store.claims.completion import Completion
 
@@ -121,7 +121,7 @@ class Delivery:
         """
         backend = self._app.backend
         if place is not None and self.vouches(place):
-            end = job_result.end_of(place, meta["status"], meta["result"])
+            end = job_result.chunk_result(place, meta["status"], meta["result"])
             if isinstance(backend, ClaimBackend):
                 return job_result.answer_of(place, end, backend.db)
             if isinstance(backend, FilingBackend):
@@ -154,7 +154,7 @@ class Delivery:
             payload = batchable.success(message, result)
             return Completion(message.claim, self.make_payload_answer(message, payload)) if payload else None
         place = message.place
-        end = job_result.end_of(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
+        end = job_result.chunk_result(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
         backend: Any = self._app.backend
         return Completion(message.claim, job_result.answer_of(place, end, backend.db))
 
@@ -177,7 +177,7 @@ class Delivery:
             self._ledger.open(message.claim, message.task_id)
         # A header may hold an integer of any length, and a user's task can read it.
         raw = message.claim.raw
-        payload = exact_json.loads(raw) if exact_json.has_long_number(raw) else message.payload
+        payload = json_text.loads(raw) if json_text.may_hold_long_integer(raw) else message.payload
         payload["properties"]["delivery_tag"] = message.claim.id
         payload["headers"]["eta"] = None  # it is due; with an eta Celery would hold it in memory for a moment
         self.transport._deliver(payload, self.queue_of(message))  # noqa: SLF001 (kombu's channels call it, too)

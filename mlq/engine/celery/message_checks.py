@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import InvalidTaskError
 
-from mlq.protocol import signatures
-from mlq.protocol.message import why_refused
+from mlq.protocol.message import why_refused, why_signatures_refused
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -79,4 +78,4 @@ def _why_nothing_follows(message: Any) -> str | None:
     except Exception:  # noqa: BLE001 (Celery refuses what cannot be decoded)
         return None
     embed = body[-1] if isinstance(body, (list, tuple)) and body else None
-    return signatures.why_refused(embed) if isinstance(embed, dict) else None
+    return why_signatures_refused(embed) if isinstance(embed, dict) else None

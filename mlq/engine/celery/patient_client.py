@@ -19,7 +19,7 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from mlq.broker import script
-from mlq.store.memory import MemoryAllowance
+from mlq.broker.script import MemoryAllowance
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0

@@ -22,7 +22,7 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.request import Request
 
-from mlq.protocol import exact_json, nesting
+from mlq.protocol import json_text
 from mlq.protocol.names import JOB_HEADER, TOKEN_HEADER
 
 REASON_HEADER: Final = "mlq_unreadable"
@@ -75,8 +75,8 @@ def _replace_unreadable() -> None:
 
 def demand_flat(text: bytes) -> None:
     """Raise ValueError for JSON that is nested too deeply."""
-    if nesting.is_deeper(text):
-        message = f"it is nested deeper than {nesting.MOST_LEVELS} levels"
+    if json_text.is_deeper(text):
+        message = f"it is nested deeper than {json_text.MOST_LEVELS} levels"
         raise ValueError(message)
 
 
@@ -84,13 +84,13 @@ def readable(text: str) -> dict[str, Any]:
     """Return a message that kombu can deliver: the one in `text`, or its replacement."""
     found: Any = None
     try:
-        # Not exact_json: user's tasks read the headers, in which kombu's decoder makes objects such as datetime.
+        # Not json_text: user's tasks read the headers, in which kombu's decoder makes objects such as datetime.
         from kombu.utils.json import loads
 
         found = loads(text)
         return _checked(found)
     except RecursionError:
-        return _replaced(found, f"it is nested deeper than {nesting.MOST_LEVELS} levels")
+        return _replaced(found, f"it is nested deeper than {json_text.MOST_LEVELS} levels")
     except (_Unreadable, ValueError) as exc:
         return _replaced(found, str(exc) if isinstance(exc, _Unreadable) else "it is not JSON")
 
@@ -114,7 +114,7 @@ def _checked(message: Any) -> dict[str, Any]:
         _demand_base64(body)
     for value in (*(headers or {}).values(), *properties.values()):
         if value.__class__ in _HOLDERS and value and _is_too_deep(value):
-            raise _Unreadable(f"its headers are nested deeper than {nesting.MOST_LEVELS} levels")
+            raise _Unreadable(f"its headers are nested deeper than {json_text.MOST_LEVELS} levels")
     return message
 
 
@@ -128,7 +128,7 @@ def _demand_base64(body: str) -> None:
 
 def _is_too_deep(value: Any) -> bool:
     try:
-        return nesting.is_deeper(exact_json.dumps(value))
+        return json_text.is_deeper(json_text.dumps(value))
     except (TypeError, ValueError, RecursionError):
         return True
 
@@ -140,7 +140,7 @@ def _replaced(found: Any, why: str) -> dict[str, Any]:
         for part in ((found.get("headers"), found.get("properties")) if isinstance(found, dict) else (None, None))
     )
     task_id = headers.get("id") or properties.get("correlation_id")
-    known = {"id": task_id} if isinstance(task_id, str) and exact_json.is_utf8(task_id) else {}
+    known = {"id": task_id} if isinstance(task_id, str) and json_text.is_utf8(task_id) else {}
     return {
         "body": "unreadable",
         "content-type": _CONTENT_TYPE,

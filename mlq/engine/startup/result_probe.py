@@ -22,11 +22,15 @@ from mlq.broker.connection import (
     redis_client,
 )
 from mlq.broker.errors import BrokerRefused, BrokerUnreachable, ResultsUnreachable, ResultsUnusable
+from mlq.protocol import keys
+from mlq.protocol.result import Answer
+from mlq.store.claims import stored_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery
+    from redis import Redis
 
     from mlq.settings.config import Settings
 
@@ -96,14 +100,9 @@ def _demand_redis(settings: Settings, address: Address) -> None:
         return
 
 
-def _store(redis: Any) -> None:
-    key = f"celery-task-meta-mlq-probe-{socket.gethostname()}-{os.getpid()}"
-    with redis.pipeline(transaction=False) as pipe:
-        pipe.set(key, b"{}", ex=_KEPT_S)
-        pipe.get(key)
-        pipe.publish(key, b"{}")
-        pipe.delete(key)
-        pipe.execute()
+def _store(redis: Redis) -> None:
+    key = keys.task_result(f"mlq-probe-{socket.gethostname()}-{os.getpid()}")
+    stored_results.probe(redis, Answer(key, b"{}", _KEPT_S))
 
 
 def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:

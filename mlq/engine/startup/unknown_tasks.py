@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker.connection import broker_address, connected, is_redis, redis_client
 from mlq.errors import UnknownTasks
+from mlq.protocol.keys import queue_keys
 from mlq.protocol.message import names_of
-from mlq.protocol.priorities import queue_keys
 from mlq.store.queues import queue_names
 
 if TYPE_CHECKING:

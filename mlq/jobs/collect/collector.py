@@ -6,23 +6,23 @@ import secrets
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker import script
-from mlq.broker.reply_size import ReplySize
+from mlq.broker.retries import ReplySize, Retry
 from mlq.errors import NoSuchJob
 from mlq.jobs import chunk as chunks
-from mlq.jobs import record
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output import Output
 from mlq.jobs.collect.resumption import Held
-from mlq.jobs.errors import BrokenRecord, JobTaken, UnsendableEnd
-from mlq.jobs.retry import Retry
+from mlq.jobs.errors import JobTaken, UnsendableEnd
 from mlq.jobs.send.flow_control import Pace, Sent, Window
-from mlq.protocol import job_result, keys
+from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult
+from mlq.store.errors import BrokenRecord
+from mlq.store.jobs import job_results, record
+from mlq.store.jobs.job_results import StreamEntry
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -55,14 +55,11 @@ class JobResults:
 
     def begin(self) -> None:
         """Become the job's collector."""
-        # A script may write while memory is full, and collecting makes room.
-        self._insist(
-            lambda: script.run_commands(self._store, ["HSET", keys.job(self._job_id), "collector", self._collector])
-        )
+        self._insist(lambda: record.become_collector(self._store, self._job_id, self._collector))
 
     def demand_ours(self) -> None:
         """Check that no other process collects. Raises JobTaken, NoSuchJob if Redis has lost the job's record."""
-        now = self._insist(lambda: self._store.hget(keys.job(self._job_id), "collector"))
+        now = self._insist(lambda: record.collector(self._store, self._job_id))
         if now is None:
             raise NoSuchJob(id=self._job_id)
         if now != self._collector.encode():
@@ -78,12 +75,10 @@ class JobResults:
         With `wait`, wait up to BLOCK_MS for one. Of large results fewer are read at once, because a reply is in memory
         twice.
         """
-        stream = keys.ends(self._job_id)
         block_ms = BLOCK_MS if wait else None
-        reply: Any = self._insist(lambda: self._ask(stream, block_ms))
-        if not reply:
+        entries = self._insist(lambda: self._ask(block_ms))
+        if not entries:
             return []
-        entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
         self._last = entries[-1][0]
         entries = [(entry, {b"end": b"", **fields}) for entry, fields in entries]
         largest = max(len(fields[b"end"]) for _, fields in entries)
@@ -92,33 +87,33 @@ class JobResults:
             (entry, _number(fields), job_result.read(fields[b"end"]), len(fields[b"end"])) for entry, fields in entries
         ]
 
-    def _ask(self, stream: str, block_ms: int | None) -> Any:
+    def _ask(self, block_ms: int | None) -> list[StreamEntry]:
         count = min(self._count, self._size.count)
         try:
-            reply = self._results.xread({stream: self._last}, count=count, block=block_ms)
+            entries = job_results.read(self._results, self._job_id, self._last, count=count, block_ms=block_ms)
         except RedisError as exc:
             if self._size.failed(exc):
                 raise UnsendableEnd(job=self._job_id) from exc
             raise
         self._size.fitted()
-        return reply
+        return entries
 
     def confirm(self, written: Sequence[Sent]) -> None:
         """Delete the results that are in the output now."""
         entries = [s.entry for s in written if s.entry]
         if entries:
-            self._insist(lambda: self._results.xdel(keys.ends(self._job_id), *entries))
+            self._insist(lambda: job_results.drop(self._results, self._job_id, entries))
         if written:
-            numbers = [str(s.chunk.number) for s in written]
-            self._insist(lambda: self._store.hdel(keys.chunks(self._job_id), *numbers))
+            numbers = [s.chunk.number for s in written]
+            self._insist(lambda: record.forget_chunks(self._store, self._job_id, numbers))
 
     def drop(self, entry: bytes) -> None:
         """Delete a result of a chunk that is not in the window."""
-        self._insist(lambda: self._results.xdel(keys.ends(self._job_id), entry))
+        self._insist(lambda: job_results.drop(self._results, self._job_id, [entry]))
 
     def uncollected(self) -> Iterator[Chunk]:
         """Yield the chunks that were sent and are in no output yet, in the order of sending. Raises BrokenRecord."""
-        found: Any = self._store.hgetall(keys.chunks(self._job_id))
+        found = record.uncollected_chunks(self._store, self._job_id)
         try:
             numbers = sorted(map(int, found))
             yield from (chunks.decode(number, found[str(number).encode()]) for number in numbers)

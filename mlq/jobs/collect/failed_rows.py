@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.jobs import strict_json
 from mlq.jobs.input import tables
 from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.lines import JsonLines, is_cut
 from mlq.jobs.input.sources import Input
 from mlq.jobs.row import Unreadable
+from mlq.protocol import json_text
 
 _AT_ONCE: Final = 1024
 _SIZE: Final = 2**24
@@ -53,4 +53,4 @@ def _rows(given: Input, indexes: Sequence[int]) -> Iterator[bytes]:
 
 def _written(value: Any) -> bytes:
     """Encode a row; if it could not be read, encode its error."""
-    return orjson.dumps(value) if isinstance(value, Unreadable) else strict_json.dumps(value)
+    return orjson.dumps(value) if isinstance(value, Unreadable) else json_text.dumps_strict(value)

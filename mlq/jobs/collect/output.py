@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from mlq.errors import MlqError, NoSuchFile
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import NotAnOutput, OutputBusy, OutputExists, OutputFailed, OutputIsInput
 from mlq.jobs.input import handles
 from mlq.jobs.input.handles import Say
 from mlq.jobs.row import RowError
-from mlq.protocol import exact_json
+from mlq.protocol import json_text
 from mlq.protocol.job_result import ChunkResult, is_failed
 from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES, ROW_ERROR
 
@@ -264,10 +263,10 @@ def lines_of(
             continue
         about = {"id": chunk.ids[place], "index": index}
         if known is None:
-            lines.append(b'%b,"status":"ok","result":%b}\n' % (strict_json.dumps(about)[:-1], answer))
+            lines.append(b'%b,"status":"ok","result":%b}\n' % (json_text.dumps_strict(about)[:-1], answer))
         else:
             failed.append(index)
-            lines.append(exact_json.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
+            lines.append(json_text.dumps({**about, "status": "error", "error": asdict(known)}) + b"\n")
     return b"".join(lines), failed
 
 
@@ -301,7 +300,7 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
         ]
     else:
         lines = [
-            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (strict_json.dumps(row_id), i, r)
+            b'{"id":%b,"index":%d,"status":"ok","result":%b}\n' % (json_text.dumps_strict(row_id), i, r)
             for row_id, i, r in zip(chunk.ids, chunk.indexes, results, strict=True)
         ]
     return b"".join(lines)
@@ -310,7 +309,7 @@ def _all_ok(chunk: Chunk, results: Sequence[bytes]) -> bytes:
 def _row_error(result: bytes) -> RowError:
     """Read the element that stands for a failed row; a field that is missing or of another type gets a default."""
     try:
-        said = exact_json.loads_rounded(result)[ROW_ERROR]
+        said = json_text.loads_rounded(result)[ROW_ERROR]
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
@@ -326,6 +325,6 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        return exact_json.dumps(value).decode()
+        return json_text.dumps(value).decode()
     except (TypeError, ValueError, RecursionError):
         return "?"

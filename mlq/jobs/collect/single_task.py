@@ -5,18 +5,18 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import BadResult, Interrupted, TimedOut
 from mlq.jobs.interrupt import Interrupt
-from mlq.protocol import exact_json, job_result
+from mlq.protocol import job_result, json_text, keys
 from mlq.protocol.job_result import ChunkResult
+from mlq.store.claims import stored_results
 
 if TYPE_CHECKING:
     from redis import Redis
 
-_KEY: Final = "celery-task-meta-%s"
 _READY: Final = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _SHORTEST_POLL_S: Final = 0.005
 _LONGEST_POLL_S: Final = 0.1
@@ -49,14 +49,14 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
     A stored exception stays text: rebuilding it would run code that a message names.
     Raises BadResult for a value that is not a result.
     """
-    stored: Any = results.get(_KEY % task_id)
+    stored = stored_results.read(results, keys.task_result(task_id))
     if stored is None:
         return None
     try:
-        meta = exact_json.loads(stored)
+        meta = json_text.loads(stored)
         if meta["status"] not in _READY:
             return None
-        return job_result.end_of(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
+        return job_result.chunk_result(job_result.JobChunkRef("task", 0, None), meta["status"], meta["result"])
     except RecursionError:
         raise BadResult(id=task_id, reason="it is nested too deeply") from None
     except (ValueError, LookupError, TypeError):  # other clients can write any value

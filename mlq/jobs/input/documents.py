@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.jobs import strict_json
 from mlq.jobs.errors import NotJson
 from mlq.jobs.input.encodings import not_utf8
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, too_large
+from mlq.protocol import json_text
 
 WRAPPERS: Final = ("inputs", "instances")
 """An object that holds one of these alone is around the rows, as inference servers have it."""
@@ -49,7 +49,7 @@ def values(stream: Stream, shown: str) -> Iterator[Any]:
 
 def _whole(content: bytes, shown: str) -> Any:
     try:
-        return strict_json.loads(content)
+        return json_text.loads_strict(content)
     except orjson.JSONDecodeError as exc:
         raise _not_json(content, shown, exc) from None
 
@@ -131,7 +131,7 @@ class _Array:
             self._take(end)
             return too_large("an element", len(content))
         try:
-            value = strict_json.loads(content)
+            value = json_text.loads_strict(content)
         except orjson.JSONDecodeError as exc:
             raise self._broken(exc.msg, self._at + exc.pos) from None
         self._take(end)

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.jobs import strict_json
 from mlq.jobs.input.encodings import not_utf8
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, malformed, too_large
+from mlq.protocol import json_text
 
 _BLOCK: Final = 2**17
 """Bytes per read. Lines are decoded while the block is still in the processor's cache."""
@@ -43,7 +43,7 @@ class JsonLines:
             first, lines = self._pick(rows - len(values), size)
             size -= sum(map(len, lines))
             try:
-                read = strict_json.loads if self._may_hold_huge else orjson.loads
+                read = json_text.loads_strict if self._may_hold_huge else orjson.loads
                 values += [read(line) for line in lines]
             except orjson.JSONDecodeError:
                 values += [decode(n, line) for n, line in enumerate(lines, first) if is_row(line)]
@@ -81,7 +81,7 @@ class JsonLines:
             block = self._stream.read(_BLOCK)
             self._ended = not block
             text = self._tail + block
-            self._may_hold_huge = strict_json.may_hold_huge(text)
+            self._may_hold_huge = json_text.may_hold_long_integer(text)
             self._lines, self._at = self._split(text), 0
         return True
 
@@ -113,7 +113,7 @@ def decode(number: int, line: bytes) -> Any:
     if line is _CUT or len(line) > LARGEST_BYTES:
         return too_large(f"line {number}", LARGEST_BYTES)
     try:
-        return strict_json.loads(line)
+        return json_text.loads_strict(line)
     except orjson.JSONDecodeError as exc:
         return malformed(number, not_utf8(line) or _reason(line, exc))
 

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any, Protocol
 
 from mlq.errors import MlqError
-from mlq.jobs import strict_json
 from mlq.jobs.errors import InputBroken
 from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable, too_large
+from mlq.protocol import json_text
 
 
 class Source(Protocol):
@@ -114,4 +114,4 @@ def weigh(value: Any) -> int:
     """
     if isinstance(value, list) and value and isinstance(value[0], (int, float)):
         return 20 * len(value)
-    return len(strict_json.dumps(value))
+    return len(json_text.dumps_strict(value))

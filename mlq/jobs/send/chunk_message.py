@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
-from mlq.jobs.record import Job
-from mlq.protocol import names, nesting
+from mlq.protocol import json_text, names
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.packing import pack
+from mlq.store.jobs.record import Job
 
 _ORIGIN: Final = f"gen{os.getpid()}@{socket.gethostname()}"
 _FOLLOWS: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -66,7 +65,7 @@ class ChunkMessage:
         """Write the message. Raises TypeError as encode_body does."""
         body = encode_body(self.args, self.kwargs).decode()
         # The headers come first: the script that claims looks for some of them.
-        return strict_json.dumps(
+        return json_text.dumps_strict(
             {
                 "headers": {**self.celery_headers(), **self.headers()},
                 "body": body,
@@ -140,8 +139,8 @@ def message_of(
 
 def encode_body(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Write the body of a message. Raises TypeError for arguments that JSON cannot hold, or that workers refuse."""
-    body = strict_json.dumps([args, kwargs, _FOLLOWS])
-    if nesting.is_deeper(body):
-        message = f"nested deeper than {nesting.MOST_LEVELS} levels"
+    body = json_text.dumps_strict([args, kwargs, _FOLLOWS])
+    if json_text.is_deeper(body):
+        message = f"nested deeper than {json_text.MOST_LEVELS} levels"
         raise TypeError(message)
     return body

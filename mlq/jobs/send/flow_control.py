@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from mlq.broker.script import memory_use
 from mlq.jobs.chunk import MOST_ROWS, Chunk
 from mlq.protocol.job_result import ChunkResult
 
@@ -176,14 +177,11 @@ class Pressure:
         self._become(high=True)
 
     def _is_nearly_full(self) -> bool:
-        from redis.exceptions import ResponseError
-
-        try:
-            memory: Any = self._store.info("memory")
-        except ResponseError:  # this user may not run INFO: then a refused message is the only sign of a full server
+        memory = memory_use(self._store)
+        if memory is None:  # this user may not run INFO: then a refused message is the only sign of a full server
             return False
-        limit = int(memory.get("maxmemory") or 0)
-        return bool(limit) and int(memory["used_memory"]) > _HIGH * limit
+        used, limit = memory
+        return bool(limit) and used > _HIGH * limit
 
     def _become(self, *, high: bool) -> None:
         if high and not self._is_high:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from redis.exceptions import ResponseError
 
+from mlq.broker.retries import Retry
 from mlq.broker.script import Call as ScriptCall
 from mlq.broker.script import Script, Word, is_full
 from mlq.jobs.chunk import Chunk, ChunkFeed, placed, refuse
 from mlq.jobs.errors import JobTaken
-from mlq.jobs.record import RECORDED_S, Job
-from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, encode_body, message_of
 from mlq.jobs.send.flow_control import Pressure
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_key
+from mlq.protocol.keys import queue_key
+from mlq.store.jobs.record import RECORDED_S, Job
 
 if TYPE_CHECKING:
     from celery import Celery

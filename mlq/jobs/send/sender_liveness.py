@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from mlq.broker import script
-from mlq.protocol import keys
+from mlq.store.jobs import record
 
 if TYPE_CHECKING:
     from redis import Redis
-
-EXPIRES_S: Final = 20
-"""Seconds after which a killed sender is known to be gone."""
 
 _EVERY_S: Final = 5.0
 
@@ -28,11 +24,11 @@ def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
     It begins before the record names the sender: a reader in between must not find one that gives no sign of life. A
     thread does it: the sender may wait for a pipe, or for a broker that is away, for as long as those take.
     """
-    key, ended = keys.sender(job_id, token), threading.Event()
+    ended = threading.Event()
 
     def beat() -> None:
         with suppress(RedisError, OSError):  # a server that is away tells nobody that the sender has gone, either
-            script.run_commands(store, ["SET", key, "1", "EX", EXPIRES_S])
+            record.beat_sender(store, job_id, token)
 
     def go_on() -> None:
         while not ended.wait(_EVERY_S):
@@ -47,9 +43,4 @@ def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
         ended.set()
         thread.join()
         with suppress(RedisError, OSError):
-            store.delete(key)
-
-
-def is_gone(store: Redis, job_id: str, sender: str | None, alive: str | None) -> bool:
-    """Tell whether a job's sender, as its record names it, has ended; False where it gives no signs of life."""
-    return sender is not None and sender == alive and not store.exists(keys.sender(job_id, sender))
+            record.forget_sender(store, job_id, token)

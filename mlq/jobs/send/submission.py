@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from mlq.errors import NoSuchFile, UsageError
-from mlq.jobs import record
 from mlq.jobs.collect import output, resumption, sidecar
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.collect.sidecar import Sidecar
@@ -22,12 +21,12 @@ from mlq.jobs.errors import JobExists, NotResumable
 from mlq.jobs.input.source import Once, Peeked, Source
 from mlq.jobs.input.sources import Input
 from mlq.jobs.input.validation import check
-from mlq.jobs.record import Job, Kind
 from mlq.jobs.row_ids import Naming, StreamNaming
 from mlq.jobs.send.flow_control import Pressure
-from mlq.protocol import keys
 from mlq.protocol.job_result import is_job_id
 from mlq.settings.config import Settings
+from mlq.store.jobs import record
+from mlq.store.jobs.record import Job, Kind
 
 if TYPE_CHECKING:
     from mlq.jobs.send.destinations import QueueCheck
@@ -111,13 +110,13 @@ def attach(plan: Plan, connections: JobConnections, say: Callable[[str], None]) 
     Pressure(store, say).wait()
     if record.create(store, job):
         return plan
-    if store.hget(keys.job(job.id), "fingerprint") != job.fingerprint.encode():
+    if record.fingerprint(store, job.id) != job.fingerprint:
         raise JobExists(id=job.id)
     if record.is_cancelled(store, job.id):
         raise UsageError(what=f"job {job.id} was cancelled", fix="submit it under another --job-id")
     if plan.held is not None:
         return plan
-    return replace(plan, settled=b"\1" * int(store.hget(keys.job(job.id), "taken") or 0))
+    return replace(plan, settled=b"\1" * record.taken_rows(store, job.id))
 
 
 def begin_output(plan: Plan, path: Path, *, resumes: bool, connections: JobConnections) -> Plan:
@@ -151,7 +150,7 @@ def _resumed(plan: Plan, path: Path, connections: JobConnections) -> Plan:
         return plan
     sidecar.demand_same(path, begun, now)
     held, store = resumption.scan(path), connections.store
-    is_known = store.hget(keys.job(begun.job), "fingerprint") == plan.job.fingerprint.encode()
+    is_known = record.fingerprint(store, begun.job) == plan.job.fingerprint
     # A job that Redis has forgotten, that was cancelled, or whose answers have expired may still have messages in a
     # queue. Their results must not be taken for results of this run, so a new job does the rest.
     expired = connections.answers is not None and record.have_expired(store, connections.answers, begun.job)

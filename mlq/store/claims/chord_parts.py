@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mlq.broker.script import Script, Word
 from mlq.store.claims.completion import ChordPart
@@ -27,6 +27,17 @@ def count(results: Redis, part: ChordPart) -> bool:
     A part that runs again because its worker died is counted once. If it was the last part, it is the last again.
     """
     return bool(_count_part(results, [], [database(results), *words(part)]))
+
+
+def values(results: Redis, part: ChordPart) -> list[bytes]:
+    """Return the stored values of a chord whose parts have no order."""
+    return cast("list[bytes]", results.lrange(f"{part.key}.j", 0, -1))
+
+
+def indexed_values(results: Redis, part: ChordPart) -> list[tuple[float, bytes]]:
+    """Return the stored values of a chord whose parts have an order, each with the index of its part."""
+    found = cast("list[tuple[bytes, float]]", results.zrange(f"{part.key}.j", 0, -1, withscores=True))
+    return [(index, value) for value, index in found]
 
 
 def forget(results: Redis, part: ChordPart) -> None:

@@ -15,8 +15,8 @@ from mlq.broker import key_types
 from mlq.broker.key_types import Misplaced
 from mlq.broker.script import Call, Script, Word
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost, parse
-from mlq.protocol.priorities import PriorityOrder, queue_keys
+from mlq.protocol.keys import PriorityOrder, queue_keys
+from mlq.protocol.message import Claim, ClaimLost, parse_claim
 from mlq.protocol.result import Answer
 from mlq.store.claims import chord_parts, stored_results
 from mlq.store.claims.completion import BodyDue, BodyUndue, ChordPart, Completed, Completion, Consequences
@@ -164,7 +164,7 @@ class Claims:
         if verdict == b"FENCED":
             return LeaseLost()
         if verdict == b"TAKEN":
-            return Claimed(tuple(map(parse, rest[0])), tuple(key.decode() for key in rest[1:]))
+            return Claimed(tuple(map(parse_claim, rest[0])), tuple(key.decode() for key in rest[1:]))
         return QueueEmpty(verdict == b"WATCH", tuple(key.decode() for key in rest))
 
     def describe_key(self, key: str) -> Misplaced | None:

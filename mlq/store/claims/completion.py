@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mlq.protocol.claim import Claim
+from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -17,6 +17,21 @@ def store(redis: Redis, answer: Answer) -> None:
         pipe.set(answer.key, answer.payload, ex=answer.keep_s or None)
         pipe.publish(answer.key, answer.payload)
         pipe.execute()
+
+
+def probe(redis: Redis, answer: Answer) -> None:
+    """Store, read, publish and delete a result, to find out whether the server permits it. Raises redis.RedisError."""
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.set(answer.key, answer.payload, ex=answer.keep_s or None)
+        pipe.get(answer.key)
+        pipe.publish(answer.key, answer.payload)
+        pipe.delete(answer.key)
+        pipe.execute()
+
+
+def read(redis: Redis, key: str) -> bytes | None:
+    """Return a stored result as Celery's JSON; None if there is none."""
+    return cast("bytes | None", redis.get(key))
 
 
 def words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:

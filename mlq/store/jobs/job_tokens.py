@@ -30,14 +30,18 @@ _FIELDS: Final = ("kind", "next", "sender", "token", "token_from", "token_sender
 _REMEMBERED: Final = 256
 """Jobs whose token is cached, so it is not read for each message."""
 
+log = logging.getLogger("mlq.results")
+
 _take_over: Final = Script("jobs/take_over")
 
-log = logging.getLogger("mlq.results")
+
+def _run_take_over(store: Redis, *, job_id: str, sender: str, new_token: str) -> bytes:
+    return cast("bytes", _take_over(store, [keys.job(job_id)], [sender, new_token]))
 
 
 def take_over(store: Redis, job_id: str, sender: str) -> str:
     """Become the sender of a job, in place of any earlier sender, whose writes are refused; return the job's token."""
-    return cast("bytes", _take_over(store, [keys.job(job_id)], [sender, secrets.token_hex(16)])).decode()
+    return _run_take_over(store, job_id=job_id, sender=sender, new_token=secrets.token_hex(16)).decode()
 
 
 class JobTokens:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
-from mlq.broker.script import Script
+from mlq.broker.script import Script, Word
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
+from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims import stored_results
 
@@ -24,6 +24,27 @@ _dead_letter: Final = Script("messages/dead_letter")
 _requeue: Final = Script("messages/requeue")
 _drop: Final = Script("messages/drop_letter")
 _answer_letter: Final = Script("messages/answer_letter")
+
+
+def _run_dead_letter(
+    redis: Redis, *, claims: str, claim_id: str, answer: Sequence[Word], fields: Mapping[str, str]
+) -> int:
+    script_keys = [claims, keys.CRASHES, keys.DEAD, keys.dead_letter(claim_id), keys.DEAD_BYTES]
+    pairs = [word for pair in fields.items() for word in pair]
+    return int(_dead_letter(redis, script_keys, [claim_id, *answer, *pairs]))
+
+
+def _run_requeue(redis: Redis, *, letter_id: str, database: int, result_database: int, result_key: str) -> bool:
+    script_keys = [keys.DEAD, keys.dead_letter(letter_id), keys.DEAD_BYTES]
+    return bool(_requeue(redis, script_keys, [letter_id, database, result_database, result_key]))
+
+
+def _run_drop(redis: Redis, *, letter_id: str) -> bool:
+    return bool(_drop(redis, [keys.DEAD, keys.dead_letter(letter_id), keys.DEAD_BYTES], [letter_id]))
+
+
+def _run_answer_letter(redis: Redis, *, letter_id: str, answer: Sequence[Word]) -> bool:
+    return bool(_answer_letter(redis, [keys.dead_letter(letter_id)], answer))
 
 
 @dataclass(frozen=True)
@@ -70,7 +91,7 @@ class DeadLetter:
     """Crashes that the message is blamed for."""
 
     claimed_at_ms: int
-    buried_at_ms: int
+    dead_lettered_at_ms: int
     """Time of dead-lettering."""
 
     circumstances: Mapping[str, str] = field(default_factory=dict)
@@ -110,19 +131,19 @@ class DeadLetters:
         self, wid: str, claim: Claim, circumstances: Mapping[str, str], failure: Answer | None = None
     ) -> DeadLettered | ClaimLost:
         """Move a worker's claim to the dead letters; with `failure`, store the task's failure in the same step."""
-        told = {"answered": "1"} if failure else {}
-        pairs = [word for pair in {**circumstances, **told}.items() for word in pair]
-        buried = _dead_letter(
+        reply = _run_dead_letter(
             self._redis,
-            [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
-            [claim.id, *stored_results.words(self._redis, failure), *pairs],
+            claims=keys.claims(wid),
+            claim_id=claim.id,
+            answer=stored_results.words(self._redis, failure),
+            fields={**circumstances, "answered": "1"} if failure else circumstances,
         )
-        return DeadLettered(claim.id, buried - 1) if buried else ClaimLost()
+        return DeadLettered(claim.id, reply - 1) if reply else ClaimLost()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | ClaimLost:
         """Store the failure of a message that `Leases.reap` has dead-lettered, unless it is stored already."""
-        words = stored_results.words(self._redis, failure)
-        return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else ClaimLost()
+        answer = stored_results.words(self._redis, failure)
+        return Answered() if _run_answer_letter(self._redis, letter_id=letter_id, answer=answer) else ClaimLost()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
         """Return ids of dead letters from a reaper whose tasks may have no result yet, up to `most`."""
@@ -169,16 +190,12 @@ class DeadLetters:
         """Put a dead letter back on its queue and delete its stored failure; `ClaimLost` if the letter is gone."""
         here = stored_results.database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
-        done = _requeue(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
+        done = _run_requeue(self._redis, letter_id=letter_id, database=here, result_database=there, result_key=key)
         return Requeued() if done else ClaimLost()
 
     def drop(self, letter_id: str) -> bool:
         """Delete a dead letter; False if it was gone."""
-        return bool(_drop(self._redis, _keys_of(letter_id), [letter_id]))
-
-
-def _keys_of(letter_id: str) -> list[str]:
-    return [keys.DEAD, keys.dead_letter(letter_id), keys.DEAD_BYTES]
+        return _run_drop(self._redis, letter_id=letter_id)
 
 
 def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
@@ -190,7 +207,7 @@ def _letter(letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
         raw=known.pop(b"raw"),
         crashes=int(known.pop(b"crashes")),
         claimed_at_ms=int(known.pop(b"claimed_at_ms")),
-        buried_at_ms=int(known.pop(b"buried_at_ms")),
+        dead_lettered_at_ms=int(known.pop(b"buried_at_ms")),
         size=int(known.pop(b"bytes", 0)) or None,
         circumstances={name.decode(): value.decode() for name, value in known.items()},
     )

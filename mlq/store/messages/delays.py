@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.claim import Claim, ClaimLost
+from mlq.protocol.message import Claim, ClaimLost
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,6 +25,16 @@ LONGEST_S: Final = 400 * 24 * 3600
 
 _delay: Final = Script("messages/delay")
 _due: Final = Script("messages/due")
+
+
+def _run_delay(redis: Redis, *, claims: str, claim_id: str, until_ms: int, most: int, most_bytes: int) -> int:
+    script_keys = [claims, keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES]
+    return int(_delay(redis, script_keys, [claim_id, until_ms, most, most_bytes]))
+
+
+def _run_due(redis: Redis, *, most: int, most_bytes: int) -> tuple[int, int]:
+    moved, next_in_ms = _due(redis, [keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES], [most, most_bytes])
+    return moved, next_in_ms
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,14 @@ class Delays:
 
     def delay(self, wid: str, claim: Claim, until_ms: int) -> Delayed | Full | ClaimLost:
         """Move a worker's claim to the delay list until a time of the server's clock (ms since 1970)."""
-        ours = [keys.claims(wid), keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES]
-        moved = _delay(self._redis, ours, [claim.id, until_ms, self.most, self.most_bytes])
+        moved = _run_delay(
+            self._redis,
+            claims=keys.claims(wid),
+            claim_id=claim.id,
+            until_ms=until_ms,
+            most=self.most,
+            most_bytes=self.most_bytes,
+        )
         return Full() if moved < 0 else Delayed() if moved else ClaimLost()
 
     def move_due(self) -> Due:
@@ -67,7 +83,5 @@ class Delays:
 
         Any number of callers may do so at once; each message is moved once.
         """
-        moved, next_in_ms = _due(
-            self._redis, [keys.DELAYS, keys.DELAYED, keys.DELAYED_BYTES], [_AT_ONCE, _BYTES_AT_ONCE]
-        )
+        moved, next_in_ms = _run_due(self._redis, most=_AT_ONCE, most_bytes=_BYTES_AT_ONCE)
         return Due(moved, None if next_in_ms < 0 else next_in_ms)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import orjson
 
-from mlq.broker.script import Script, Word
+from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.priorities import PriorityOrder, queue_keys
+from mlq.protocol.keys import PriorityOrder, queue_keys
 from mlq.store.claims.held import claims_of
+from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -31,8 +32,26 @@ _BYTES_AT_ONCE: Final = 4 * 2**20
 
 _locate: Final = Script("messages/locate")
 
+How: TypeAlias = Literal["PAGE", "FIELDS", "LETTERS"]
+"""What locate.lua reads: a list or a zset, fields of a hash, or dead letters."""
+
 MessageOf: TypeAlias = Callable[[bytes], bytes]
 """Extracts a message from the element of a Redis key that holds it."""
+
+
+def _run_locate(
+    redis: Redis,
+    searched: Sequence[str],
+    *,
+    how: How,
+    first: int,
+    most: int,
+    texts: Sequence[bytes],
+    fields: Sequence[str],
+) -> tuple[int, bytes]:
+    """Run locate.lua on the keys `searched`: return the number of elements read, and the one with a text or b""."""
+    number, element = _locate(redis, searched, [how, first, most, _BYTES_AT_ONCE, len(texts), *texts, *fields])
+    return number, element
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,7 @@ class Search:
         return None
 
     def _held(self) -> Found | None:
-        for wid in (w.decode() for w in cast("list[bytes]", self.redis.zrange(keys.LEASES, 0, -1))):
+        for wid in heartbeats.leased(self.redis):
             for part in _parts([claim for claim, _ in claims_of(self.redis, wid)]):
                 if self._is_late():
                     self.skipped.append(f"claims of worker {wid}")
@@ -133,7 +152,7 @@ class Search:
         return looked, None
 
     def _ask(
-        self, how: str, where: Sequence[str], first: int, message_of: MessageOf, fields: Sequence[str] = ()
+        self, how: How, where: Sequence[str], first: int, message_of: MessageOf, fields: Sequence[str] = ()
     ) -> tuple[int, bytes | None]:
         """Search one portion; return the number of messages before the one found and its element, or of all searched.
 
@@ -141,8 +160,15 @@ class Search:
         """
         looked = 0
         while looked < _AT_ONCE:
-            words: list[Word] = [how, first + looked, _AT_ONCE - looked, _BYTES_AT_ONCE, len(self._texts)]
-            number, held = _locate(self.redis, where, [*words, *self._texts, *fields])
+            number, held = _run_locate(
+                self.redis,
+                where,
+                how=how,
+                first=first + looked,
+                most=_AT_ONCE - looked,
+                texts=self._texts,
+                fields=fields,
+            )
             looked += number
             if not held:
                 break

@@ -13,10 +13,11 @@ import orjson
 
 from mlq.broker.refusals import is_denied
 from mlq.broker.server_time import server_time
-from mlq.protocol import exact_json, keys
+from mlq.protocol import json_text, keys
+from mlq.protocol.keys import queue_of
 from mlq.protocol.names import SENT_AT_HEADER
-from mlq.protocol.priorities import queue_of
 from mlq.store.claims.held import by_worker
+from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -130,7 +131,7 @@ def _oldest_age(messages: Iterable[bytes | None], now: float) -> float | None:
 def _waits_since(raw: bytes) -> float | None:
     """Return since when a message has waited: since it was sent, or since its ETA if that is later."""
     try:
-        headers = exact_json.loads_rounded(raw)["headers"]
+        headers = json_text.loads_rounded(raw)["headers"]
         stamp, eta = headers[SENT_AT_HEADER], headers.get("eta")
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):  # other clients may write anything
         return None
@@ -161,8 +162,7 @@ def _in_flight(client: Redis, unacked_key: str) -> Counter[str]:
 
 def _claimed(client: Redis) -> Counter[str]:
     """Count messages that mlq's workers have claimed, by queue."""
-    workers = cast("list[bytes]", client.zrange(keys.LEASES, 0, -1))
-    held = by_worker(client, [wid.decode() for wid in workers])
+    held = by_worker(client, heartbeats.leased(client))
     return Counter(queue_of(key) for claims in held.values() for key in claims.values())
 
 

@@ -76,7 +76,7 @@ def demand(settings: Settings, name: str) -> None:
 
 
 def pause(settings: Settings, name: str) -> None:
-    """Pause a queue: workers claim nothing from it. Tasks that run go on, and new messages wait.
+    """Pause a queue: workers claim nothing from it. Running tasks continue, and new messages wait.
 
     Raises NoBroker, NeedsRedis, BrokerUnreachable, BrokerRefused, NoSuchQueue.
     """

@@ -12,7 +12,7 @@ import orjson
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
 from mlq.store.workers import heartbeats
 
 if TYPE_CHECKING:
@@ -40,10 +40,20 @@ _note: Final = Script("queues/note_queues")
 _heads: Final = Script("queues/heads")
 
 
+def _run_note(store: Redis, *, kept_ms: int, most: int, names: Collection[str]) -> None:
+    _note(store, [keys.QUEUES], [kept_ms, most, *names])
+
+
+def _run_heads(
+    redis: Redis, lists: Sequence[str], *, count: int, largest_bytes: int, most_bytes: int
+) -> list[list[bytes]]:
+    return list(_heads(redis, lists, [count, largest_bytes, most_bytes]))
+
+
 def note(store: Redis, names: Collection[str]) -> None:
     """Record that queues are in use, even while memory is full."""
     if names:
-        _note(store, [keys.QUEUES], [KEPT_MS, MOST, *names])
+        _run_note(store, kept_ms=KEPT_MS, most=MOST, names=names)
 
 
 def forget(store: Redis, name: str) -> None:
@@ -74,7 +84,7 @@ def heads(redis: Redis, lists: Sequence[str], count: int) -> list[list[bytes]]:
 
     Messages of more than 256 KiB are left out, and reading stops after about 8 MiB.
     """
-    found = _heads(redis, lists, [count, _LARGEST_BYTES, _MOST_BYTES])
+    found = _run_heads(redis, lists, count=count, largest_bytes=_LARGEST_BYTES, most_bytes=_MOST_BYTES)
     return [[raw for raw in messages if raw] for messages in found]
 
 

@@ -27,6 +27,22 @@ _want: Final = Script("workers/want")
 _book: Final = Script("workers/book")
 
 
+def _run_seek(
+    redis: Redis, *, queue: str, autoscaler: str, lead_ms: int, member_ms: int, members: Collection[str]
+) -> tuple[bytes, bytes, list[bytes]]:
+    script_keys = [keys.autoscale_leader(queue), keys.autoscale_want(queue), keys.autoscale_members(queue)]
+    leader, want, all_members = _seek(redis, script_keys, [autoscaler, lead_ms, member_ms, *members])
+    return leader, want, all_members
+
+
+def _run_want(redis: Redis, *, queue: str, autoscaler: str, workers: int) -> bool:
+    return bool(_want(redis, [keys.autoscale_leader(queue), keys.autoscale_want(queue)], [autoscaler, workers]))
+
+
+def _run_book(redis: Redis, *, queue: str, worker_id: str, member_ms: int) -> bool:
+    return bool(_book(redis, [keys.autoscale_want(queue), keys.autoscale_members(queue)], [worker_id, member_ms]))
+
+
 @dataclass(frozen=True)
 class Standing:
     """The state of a queue's scaling, as one autoscaler sees it."""
@@ -64,17 +80,14 @@ class Booking:
         member_ms: int = MEMBER_MS,
     ) -> None:
         self._redis = redis
-        self._leader = keys.autoscale_leader(queue)
-        self._wanted = keys.autoscale_want(queue)
-        self._members = keys.autoscale_members(queue)
+        self._queue = queue
         self._me = me
         self._lead_ms = max(lead_ms, round(_LEAD_TURNS * turn_s * 1000))
         self._member_ms = max(member_ms, round(_MEMBER_TURNS * turn_s * 1000))
 
     def seek(self, mine: Collection[str]) -> Standing:
         """Renew the places of this autoscaler's workers, become the leader if there is none, and return the state."""
-        ours = [self._leader, self._wanted, self._members]
-        leader, want, members = _seek(self._redis, ours, [self._me, self._lead_ms, self._member_ms, *mine])
+        leader, want, members = self._renew(self._lead_ms, mine)
         return Standing(
             leader.decode() == self._me, int(want) if want else None, frozenset(m.decode() for m in members)
         )
@@ -89,17 +102,27 @@ class Booking:
 
     def want(self, workers: int) -> bool:
         """Set the number of workers that all autoscalers should run; False, without a change, if another one leads."""
-        return bool(_want(self._redis, [self._leader, self._wanted], [self._me, workers]))
+        return _run_want(self._redis, queue=self._queue, autoscaler=self._me, workers=workers)
 
     def book(self, wid: str) -> bool:
         """Take a place for a worker before it is started; False if no place is free."""
-        return bool(_book(self._redis, [self._wanted, self._members], [wid, self._member_ms]))
+        return _run_book(self._redis, queue=self._queue, worker_id=wid, member_ms=self._member_ms)
 
     def leave(self, wids: Collection[str]) -> None:
         """Give up the places of workers that have ended."""
         if wids:
-            self._redis.zrem(self._members, *wids)
+            self._redis.zrem(keys.autoscale_members(self._queue), *wids)
 
     def resign(self, mine: Collection[str] = ()) -> None:
         """Give up the lead, so that another autoscaler can lead at once; renew the places of this one's workers."""
-        _seek(self._redis, [self._leader, self._wanted, self._members], [self._me, 0, self._member_ms, *mine])
+        self._renew(0, mine)
+
+    def _renew(self, lead_ms: int, mine: Collection[str]) -> tuple[bytes, bytes, list[bytes]]:
+        return _run_seek(
+            self._redis,
+            queue=self._queue,
+            autoscaler=self._me,
+            lead_ms=lead_ms,
+            member_ms=self._member_ms,
+            members=mine,
+        )

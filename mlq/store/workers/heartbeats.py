@@ -123,14 +123,16 @@ class Heartbeat:
         )
 
 
+def _beat_call(*, worker_id: str, heartbeat: bytes, seconds: int) -> Call:
+    return [keys.heartbeat(worker_id), keys.WORKERS, keys.ORDERS], [worker_id, heartbeat, seconds]
+
+
 def beat(client: Redis, described: Sequence[Heartbeat]) -> dict[str, Order]:
     """Write the heartbeats of workers for REMEMBERED_S, and return the orders for them.
 
     This works even while memory is full, because then operators need to see the workers.
     """
-    calls: list[Call] = [
-        ([keys.heartbeat(h.id), keys.WORKERS, keys.ORDERS], [h.id, h.encode(), REMEMBERED_S]) for h in described
-    ]
+    calls = (_beat_call(worker_id=h.id, heartbeat=h.encode(), seconds=REMEMBERED_S) for h in described)
     orders = _beat.batch(client, calls)
     found = {h.id: _order_in(order, h.id) for h, order in zip(described, orders, strict=True) if order is not None}
     return {wid: order for wid, order in found.items() if order is not None}
@@ -190,6 +192,11 @@ def _judged_in(worker_id: str, value: Any, ttl_ms: Any, leased_until_ms: Any, no
     except UnreadableRecord as exc:
         _unreadable.add(f"the heartbeat of {worker_id}: {exc}")
         return None
+
+
+def leased(redis: Redis) -> list[str]:
+    """Return the ids of the workers that have a lease on this server."""
+    return [wid.decode() for wid in cast("list[bytes]", redis.zrange(keys.LEASES, 0, -1))]
 
 
 def serving(heartbeats: Sequence[Heartbeat], queue: str) -> list[Heartbeat]:

@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 ANNOUNCEMENT: Final = "heartbeat"
 """The method of the control message that announces orders."""
 
-Word = Literal["drain", "stop", "restart"]
+OrderWord = Literal["drain", "stop", "restart"]
 
 _LONGEST_S: Final = 1e9
 
 _order: Final = Script("workers/order")
 
 
+def _run_order(redis: Redis, *, worker_id: str, order: bytes) -> bool:
+    return bool(_order(redis, [keys.ORDERS, keys.heartbeat(worker_id)], [worker_id, order]))
+
+
 @dataclass(frozen=True)
 class Order:
     """One order to one process of a worker."""
 
-    word: Word
+    word: OrderWord
     """drain: finish running tasks, claim no more, and exit. stop: the same, with a deadline after which running tasks
     go back to their queue. restart: stop, and then start again."""
 
@@ -52,8 +56,7 @@ class Order:
 
 def give(redis: Redis, worker_id: str, order: Order) -> bool:
     """Record an order for a worker, in place of an earlier one; False if the worker has no heartbeat any more."""
-    given = _order(redis, [keys.ORDERS, keys.heartbeat(worker_id)], [worker_id, order.encode()])
-    return bool(given)
+    return _run_order(redis, worker_id=worker_id, order=order.encode())
 
 
 def announce(connection: Connection, hostnames: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.protocol import job_result, message
 from mlq.protocol.names import JOB_HEADER
 from mlq.protocol.result import Answer
-from mlq.store.claims.stored_results import store
+from mlq.store.claims import stored_results
 from mlq.store.jobs import job_results
 from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 
@@ -97,15 +97,15 @@ class LostResults:
     def _write(self, results: Redis, tasks: Iterable[RunningTask], death: Death) -> None:
         for task in tasks:
             status, result = _end_of(task.id, death)
-            place = job_result.place_of({JOB_HEADER: task.place})
+            place = job_result.job_chunk_of({JOB_HEADER: task.place})
             if place is not None:  # a chunk that has a result already keeps it
-                job_results.file(results, job_result.answer_of(place, job_result.end_of(place, status, result)))
+                job_results.file(results, job_result.answer_of(place, job_result.chunk_result(place, status, result)))
                 continue
             key, keep_s = self._answer_key(task.id)
             # The report may be older than the death, so the task may have recorded its result in between; then that
             # result stays. No other process writes this key now, so the check and the write need not be atomic.
-            if _status(results.get(key)) not in _FINAL:
-                store(results, Answer(key, _meta(task.id, status, result), keep_s))
+            if _status(stored_results.read(results, key)) not in _FINAL:
+                stored_results.store(results, Answer(key, _meta(task.id, status, result), keep_s))
 
     def _of_letter(self, letters: DeadLetters, letter: DeadLetter) -> None:
         """Record a failure for the task of a dead letter."""
@@ -113,7 +113,7 @@ class LostResults:
         times = "once" if letter.crashes == 1 else f"{letter.crashes} times"
         why = f"its worker died {times} while it ran; dead letter {letter.id}"
         result = _lost(why) if limit_s is None else _overran(float(limit_s))
-        place = message.place_in(letter.raw)
+        place = message.job_chunk_in(letter.raw)
         if place is not None and self._vouches(place):
             self._file(place, result)
             return
@@ -126,11 +126,11 @@ class LostResults:
             letters.answer(letter.id, answer)
             return
         with self._open_results() as results:
-            store(results, answer)
+            stored_results.store(results, answer)
 
     def _file(self, place: JobChunkRef, result: dict[str, Any]) -> None:
         with self._open_results() as results:
-            job_results.file(results, job_result.answer_of(place, job_result.end_of(place, "FAILURE", result)))
+            job_results.file(results, job_result.answer_of(place, job_result.chunk_result(place, "FAILURE", result)))
 
 
 def _end_of(task_id: str, death: Death) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 from mlq.cli.worker_selection import OrderOutcome, outcome_of, pick
 from mlq.errors import NoSuchWorker, UsageError
 from mlq.store.workers.heartbeats import Heartbeat
-from mlq.store.workers.orders import Order, Word
+from mlq.store.workers.orders import Order, OrderWord
 
 
 def worker(name: str, host: str = "a", life: str = "1", state: str = "idle") -> Heartbeat:
@@ -72,7 +72,7 @@ def test_an_unknown_worker_is_an_error_that_lists_the_known_ones(names: list[str
     ],
 )
 def test_an_order_is_done_when_the_process_that_got_it_has_ended(
-    word: Word, found: list[Heartbeat], outcome: OrderOutcome | None
+    word: OrderWord, found: list[Heartbeat], outcome: OrderOutcome | None
 ) -> None:
     """A restart is done only when the successor serves; a successor that fails, and a lost host, are outcomes too."""
     assert outcome_of(FOUND[0], Order(word), found) == outcome

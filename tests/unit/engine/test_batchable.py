@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from mlq.engine import batchable
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import Message, decode
+from mlq.protocol.message import Claim, Message, decode
 from mlq.protocol.names import BATCH_PREDICT, PREDICT
 
 SERVED = {PREDICT: PREDICT, BATCH_PREDICT: BATCH_PREDICT, "their.predict": PREDICT}

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as AwayError
 from chaos.faultkit import until
 from mlq.engine.ledger import Ledger
 from mlq.engine.recorder import MOST_BYTES, Recorder
-from mlq.protocol.claim import Claim
+from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.completion import Completed, Completion, Successor
 

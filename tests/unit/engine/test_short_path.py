@@ -21,8 +21,7 @@ from mlq.engine.celery.delivery import Delivery
 from mlq.engine.ledger import Ledger
 from mlq.engine.strategy import BatchOutcome
 from mlq.model.failure import RowFailure
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import Message, decode
+from mlq.protocol.message import Claim, Message, decode
 from mlq.protocol.names import BATCH_PREDICT, PREDICT
 from mlq.protocol.result import Answer
 from mlq.settings import config

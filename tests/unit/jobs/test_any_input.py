@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlq.errors import MlqError
-from mlq.jobs import strict_json
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.input import documents, handles, sources, validation
 from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Reading
 from mlq.jobs.input.stream import Stream
-from mlq.jobs.record import Job
 from mlq.jobs.row import Unreadable
 from mlq.jobs.send.chunk_message import message_of
+from mlq.protocol import json_text
 from mlq.protocol.packing import pack, rows_in
+from mlq.store.jobs.record import Job
 
 LOOSE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -146,7 +146,7 @@ def test_any_bytes_are_rows_or_an_error_in_words(data: bytes, name: str, encodin
         error = exc
     assert error is None or (error.exit_code in (2, 5) and error.message and error.hint)
     for value in found:
-        assert isinstance(value, Unreadable) or strict_json.loads(strict_json.dumps(value)) == value
+        assert isinstance(value, Unreadable) or json_text.loads_strict(json_text.dumps_strict(value)) == value
 
 
 @LOOSE

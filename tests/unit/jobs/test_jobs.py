@@ -12,12 +12,11 @@ import pytest
 from celery import Celery
 from redis.exceptions import ResponseError
 
+from mlq.broker.retries import Retry
 from mlq.jobs.chunk import Chunk, ChunkFeed, chunk_of, decode
 from mlq.jobs.collect import output, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
-from mlq.jobs.record import Job
-from mlq.jobs.retry import Retry
 from mlq.jobs.row import RowError
 from mlq.jobs.row_ids import Naming
 from mlq.jobs.send.chunk_message import ChunkMessage, message_of
@@ -26,6 +25,7 @@ from mlq.jobs.send.sender import Sender
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult, JobChunkRef
 from mlq.protocol.packing import pack, rows_in
+from mlq.store.jobs.record import Job
 
 if TYPE_CHECKING:
     from mlq.jobs.send.flow_control import Pressure
@@ -51,7 +51,7 @@ def test_every_row_has_its_line_whatever_became_of_it() -> None:
     values = [{"id": "a", "input": 1}, {"id": [], "input": 2}, {"id": "c", "input": 3}]
     chunk = chunk_of(0, range(10, 13), values, None)
     said = {"mlq.error": {"type": "E", "message": "m", "retryable": True, "attempts": 2}}
-    end = job_result.read(job_result.answer_of(OK, job_result.end_of(OK, "SUCCESS", [[0.5], said])).payload)
+    end = job_result.read(job_result.answer_of(OK, job_result.chunk_result(OK, "SUCCESS", [[0.5], said])).payload)
     assert end.failed == 1
     first, second, third = lines(chunk, end)
     assert first == {"id": "a", "index": 10, "status": "ok", "result": [0.5]}
@@ -63,7 +63,7 @@ def test_every_row_has_its_line_whatever_became_of_it() -> None:
 def test_a_task_that_failed_as_a_whole_fails_its_rows() -> None:
     """With the exception's own words."""
     failure = {"exc_type": "ValueError", "exc_message": ["too wide"], "exc_module": "builtins"}
-    end = job_result.read(job_result.answer_of(OK, job_result.end_of(OK, "FAILURE", failure)).payload)
+    end = job_result.read(job_result.answer_of(OK, job_result.chunk_result(OK, "FAILURE", failure)).payload)
     assert [line["error"]["message"] for line in lines(chunk_of(0, range(2), [1, 2], None), end)] == ["too wide"] * 2
 
 
@@ -147,7 +147,7 @@ def test_a_task_row_says_where_it_goes() -> None:
 def test_a_header_that_is_no_place_is_refused(said: Any) -> None:
     """It becomes a key and a bit: nothing else may be in it."""
     with pytest.raises(ValueError, match="mlq_job"):
-        job_result.place_of({"mlq_job": said})
+        job_result.job_chunk_of({"mlq_job": said})
 
 
 def line(index: int, status: str = "ok") -> str:

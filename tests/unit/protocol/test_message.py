@@ -16,8 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from mlq.protocol.claim import Claim
-from mlq.protocol.message import LARGEST_BYTES, Malformed, Message, decode, names_of
+from mlq.protocol.message import LARGEST_BYTES, Claim, Malformed, Message, decode, names_of
 
 TASK_ID: Final = "6b0c2a4e-7f1d-4c5b-9a52-1f0e3c2b4d5a"
 CASES: Final = 20_000

@@ -6,19 +6,19 @@ local LARGEST, LARGEST_IN_ALL, END = 32 * 2^20, 2^30, 4096
 
 local function file_letter(dead, letter, crashes, id, record, first, bytes_key, may_cut)
   local claimed_at, key, raw = unframe(record)
-  local buried_at, crashed = now_ms(), crash_counter(crashes)(raw)
+  local dead_lettered_at, crashed = now_ms(), crash_counter(crashes)(raw)
   local kept = raw
   if may_cut and #raw > 2 * END and (#raw > LARGEST or letter_bytes(dead, bytes_key) + #raw > LARGEST_IN_ALL) then
     kept = raw:sub(1, END) .. raw:sub(-END)
     redis.call('HSET', letter, 'bytes', #raw)
   end
   redis.call('HSET', letter, 'raw', kept, 'queue_key', key, 'crashes', crashed or 0, 'kept', #kept)
-  redis.call('HSET', letter, 'claimed_at_ms', claimed_at, 'buried_at_ms', buried_at)
+  redis.call('HSET', letter, 'claimed_at_ms', claimed_at, 'buried_at_ms', dead_lettered_at)
   for i = first, #ARGV, 2 do
     redis.call('HSET', letter, ARGV[i], ARGV[i + 1])
   end
   count_letter(dead, bytes_key, #kept)
-  redis.call('ZADD', dead, buried_at, id)
+  redis.call('ZADD', dead, dead_lettered_at, id)
   if crashed then
     redis.call('HDEL', crashes, redis.sha1hex(raw))
   end

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from mlq.protocol import exact_json
+from mlq.protocol import json_text
 
 
 @pytest.mark.parametrize("power", [53, 62, 63, 64, 65, 70, 128, 1000])
@@ -16,7 +16,7 @@ def test_a_whole_number_of_any_size_is_exact(power: int, sign: int) -> None:
     """A float is what orjson makes of what has more than 64 bits."""
     for number in (sign * 2**power + off for off in (-1, 0, 1)):
         for text in (str(number), f"[[{number}]]", f'{{"a":{number},"b":0.1}}', f"[0.12345678901234567,{number}]"):
-            assert repr(exact_json.loads(text.encode())) == repr(json.loads(text))
+            assert repr(json_text.loads(text.encode())) == repr(json.loads(text))
 
 
 def test_random_numbers_are_read_as_python_reads_them() -> None:
@@ -25,19 +25,19 @@ def test_random_numbers_are_read_as_python_reads_them() -> None:
     for _ in range(300):
         numbers: list[float] = [chance.gauss(0, 1), chance.randint(-(10**24), 10**24), chance.random() * 1e30]
         text = json.dumps(chance.choices(numbers, k=chance.randint(0, 8)))
-        assert repr(exact_json.loads(text.encode())) == repr(json.loads(text))
+        assert repr(json_text.loads(text.encode())) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("value", ["x\udcff", {"\ud800": 1}, 2**70, [[[]]]])
 def test_what_only_pythons_json_holds_is_written_and_read(value: object) -> None:
     """It is on one line, and UTF-8: lines of output and streams of answers rely on it."""
-    text = exact_json.dumps([value, 2**70])
+    text = json_text.dumps([value, 2**70])
     assert b"\n" not in text
-    assert exact_json.loads(text) == [value, 2**70]
+    assert json_text.loads(text) == [value, 2**70]
 
 
 @pytest.mark.parametrize("text", [b"", b"nan", b"[1,", b"\xff", b"01", b'"\x00"', b"9" * 5000, b"[" * 100_000])
 def test_what_is_no_json_is_refused_with_the_errors_that_are_promised(text: bytes) -> None:
     """Callers catch these two, and nothing else comes."""
     with pytest.raises((ValueError, RecursionError)):
-        exact_json.loads(text)
+        json_text.loads(text)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlq.protocol import keys
-from mlq.protocol.priorities import queue_of
+from mlq.protocol.keys import queue_of
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -1,23 +1,29 @@
-"""Record: a job's record in Redis, with which any process can continue, collect or cancel the job."""
+"""Record: a job's record in Redis, with which any process can continue, collect or cancel the job.
+
+It names the process that sends the job and the one that collects it. A sender also writes a heartbeat, without which no
+more of the job is sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from mlq.broker import script
 from mlq.broker.server_time import server_time
-from mlq.jobs.errors import BrokenRecord
-from mlq.jobs.send import sender_liveness
 from mlq.protocol import keys
 from mlq.protocol.job_result import KEPT_S, is_job_id
+from mlq.store.errors import BrokenRecord
 
 if TYPE_CHECKING:
     from redis import Redis
 
 RECORDED_S: Final = 30 * 24 * 3600
 """Seconds to keep a record after its last change."""
+
+SENDER_EXPIRES_S: Final = 20
+"""Seconds after its last heartbeat at which a sender counts as gone."""
 
 Kind: TypeAlias = Literal["rows", "single", "tasks"]
 """rows: chunks go to mlq.batch_predict; single: the one row to mlq.predict; tasks: each row says where itself."""
@@ -130,7 +136,7 @@ def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
         raise BrokenRecord(job=job_id, reason=f"{type(exc).__name__}: {exc}") from None
     all_sent = found.job.rows is not None and found.taken >= found.job.rows
     sender, alive = (fields.get(name, b"").decode(errors="replace") or None for name in (b"sender", b"alive"))
-    gone = not all_sent and sender_liveness.is_gone(store, job_id, sender, alive)
+    gone = not all_sent and _is_sender_gone(store, job_id, sender, alive)
     return replace(found, cancelled=cancelled_at is not None, abandoned=gone)
 
 
@@ -186,3 +192,59 @@ def cancel(store: Redis, job_id: str) -> None:
 def is_cancelled(store: Redis, job_id: str) -> bool:
     """Return True if a job was cancelled."""
     return store.zscore(keys.CANCELLED, job_id) is not None
+
+
+def cancelled_jobs(redis: Redis) -> frozenset[str]:
+    """Return the ids of all cancelled jobs."""
+    return frozenset(i.decode() for i in cast("list[bytes]", redis.zrange(keys.CANCELLED, 0, -1)))
+
+
+def fingerprint(store: Redis, job_id: str) -> str | None:
+    """Return the fingerprint of a job's file and options; None if there is no such job."""
+    found = cast("bytes | None", store.hget(keys.job(job_id), "fingerprint"))
+    return None if found is None else found.decode(errors="replace")
+
+
+def taken_rows(store: Redis, job_id: str) -> int:
+    """Return the number of rows of the input that were sent."""
+    return int(cast("bytes | None", store.hget(keys.job(job_id), "taken")) or 0)
+
+
+def next_chunk(store: Redis, job_id: str) -> int:
+    """Return the number of the next chunk to send."""
+    return int(cast("bytes | None", store.hget(keys.job(job_id), "next")) or 0)
+
+
+def uncollected_chunks(store: Redis, job_id: str) -> dict[bytes, bytes]:
+    """Return the chunks that were sent and not collected yet: number to rows, as jobs/chunk.py writes them."""
+    return cast("dict[bytes, bytes]", store.hgetall(keys.chunks(job_id)))
+
+
+def forget_chunks(store: Redis, job_id: str, numbers: Iterable[int]) -> None:
+    """Delete the rows of chunks that are collected."""
+    store.hdel(keys.chunks(job_id), *map(str, numbers))
+
+
+def become_collector(store: Redis, job_id: str, collector: str) -> None:
+    """Name the process that collects a job, even while memory is full, because collecting makes room."""
+    script.run_commands(store, ["HSET", keys.job(job_id), "collector", collector])
+
+
+def collector(store: Redis, job_id: str) -> bytes | None:
+    """Return the name of the process that collects a job; None if no process does."""
+    return cast("bytes | None", store.hget(keys.job(job_id), "collector"))
+
+
+def beat_sender(store: Redis, job_id: str, sender: str) -> None:
+    """Write the heartbeat of a job's sender, even while memory is full."""
+    script.run_commands(store, ["SET", keys.sender(job_id, sender), "1", "EX", SENDER_EXPIRES_S])
+
+
+def forget_sender(store: Redis, job_id: str, sender: str) -> None:
+    """Delete the heartbeat of a sender that has ended."""
+    store.delete(keys.sender(job_id, sender))
+
+
+def _is_sender_gone(store: Redis, job_id: str, sender: str | None, alive: str | None) -> bool:
+    """Return True if a job's sender has ended; False if it writes no heartbeats (older versions, `alive` differs)."""
+    return sender is not None and sender == alive and not store.exists(keys.sender(job_id, sender))
