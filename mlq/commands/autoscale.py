@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mlq.autoscale.policy.policy import Deciding, Tuning
     from mlq.broker.connection import Address
     from mlq.supervisor.devices.slots import Slots
+    from mlq.supervisor.fleet_handle import FleetHandle
     from mlq.supervisor.kept_workers import Behind
-    from mlq.supervisor.run import Fleet
     from mlq.supervisor.spec import WorkerSpec
 
 app = group(
@@ -197,7 +197,7 @@ def _scale(
         tell, log = DecisionLog(call.terminal, queue, bottom), FleetLog(call.terminal)
 
         @contextmanager
-        def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
+        def beside(workers: FleetHandle, slots: Slots, broker: Address) -> Iterator[None]:
             devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
             scaler = Scaler(_advised(call, policy, chosen), devices, workers, tell, chosen.most)
             loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)

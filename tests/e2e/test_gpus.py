@@ -208,7 +208,7 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
         "gpu0",
         "failed: its GPU has a fault and is not used again until it is reset: Xid 79 (exit code 70)",
     )
-    assert fleet.cordoned == {"gpu0"}
+    assert fleet.handle.view().cordoned == {"gpu0"}
 
 
 def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:

@@ -89,7 +89,7 @@ class LoopThread(threading.Thread):
 
     @property
     def _is_over(self) -> bool:
-        return self._ended or self._fleet.stopping
+        return self._ended or self._fleet.view().is_stopping
 
     def _pause(self) -> None:
         self._woken.wait(self._interval_s)

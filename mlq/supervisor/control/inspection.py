@@ -1,12 +1,16 @@
-"""Answers to Celery's control messages for a busy worker, from what its supervisor knows. Pure."""
+"""Answers to Celery's control messages for a busy worker, from what its supervisor knows of it."""
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlq.ipc.worker_report import RunningTask, WorkerReport
+
+if TYPE_CHECKING:
+    from mlq.supervisor.view import FleetView
 
 MINE_AFTER_S: Final = 0.25
 """Seconds in a task after which the supervisor answers for a worker. Before that it may still answer by itself."""
@@ -25,6 +29,16 @@ class BusyWorker:
     #: Seconds since 1970.
     started_at: float
     report: WorkerReport
+
+
+def addressed(view: FleetView) -> list[BusyWorker]:
+    """Describe the running workers of a view as control messages address them."""
+    here = socket.gethostname()
+    return [
+        BusyWorker(f"{w.spec.name}@{here}", w.pid, w.wid, w.spec.settings.served_queues, w.started_at, report)
+        for w in view.running
+        if (report := w.report_page.read()) is not None
+    ]
 
 
 def is_unresponsive(report: WorkerReport | None, now: float) -> bool:

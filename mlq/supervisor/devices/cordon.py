@@ -53,14 +53,16 @@ class FaultWatch(threading.Thread):
         super().__init__(name="mlq-gpu-watch", daemon=True)
         self._library = library
         self._clock = clock
-        self._uuids: set[str] = set()
-        self._xids: dict[str, list[tuple[float, int]]] = {}
-        self._trouble: dict[str, str | None] = {}
+        # The loop and this thread both read these three, and only one of them writes each. The writer replaces the
+        # value by one assignment and never changes it, so that the reader cannot see it half changed.
+        self._uuids: frozenset[str] = frozenset()
+        self._xids: Mapping[tuple[str, int], float] = {}  # by GPU and Xid: when the Xid came last
+        self._trouble: Mapping[str, str | None] = {}
         self._ended = threading.Event()
 
     def follow(self, gpu: Gpu) -> None:
         """Watch this GPU, too. The first call starts the thread: without a GPU there is no driver to ask."""
-        self._uuids = {*self._uuids, gpu.parent or gpu.uuid}
+        self._uuids |= {gpu.parent or gpu.uuid}
         if self.ident is None:
             self.start()
 
@@ -72,7 +74,8 @@ class FaultWatch(threading.Thread):
             since: When that worker was started. Earlier Xids do not count: an operator may have reset the GPU since.
         """
         uuid = gpu.parent or gpu.uuid
-        return reason([xid for at, xid in list(self._xids.get(uuid, ())) if at >= since], self._trouble.get(uuid))
+        xids = [xid for (on, xid), at in self._xids.items() if on == uuid and at >= since]
+        return reason(xids, self._trouble.get(uuid))
 
     def run(self) -> None:
         """Watch until `end` is called. If the driver does not answer, no GPU is cordoned."""
@@ -109,6 +112,6 @@ class FaultWatch(threading.Thread):
             if exc.value != nvml.NVML_ERROR_TIMEOUT:
                 self._ended.wait(_LOOK_EVERY_MS / 1000)  # the call fails at once, for example for a lost GPU
             return
-        self._xids.setdefault(uuid, []).append((self._clock(), xid))
+        self._xids = {**self._xids, (uuid, xid): self._clock()}
         level = logging.ERROR if xid in FATAL_XIDS else logging.WARNING
         log.log(level, "GPU %s: Xid %d", uuid, xid, extra={"action": "xid_received"})

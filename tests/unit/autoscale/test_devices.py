@@ -19,6 +19,7 @@ from mlq.store.workers.booking import Standing
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.errors import DeviceLockUnusable
 from mlq.supervisor.spec import WorkerSpec
+from mlq.supervisor.view import FleetView
 
 TICK_S = 2.0
 
@@ -86,10 +87,10 @@ class Hosted:
     """A fleet that notes whom it was to start."""
 
     def __init__(self) -> None:
-        self.vacant: dict[str, bool] = {}
-        self.cordoned: frozenset[str] = frozenset()
-        self.stopping = False
         self.added: list[str] = []
+
+    def view(self) -> FleetView:
+        return FleetView()
 
     def add(self, spec: WorkerSpec) -> None:
         self.added.append(spec.name)
