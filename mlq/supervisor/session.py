@@ -201,13 +201,18 @@ def _leases(settings: Settings, broker: Address, fleet: FleetHandle, emit: Calla
         for warning in safety.check(redis, broker, settings.served_queues):
             emit(Warned(warning))
         schema.enter(redis, broker)
-        leases = Leases(redis, round(1000 * settings.lease))
-        thread = LeaseThread(redis, leases, lambda: fleet.view().leased, fleet.fence)
+        thread = _renewal(settings, redis, fleet)
         thread.start()
         try:
             yield
         finally:
             thread.end()
+
+
+def _renewal(settings: Settings, redis: Redis, fleet: FleetHandle) -> LeaseThread:
+    """Make the thread that renews the workers' leases."""
+    leases = Leases(redis, round(1000 * settings.lease))
+    return LeaseThread(redis, leases, lambda: fleet.view().leased, fleet.fence)
 
 
 def _recovery(settings: Settings, broker: Address) -> Recovery:
