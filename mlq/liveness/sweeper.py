@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mlq.broker import key_types
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.security.escaping import escaped_line
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays
@@ -23,7 +24,7 @@ _MOST_LINES: Final = 100
 log = logging.getLogger("mlq.lease")
 
 
-class Sweeper(threading.Thread):
+class Sweeper(StoppableThread):
     """Reaps expired leases, moves delayed messages that are due, and writes the log lines of the lease thread.
 
     Any of this may take long: a dead worker may have held 10,000 messages, a million messages may be due at once, and a
@@ -32,7 +33,7 @@ class Sweeper(threading.Thread):
     """
 
     def __init__(self, redis: Redis, leases: Leases) -> None:
-        super().__init__(name="mlq-sweeper", daemon=True)
+        super().__init__("mlq-sweeper")
         self._leases = leases
         self._delays = Delays(redis)
         self._explain = partial(key_types.explain, redis)
@@ -40,7 +41,6 @@ class Sweeper(threading.Thread):
         self._expired: dict[str, int] = {}
         self._is_due = False
         self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MOST_LINES)
-        self._ended = False
         self._away = False
 
     def hand_over(self, expired: Mapping[str, int], *, is_due: bool) -> None:
@@ -61,14 +61,12 @@ class Sweeper(threading.Thread):
             self._lines.append((level, line, action))
             self._changed.notify()
 
-    def end(self) -> None:
-        """Stop after the present portion of work."""
+    def _wake(self) -> None:
         with self._changed:
-            self._ended = True
             self._changed.notify()
 
     def run(self) -> None:
-        """Do the work that was handed over, until `end`."""
+        """Do the work that was handed over; stop after the portion during which the end was asked for."""
         while self._wait():
             for level, line, action in self._taken_lines():
                 log.log(level, "%s", escaped_line(line), extra={"action": action})
@@ -77,7 +75,7 @@ class Sweeper(threading.Thread):
                 self._move_portion()
             except Exception as exc:  # noqa: BLE001 (without this thread, no lease is reaped)
                 self._forget()
-                if not self._away and not self._ended:
+                if not self._away and not self.is_ending:
                     log.warning(
                         "delayed messages and expired leases have to wait: %s",
                         self._explain(exc),
@@ -89,8 +87,8 @@ class Sweeper(threading.Thread):
 
     def _wait(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._lines or self._expired or self._is_due)
-            return not self._ended
+            self._changed.wait_for(lambda: self.is_ending or self._lines or self._expired or self._is_due)
+            return not self.is_ending
 
     def _taken_lines(self) -> Collection[tuple[int, str, str]]:
         with self._changed:

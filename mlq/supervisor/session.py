@@ -141,10 +141,10 @@ def _fleet(
             mailbox.start()
             yield fleet
     finally:
-        mailbox.end()
+        mailbox.ask_to_end()
         recovery.end(_LAST_RECOVERY_S)
         heart.end()
-        faults.end()
+        faults.ask_to_end()
 
 
 class _Revocations:

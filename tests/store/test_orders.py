@@ -104,5 +104,4 @@ def test_an_announced_order_is_fetched_at_once(
             orders.announce(connection, ["cpu0@here"])
         assert wait() == {WORKER.id: order}
     finally:
-        mailbox.end()
-        mailbox.join(DEADLINE_S)
+        mailbox.end(DEADLINE_S)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.protocol import control_messages
 from mlq.protocol.control_messages import is_addressed
@@ -73,7 +74,7 @@ class _Question:
     answered: set[str] = field(default_factory=set)
 
 
-class MailboxThread(threading.Thread):
+class MailboxThread(StoppableThread):
     """Receives control messages as long as the fleet runs. While the broker is away it tries to reconnect.
 
     Args:
@@ -97,7 +98,7 @@ class MailboxThread(threading.Thread):
         *,
         controls: Controls = "inspect",
     ) -> None:
-        super().__init__(name="mlq-mailbox", daemon=True)
+        super().__init__("mlq-mailbox")
         self._open_broker = open_broker
         self._workers = workers
         self._notices = notices
@@ -105,17 +106,12 @@ class MailboxThread(threading.Thread):
         self._revoked = revoked
         self._beat = beat
         self._controls = controls
-        self._ended = threading.Event()
         self._open: deque[_Question] = deque(maxlen=_MOST_OPEN)
         self._event_at = 0.0
 
-    def end(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
-
     def run(self) -> None:
-        """Receive control messages until `end` is called."""
-        while not self._ended.is_set():
+        """Receive control messages until the end is asked for."""
+        while not self.is_ending:
             try:
                 with self._open_broker() as connection:
                     self._listen(connection)
@@ -171,7 +167,7 @@ class MailboxThread(threading.Thread):
 
         with Consumer(channel, [queue], callbacks=[received], accept=["json"], no_ack=True, on_decode_error=unreadable):
             is_new = True
-            while not self._ended.is_set():
+            while not self.is_ending:
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=MINE_AFTER_S if self._open else _WAIT_S)
                 self._ask_again()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.supervisor.devices import nvml as driver
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def reason(xids: Collection[int], trouble: str | None) -> str | None:
     return "; ".join([*fatal, *([trouble] if trouble else [])]) or None
 
 
-class FaultWatch(threading.Thread):
+class FaultWatch(StoppableThread):
     """Receives Xids, and asks the driver for faults of the GPUs once a second.
 
     It is a thread, because with a failing GPU each of these calls may take long and the event loop must not wait. Its
@@ -50,7 +50,7 @@ class FaultWatch(threading.Thread):
     """
 
     def __init__(self, library: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(name="mlq-gpu-watch", daemon=True)
+        super().__init__("mlq-gpu-watch")
         self._library = library
         self._clock = clock
         # The loop and this thread both read these three, and only one of them writes each. The writer replaces the
@@ -58,7 +58,6 @@ class FaultWatch(threading.Thread):
         self._uuids: frozenset[str] = frozenset()
         self._xids: Mapping[tuple[str, int], float] = {}  # by GPU and Xid: when the Xid came last
         self._trouble: Mapping[str, str | None] = {}
-        self._ended = threading.Event()
 
     def follow(self, gpu: Gpu) -> None:
         """Watch this GPU, too. The first call starts the thread: without a GPU there is no driver to ask."""
@@ -78,7 +77,7 @@ class FaultWatch(threading.Thread):
         return reason(xids, self._trouble.get(uuid))
 
     def run(self) -> None:
-        """Watch until `end` is called. If the driver does not answer, no GPU is cordoned."""
+        """Watch until the end is asked for. If the driver does not answer, no GPU is cordoned."""
         nvml = self._library()
         try:
             with driver.session(nvml):
@@ -86,15 +85,11 @@ class FaultWatch(threading.Thread):
         except (MlqError, nvml.NVMLError) as exc:
             log.warning("GPUs are not watched for faults: %s", exc, extra={"action": "gpu_watch_failed"})
 
-    def end(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
-
     def _watch(self, nvml: Any) -> None:
         handles: dict[str, Any] = {}
         events = nvml.nvmlEventSetCreate()
         try:
-            while not self._ended.is_set():
+            while not self.is_ending:
                 for uuid in self._uuids - handles.keys():
                     handles[uuid] = nvml.nvmlDeviceGetHandleByUUID(uuid)
                     with suppress(nvml.NVMLError):  # not every GPU reports its Xids
