@@ -209,7 +209,7 @@ def _scale(
                 yield
             finally:
                 with recorded(call, "autoscale stop", queue):
-                    loop.end()
+                    loop.end(10 * chosen.tick_s)  # for the present turn
 
         def report(news: News) -> None:
             if isinstance(news, Stopping):  # there are no more decisions to show

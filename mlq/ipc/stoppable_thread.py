@@ -14,7 +14,7 @@ class StoppableThread(threading.Thread):
     """A thread that runs until it is asked to end.
 
     It is a daemon: a thread that waits for a server must not keep its process from ending. A subclass checks
-    `is_ending`, or waits on `_ended`. If it also waits for something else, it overrides `_wake`.
+    `is_ending`, or waits on `_ended`. If it also waits for something else, it overrides `_interrupt_wait`.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,7 +29,7 @@ class StoppableThread(threading.Thread):
     def ask_to_end(self) -> None:
         """Ask the thread to end, and return at once. Any thread may call this, also more than once."""
         self._ended.set()
-        self._wake()
+        self._interrupt_wait()
 
     def end(self, timeout: float | None = PARTING_S) -> None:
         """Ask the thread to end, and wait up to `timeout` seconds until it has; None waits without a limit."""
@@ -37,5 +37,5 @@ class StoppableThread(threading.Thread):
         if self.is_alive():  # it may not have been started
             self.join(timeout)
 
-    def _wake(self) -> None:
+    def _interrupt_wait(self) -> None:
         """Interrupt what the thread waits for besides `_ended`."""

@@ -109,7 +109,7 @@ class HeartbeatThread(StoppableThread):
                 self._said.clear()
                 self._ended.wait(INTERVAL_S)
 
-    def _wake(self) -> None:
+    def _interrupt_wait(self) -> None:
         self._hurried.set()
 
     def _beat(self, store: Redis) -> None:

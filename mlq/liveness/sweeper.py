@@ -61,7 +61,7 @@ class Sweeper(StoppableThread):
             self._lines.append((level, line, action))
             self._changed.notify()
 
-    def _wake(self) -> None:
+    def _interrupt_wait(self) -> None:
         with self._changed:
             self._changed.notify()
 

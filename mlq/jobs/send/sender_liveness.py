@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from mlq.broker import script
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.protocol import keys
 
 if TYPE_CHECKING:
@@ -21,6 +21,25 @@ EXPIRES_S: Final = 20
 _EVERY_S: Final = 5.0
 
 
+class _SenderBeat(StoppableThread):
+    """Renews the key of a sender that lives."""
+
+    def __init__(self, store: Redis, key: str) -> None:
+        super().__init__("mlq-sender")
+        self._store = store
+        self._key = key
+
+    def beat(self) -> None:
+        """Renew the key once."""
+        with suppress(RedisError, OSError):  # while the server is away, no reader takes the sender for gone, either
+            script.run_commands(self._store, ["SET", self._key, "1", "EX", EXPIRES_S])
+
+    def run(self) -> None:
+        """Renew the key until the end is asked for."""
+        while not self._ended.wait(_EVERY_S):
+            self.beat()
+
+
 @contextmanager
 def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
     """Let others see, while this runs, that the sender of this token lives.
@@ -28,24 +47,14 @@ def living(store: Redis, job_id: str, token: str) -> Iterator[None]:
     It begins before the record names the sender: a reader in between must not find one that gives no sign of life. A
     thread does it: the sender may wait for a pipe, or for a broker that is away, for as long as those take.
     """
-    key, ended = keys.sender(job_id, token), threading.Event()
-
-    def beat() -> None:
-        with suppress(RedisError, OSError):  # a server that is away tells nobody that the sender has gone, either
-            script.run_commands(store, ["SET", key, "1", "EX", EXPIRES_S])
-
-    def go_on() -> None:
-        while not ended.wait(_EVERY_S):
-            beat()
-
-    beat()
-    thread = threading.Thread(target=go_on, name="mlq-sender", daemon=True)
+    key = keys.sender(job_id, token)
+    thread = _SenderBeat(store, key)
+    thread.beat()
     thread.start()
     try:
         yield
     finally:
-        ended.set()
-        thread.join()
+        thread.end(timeout=None)  # a beat after the deletion would create the key again
         with suppress(RedisError, OSError):
             store.delete(key)
 

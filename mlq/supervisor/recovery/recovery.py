@@ -43,7 +43,7 @@ class Recovery(StoppableThread):
         """Recover the claims of this worker soon; return at once."""
         self._deaths.put(death)
 
-    def _wake(self) -> None:
+    def _interrupt_wait(self) -> None:
         self._deaths.put(None)
 
     def run(self) -> None:

@@ -21,7 +21,7 @@ class Waiting(StoppableThread):
         self.work.wait()
         self.saw_the_end = self.is_ending
 
-    def _wake(self) -> None:
+    def _interrupt_wait(self) -> None:
         self.work.set()
 
 
