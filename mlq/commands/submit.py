@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -86,7 +85,7 @@ def submit(  # noqa: PLR0913 (an option each)
     limits = WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
     manner = RunOptions(priority, chunk, order is RowOrder.INPUT, limits)
     with submission.planned(request, call.settings) as plan, desk(call.settings) as at:
-        manner.command = _again(plan, out)
+        manner.command = _again(call.argv, plan, out)
         if not wait:
             return _send(call, at, plan, manner)
         return _exchange(call, at, plan, manner, output.target(out), errors, resume=resume)
@@ -168,10 +167,10 @@ def _check_chunk(*, tasks: bool, chunk: int | None) -> None:
         raise UsageError(what="--tasks sends a message for each row, so it takes no --chunk", fix="leave --chunk out")
 
 
-def _again(plan: Plan, out: Path | None) -> str:
+def _again(argv: Sequence[str], plan: Plan, out: Path | None) -> str:
     """Return the command that continues the job: this one again, unless the rows came through a pipe."""
     if plan.is_piped:
         return f"mlq result {plan.job.id} --wait"
     kept = output.kept(out) is not None
-    more = [] if "--resume" in sys.argv else ["--resume"] if kept else ["--job-id", plan.job.id]
-    return shlex.join(["mlq", *sys.argv[1:], *more])
+    more = [] if "--resume" in argv else ["--resume"] if kept else ["--job-id", plan.job.id]
+    return shlex.join(["mlq", *argv, *more])
