@@ -106,7 +106,7 @@ class Decision:
     drain: Sequence[str] = ()
     #: Ids of workers to stop, because their start takes too long.
     give_up: Sequence[str] = ()
-    #: Ids of workers whose task takes so long that they do not count.
+    #: Ids of workers that do not count, because their task takes too long.
     stuck: Sequence[str] = ()
     #: Arrivals per second over the slow window, over the fast one, and the rate to plan with.
     slow_rate: float | None = None
@@ -125,7 +125,7 @@ class Decision:
     base: int | None = None
     #: Workers needed in all.
     need: int | None = None
-    #: Workers that are kept, because so many were needed recently.
+    #: Workers that are kept, because they were needed recently.
     keep: int | None = None
 
 
@@ -316,7 +316,7 @@ class Policy:
         return need, why
 
     def _held(self, at: float, cold: float) -> int:
-        """Return how many workers to keep, because so many were needed recently.
+        """Return how many workers to keep, because they were needed recently.
 
         The longer a cold start takes compared with the target, the longer a worker is kept, because tasks would wait
         for its replacement. The last worker has an option of its own (`zero_s`) if `least` is 0.

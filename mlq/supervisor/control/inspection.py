@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlq.supervisor.view import FleetView
 
 MINE_AFTER_S: Final = 0.25
-"""Seconds in a task after which the supervisor answers for a worker. Before that it may still answer by itself."""
+"""Seconds in a task after which the supervisor answers for a worker. Before that the worker may still answer."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def addressed(view: FleetView) -> list[BusyWorker]:
 
 
 def is_unresponsive(report: WorkerReport | None, now: float) -> bool:
-    """Return whether a worker has been in a task for so long that it cannot answer. `now` is in seconds since 1970."""
+    """Return whether a worker cannot answer, because it is in a long task. `now` is in seconds since 1970."""
     return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
 
 
 def answer(worker: BusyWorker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
-    """Return the answer that Celery's worker would give; None if only the worker itself can answer, after its task."""
+    """Return the answer that Celery's worker would give; None if only the worker can answer, after its task."""
     match method:
         case "ping":
             return {"ok": "pong"}

@@ -1,6 +1,6 @@
 """The mailbox: the thread in which a supervisor receives Celery's control messages for its busy workers.
 
-An idle worker answers control messages itself, with all that Celery knows. A solo worker in a task does not run its
+An idle worker answers control messages with all that Celery knows. A solo worker in a task does not run its
 event loop, so it does not answer: monitors would show it as offline, and a revoke would come too late. The supervisor
 answers for such a worker, and writes the ticket of each answered message on the notices page, so that the worker does
 not answer the message again after its task.
@@ -180,7 +180,7 @@ class MailboxThread(StoppableThread):
 
     def _receive(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         method, arguments = body["method"], body["arguments"]
-        if method == orders.ANNOUNCEMENT:  # mlq's own orders are obeyed whatever `controls` says
+        if method == orders.ANNOUNCEMENT:  # mlq's own orders are obeyed with every value of `controls`
             if any(is_addressed(w.hostname, body) for w in self._workers()):
                 self._beat()
             return
@@ -193,7 +193,7 @@ class MailboxThread(StoppableThread):
         self._open.append(question)
 
     def _ask_again(self) -> None:
-        """Look at each message a second time: a worker that had just become busy may not have received it itself.
+        """Look at each message a second time: a worker that had just become busy may not have received it.
 
         This happens a moment later, when such a worker has been busy for MINE_AFTER_S. Monitors send a dozen messages
         in a row and wait a second for the answers, so there is time for it.
@@ -222,9 +222,9 @@ class MailboxThread(StoppableThread):
     def _revoke(self, arguments: Mapping[str, Any], *, terminates: bool) -> None:
         """Revoke these tasks; with `terminates` also end the workers that run them.
 
-        The worker gets SIGKILL, whatever signal the message names, because to a solo worker other signals mean an order
-        to the worker itself. Its message goes back to the head of the queue; the next worker finds that the task was
-        revoked, and answers its client. The notice is written first, because that worker reads it. The store comes
+        The worker gets SIGKILL even if the message names another signal, because other signals are orders to a solo
+        worker, such as to drain. Its message goes back to the head of the queue; the next worker finds that the task
+        was revoked, and answers its client. The notice is written first, because that worker reads it. The store comes
         last, so that a store which is away does not prevent the end of the process.
         """
         ids = control_messages.task_ids(arguments.get("task_id"))
