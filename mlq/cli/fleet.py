@@ -16,7 +16,7 @@ from mlq.cli.setting_help import describe
 from mlq.errors import StartedWithFailures
 from mlq.settings.config import make_state_directory
 from mlq.supervisor import session
-from mlq.supervisor.detached import Announcer, Detached
+from mlq.supervisor.background import Announcer, Detached
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.news import News
 from mlq.supervisor.spec import WorkerSpec

@@ -37,13 +37,13 @@ from mlq.supervisor.control.mailbox import MailboxThread
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.event_loop import Fleet
 from mlq.supervisor.fleet_handle import FleetHandle
 from mlq.supervisor.heartbeat_source import HeartbeatSource
 from mlq.supervisor.logs import LogFiles, LogTails
 from mlq.supervisor.news import BrokerAwaited, BrokerFound, News, Planned, Warned
 from mlq.supervisor.recovery.lost_results import LostResults
 from mlq.supervisor.recovery.recovery import Recovery
-from mlq.supervisor.run import Fleet
 from mlq.supervisor.spec import WorkerSpec
 
 if TYPE_CHECKING:

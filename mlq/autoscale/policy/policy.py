@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from mlq.autoscale.policy.arrivals import ArrivalMeter, Rates
+from mlq.autoscale.policy.capacity import Capacity, worker_capacity, workers_needed
 from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.service import ServiceMeter, ServiceRate
-from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
 class Retention:
@@ -190,9 +190,9 @@ class Policy:
         rate = rates.believed if rates else 0.0  # while it is unknown, the present workers and the backlog decide
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
-        each = capacity(service, tuning.target_s)
+        each = worker_capacity(service, tuning.target_s)
         backlog = self._backlog(ready, rate, each, len(live), starting, cold)
-        base = staff(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
+        base = workers_needed(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
         need, why = self._for_backlog(base, backlog, each, cold, rate, live, starting, seen)
         why = why or _usual_reason(rates, service, each)
         if rates is None:

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.autoscale import workloads
 from benchmarks.autoscale.__main__ import POLICIES
 from benchmarks.autoscale.workloads import ramp, steady, step
+from mlq.autoscale.policy.capacity import long_wait_probability, wait_probability
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Decision, Policy, Tuning
-from mlq.autoscale.policy.staffing import waits, waits_longer
 from mlq.autoscale.replay.simulation import Replay, Task, World, replay
 
 SLACK = 1.05
@@ -77,8 +77,8 @@ def test_the_simulator_agrees_with_erlang() -> None:
     waited = replay(tasks, Nobody(), World(first=3, most=3)).waits
     for seconds, share in ((0, 0.444), (0.25, 0.270), (0.5, 0.163), (1, 0.060), (2, 0.008)):
         assert np.mean([w > seconds for w in waited]) == pytest.approx(share, abs=0.02)
-    assert waits(3, 2.0) == pytest.approx(0.444, abs=0.001)
-    assert waits_longer(3, 2.0, 2.0, 1.0) == pytest.approx(0.060, abs=0.001)
+    assert wait_probability(3, 2.0) == pytest.approx(0.444, abs=0.001)
+    assert long_wait_probability(3, 2.0, 2.0, 1.0) == pytest.approx(0.060, abs=0.001)
 
 
 class Nobody:

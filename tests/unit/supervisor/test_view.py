@@ -20,9 +20,9 @@ from mlq.settings import config
 from mlq.store.workers.orders import Order
 from mlq.supervisor import session
 from mlq.supervisor.child import Child
+from mlq.supervisor.event_loop import Fleet
 from mlq.supervisor.fleet_handle import AddWorker, FenceWorkers, FleetHandle, ObeyOrder, Settle, TerminateWorker
 from mlq.supervisor.heartbeat_source import HeartbeatSource
-from mlq.supervisor.run import Fleet
 from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.supervisor import Phase, SlotState, Supervisor
 from mlq.supervisor.view import FleetView, SlotView, WorkerView
