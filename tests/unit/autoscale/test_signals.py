@@ -11,12 +11,9 @@ from mlq.autoscale.live.signals import Signals
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Policy, Tuning
 from mlq.store.queues.depth import QueueDepth
-from mlq.store.workers.heartbeats import Heartbeat
+from tests.heartbeats import heartbeat
 
-BEAT = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=1e9, rss_bytes=1, since=1e9, ready_s=1.0,
-)  # fmt: skip
+BEAT = heartbeat(started_at=1e9, since=1e9, ready_s=1.0)
 MINE = frozenset({"h:cpu0"})
 
 

@@ -17,11 +17,9 @@ from mlq.jobs.collect import sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
+from tests.heartbeats import heartbeat
 
-BEAT = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1,
-)  # fmt: skip
+BEAT = heartbeat()
 
 
 def with_more(record: bytes) -> bytes:
