@@ -63,7 +63,7 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", [*ROOMS, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
 def test_a_name_says_what_is_inside(path: Path) -> None:
-    """Somebody who looks for a thing must be able to guess where it is."""
+    """A reader must be able to guess where a thing is."""
     assert path.stem not in NAMELESS
 
 

@@ -30,7 +30,7 @@ def depth(ready: int = 0, in_flight: int | None = 0) -> list[QueueDepth]:
 
 @pytest.mark.parametrize("state", ["hung", "failed"])
 def test_a_worker_that_takes_no_work_is_not_capacity(state: str) -> None:
-    """celery#10205: alive, answering pings, not consuming; kubernetes#79158: a failed one that is taken for one."""
+    """celery#10205: a worker answers pings and does not consume; kubernetes#79158: a failed pod counts as capacity."""
     signals, policy = looks(), Policy(Tuning())
     for _ in range(5):
         decision = policy.decide(signals.observe(depth(ready=1), [replace(BEAT, state=state)], MINE))

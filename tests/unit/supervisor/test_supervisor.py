@@ -193,7 +193,9 @@ def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Su
     for at in range(20):
         assert fleet.step(Fenced("gpu0"), float(at)) == [Kill("gpu0")]
         assert fleet.step(Died("gpu0", -9), float(at)) == [Start("gpu0")]
-        assert fleet.step(Died("gpu0", ExitCode.FENCED), float(at)) == [Start("gpu0")], "or it has heard of it first"
+        assert fleet.step(Died("gpu0", ExitCode.FENCED), float(at)) == [Start("gpu0")], (
+            "or the worker has noticed it first"
+        )
 
 
 def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:
