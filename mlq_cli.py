@@ -114,4 +114,5 @@ def _reinstall() -> str:
 
 
 def _write(message: str, hint: str) -> None:
+    """Print the two lines of an error. Not with mlq.errors: the package may be damaged, or of the other project."""
     sys.stderr.write(f"mlq: {message}\nhint: {hint}\n")

@@ -22,7 +22,7 @@ from mlq.broker.connection import (
     transport_options,
 )
 from mlq.engine.celery import reconnection
-from mlq.errors import WorkerNeedsModel
+from mlq.errors import WorkerNeedsModel, print_error
 from mlq.protocol import compression, names
 from mlq.settings import tls
 from mlq.settings.config import Settings, load
@@ -152,7 +152,7 @@ def _refuse_without_model(instance: Any = None, **_: Any) -> None:
     if getattr(instance, "app", None) is None or tasks.can_answer(instance.app):
         return
     error = WorkerNeedsModel()
-    sys.stderr.write(f"mlq: {error.message}\nhint: {error.hint}\n")
+    print_error(error)
     sys.exit(error.exit_code)
 
 

@@ -6,6 +6,7 @@ file errors.py.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -46,6 +47,16 @@ class MlqError(Exception):
         self.message = masked(self.message.format_map(params))
         self.hint = masked(self.hint.format_map(params))
         super().__init__(self.message)
+
+
+def two_lines(message: str, hint: str) -> str:
+    """Return the two lines in which every process of mlq reports a failure, without a line break at the end."""
+    return f"mlq: {message}\nhint: {hint}"
+
+
+def print_error(error: MlqError) -> None:
+    """Print an error on stderr. Commands use `Terminal.fail`, which also handles animation and control characters."""
+    sys.stderr.write(f"{two_lines(error.message, error.hint)}\n")
 
 
 # 1: it failed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker import schema
 from mlq.broker.connection import broker_address, connected, demand_redis, redis_client, state_address
-from mlq.errors import MlqError
+from mlq.errors import MlqError, print_error
 from mlq.exit_codes import ExitCode
 from mlq.protocol import keys
 from mlq.security.masking import guard_stderr
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _migrate(load(), to)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
+        print_error(exc)
         return exc.exit_code
     return ExitCode.DONE
 

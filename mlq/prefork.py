@@ -13,7 +13,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq import __version__
-from mlq.errors import MlqError, NoModel
+from mlq.errors import MlqError, NoModel, print_error
 from mlq.exit_codes import ExitCode
 from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
 from mlq.ipc.worker_report import ReportPage, WorkerReport
@@ -183,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         identity = PoolIdentity(arguments.name, arguments.id, arguments.least, arguments.most)
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
+        print_error(exc)
         return exc.exit_code
 
 

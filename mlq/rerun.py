@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlq.errors import MlqError
+from mlq.errors import MlqError, print_error
 from mlq.exit_codes import ExitCode
 from mlq.model.failure import contained
 from mlq.protocol.message import Claim, Malformed, Message, decode
@@ -31,7 +31,7 @@ def main() -> int:
     try:
         answer = _run(load(), message)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
+        print_error(exc)
         return exc.exit_code
     except BaseException as raised:  # noqa: BLE001 (the failure of the message is the result)
         import traceback

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mlq import __version__
-from mlq.errors import CudaUnavailable, MlqError, NoModel
+from mlq.errors import CudaUnavailable, MlqError, NoModel, print_error
 from mlq.exit_codes import ExitCode
 from mlq.ipc import ready_pipe, worker_exit
 from mlq.ipc.worker_report import ReportPage, WorkerReport
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.warning("%s", warning, extra={"action": "settings_advised"})
         return serve(settings, identity, rollout=arguments.rollout, checks_tasks=arguments.check_tasks)
     except MlqError as exc:
-        sys.stderr.write(f"mlq: {exc.message}\nhint: {exc.hint}\n")
+        print_error(exc)
         return exc.exit_code
     except BaseException:
         log.exception("this worker ends because of an unexpected error", extra={"action": "worker_failed"})

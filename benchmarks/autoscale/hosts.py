@@ -23,6 +23,8 @@ from mlq.settings import config
 from mlq.store.workers.booking import Booking
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.spec import WorkerSpec
+from mlq.supervisor.supervisor import Phase, SlotState
+from mlq.supervisor.view import FleetView, SlotView
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -59,17 +61,15 @@ class _Host:
     now: float = 0.0
     result: Result = field(default_factory=Result)
     queue: str = ""
-    stopping: bool = False
+
+    def view(self) -> FleetView:
+        """Return the slots whose worker has ended; no device is at fault here."""
+        ended = [SlotState(slot, Phase.STOPPED, is_draining=False, restarts=0) for slot in self._ended]
+        return FleetView(tuple(SlotView(state, worker=None) for state in ended))
 
     @property
-    def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended."""
-        return {slot: False for slot, name in self.names.items() if self.service.has_ended(name)}
-
-    @property
-    def cordoned(self) -> frozenset[str]:
-        """No device is at fault here."""
-        return frozenset()
+    def _ended(self) -> list[str]:
+        return [slot for slot, name in self.names.items() if self.service.has_ended(name)]
 
     def add(self, spec: WorkerSpec) -> None:
         """Start a worker; two on one device is what must never be."""
@@ -83,7 +83,7 @@ class _Host:
 
     def leave_what_ended(self) -> None:
         """Free the devices of workers that have gone."""
-        for slot in self.vacant:
+        for slot in self._ended:
             if self.users.get(slot) == self.queue:
                 del self.users[slot]
 

@@ -6,7 +6,6 @@ whether the server in `broker.json` still has an owner; a pid would not, because
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -23,11 +22,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from mlq.broker.errors import NoServerProgram, ServerDidNotStart
 from mlq.errors import MlqError, StateDirectoryUnusable
 from mlq.ipc import parent_death
+from mlq.ipc.file_lock import try_lock
 from mlq.ipc.private_files import open_private, open_state, private_directory, read_private, write_private
 
 _LONGEST_SOCKET_PATH: Final = 100
@@ -58,7 +58,7 @@ def find(state: Path) -> RunningServer | None:
     """
     try:
         with open_private(state / "broker.lock", "r") as lock:
-            if _take(lock, fcntl.LOCK_SH):
+            if try_lock(lock, shared=True):
                 return None
             told = json.loads(read_private(state / "broker.json"))
             return RunningServer(told["url"], told["pid"])  # another version may write more fields
@@ -79,7 +79,7 @@ def running(state: Path) -> Iterator[str]:
         deadline = time.monotonic() + _START_DEADLINE_S
         # A process that does not get the lock waits until the owner has written broker.json. It must try repeatedly,
         # because a reader in `find` also holds the lock briefly, and the owner may be about to exit.
-        while not _take(lock, fcntl.LOCK_EX):
+        while not try_lock(lock):
             other = find(state)
             if other is not None:
                 yield other.url
@@ -290,14 +290,6 @@ def _outlive_former(state: Path) -> None:
             former.wait(_STOP_DEADLINE_S)
     except (OSError, ValueError, KeyError, psutil.Error):  # no such file or process
         return
-
-
-def _take(lock: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _socket_path(state: Path) -> Path:

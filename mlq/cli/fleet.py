@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
@@ -17,7 +16,7 @@ from mlq.cli.setting_help import describe
 from mlq.errors import StartedWithFailures
 from mlq.settings.config import make_state_directory
 from mlq.supervisor import session
-from mlq.supervisor.detached import Announcer, Detached
+from mlq.supervisor.background import Announcer, Detached
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.news import News
 from mlq.supervisor.spec import WorkerSpec
@@ -102,7 +101,7 @@ def detach(call: Invocation) -> None:
     Raises StartedWithFailures if some workers are ready and others failed to start.
     """
     log = make_state_directory(call.settings) / "supervisor.log"
-    supervisor = Detached([word for word in sys.argv[1:] if word != DETACH], os.environ, log)
+    supervisor = Detached([word for word in call.argv if word != DETACH], os.environ, log)
     try:
         for line in supervisor.talk():
             call.terminal.say(printable(line, limit=4000))

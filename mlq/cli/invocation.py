@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,12 @@ HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
 @dataclass(frozen=True)
 class Invocation:
-    """The settings and the terminal of one call."""
+    """The settings, the terminal and the command line of one call."""
 
     settings: config.Settings
     terminal: Terminal
+    #: The command line without `mlq` itself.
+    argv: Sequence[str]
 
 
 def begin(ctx: typer.Context, **flags: Any) -> Invocation:
@@ -38,7 +40,7 @@ def begin(ctx: typer.Context, **flags: Any) -> Invocation:
     path: Path | None = given.get("config")
     named = {key.replace("__", "."): (value, _flag(key)) for key, value in flags.items()}
     named["broker_url"] = (given.get("broker"), "--broker")
-    call = Invocation(config.load(flags=named, config=path), _terminal(given))
+    call = Invocation(config.load(flags=named, config=path), _terminal(given), ctx.find_root().obj)
     for warning in advisories.of_settings(call.settings):
         call.terminal.warn(f"warning: {warning}")
     for key, origin in call.settings.origins.items():

@@ -121,7 +121,7 @@ def run(args: list[str]) -> int:  # noqa: PLR0911 (a return for each way in whic
     """Run one command and return its exit code; an error becomes two lines on stderr."""
     debug = "--debug" in args
     try:
-        return root().main(args=args, prog_name="mlq", standalone_mode=False) or ExitCode.DONE
+        return root().main(args=args, prog_name="mlq", standalone_mode=False, obj=tuple(args)) or ExitCode.DONE
     except NoArgsIsHelpError as exc:
         sys.stdout.write(exc.format_message() + "\n")
         return ExitCode.DONE

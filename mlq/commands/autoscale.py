@@ -20,7 +20,7 @@ from mlq.cli.order_record import recorded
 from mlq.errors import QueueNotServed, UsageError
 from mlq.settings.config import make_state_directory
 from mlq.store.queues import queue_names
-from mlq.supervisor import kept_workers, session
+from mlq.supervisor import background, session
 from mlq.supervisor.devices.plan import DeviceRequest, found, number, pool
 from mlq.supervisor.news import BrokerAwaited, News, Stopping
 from mlq.terminal.decisions import DecisionLog, at_length, document
@@ -31,9 +31,9 @@ from mlq.terminal.repetition import every
 if TYPE_CHECKING:
     from mlq.autoscale.policy.policy import Deciding, Tuning
     from mlq.broker.connection import Address
+    from mlq.supervisor.background import BackgroundProcess
     from mlq.supervisor.devices.slots import Slots
-    from mlq.supervisor.kept_workers import Behind
-    from mlq.supervisor.run import Fleet
+    from mlq.supervisor.fleet_handle import FleetHandle
     from mlq.supervisor.spec import WorkerSpec
 
 app = group(
@@ -145,7 +145,7 @@ def _show_decisions(call: Invocation, queue: str, policy: Deciding, chosen: Tuni
             call.terminal.show_text(document(queue, decision), at_length(decision))
 
 
-def _split(call: Invocation) -> Behind:
+def _split(call: Invocation) -> BackgroundProcess:
     """Continue in a child process that can keep running when this command ends, which then prints where it runs."""
     log = make_state_directory(call.settings) / "supervisor.log"
 
@@ -153,7 +153,7 @@ def _split(call: Invocation) -> Behind:
         number = f"{workers} worker{'s' if workers > 1 else ''}"
         call.terminal.say(f"{number} left running, supervisor {pid}, log {log}; `mlq worker stop --all` ends them")
 
-    return kept_workers.split(log, say)
+    return background.fork(log, say)
 
 
 def _advised(call: Invocation, policy: Deciding, chosen: Tuning) -> Deciding:
@@ -171,7 +171,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _let_go(bottom: LiveLine, behind: Behind, workers: int) -> None:
+def _let_go(bottom: LiveLine, behind: BackgroundProcess, workers: int) -> None:
     """Leave the workers running, and leave the terminal to the command that ends."""
     bottom.leave()
     behind.let_go(workers)
@@ -183,7 +183,7 @@ def _scale(
     policy: Deciding,
     chosen: Tuning,
     specs: list[WorkerSpec],
-    behind: Behind | None,
+    behind: BackgroundProcess | None,
     *,
     wait_s: float,
 ) -> None:
@@ -197,7 +197,7 @@ def _scale(
         tell, log = DecisionLog(call.terminal, queue, bottom), FleetLog(call.terminal)
 
         @contextmanager
-        def beside(workers: Fleet, slots: Slots, broker: Address) -> Iterator[None]:
+        def beside(workers: FleetHandle, slots: Slots, broker: Address) -> Iterator[None]:
             devices = Pool(specs, slots, chosen.tick_s, socket.gethostname())
             scaler = Scaler(_advised(call, policy, chosen), devices, workers, tell, chosen.most)
             loop = LoopThread(call.settings, broker, queue, scaler, workers, chosen.tick_s)
@@ -209,7 +209,7 @@ def _scale(
                 yield
             finally:
                 with recorded(call, "autoscale stop", queue):
-                    loop.end()
+                    loop.end(10 * chosen.tick_s)  # for the present turn
 
         def report(news: News) -> None:
             if isinstance(news, Stopping):  # there are no more decisions to show

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -84,7 +83,7 @@ def submit(  # noqa: PLR0913 (an option each)
     request = Request(sources.find(file, reading, call.terminal.warn), queue, id_field, tasks, job_id, create_queue)
     limits = WaitLimits(timeout, max_errors, max_inflight or MOST_CHUNKS)
     with submission.planned(request, call.settings) as plan, connected_jobs(call.settings) as at:
-        command = _again(plan, out)
+        command = _again(call.argv, plan, out)
         run_options = RunOptions(priority, chunk, order is RowOrder.INPUT, limits, command)
         if not wait:
             return _send(call, at, plan, run_options)
@@ -166,10 +165,10 @@ def _check_chunk(*, tasks: bool, chunk: int | None) -> None:
         raise UsageError(what="--tasks sends a message for each row, so it takes no --chunk", fix="leave --chunk out")
 
 
-def _again(plan: Plan, out: Path | None) -> str:
+def _again(argv: Sequence[str], plan: Plan, out: Path | None) -> str:
     """Return the command that continues the job: this one again, unless the rows came through a pipe."""
     if plan.is_piped:
         return f"mlq result {plan.job.id} --wait"
     kept = output.kept(out) is not None
-    more = [] if "--resume" in sys.argv else ["--resume"] if kept else ["--job-id", plan.job.id]
-    return shlex.join(["mlq", *sys.argv[1:], *more])
+    more = [] if "--resume" in argv else ["--resume"] if kept else ["--job-id", plan.job.id]
+    return shlex.join(["mlq", *argv, *more])

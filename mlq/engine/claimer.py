@@ -19,6 +19,7 @@ from mlq.broker.key_types import Misplaced
 from mlq.broker.retries import ReplySize
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.protocol.message import Claim, Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
@@ -92,7 +93,7 @@ class Batch:
         return any(m.claim.is_suspect for m in self.messages)
 
 
-class Claimer(threading.Thread):
+class Claimer(StoppableThread):
     """Claims messages and stages them as a batch, in a thread of its own.
 
     Rows that do not fill a batch may wait for others, for up to `limit.wait_s` seconds. By default they do not wait:
@@ -121,7 +122,7 @@ class Claimer(threading.Thread):
             order: Returns the queues in the order in which to serve them.
             wake: Called when a batch is staged, or when this thread cannot go on.
         """
-        super().__init__(name="mlq-claimer", daemon=True)
+        super().__init__("mlq-claimer")
         self._claims = claims
         self._ledger = ledger
         self._doorbell = doorbell
@@ -141,7 +142,6 @@ class Claimer(threading.Thread):
         self._rest_s = _REST_S
         self._not_before = 0.0
         self.put_off_s = 0.0
-        self._ended = False
         self._away = False
         self.fenced = False
         self.broken = False
@@ -180,19 +180,22 @@ class Claimer(threading.Thread):
         got = self._claim(queues)
         return self._sorted(got.claims) if isinstance(got, Claimed) else ()
 
-    def end(self) -> None:
+    def ask_to_end(self) -> None:
         """Stop claiming. When this returns, no claim is under way, and none follows."""
-        with self._claiming, self._changed:
-            self._ended = True
+        with self._claiming:
+            super().ask_to_end()
+
+    def _interrupt_wait(self) -> None:
+        with self._changed:
             self._changed.notify()
 
     def run(self) -> None:
-        """Claim whenever it is allowed and no batch is staged, until `end` is called or the lease is lost."""
+        """Claim whenever it is allowed and no batch is staged, until the end is asked for or the lease is lost."""
         try:
             while self._may_claim():
                 self._step_or_wait()
         except Exception:
-            if not self._ended:  # at the end the engine closes the connections of this thread
+            if not self.is_ending:  # at the end the engine closes the connections of this thread
                 log.exception(
                     "messages cannot be claimed any more; this worker ends", extra={"action": "claimer_failed"}
                 )
@@ -205,7 +208,7 @@ class Claimer(threading.Thread):
         try:
             self._step()
         except (RedisError, OSError) as exc:
-            if self._ended:
+            if self.is_ending:
                 return
             # Redis is away or starting. Claims stay claimed, so waiting loses nothing.
             if not self._away:
@@ -225,12 +228,12 @@ class Claimer(threading.Thread):
     def _may_claim(self) -> bool:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._ended or (self._allowed and self._staged is None))
+                self._changed.wait_for(lambda: self.is_ending or (self._allowed and self._staged is None))
                 left_s = self._not_before - time.monotonic()
-                if self._ended or left_s <= 0:
+                if self.is_ending or left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            return not self._ended and not self.fenced
+            return not self.is_ending and not self.fenced
 
     def _step(self) -> None:
         self._rejection.server_clock.refresh()
@@ -257,7 +260,7 @@ class Claimer(threading.Thread):
         However the wait ends, the messages claimed so far are staged, or given back with all claims of this worker.
         """
         deadline = time.monotonic() + self._limit.wait_s
-        while (missing := self._missing(messages)) and not self._ended:
+        while (missing := self._missing(messages)) and not self.is_ending:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 break
@@ -285,7 +288,7 @@ class Claimer(threading.Thread):
 
     def _claim(self, order: Sequence[str], limit: ClaimLimit | None = None) -> Claimed | QueueEmpty | LeaseLost | None:
         with self._claiming:
-            if self._ended:
+            if self.is_ending:
                 return None
             got = self._ask(limit or self._limit, order)
             if isinstance(got, Claimed):

@@ -185,7 +185,7 @@ class Engine:
     def close(self) -> None:
         """Stop claiming, let results be recorded, and give all other claims back to the head of their queues."""
         if self._claimer.is_alive():
-            self._claimer.end()
+            self._claimer.ask_to_end()
         self._recorder.end(_RECORD_AT_END_S)
         if self._lease is not None:
             self._lease.end()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from mlq.broker.script import MemoryAllowance
 from mlq.engine.ledger import Ledger
 from mlq.engine.startup.result_probe import is_lasting
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.protocol.message import Claim, ClaimLost
 from mlq.store.claims.claims import Claims, Ended
 from mlq.store.claims.completion import BodyDue, Completed, Completion
@@ -41,12 +42,7 @@ MOST_BYTES: Final = 64 * 2**20
 log = logging.getLogger("mlq.recorder")
 
 
-@dataclass(frozen=True)
-class _End:
-    """The last item of the queue: the thread ends when it reads this."""
-
-
-class Recorder(threading.Thread):
+class Recorder(StoppableThread):
     """Records how claims end, in a thread of its own. While Redis is away or full, completions wait here in order."""
 
     def __init__(
@@ -72,7 +68,7 @@ class Recorder(threading.Thread):
             clock: Returns seconds.
             sleep: Waits for seconds.
         """
-        super().__init__(name="mlq-recorder", daemon=True)
+        super().__init__("mlq-recorder")
         self._claims = claims
         self._ledger = ledger
         self._refused = refused
@@ -83,7 +79,8 @@ class Recorder(threading.Thread):
         self._unusable = unusable
         self._refused_since: float | None = None
         self._is_unusable = False
-        self._waiting: queue.Queue[Sequence[Completion] | _End] = queue.Queue(_MOST_BATCHES)
+        #: An empty batch wakes the thread at the end.
+        self._waiting: queue.Queue[Sequence[Completion]] = queue.Queue(_MOST_BATCHES)
         self._unrecorded: deque[tuple[int, Sequence[Completion]]] = deque()
         self._bytes = 0
         self._room = threading.Condition()
@@ -131,27 +128,24 @@ class Recorder(threading.Thread):
                 return isinstance(end, Completed)
 
     def run(self) -> None:
-        """Record batches in their order, until `end`."""
-        while True:
+        """Record batches in their order, until the end is asked for and all of them are recorded.
+
+        Tasks whose results are not recorded within the timeout of `end` run again.
+        """
+        while not (self.is_ending and self._waiting.empty()):
             batch = self._waiting.get()
-            if isinstance(batch, _End):
-                return
-            self._record_until_done(batch)
-            size, _ = self._unrecorded.popleft()
-            with self._room:
-                self._bytes -= size  # as counted when it was handed in
-                self._room.notify()
+            if batch:
+                self._record_until_done(batch)
+                size, _ = self._unrecorded.popleft()
+                with self._room:
+                    self._bytes -= size  # as counted when it was handed in
+                    self._room.notify()
             del batch  # it may be large, and the next one may come much later
             self._waiting.task_done()
 
-    def end(self, timeout: float) -> None:
-        """Let all batches be recorded that were handed in; tasks not recorded within `timeout` seconds run again."""
-        try:
-            self._waiting.put(_End(), timeout=timeout)
-        except queue.Full:  # Redis has been away for long: waiting would not help
-            return
-        if self.is_alive():
-            self.join(timeout)
+    def _interrupt_wait(self) -> None:
+        with suppress(queue.Full):  # then the thread does not wait for a batch
+            self._waiting.put_nowait(())
 
     def _record_until_done(self, batch: Sequence[Completion]) -> None:
         pause, give_up_at = _FIRST_PAUSE_S, self._clock() + _GIVE_UP_S

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -20,6 +20,9 @@ from mlq.security.trust import is_strange, user_name
 _FILE_MODE: Final = 0o600
 _DIRECTORY_MODE: Final = 0o700
 _OTHERS: Final = 0o077
+
+_NEW: Final = ".mlq-new"
+"""Suffix of a file that is to replace another one. A user has no file of that name beside an output."""
 
 
 def open_private(path: Path, mode: str, *, keep_mode: bool = False) -> IO[Any]:
@@ -53,11 +56,35 @@ def read_private(path: Path) -> str:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a private file in one step: a reader sees the old or the new content, never a part. Raises OSError."""
-    beside = path.with_suffix(f".{os.getpid()}")
-    with open_private(beside, "w") as file:
-        file.write(content)
-    beside.replace(path)
+    """Write a private file in one step. Raises OSError."""
+    with replacement(path) as file:
+        file.write(content.encode())
+
+
+@contextmanager
+def replacement(path: Path, *, keep_mode: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a new file that takes the place of `path` at the end of the block.
+
+    A reader sees the old or the new content, never a part. If the block fails, `path` stays as it was and the new file
+    is removed: on a full disk it would only take up more space. A process that is killed leaves it, and the next
+    replacement overwrites it, so only one process at a time may replace a file: the callers hold a lock.
+
+    Args:
+        path: The file.
+        keep_mode: As in `open_private`.
+
+    Raises:
+        OSError: The new file cannot be written, or something else is at its place.
+    """
+    beside = path.with_name(path.name + _NEW)
+    try:
+        with open_private(beside, "wb", keep_mode=keep_mode) as file:
+            yield file
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def _open(name: str, flags: int, mode: int) -> int:

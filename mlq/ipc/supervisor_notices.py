@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
@@ -30,15 +30,20 @@ class SupervisorNotices:
 
     def __init__(self) -> None:
         self.page = Page.create("mlq-notices", _SIZE)
-        self._revoked: dict[str, int] = {}  # ids, and the bytes that each takes on the page
+        self._sizes: dict[str, int] = {}  # the bytes that each revoked id takes on the page
+        self._revoked: tuple[str, ...] = ()
         self._revoked_bytes = 0
         self._tickets: deque[str] = deque(maxlen=_MOST_TICKETS)
         self._write()
 
     @property
-    def revoked(self) -> Collection[str]:
-        """The ids of revoked tasks, the earliest first."""
-        return self._revoked.keys()
+    def revoked(self) -> tuple[str, ...]:
+        """The ids of revoked tasks, the earliest first.
+
+        The mailbox thread replaces the tuple by one assignment, because the loop reads it at each death of a worker: it
+        must not iterate over a dictionary that changes meanwhile.
+        """
+        return self._revoked
 
     def revoke(self, task_ids: Iterable[str]) -> None:
         """Add tasks that must not run. If the page is full, the earliest ones are dropped.
@@ -47,10 +52,11 @@ class SupervisorNotices:
         """
         for task_id in filter(is_task_id, task_ids):
             size = len(orjson.dumps(task_id)) + 1
-            self._revoked_bytes += size - self._revoked.pop(task_id, 0)
-            self._revoked[task_id] = size
-            while len(self._revoked) > MOST_REVOKED or self._revoked_bytes > _REVOKED_BYTES:
-                self._revoked_bytes -= self._revoked.pop(next(iter(self._revoked)))
+            self._revoked_bytes += size - self._sizes.pop(task_id, 0)
+            self._sizes[task_id] = size
+            while len(self._sizes) > MOST_REVOKED or self._revoked_bytes > _REVOKED_BYTES:
+                self._revoked_bytes -= self._sizes.pop(next(iter(self._sizes)))
+        self._revoked = tuple(self._sizes)
         self._write()
 
     def answered(self, ticket: str) -> None:
@@ -59,7 +65,7 @@ class SupervisorNotices:
         self._write()
 
     def _write(self) -> None:
-        self.page.write(orjson.dumps({"revoked": list(self._revoked), "tickets": list(self._tickets)}))
+        self.page.write(orjson.dumps({"revoked": self._revoked, "tickets": list(self._tickets)}))
 
 
 class NoticeReader:

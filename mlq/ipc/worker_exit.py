@@ -1,4 +1,4 @@
-"""The end of a worker's process: it announces its exit code, and ends in time whatever its threads and hooks do."""
+"""The end of a worker's process: it announces its exit code, and ends in time even if a thread or a hook hangs."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlq.broker.retries import Outage
 from mlq.broker.server_time import ServerClock, describe_skew
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.store.queues import queue_names
 from mlq.store.workers import heartbeats
 from mlq.store.workers.heartbeats import Heartbeat
@@ -33,7 +34,6 @@ LOOK_EVERY_S: Final = 0.1
 NOTE_EVERY_S: Final = 3600.0
 """Seconds after which the names of the served queues are stored again, so that they do not expire."""
 
-_PARTING_S: Final = 1.0
 _NEVER: Final = (-math.inf, None)
 _BY_TURNS: Final = frozenset({"idle", "busy"})
 
@@ -58,7 +58,7 @@ class News(NamedTuple):
         )
 
 
-class HeartbeatThread(threading.Thread):
+class HeartbeatThread(StoppableThread):
     """Writes a heartbeat of each worker at least every INTERVAL_S, over a connection of its own.
 
     The reply to a heartbeat carries the operator's order to that worker, if there is one. While the store is away, this
@@ -80,7 +80,7 @@ class HeartbeatThread(threading.Thread):
             obey: Called once with each new order, by worker id.
             keep: Called after heartbeats with the store, to write what else is known of the workers.
         """
-        super().__init__(name="mlq-heartbeat", daemon=True)
+        super().__init__("mlq-heartbeat")
         self._open_store = open_store
         self._describe = describe
         self._obey = obey
@@ -89,7 +89,6 @@ class HeartbeatThread(threading.Thread):
         self._obeyed: dict[str, Order] = {}
         self._skew_is_said = False
         self._noted: dict[str, float] = {}
-        self._ended = threading.Event()
         self._hurried = threading.Event()
 
     def hurry(self) -> None:
@@ -99,7 +98,7 @@ class HeartbeatThread(threading.Thread):
     def run(self) -> None:
         """Write heartbeats until `end`, then remove them."""
         outage = Outage(_report, first_pause_s=INTERVAL_S)
-        while not self._ended.is_set():
+        while not self.is_ending:
             try:
                 with self._open_store() as store:
                     outage.succeeded()
@@ -109,16 +108,12 @@ class HeartbeatThread(threading.Thread):
                 self._said.clear()
                 self._ended.wait(pause_s)
 
-    def end(self) -> None:
-        """Remove the heartbeats and stop; wait up to a second for it, so that the end of the process is not delayed."""
-        self._ended.set()
+    def _interrupt_wait(self) -> None:
         self._hurried.set()
-        if self.is_alive():
-            self.join(_PARTING_S)
 
     def _beat(self, store: Redis) -> None:
         clock = ServerClock(store)
-        while not self._ended.is_set():
+        while not self.is_ending:
             is_hurried = self._hurried.is_set()
             self._hurried.clear()
             skew_s = self._skew_of(clock)

@@ -6,7 +6,6 @@ It belongs in the supervisor: a call that holds the GIL for longer than a lease 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mlq.broker import key_types
 from mlq.broker.connection import with_timeout
 from mlq.broker.retries import Outage
+from mlq.ipc.stoppable_thread import PARTING_S, StoppableThread
 from mlq.liveness.sweeper import Sweeper
 from mlq.store.claims.leases import Leases, Silence
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 RENEWALS_IN_A_LEASE: Final = 3
 
-_PARTING_S: Final = 1.0
-"""Seconds that the end waits for a request that is under way; it takes longer only if the server does not answer."""
-
 _LATER_S: Final = 0.005
 """Seconds added to a deadline: a lease has run out after its deadline, not at it."""
 
@@ -33,7 +30,7 @@ _SHORTEST_S: Final = 0.05
 """Fewest seconds between two requests."""
 
 
-class LeaseThread(threading.Thread):
+class LeaseThread(StoppableThread):
     """Renews leases three times in the length of a lease, and calls `lost` with the workers that lost theirs.
 
     A worker that lost its lease counts as dead: its messages run on other workers, and its results are void. The same
@@ -52,7 +49,7 @@ class LeaseThread(threading.Thread):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name="mlq-lease", daemon=True)
+        super().__init__("mlq-lease")
         # This thread has its own connections, with a timeout before the next renewal is due. Otherwise a connection
         # that broke silently would delay a renewal for longer than the lease lasts.
         self._leases = Leases(with_timeout(redis, leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE), leases.lease_ms)
@@ -64,7 +61,6 @@ class LeaseThread(threading.Thread):
         self._explain = partial(key_types.explain, redis)
         self._clock = clock
         self._pause_s = 0.0  # the first request opens the connection, before a lease depends on it
-        self._ended = threading.Event()
         self._outage = Outage(self._report, first_pause_s=_SHORTEST_S, longest_pause_s=self._every_s)
 
     def run(self) -> None:
@@ -79,16 +75,14 @@ class LeaseThread(threading.Thread):
             else:
                 self._outage.succeeded()
 
-    def end(self) -> None:
-        """Stop renewing; wait up to a second for a renewal that runs, because the caller closes its connection next."""
-        self._ended.set()
-        self._sweeper.end()
-        for thread in (self, self._sweeper):
-            if thread.is_alive():
-                thread.join(_PARTING_S)
+    def end(self, timeout: float | None = PARTING_S) -> None:
+        """Stop renewing and sweeping; wait for each, because the caller closes the connection of both next."""
+        self._sweeper.ask_to_end()
+        super().end(timeout)
+        self._sweeper.end(timeout)
 
     def _report(self, exc: Exception) -> None:
-        if not self._ended.is_set():  # at the end the connection is closed
+        if not self.is_ending:  # at the end the connection is closed
             why = self._explain(exc)
             self._sweeper.write(
                 logging.WARNING, f"leases cannot be renewed, trying again until they can: {why}", "renewal_failed"

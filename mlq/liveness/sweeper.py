@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker import key_types
 from mlq.broker.retries import Outage
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.security.escaping import escaped_line
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays
@@ -24,7 +25,7 @@ _MOST_LINES: Final = 100
 log = logging.getLogger("mlq.lease")
 
 
-class Sweeper(threading.Thread):
+class Sweeper(StoppableThread):
     """Reaps expired leases, moves delayed messages that are due, and writes the log lines of the lease thread.
 
     Any of this may take long: a dead worker may have held 10,000 messages, a million messages may be due at once, and a
@@ -33,7 +34,7 @@ class Sweeper(threading.Thread):
     """
 
     def __init__(self, redis: Redis, leases: Leases) -> None:
-        super().__init__(name="mlq-sweeper", daemon=True)
+        super().__init__("mlq-sweeper")
         self._leases = leases
         self._delays = Delays(redis)
         self._explain = partial(key_types.explain, redis)
@@ -41,7 +42,6 @@ class Sweeper(threading.Thread):
         self._expired: dict[str, int] = {}
         self._is_due = False
         self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MOST_LINES)
-        self._ended = False
         self._outage = Outage(self._report)  # it waits for work, not for a pause
 
     def hand_over(self, expired: Mapping[str, int], *, is_due: bool) -> None:
@@ -62,14 +62,12 @@ class Sweeper(threading.Thread):
             self._lines.append((level, line, action))
             self._changed.notify()
 
-    def end(self) -> None:
-        """Stop after the present portion of work."""
+    def _interrupt_wait(self) -> None:
         with self._changed:
-            self._ended = True
             self._changed.notify()
 
     def run(self) -> None:
-        """Do the work that was handed over, until `end`."""
+        """Do the work that was handed over; stop after the portion during which the end was asked for."""
         while self._wait():
             for level, line, action in self._taken_lines():
                 log.log(level, "%s", escaped_line(line), extra={"action": action})
@@ -83,7 +81,7 @@ class Sweeper(threading.Thread):
                 self._outage.succeeded()
 
     def _report(self, exc: Exception) -> None:
-        if not self._ended:  # at the end the connection is closed
+        if not self.is_ending:  # at the end the connection is closed
             log.warning(
                 "delayed messages and expired leases have to wait: %s",
                 self._explain(exc),
@@ -92,8 +90,8 @@ class Sweeper(threading.Thread):
 
     def _wait(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._lines or self._expired or self._is_due)
-            return not self._ended
+            self._changed.wait_for(lambda: self.is_ending or self._lines or self._expired or self._is_due)
+            return not self.is_ending
 
     def _taken_lines(self) -> Collection[tuple[int, str, str]]:
         with self._changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import signal
@@ -85,7 +84,6 @@ class Child:
     Attributes:
         owner: The mark of the processes that this worker starts.
         ended_with: Exit code, or minus the signal, once the process has ended.
-        looked_at: When /proc was read last (seconds, monotonic); `seen`: the resident bytes and the state found there.
         began_at: The time of the start on the monotonic clock; `started_at`: in seconds since 1970.
         ready_s: Seconds from the start until the worker was ready.
         cordoned: The fault of the device, if the worker died of one.
@@ -106,7 +104,6 @@ class Child:
         self.wid = f"{socket.gethostname()}:{spec.name}:{secrets.token_hex(4)}"
         self.owner = f"{supervisor}/{self.wid}"
         self.ended_with: int | None = None
-        self.looked_at, self.seen = -math.inf, (0, "")
         self.began_at, self.started_at = time.monotonic(), time.time()
         self.ready_s: float | None = None
         self.cordoned: str | None = None

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -19,6 +19,8 @@ from mlq.supervisor.news import News, in_words
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from mlq.supervisor.view import FleetView
 
 
 LARGEST_BYTES: Final = 10 * 2**20
@@ -131,18 +133,19 @@ def _is_another(path: Path, file: IO[bytes]) -> bool:
 
 
 class LogTails:
-    """Writes each worker's last lines (from `read`) to the store if they have changed, at every round of heartbeats."""
+    """Writes each worker's last lines to the store if they have changed, at every round of heartbeats."""
 
-    def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
-        self._read = read
+    def __init__(self, view: Callable[[], FleetView]) -> None:
+        self._view = view
         self._written: dict[str, Sequence[str]] = {}
 
     def __call__(self, store: Redis) -> None:
         """Write the lines that have changed. While the server's memory is full nothing is written."""
         from redis.exceptions import OutOfMemoryError
 
-        for name, lines in self._read().items():
-            if lines == self._written.get(name):
+        workers = [slot.worker for slot in self._view().slots if slot.worker is not None]
+        for name, lines in [(worker.spec.name, worker.last_lines) for worker in workers]:
+            if lines == self._written.get(name, ()):
                 continue
             try:
                 log_tails.write(store, socket.gethostname(), name, lines)

@@ -26,7 +26,7 @@ def run(settings: Settings, letter_id: str, raw: bytes, gpu: str | None) -> int:
     Raises:
         RerunFailed: The task failed, or its process died.
         UsageError: `gpu` names more than one device.
-        MlqError: Whatever gpus.choose raises.
+        MlqError: No such device, or no driver; see gpus.choose.
     """
     chosen = gpus.choose(gpu, nvml.offered(nvml.library(), os.environ)) if gpu else []
     if len(chosen) > 1:

@@ -24,6 +24,7 @@ from mlq.broker.connection import (
 from mlq.broker.errors import BrokerUnreachable
 from mlq.errors import MlqError
 from mlq.ipc.private_files import private_umask
+from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.settings.config import Settings, make_state_directory
@@ -31,21 +32,24 @@ from mlq.store.claims.leases import Leases
 from mlq.store.jobs.job_tokens import JobTokens
 from mlq.store.messages import revocations
 from mlq.supervisor import signals
+from mlq.supervisor.control.inspection import addressed
 from mlq.supervisor.control.mailbox import MailboxThread
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.slots import Slots
+from mlq.supervisor.event_loop import Fleet
+from mlq.supervisor.fleet_handle import FleetHandle
+from mlq.supervisor.heartbeat_source import HeartbeatSource
 from mlq.supervisor.logs import LogFiles, LogTails
 from mlq.supervisor.news import BrokerAwaited, BrokerFound, News, Planned, Warned
 from mlq.supervisor.recovery.lost_results import LostResults
 from mlq.supervisor.recovery.recovery import Recovery
-from mlq.supervisor.run import Fleet
 from mlq.supervisor.spec import WorkerSpec
 
 if TYPE_CHECKING:
     from redis import Redis
 
-Beside = Callable[[Fleet, Slots, Address], AbstractContextManager[None]]
+Beside = Callable[[FleetHandle, Slots, Address], AbstractContextManager[None]]
 """A context that runs as long as the fleet and adds workers to it, such as an autoscaler."""
 
 _AGAIN_S: Final = 1.0
@@ -103,7 +107,7 @@ def run(
                 show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
                 _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet,
-                beside(fleet, slots, broker) if beside is not None else nullcontext(),
+                beside(fleet.handle, slots, broker) if beside is not None else nullcontext(),
             ):
                 if os.geteuid() == 0:  # warned here, because only here do workers run
                     show(Warned(_ROOT))
@@ -125,10 +129,10 @@ def _fleet(
     faults = FaultWatch(nvml.library)
     drain_s = settings.worker.drain_timeout
     fleet = Fleet(specs, emit, recovery.died, drain_s, open_ended=open_ended, faults=faults, umask=umask)
-    heart = HeartbeatThread(partial(state_store, settings), fleet.describe, fleet.obey, LogTails(fleet.last_lines))
-    mailbox = _mailbox(settings, broker, fleet, heart.hurry)
+    heart = _heartbeats(settings, fleet.handle)
+    mailbox = _mailbox(settings, broker, fleet.handle, fleet.notices, heart.hurry)
     try:
-        with _leases(settings, broker, fleet, emit):
+        with _leases(settings, broker, fleet.handle, emit):
             # The threads start only now, after this thread has opened a connection: if two threads import kombu's
             # lazy modules at once, one of them fails with an ImportError.
             if is_redis(broker.url):
@@ -137,10 +141,10 @@ def _fleet(
             mailbox.start()
             yield fleet
     finally:
-        mailbox.end()
+        mailbox.ask_to_end()
         recovery.end(_LAST_RECOVERY_S)
         heart.end()
-        faults.end()
+        faults.ask_to_end()
 
 
 class _Revocations:
@@ -161,14 +165,22 @@ class _Revocations:
         return ()
 
 
-def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[], None]) -> MailboxThread:
+def _heartbeats(settings: Settings, fleet: FleetHandle) -> HeartbeatThread:
+    """Make the thread that writes the workers' heartbeats and last log lines, and receives the orders for them."""
+    source = HeartbeatSource(fleet.view)
+    return HeartbeatThread(partial(state_store, settings), source.read, fleet.obey, LogTails(fleet.view))
+
+
+def _mailbox(
+    settings: Settings, broker: Address, fleet: FleetHandle, notices: SupervisorNotices, beat: Callable[[], None]
+) -> MailboxThread:
     """Make the thread that answers control messages for busy workers, with all tasks revoked so far."""
     revoked = _Revocations(settings)
-    fleet.notices.revoke(revoked.read())
+    notices.revoke(revoked.read())
     return MailboxThread(
         partial(connected, settings, broker),
-        fleet.addressed,
-        fleet.notices,
+        lambda: addressed(fleet.view()),
+        notices,
         fleet.terminate,
         revoked,
         beat,
@@ -177,7 +189,7 @@ def _mailbox(settings: Settings, broker: Address, fleet: Fleet, beat: Callable[[
 
 
 @contextmanager
-def _leases(settings: Settings, broker: Address, fleet: Fleet, emit: Callable[[News], None]) -> Iterator[None]:
+def _leases(settings: Settings, broker: Address, fleet: FleetHandle, emit: Callable[[News], None]) -> Iterator[None]:
     """Renew the workers' leases, and warn of a server that could lose messages; without Redis declare the queues."""
     if not is_redis(broker.url):
         with connected(settings, broker) as connection:
@@ -189,13 +201,18 @@ def _leases(settings: Settings, broker: Address, fleet: Fleet, emit: Callable[[N
         for warning in safety.check(redis, broker, settings.served_queues):
             emit(Warned(warning))
         schema.enter(redis, broker)
-        leases = Leases(redis, round(1000 * settings.lease))
-        thread = LeaseThread(redis, leases, fleet.leased, fleet.fence)
+        thread = _renewal(settings, redis, fleet)
         thread.start()
         try:
             yield
         finally:
             thread.end()
+
+
+def _renewal(settings: Settings, redis: Redis, fleet: FleetHandle) -> LeaseThread:
+    """Make the thread that renews the workers' leases."""
+    leases = Leases(redis, round(1000 * settings.lease))
+    return LeaseThread(redis, leases, lambda: fleet.view().leased, fleet.fence)
 
 
 def _recovery(settings: Settings, broker: Address) -> Recovery:

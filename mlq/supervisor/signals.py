@@ -1,4 +1,4 @@
-"""Signals as bytes on a socket, for an event loop: a handler that acted itself could interrupt the loop anywhere."""
+"""Signals as bytes on a socket, for an event loop. A handler could interrupt the loop between any two instructions."""
 
 from __future__ import annotations
 

@@ -60,12 +60,30 @@ _NO_FAULT: Final = frozenset({ExitCode.BROKER, ExitCode.SYSTEM_REFUSED})
 """Exit codes that are not the worker's fault. It is started again without a limit, and they do not count as deaths."""
 
 
-class _Phase(Enum):
+class Phase(Enum):
+    """What a slot is doing."""
+
+    #: It has no process, and gets one.
     WAITING = "waiting"
     RUNNING = "running"
+    #: It was given up.
     FAILED = "failed"
+    #: It was given up, and its process survives SIGKILL.
     ABANDONED = "abandoned"
+    #: Its worker ended because an operator, or the end of the supervisor, asked for it.
     STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """A slot at one moment."""
+
+    name: str
+    phase: Phase
+    #: Its worker was asked to end.
+    is_draining: bool
+    #: Processes before the present or last one.
+    restarts: int
 
 
 @dataclass
@@ -73,7 +91,7 @@ class _Slot:
     """One slot and its worker. All times are seconds on the clock that `step` is given."""
 
     name: str
-    phase: _Phase = _Phase.WAITING
+    phase: Phase = Phase.WAITING
     #: When the next process is started, in the phase WAITING.
     start_at: float = 0.0
     ready_at: float | None = None
@@ -102,7 +120,7 @@ class _Slot:
     @property
     def wake_at(self) -> float | None:
         """When the next action for this slot is due."""
-        start_at = self.start_at if self.phase is _Phase.WAITING else None
+        start_at = self.start_at if self.phase is Phase.WAITING else None
         return min((t for t in (start_at, self.give_back_at, self.kill_at) if t is not None), default=None)
 
 
@@ -126,7 +144,7 @@ class Supervisor:
         """Whether no worker runs and none will be started."""
         if self._open_ended and not self._stops:
             return False
-        return all(s.phase in {_Phase.FAILED, _Phase.ABANDONED, _Phase.STOPPED} for s in self._slots.values())
+        return all(s.phase in {Phase.FAILED, Phase.ABANDONED, Phase.STOPPED} for s in self._slots.values())
 
     def settle(self) -> None:
         """Accept no more slots: from now on the supervisor finishes with its last worker."""
@@ -140,35 +158,22 @@ class Supervisor:
     @property
     def failed(self) -> dict[str, int]:
         """The slots that were given up, with the last exit code of each."""
-        return {s.name: s.code for s in self._slots.values() if s.phase in {_Phase.FAILED, _Phase.ABANDONED}}
+        return {s.name: s.code for s in self._slots.values() if s.phase in {Phase.FAILED, Phase.ABANDONED}}
 
     @property
     def is_misconfigured(self) -> bool:
         """Whether every slot that was given up has a misconfigured worker."""
         return all(s.is_misconfigured for s in self._slots.values() if s.name in self.failed)
 
-    @property
-    def empty(self) -> dict[str, bool]:
-        """Slots without a process that should have one: True if the slot was given up, False if it will be started."""
-        waiting = {_Phase.FAILED: True, _Phase.ABANDONED: True, _Phase.WAITING: False}
-        return {s.name: waiting[s.phase] for s in self._slots.values() if s.phase in waiting}
-
-    @property
-    def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: True if the slot was given up, False if it was stopped by an order.
-
-        An abandoned slot is not vacant: its process still runs and still holds the device.
-        """
-        ended = {_Phase.FAILED: True, _Phase.STOPPED: False}
-        return {s.name: ended[s.phase] for s in self._slots.values() if s.phase in ended}
+    def slots(self) -> tuple[SlotState, ...]:
+        """Return the present state of each slot."""
+        return tuple(
+            SlotState(s.name, s.phase, self.is_draining(s.name), max(0, s.starts - 1)) for s in self._slots.values()
+        )
 
     def is_draining(self, slot: str) -> bool:
         """Whether the worker in this slot was asked to end."""
         return bool(self._stops) or self._slots[slot].ordered is not None
-
-    def restarts(self, slot: str) -> int:
-        """Count the restarts of a slot: its processes before the present or last one."""
-        return max(0, self._slots[slot].starts - 1)
 
     def wake_at(self) -> float | None:
         """Return when the next Tick is due, on the clock that `step` is given."""
@@ -196,18 +201,17 @@ class Supervisor:
                 return self._due(at)
 
     def _add(self, name: str, at: float) -> list[Action]:
-        has_process = name in self._slots and self._slots[name].phase in {_Phase.RUNNING, _Phase.ABANDONED}
+        has_process = name in self._slots and self._slots[name].phase in {Phase.RUNNING, Phase.ABANDONED}
         if self._stops or has_process:
             return []
-        # The dictionary is replaced, not changed, because other threads iterate over the slots.
-        self._slots = {**self._slots, name: _Slot(name, start_at=at)}
+        self._slots[name] = _Slot(name, start_at=at)
         return self._due(at)
 
     def _died(self, slot: _Slot, death: Died, at: float) -> list[Action]:
         code = death.code
         # An abandoned process has ended at last. Its device stays unused until an operator has looked at it.
-        if slot.phase is _Phase.ABANDONED:
-            slot.phase = _Phase.FAILED
+        if slot.phase is Phase.ABANDONED:
+            slot.phase = Phase.FAILED
             return []
         pauses = self._count(slot, death, at)
         slot.ready_at, slot.code = None, code
@@ -216,19 +220,19 @@ class Supervisor:
         slot.overdue_steps = 0
         ordered, slot.ordered = slot.ordered, None
         if self._stops or (ordered and not ordered.again):
-            slot.phase = _Phase.STOPPED
+            slot.phase = Phase.STOPPED
             return []
         if ordered or (death.announced and code in REPLACED and not death.cordoned):
             return self._start_anew(slot, at)
         is_loop = slot.deaths > MAX_DEATHS or slot.deaths_at_work > MAX_DEATHS_AT_WORK
         deaths = slot.deaths + slot.deaths_at_work
         if death.cordoned or slot.is_misconfigured or is_loop:
-            slot.phase = _Phase.FAILED
+            slot.phase = Phase.FAILED
             return [GiveUp(slot.name, code, 1 if slot.is_misconfigured else deaths)]
         pause = _pause(pauses)
         if death.at_work:  # the message that killed the worker is soon a dead letter, and other messages wait
             pause = min(pause, LONGEST_PAUSE_AT_WORK_S)
-        slot.phase, slot.start_at = _Phase.WAITING, at + pause
+        slot.phase, slot.start_at = Phase.WAITING, at + pause
         return [Postponed(slot.name, code, pause), *self._due(at)]
 
     @staticmethod
@@ -265,7 +269,7 @@ class Supervisor:
         Its task was revoked, or it lost its lease because its host or Redis was away for too long. No message is to
         blame for this end.
         """
-        if slot.phase is not _Phase.RUNNING:
+        if slot.phase is not Phase.RUNNING:
             return []
         if slot.ordered is None:
             slot.ordered = Ordered(slot.name, again=True, seconds=0.0)
@@ -279,30 +283,30 @@ class Supervisor:
         once.
         """
         step = slot.overdue_steps
-        if slot.phase is not _Phase.RUNNING or by_s < _OVERDUE_S[step]:
+        if slot.phase is not Phase.RUNNING or by_s < _OVERDUE_S[step]:
             return []
         if step and at - slot.overdue_at < _OVERDUE_S[step] - _OVERDUE_S[step - 1]:
             return []
         slot.overdue_steps, slot.overdue_at = step + 1, at
         if step == len(_OVERDUE_S) - 1:
-            slot.phase = _Phase.ABANDONED
+            slot.phase = Phase.ABANDONED
             return [Abandon(slot.name)]
         return [Kill(slot.name) if step else Abort(slot.name)]
 
     def _start_anew(self, slot: _Slot, at: float) -> list[Action]:
         slot.deaths = slot.deaths_at_work = 0
-        slot.phase, slot.start_at = _Phase.WAITING, at
+        slot.phase, slot.start_at = Phase.WAITING, at
         return self._due(at)
 
     def _order(self, slot: _Slot, order: Ordered, at: float) -> list[Action]:
-        if self._stops or slot.phase in {_Phase.STOPPED, _Phase.ABANDONED}:
+        if self._stops or slot.phase in {Phase.STOPPED, Phase.ABANDONED}:
             return []  # the worker stops in any case, or it is not the process that the order names
-        if slot.phase is _Phase.RUNNING:
+        if slot.phase is Phase.RUNNING:
             slot.ordered = order
             return self._drain(slot, at, order.seconds)
         if order.again:
             return self._start_anew(slot, at)
-        slot.phase = _Phase.STOPPED
+        slot.phase = Phase.STOPPED
         return []
 
     @staticmethod
@@ -315,8 +319,8 @@ class Supervisor:
 
     @staticmethod
     def _due_of(slot: _Slot, at: float) -> list[Action]:
-        if slot.phase is _Phase.WAITING and slot.start_at <= at:
-            slot.phase, slot.starts = _Phase.RUNNING, slot.starts + 1
+        if slot.phase is Phase.WAITING and slot.start_at <= at:
+            slot.phase, slot.starts = Phase.RUNNING, slot.starts + 1
             return [Start(slot.name)]
         if slot.give_back_at is not None and slot.give_back_at <= at:
             slot.give_back_at, slot.kill_at = None, at + GIVE_BACK_S
@@ -329,8 +333,8 @@ class Supervisor:
     def _stop(self, at: float) -> list[Action]:
         self._stops += 1
         for slot in self._slots.values():
-            if slot.phase is _Phase.WAITING:
-                slot.phase = _Phase.STOPPED
+            if slot.phase is Phase.WAITING:
+                slot.phase = Phase.STOPPED
         running = [self._slots[name] for name in self.running]
         if self._stops == 1:
             return [action for slot in running for action in self._drain(slot, at, self._drain_s)]
@@ -343,7 +347,7 @@ class Supervisor:
     @property
     def running(self) -> list[str]:
         """The slots that have a process."""
-        return [s.name for s in self._slots.values() if s.phase is _Phase.RUNNING]
+        return [s.name for s in self._slots.values() if s.phase is Phase.RUNNING]
 
 
 def _pause(deaths: int) -> float:

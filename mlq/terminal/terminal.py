@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from mlq.errors import UsageError
+from mlq.errors import UsageError, two_lines
 from mlq.protocol import json_text
 from mlq.terminal.printable import printable
 
@@ -126,7 +126,7 @@ class Terminal:
 
     def fail(self, message: str, hint: str) -> None:
         """Print an error and its hint, each on a line of stderr."""
-        self.warn(f"mlq: {printable(message, limit=2000)}\nhint: {printable(hint, limit=2000)}")
+        self.warn(two_lines(printable(message, limit=2000), printable(hint, limit=2000)))
 
     def console(self, stream: TextIO | None = None) -> Console:
         """Make Rich's console for stdout or stderr; output to anything but a terminal is never wrapped."""

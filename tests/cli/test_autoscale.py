@@ -25,16 +25,13 @@ from mlq.cli import main
 from mlq.protocol import keys
 from mlq.store.workers import heartbeats
 from mlq.store.workers.booking import Booking
-from mlq.store.workers.heartbeats import Heartbeat
 from mlq.supervisor import session
+from tests.heartbeats import heartbeat
 
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 Look = Callable[..., "subprocess.CompletedProcess[str]"]
 
-IDLE = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1, ready_s=1.0,
-)  # fmt: skip
+IDLE = heartbeat(ready_s=1.0)
 
 
 @pytest.fixture

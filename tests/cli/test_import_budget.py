@@ -49,7 +49,7 @@ def test_values_are_printed_without_rich(place: Path, environ: dict[str, str]) -
 @pytest.mark.parametrize(
     ("module", "banned"),
     [
-        ("mlq.supervisor.run", {"celery", "torch", "numpy", "rich", "typer"}),
+        ("mlq.supervisor.event_loop", {"celery", "torch", "numpy", "rich", "typer"}),
         ("mlq.supervisor.session", {"celery", "torch", "numpy", "rich", "typer"}),
         ("mlq.supervisor.supervisor", {"celery", "torch", "numpy", "kombu", "redis", "rich", "typer"}),
         ("mlq.store.queues.overview", {"celery", "torch", "numpy", "rich", "typer"}),

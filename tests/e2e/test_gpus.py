@@ -17,7 +17,7 @@ import pytest
 from mlq.autoscale.live import devices
 from mlq.errors import SlotTaken, UsageError, WorkersFailed
 from mlq.settings import config
-from mlq.supervisor import run
+from mlq.supervisor import event_loop
 from mlq.supervisor.child import Child
 from mlq.supervisor.devices import device_locks, nvml
 from mlq.supervisor.devices.cordon import FaultWatch
@@ -25,8 +25,8 @@ from mlq.supervisor.devices.gpus import Gpu
 from mlq.supervisor.devices.plan import DeviceRequest, plan
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.errors import DeviceLockUnusable, DeviceTaken
+from mlq.supervisor.event_loop import Fleet
 from mlq.supervisor.news import GaveUp, News, Warned, in_words
-from mlq.supervisor.run import Fleet
 from mlq.supervisor.spec import WorkerSpec
 
 GPUS = [Gpu(0, "GPU-aaaa", "Some GPU", 0), Gpu(1, "GPU-bbbb", "Some GPU", 0, occupied="used by process 1")]
@@ -208,7 +208,7 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
         "gpu0",
         "failed: its GPU has a fault and is not used again until it is reset: Xid 79 (exit code 70)",
     )
-    assert fleet.cordoned == {"gpu0"}
+    assert fleet.handle.view().cordoned == {"gpu0"}
 
 
 def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_worker_for_which_the_system_has_no_process_is_tried_again(monkeypatch
                 raise refusal
             super().__init__(*args)
 
-    monkeypatch.setattr(run, "Child", Refusing)
+    monkeypatch.setattr(event_loop, "Child", Refusing)
     news: list[News] = []
     faults = AtFault()
     with pytest.raises(WorkersFailed):

@@ -66,5 +66,4 @@ def test_what_was_claimed_with_a_message_that_could_not_be_set_aside_is_run_all_
         assert [m.task_id for m in batch.messages] == [innocent]
         assert ledger.holding == {m.claim.id for m in batch.messages}
     finally:
-        intake.end()
-        intake.join(10)
+        intake.end(10)

@@ -12,16 +12,13 @@ from redis.exceptions import RedisError
 
 from chaos.stock_client import stock_client
 from mlq.store.workers import heartbeats
-from mlq.store.workers.heartbeats import Heartbeat
 from tests.conftest import House, Start
+from tests.heartbeats import heartbeat
 from tests.security import users
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
 
-BEAT = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("batch",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1, supervisor=1,
-)  # fmt: skip
+BEAT = heartbeat(queues=("batch",), supervisor=1)
 GROUP = "celery-taskset-meta-0f3b1d5e-0000-4000-8000-00000000000a"
 CONTROL = "/0.celery.pidbox"
 NEXT = "\x06\x16"

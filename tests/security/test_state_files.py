@@ -163,7 +163,7 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, mode: str) ->
     with pytest.raises(OSError, match="it is a link"):
         open_private(tmp_path / "broker.lock", mode)
     write_private(tmp_path / "broker.json", "new")
-    (tmp_path / f"broker.{os.getpid()}").symlink_to(victim)
+    (tmp_path / "broker.json.mlq-new").symlink_to(victim)
     with pytest.raises(OSError, match="it is a link"):
         write_private(tmp_path / "broker.json", "newer")
     (tmp_path / "logs").symlink_to(tmp_path)
@@ -199,7 +199,7 @@ def test_a_note_beside_an_output_follows_no_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     output = tmp_path / "out.jsonl"
-    (tmp_path / "out.jsonl.mlq.new").symlink_to(victim)
+    (tmp_path / "out.jsonl.mlq.mlq-new").symlink_to(victim)
     with pytest.raises(Exception, match="link"):
         sidecar.write(output, note)
     assert victim.read_text() == "precious"

@@ -13,7 +13,7 @@ from mlq.engine.startup import admission
 from mlq.errors import ModelDiffers
 from mlq.protocol import keys
 from mlq.store.claims.leases import Differing, Leases
-from mlq.store.workers.heartbeats import Heartbeat
+from tests.heartbeats import heartbeat
 
 
 @pytest.fixture
@@ -77,10 +77,7 @@ def test_a_registration_that_is_repeated_is_admitted_again(leases: Leases) -> No
 
 def test_without_leases_the_heartbeats_decide() -> None:
     """Of workers that serve: those that are lost, failed or still loading have no say."""
-    other = Heartbeat(
-        id="node7:gpu0:1f", name="gpu0", host="node7", pid=1, gpu=None, device="cpu", state="busy", queues=("q",),
-        model="m.pt2", fingerprint="old", task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=0,
-    )  # fmt: skip
+    other = heartbeat("gpu0", "node7", life="1f", state="busy", queues=("q",), model="m.pt2", fingerprint="old")
     with pytest.raises(
         ModelDiffers, match=r"worker gpu0@node7 serves queue q with model old, but this worker has model new"
     ):

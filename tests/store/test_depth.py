@@ -18,25 +18,9 @@ from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays
 from mlq.store.queues import depth, overview
 from mlq.store.workers import heartbeats
-from mlq.store.workers.heartbeats import Heartbeat
+from tests.heartbeats import heartbeat
 
-WORKER = Heartbeat(
-    id="h:cpu0:1",
-    name="cpu0",
-    host="h",
-    pid=1,
-    gpu=None,
-    device="cpu",
-    state="idle",
-    queues=("realtime",),
-    model="m",
-    fingerprint=None,
-    task=None,
-    tasks_done=0,
-    rows_done=0,
-    started_at=0.0,
-    rss_bytes=1,
-)
+WORKER = heartbeat()
 
 
 @pytest.fixture

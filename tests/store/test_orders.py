@@ -17,29 +17,13 @@ from mlq.ipc.worker_report import WorkerReport
 from mlq.liveness import heartbeat_writer
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.store.workers import heartbeats, orders
-from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
 from mlq.supervisor.control.inspection import BusyWorker
 from mlq.supervisor.control.mailbox import MailboxThread
 from tests.conftest import DEADLINE_S
+from tests.heartbeats import heartbeat
 
-WORKER = Heartbeat(
-    id="here:cpu0:1",
-    name="cpu0",
-    host="here",
-    pid=1,
-    gpu=None,
-    device="cpu",
-    state="idle",
-    queues=("realtime",),
-    model="m",
-    fingerprint="f",
-    task=None,
-    tasks_done=0,
-    rows_done=0,
-    started_at=0.0,
-    rss_bytes=0,
-)
+WORKER = heartbeat("cpu0", "here", fingerprint="f")
 
 
 class _Nothing:
@@ -104,5 +88,4 @@ def test_an_announced_order_is_fetched_at_once(
             orders.announce(connection, ["cpu0@here"])
         assert wait() == {WORKER.id: order}
     finally:
-        mailbox.end()
-        mailbox.join(DEADLINE_S)
+        mailbox.end(DEADLINE_S)

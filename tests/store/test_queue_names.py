@@ -14,13 +14,10 @@ from mlq.protocol.keys import queue_key
 from mlq.settings import config
 from mlq.store.queues import queue_names
 from mlq.store.workers import heartbeats
-from mlq.store.workers.heartbeats import Heartbeat
+from tests.heartbeats import heartbeat
 
 MESSAGE = json.dumps({"body": "", "headers": {"task": "their.task", "id": "1"}, "properties": {}})
-WORKER = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("served",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1,
-)  # fmt: skip
+WORKER = heartbeat(queues=("served",))
 
 
 def test_a_name_is_kept_for_thirty_days_after_its_last_use(redis: Redis) -> None:

@@ -18,17 +18,14 @@ from mlq.settings import config
 from mlq.store import event_log
 from mlq.store.messages.dead_letters import DeadLetter
 from mlq.store.queues.depth import QueueDepth
-from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
 from mlq.terminal import dead_letters, decisions, event_lines, tables
+from tests.heartbeats import heartbeat
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
 
-BEAT: Final = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1,
-)  # fmt: skip
+BEAT: Final = heartbeat()
 LETTER: Final = DeadLetter("1-1", "realtime", b"{}", 0, 0, 0)
 DECISION: Final = Decision(0.0, 0, 0, 0, 0, 0, "hold", "")
 

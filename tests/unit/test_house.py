@@ -63,5 +63,17 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", [*ROOMS, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
 def test_a_name_says_what_is_inside(path: Path) -> None:
-    """Somebody who looks for a thing must be able to guess where it is."""
+    """A reader must be able to guess where a thing is."""
     assert path.stem not in NAMELESS
+
+
+def test_only_entry_points_read_the_command_line() -> None:
+    """Code that reads sys.argv has an input that no caller sees, and works in one process only."""
+    entries = {"__init__.py", "cli/main.py", "ipc/parent_death.py", "supervisor/recovery/guard.py"}
+    read = {
+        shown(path)
+        for path in ROOMS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv"
+    }
+    assert read == entries

@@ -17,7 +17,7 @@ _AGAIN_S: Final = 600.0
 
 _LATE: Final = 2.0
 """Advice is given if a task waited longer than this multiple of the target. Every policy lets a few tasks wait longer
-than the target itself."""
+than the target."""
 
 _OVER: Final = 3
 """Ticks after which a lull in the arrivals is not a coincidence any more."""

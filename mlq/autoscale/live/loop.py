@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from mlq.autoscale.live.signals import Signals
 from mlq.broker.connection import connected, redis_client, state_store
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.store.workers import orders
 from mlq.store.workers.booking import Booking
 from mlq.store.workers.orders import Order
@@ -34,13 +35,13 @@ _AWAY: Final = (RedisError, OperationalError, MlqError, OSError)
 log = logging.getLogger("mlq.autoscale")
 
 
-class LoopThread(threading.Thread):
-    """Scales one queue until `end` is called or the fleet stops; after `keep` it only holds the workers' places."""
+class LoopThread(StoppableThread):
+    """Scales one queue until it is asked to end or the fleet stops; after `keep` it only holds the workers' places."""
 
     def __init__(
         self, settings: Settings, broker: Address, queue: str, scaler: Scaler, fleet: Workers, interval_s: float
     ) -> None:
-        super().__init__(name="mlq-autoscale", daemon=True)
+        super().__init__("mlq-autoscale")
         self._settings = settings
         self._broker = broker
         self._queue = queue
@@ -49,15 +50,7 @@ class LoopThread(threading.Thread):
         self._interval_s = interval_s
         self._signals = Signals(queue, is_default=queue == settings.default_queue)
         self._kept: Callable[[int], None] | None = None
-        self._ended = False
         self._woken = threading.Event()
-
-    def end(self) -> None:
-        """Stop deciding, and wait until the present turn has ended."""
-        self._ended = True
-        self._woken.set()
-        if self.is_alive():
-            self.join(10 * self._interval_s)
 
     def keep(self, kept: Callable[[int], None]) -> None:
         """Stop deciding and start no more workers; the present ones go on, and `kept` is called with their number.
@@ -89,7 +82,10 @@ class LoopThread(threading.Thread):
 
     @property
     def _is_over(self) -> bool:
-        return self._ended or self._fleet.stopping
+        return self.is_ending or self._fleet.view().is_stopping
+
+    def _interrupt_wait(self) -> None:
+        self._woken.set()
 
     def _pause(self) -> None:
         self._woken.wait(self._interval_s)

@@ -13,22 +13,14 @@ if TYPE_CHECKING:
     from mlq.autoscale.policy.policy import Deciding, Decision
     from mlq.store.workers.booking import Booking
     from mlq.supervisor.spec import WorkerSpec
+    from mlq.supervisor.view import FleetView
 
 
 class Workers(Protocol):
-    """The part of a fleet that a scaler uses."""
+    """The part of a fleet's handle that a scaler uses."""
 
-    @property
-    def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: True if it failed."""
-
-    @property
-    def cordoned(self) -> frozenset[str]:
-        """Slots whose last worker died because its device has a fault."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the fleet was asked to stop."""
+    def view(self) -> FleetView:
+        """Return the present state of the fleet."""
 
     def add(self, spec: WorkerSpec) -> None:
         """Start one more worker."""
@@ -105,7 +97,8 @@ class Scaler:
         booking.resign()
 
     def _free_ended(self, booking: Booking) -> None:
-        booking.leave(self._devices.free(self._fleet.vacant, self._fleet.cordoned, self._clock()))
+        view = self._fleet.view()
+        booking.leave(self._devices.free(view.vacant, view.cordoned, self._clock()))
 
     def _wanted(self, decision: Decision, members: int) -> int:
         """Return how many places the autoscalers of the queue should have; workers started by operators count, too.

@@ -9,7 +9,7 @@ from typing import Final
 
 from mlq.autoscale.policy.last_seen import LastSeen
 from mlq.autoscale.policy.observation import WorkerSample
-from mlq.autoscale.policy.windows import Totals
+from mlq.autoscale.policy.totals import Totals
 
 _SLOW_S: Final = 45.0
 """Least length of the slow window, in seconds."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from mlq.autoscale.policy.arrivals import ArrivalMeter, Rates
+from mlq.autoscale.policy.capacity import Capacity, worker_capacity, workers_needed
 from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.service import ServiceMeter, ServiceRate
-from mlq.autoscale.policy.staffing import Capacity, capacity, staff
 
 
 class Retention:
@@ -106,7 +106,7 @@ class Decision:
     drain: Sequence[str] = ()
     #: Ids of workers to stop, because their start takes too long.
     give_up: Sequence[str] = ()
-    #: Ids of workers whose task takes so long that they do not count.
+    #: Ids of workers that do not count, because their task takes too long.
     stuck: Sequence[str] = ()
     #: Arrivals per second over the slow window, over the fast one, and the rate to plan with.
     slow_rate: float | None = None
@@ -125,7 +125,7 @@ class Decision:
     base: int | None = None
     #: Workers needed in all.
     need: int | None = None
-    #: Workers that are kept, because so many were needed recently.
+    #: Workers that are kept, because they were needed recently.
     keep: int | None = None
 
 
@@ -190,9 +190,9 @@ class Policy:
         rate = rates.believed if rates else 0.0  # while it is unknown, the present workers and the backlog decide
         service = self._service.look(at, seen.workers, self._stuck_s)
         cold = self._cold_start(seen.workers, starting)
-        each = capacity(service, tuning.target_s)
+        each = worker_capacity(service, tuning.target_s)
         backlog = self._backlog(ready, rate, each, len(live), starting, cold)
-        base = staff(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
+        base = workers_needed(rate, each, service.squared_cv, tuning.target_s, tuning.late, tuning.most)
         need, why = self._for_backlog(base, backlog, each, cold, rate, live, starting, seen)
         why = why or _usual_reason(rates, service, each)
         if rates is None:
@@ -316,7 +316,7 @@ class Policy:
         return need, why
 
     def _held(self, at: float, cold: float) -> int:
-        """Return how many workers to keep, because so many were needed recently.
+        """Return how many workers to keep, because they were needed recently.
 
         The longer a cold start takes compared with the target, the longer a worker is kept, because tasks would wait
         for its replacement. The last worker has an option of its own (`zero_s`) if `least` is 0.

@@ -9,7 +9,7 @@ from typing import Final
 
 from mlq.autoscale.policy.last_seen import LastSeen
 from mlq.autoscale.policy.observation import WorkerSample
-from mlq.autoscale.policy.windows import Totals
+from mlq.autoscale.policy.totals import Totals
 
 _WINDOW_S: Final = 60.0
 """Seconds that the rates are based on, or more, until _TASKS tasks are in the window."""

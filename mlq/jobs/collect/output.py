@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from mlq.errors import MlqError, NoSuchFile
+from mlq.ipc.file_lock import try_lock
 from mlq.jobs.chunk import Chunk
 from mlq.jobs.errors import NotAnOutput, OutputBusy, OutputExists, OutputFailed, OutputIsInput
 from mlq.jobs.input import handles
@@ -186,10 +186,8 @@ def appended(path: Path, locked: Callable[[], None]) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as exc:
         raise not_opened(path, exc) from None
     with _closed(stream, path):
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputBusy(path=handles.shown(str(path))) from None
+        if not try_lock(stream):
+            raise OutputBusy(path=handles.shown(str(path)))
         locked()
         yield stream
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import orjson
 
-from mlq.ipc.private_files import open_private
+from mlq.ipc.private_files import replacement
 from mlq.jobs.errors import NotResumable
 
 MISSING: Final = 0
@@ -89,14 +89,8 @@ def put_in_order(path: Path, rows: int) -> None:
         for line in stream:
             places[_line(path, line)[0]] = at + 1
             at += len(line)
-        beside = path.with_name(path.name + ".ordered")
-        try:
-            with open_private(beside, "wb", keep_mode=True) as target:
-                target.writelines(_picked(stream, places))
-            beside.replace(path)
-        except OSError:
-            beside.unlink(missing_ok=True)  # half a copy only takes up the room that is missing
-            raise
+        with replacement(path, keep_mode=True) as target:
+            target.writelines(_picked(stream, places))
 
 
 def _picked(stream: BinaryIO, places: array[int]) -> Iterator[bytes]:

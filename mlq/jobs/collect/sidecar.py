@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from mlq.ipc.private_files import open_private
+from mlq.ipc.private_files import open_private, replacement
 from mlq.ipc.worker_report import known
 from mlq.jobs.collect.output import not_opened
 from mlq.jobs.errors import NotResumable, OtherInput
@@ -50,15 +49,10 @@ def path_of(output: Path) -> Path:
 
 def write(output: Path, sidecar: Sidecar) -> None:
     """Write the sidecar, whole or not at all. Raises NoSuchFile if the output's directory is missing, OutputFailed."""
-    path = path_of(output)
-    beside = path.with_name(path.name + ".new")
     try:
-        with open_private(beside, "wb", keep_mode=True) as file:
+        with replacement(path_of(output), keep_mode=True) as file:
             file.write(orjson.dumps({"schema": SCHEMA, **asdict(sidecar)}, option=orjson.OPT_APPEND_NEWLINE))
-        beside.replace(path)
     except OSError as exc:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise not_opened(output, exc) from None
 
 

@@ -1,15 +1,19 @@
-"""Answers to Celery's control messages for a busy worker, from what its supervisor knows. Pure."""
+"""Answers to Celery's control messages for a busy worker, from what its supervisor knows of it."""
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlq.ipc.worker_report import RunningTask, WorkerReport
 
+if TYPE_CHECKING:
+    from mlq.supervisor.view import FleetView
+
 MINE_AFTER_S: Final = 0.25
-"""Seconds in a task after which the supervisor answers for a worker. Before that it may still answer by itself."""
+"""Seconds in a task after which the supervisor answers for a worker. Before that the worker may still answer."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,23 @@ class BusyWorker:
     report: WorkerReport
 
 
+def addressed(view: FleetView) -> list[BusyWorker]:
+    """Describe the running workers of a view as control messages address them."""
+    here = socket.gethostname()
+    return [
+        BusyWorker(f"{w.spec.name}@{here}", w.pid, w.wid, w.spec.settings.served_queues, w.started_at, report)
+        for w in view.running
+        if (report := w.report_page.read()) is not None
+    ]
+
+
 def is_unresponsive(report: WorkerReport | None, now: float) -> bool:
-    """Return whether a worker has been in a task for so long that it cannot answer. `now` is in seconds since 1970."""
+    """Return whether a worker cannot answer, because it is in a long task. `now` is in seconds since 1970."""
     return report is not None and bool(report.running) and now - report.since >= MINE_AFTER_S
 
 
 def answer(worker: BusyWorker, method: str, revoked: list[str]) -> Any | None:  # noqa: PLR0911 (one for each)
-    """Return the answer that Celery's worker would give; None if only the worker itself can answer, after its task."""
+    """Return the answer that Celery's worker would give; None if only the worker can answer, after its task."""
     match method:
         case "ping":
             return {"ok": "pong"}

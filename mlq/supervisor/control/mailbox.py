@@ -1,6 +1,6 @@
 """The mailbox: the thread in which a supervisor receives Celery's control messages for its busy workers.
 
-An idle worker answers control messages itself, with all that Celery knows. A solo worker in a task does not run its
+An idle worker answers control messages with all that Celery knows. A solo worker in a task does not run its
 event loop, so it does not answer: monitors would show it as offline, and a revoke would come too late. The supervisor
 answers for such a worker, and writes the ticket of each answered message on the notices page, so that the worker does
 not answer the message again after its task.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.ipc.supervisor_notices import SupervisorNotices
 from mlq.protocol import control_messages
 from mlq.protocol.control_messages import is_addressed
@@ -73,7 +74,7 @@ class _Question:
     answered: set[str] = field(default_factory=set)
 
 
-class MailboxThread(threading.Thread):
+class MailboxThread(StoppableThread):
     """Receives control messages as long as the fleet runs. While the broker is away it tries to reconnect.
 
     Args:
@@ -97,7 +98,7 @@ class MailboxThread(threading.Thread):
         *,
         controls: Controls = "inspect",
     ) -> None:
-        super().__init__(name="mlq-mailbox", daemon=True)
+        super().__init__("mlq-mailbox")
         self._open_broker = open_broker
         self._workers = workers
         self._notices = notices
@@ -105,17 +106,12 @@ class MailboxThread(threading.Thread):
         self._revoked = revoked
         self._beat = beat
         self._controls = controls
-        self._ended = threading.Event()
         self._open: deque[_Question] = deque(maxlen=_MOST_OPEN)
         self._event_at = 0.0
 
-    def end(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
-
     def run(self) -> None:
-        """Receive control messages until `end` is called."""
-        while not self._ended.is_set():
+        """Receive control messages until the end is asked for."""
+        while not self.is_ending:
             try:
                 with self._open_broker() as connection:
                     self._listen(connection)
@@ -171,7 +167,7 @@ class MailboxThread(threading.Thread):
 
         with Consumer(channel, [queue], callbacks=[received], accept=["json"], no_ack=True, on_decode_error=unreadable):
             is_new = True
-            while not self._ended.is_set():
+            while not self.is_ending:
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=MINE_AFTER_S if self._open else _WAIT_S)
                 self._ask_again()
@@ -184,7 +180,7 @@ class MailboxThread(threading.Thread):
 
     def _receive(self, body: Mapping[str, Any], reply: Callable[..., None]) -> None:
         method, arguments = body["method"], body["arguments"]
-        if method == orders.ANNOUNCEMENT:  # mlq's own orders are obeyed whatever `controls` says
+        if method == orders.ANNOUNCEMENT:  # mlq's own orders are obeyed with every value of `controls`
             if any(is_addressed(w.hostname, body) for w in self._workers()):
                 self._beat()
             return
@@ -197,7 +193,7 @@ class MailboxThread(threading.Thread):
         self._open.append(question)
 
     def _ask_again(self) -> None:
-        """Look at each message a second time: a worker that had just become busy may not have received it itself.
+        """Look at each message a second time: a worker that had just become busy may not have received it.
 
         This happens a moment later, when such a worker has been busy for MINE_AFTER_S. Monitors send a dozen messages
         in a row and wait a second for the answers, so there is time for it.
@@ -226,9 +222,9 @@ class MailboxThread(threading.Thread):
     def _revoke(self, arguments: Mapping[str, Any], *, terminates: bool) -> None:
         """Revoke these tasks; with `terminates` also end the workers that run them.
 
-        The worker gets SIGKILL, whatever signal the message names, because to a solo worker other signals mean an order
-        to the worker itself. Its message goes back to the head of the queue; the next worker finds that the task was
-        revoked, and answers its client. The notice is written first, because that worker reads it. The store comes
+        The worker gets SIGKILL even if the message names another signal, because other signals are orders to a solo
+        worker, such as to drain. Its message goes back to the head of the queue; the next worker finds that the task
+        was revoked, and answers its client. The notice is written first, because that worker reads it. The store comes
         last, so that a store which is away does not prevent the end of the process.
         """
         ids = control_messages.task_ids(arguments.get("task_id"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.supervisor.devices import nvml as driver
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def reason(xids: Collection[int], trouble: str | None) -> str | None:
     return "; ".join([*fatal, *([trouble] if trouble else [])]) or None
 
 
-class FaultWatch(threading.Thread):
+class FaultWatch(StoppableThread):
     """Receives Xids, and asks the driver for faults of the GPUs once a second.
 
     It is a thread, because with a failing GPU each of these calls may take long and the event loop must not wait. Its
@@ -50,17 +50,18 @@ class FaultWatch(threading.Thread):
     """
 
     def __init__(self, library: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(name="mlq-gpu-watch", daemon=True)
+        super().__init__("mlq-gpu-watch")
         self._library = library
         self._clock = clock
-        self._uuids: set[str] = set()
-        self._xids: dict[str, list[tuple[float, int]]] = {}
-        self._trouble: dict[str, str | None] = {}
-        self._ended = threading.Event()
+        # The loop and this thread both read these three, and only one of them writes each. The writer replaces the
+        # value by one assignment and never changes it, so that the reader cannot see it half changed.
+        self._uuids: frozenset[str] = frozenset()
+        self._xids: Mapping[tuple[str, int], float] = {}  # by GPU and Xid: when the Xid came last
+        self._trouble: Mapping[str, str | None] = {}
 
     def follow(self, gpu: Gpu) -> None:
         """Watch this GPU, too. The first call starts the thread: without a GPU there is no driver to ask."""
-        self._uuids = {*self._uuids, gpu.parent or gpu.uuid}
+        self._uuids |= {gpu.parent or gpu.uuid}
         if self.ident is None:
             self.start()
 
@@ -72,10 +73,11 @@ class FaultWatch(threading.Thread):
             since: When that worker was started. Earlier Xids do not count: an operator may have reset the GPU since.
         """
         uuid = gpu.parent or gpu.uuid
-        return reason([xid for at, xid in list(self._xids.get(uuid, ())) if at >= since], self._trouble.get(uuid))
+        xids = [xid for (on, xid), at in self._xids.items() if on == uuid and at >= since]
+        return reason(xids, self._trouble.get(uuid))
 
     def run(self) -> None:
-        """Watch until `end` is called. If the driver does not answer, no GPU is cordoned."""
+        """Watch until the end is asked for. If the driver does not answer, no GPU is cordoned."""
         nvml = self._library()
         try:
             with driver.session(nvml):
@@ -83,15 +85,11 @@ class FaultWatch(threading.Thread):
         except (MlqError, nvml.NVMLError) as exc:
             log.warning("GPUs are not watched for faults: %s", exc, extra={"action": "gpu_watch_failed"})
 
-    def end(self) -> None:
-        """Ask the thread to end."""
-        self._ended.set()
-
     def _watch(self, nvml: Any) -> None:
         handles: dict[str, Any] = {}
         events = nvml.nvmlEventSetCreate()
         try:
-            while not self._ended.is_set():
+            while not self.is_ending:
                 for uuid in self._uuids - handles.keys():
                     handles[uuid] = nvml.nvmlDeviceGetHandleByUUID(uuid)
                     with suppress(nvml.NVMLError):  # not every GPU reports its Xids
@@ -109,6 +107,6 @@ class FaultWatch(threading.Thread):
             if exc.value != nvml.NVML_ERROR_TIMEOUT:
                 self._ended.wait(_LOOK_EVERY_MS / 1000)  # the call fails at once, for example for a lost GPU
             return
-        self._xids.setdefault(uuid, []).append((self._clock(), xid))
+        self._xids = {**self._xids, (uuid, xid): self._clock()}
         level = logging.ERROR if xid in FATAL_XIDS else logging.WARNING
         log.log(level, "GPU %s: Xid %d", uuid, xid, extra={"action": "xid_received"})

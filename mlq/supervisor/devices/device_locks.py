@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from mlq.ipc.file_lock import locked
+from mlq.ipc.file_lock import try_lock
 from mlq.supervisor.errors import DeviceLockUnusable, DeviceTaken
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def book(directory: Path, gpu: Gpu, worker: str) -> IO[str]:
         file = _open(path)
     except OSError as exc:
         raise DeviceLockUnusable(device=gpu.words, path=path, reason=exc.strerror) from None
-    if not locked(file):
+    if not try_lock(file):
         with file:
             raise DeviceTaken(device=gpu.words, holder=_holder(file.read(200)))
     file.truncate(0)

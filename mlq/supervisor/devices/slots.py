@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mlq.errors import MlqError, SlotTaken
-from mlq.ipc.file_lock import locked
+from mlq.ipc.file_lock import try_lock
 from mlq.ipc.private_files import open_state, private_directory, read_private
 from mlq.supervisor.devices import device_locks
 
@@ -79,7 +79,7 @@ class Slots:
 
     def _lock(self, name: str) -> bool:
         file = open_state(self._path(name), "a+")
-        if not locked(file):
+        if not try_lock(file):
             file.close()
             return False
         file.truncate(0)

@@ -81,9 +81,8 @@ def signal_safely(process: Process, number: signal.Signals) -> None:
         os.close(pidfd)
 
 
-def main() -> None:
-    """Wait for the supervisor's end, then end the remaining processes."""
-    owner = sys.argv[1]
+def main(owner: str) -> None:
+    """Wait for the end of the supervisor with this mark, then end the remaining processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the signals are meant for the supervisor; the guard waits for its end
     workers: set[int] = set()
@@ -118,4 +117,4 @@ def _end(owner: str, sessions: Collection[int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from mlq.errors import MlqError
+from mlq.ipc.stoppable_thread import StoppableThread
 from mlq.store.claims.leases import Leases, Reaped
 from mlq.store.messages.dead_letters import DeadLetters
 
@@ -27,36 +27,33 @@ crash would be lost."""
 log = logging.getLogger("mlq.recovery")
 
 
-class Recovery(threading.Thread):
+class Recovery(StoppableThread):
     """Fences dead workers and gives back their claims. A thread, because the event loop must not wait for Redis."""
 
     def __init__(self, open_broker: Callable[[], AbstractContextManager[Redis]], lost_results: LostResults) -> None:
-        super().__init__(name="mlq-recovery", daemon=True)
+        super().__init__("mlq-recovery")
         self._open_broker = open_broker
         self._lost_results = lost_results
+        #: None wakes the thread at the end. It comes after the deaths that have to be recovered before.
         self._deaths: queue.Queue[Death | None] = queue.Queue()
         self._owed: deque[Death] = deque()
-        self._ended = False
         self._all_answered = True
 
     def died(self, death: Death) -> None:
         """Recover the claims of this worker soon; return at once."""
         self._deaths.put(death)
 
-    def end(self, timeout: float) -> None:
-        """Ask the thread to end, and wait up to `timeout` seconds for it to recover the deaths it was given."""
+    def _interrupt_wait(self) -> None:
         self._deaths.put(None)
-        if self.is_alive():
-            self.join(timeout)
 
     def run(self) -> None:
-        """Recover one death after another until `end` is called; retry without a limit, at the end once more.
+        """Recover one death after another until the end is asked for; retry without a limit, at the end once more.
 
         The first attempt needs no death: another supervisor may have left unanswered dead letters.
         """
-        is_done = self._try()
-        while not self._ended:
-            self._listen(self._pause_s(is_done=is_done))
+        is_done, is_last = self._try(), False
+        while not is_last:
+            is_last = self._take(self._pause_s(is_done=is_done))
             is_done = self._try(was_done=is_done)
 
     def _pause_s(self, *, is_done: bool) -> float | None:
@@ -65,15 +62,15 @@ class Recovery(threading.Thread):
             return _AGAIN_S
         return None if self._all_answered else 0.0
 
-    def _listen(self, seconds: float | None) -> None:
+    def _take(self, seconds: float | None) -> bool:
+        """Wait for the next death; return True if the end came instead, so no death follows."""
         try:
             death = self._deaths.get(timeout=seconds)
         except queue.Empty:
-            return
-        if death is None:
-            self._ended = True
-        else:
+            return False
+        if death is not None:
             self._owed.append(death)
+        return death is None
 
     def _try(self, *, was_done: bool = True) -> bool:
         """Recover all owed deaths, and answer dead letters; return False if this has to be tried again."""

@@ -1,4 +1,4 @@
-"""Devices after starts that failed: left alone for longer and longer, and never for good."""
+"""Devices after failed starts: the pauses grow, and never become infinite."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from mlq.store.workers.booking import Standing
 from mlq.supervisor.devices.slots import Slots
 from mlq.supervisor.errors import DeviceLockUnusable
 from mlq.supervisor.spec import WorkerSpec
+from mlq.supervisor.view import FleetView
 
 TICK_S = 2.0
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[DevicePool]:
-    """One device, in a state directory of our own."""
+    """One device, in a state directory of the test."""
     with closing(Slots(tmp_path)) as slots:
         yield DevicePool([WorkerSpec("cpu0", config.load({}))], slots, TICK_S, "here")
 
 
 def starts(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
-    """Start whenever it may be, each of which ends within a tick; give the moments."""
+    """Start a worker whenever it is allowed, each of which ends within a tick; return the times."""
     found, at = [], 0.0
     while (at := at + TICK_S) <= seconds:
         devices.free(dict.fromkeys(["cpu0"], fails), frozenset(), at)
@@ -41,8 +42,8 @@ def starts(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
     return found
 
 
-def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: DevicePool) -> None:
-    """1,800 starts in an hour without it. It never stops: the next model file may load."""
+def test_the_pause_grows_with_each_start_that_fails(devices: DevicePool) -> None:
+    """Without it there were 1,800 starts per hour. The starts never end, because the next model file may load."""
     moments = starts(devices, 3600, fails=True)
     assert len(moments) < 25
     pauses = [b - a for a, b in pairwise(moments)]
@@ -50,13 +51,13 @@ def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: D
     assert pauses[-1] <= LONGEST_PAUSE_S + TICK_S
 
 
-def test_one_that_ended_well_may_be_started_at_once(devices: DevicePool) -> None:
-    """It was drained, and work has come."""
+def test_after_an_orderly_end_the_next_start_is_allowed_at_once(devices: DevicePool) -> None:
+    """The worker was drained, and now there is work again."""
     assert len(starts(devices, 100, fails=False)) == 50
 
 
 class Places:
-    """A booking that answers as it is told to."""
+    """Stands in for the booking of places."""
 
     def __init__(self, members: Sequence[str] = (), *, fails: bool = False) -> None:
         self.members = list(members)
@@ -82,53 +83,51 @@ class Places:
         del places
 
 
-class Hosted:
-    """A fleet that notes whom it was to start."""
+class FakeFleet:
+    """A fleet that records the workers that it is asked to start."""
 
     def __init__(self) -> None:
-        self.vacant: dict[str, bool] = {}
-        self.cordoned: frozenset[str] = frozenset()
-        self.stopping = False
         self.added: list[str] = []
+
+    def view(self) -> FleetView:
+        return FleetView()
 
     def add(self, spec: WorkerSpec) -> None:
         self.added.append(spec.name)
 
     def settle(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
-def turn(devices: DevicePool, places: Places, hosted: Hosted, seen: Observation, most: int = 2) -> None:
-    """Take one turn with a policy that has just begun."""
-    scaler = Scaler(Policy(Tuning(most=most)), devices, hosted, lambda _: None, most, lambda: seen.at)
+def turn(devices: DevicePool, places: Places, fleet: FakeFleet, seen: Observation, most: int = 2) -> None:
+    """Take one turn with a new policy."""
+    scaler = Scaler(Policy(Tuning(most=most)), devices, fleet, lambda _: None, most, lambda: seen.at)
     scaler.tick(cast("Any", places), lambda _: seen, lambda _: None)
 
 
 def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: DevicePool) -> None:
-    """Redis went away in between. Held, it would count as a worker that starts, for ever."""
-    hosted, nothing = Hosted(), Observation(0.0, 0, 0, ())
+    """Redis went away in between. A device that stayed locked would count as a starting worker without end."""
+    fleet, nothing = FakeFleet(), Observation(0.0, 0, 0, ())
     with pytest.raises(ConnectionError):
-        turn(devices, Places(fails=True), hosted, nothing)
+        turn(devices, Places(fails=True), fleet, nothing)
     assert devices.used == []
-    turn(devices, Places(), hosted, nothing)
-    assert hosted.added == ["cpu0"]
+    turn(devices, Places(), fleet, nothing)
+    assert fleet.added == ["cpu0"]
 
 
 @pytest.mark.parametrize(("most", "added"), [(2, ["cpu0"]), (1, [])])
 def test_a_worker_that_is_stuck_takes_no_place_from_one_that_is_needed(
     devices: DevicePool, most: int, added: list[str]
 ) -> None:
-    """Else the start that was decided would never happen: its place is full. More than --max there are never."""
+    """Otherwise the decided start would never happen, because no place is free. --max is never exceeded."""
     stuck = WorkerSample("w", "busy", 0, 0, 0.0, age_s=700.0, running_s=600.0, ready_s=1.0)
-    hosted = Hosted()
-    turn(devices, Places(["h:cpu9"]), hosted, Observation(0.0, 1, 1, [stuck]), most)
-    assert hosted.added == added
+    fleet = FakeFleet()
+    turn(devices, Places(["h:cpu9"]), fleet, Observation(0.0, 1, 1, [stuck]), most)
+    assert fleet.added == added
 
 
-def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An unusable lock file is one device's trouble, not the broker's."""
+def test_a_device_that_cannot_be_locked_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unusable lock file concerns one device; it must not look like a failure of the broker."""
     with closing(Slots(tmp_path)) as slots:
         pool = DevicePool([WorkerSpec(name, config.load({})) for name in ("cpu0", "cpu1")], slots, TICK_S, "here")
         take = slots.take
@@ -143,33 +142,35 @@ def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
         assert [spec.name for spec in pool.available(LONGEST_PAUSE_S - 1)] == []
 
 
-def test_a_device_that_fails_for_days_is_still_tried(devices: DevicePool) -> None:
-    """Two to the thousandth is more than a float can hold."""
+def test_a_device_that_fails_for_days_is_tried_again(devices: DevicePool) -> None:
+    """The pause doubles, and 2 to the power of 1,000 is too large for a float."""
     for at in range(2000):
         (spec,) = devices.available(1e6 * at)
         assert devices.take(spec, 1e6 * at)
         devices.free({"cpu0": True}, frozenset(), 1e6 * at)
 
 
-def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(devices: DevicePool) -> None:
-    """Two are wanted and one has died, say: without the broker no place can be booked, and nobody is stopped."""
-    told: list[Decision] = []
-    hosted, now = Hosted(), 0.0
-    scaler = Scaler(Policy(Tuning(least=2, most=2)), devices, hosted, told.append, 2, lambda: now)
+def test_a_turn_without_the_broker_reports_a_decision_and_changes_nothing(devices: DevicePool) -> None:
+    """If two are wanted and one has died, no place can be booked without the broker, and no worker is stopped."""
+    reported: list[Decision] = []
+    fleet, now = FakeFleet(), 0.0
+    scaler = Scaler(Policy(Tuning(least=2, most=2)), devices, fleet, reported.append, 2, lambda: now)
     one = WorkerSample("w", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0, idle_s=500.0)
     scaler.tick(cast("Any", Places(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
-    hosted.added.clear()
+    fleet.added.clear()
     for now in (2.0, 1000.0, 100_000.0):
         scaler.blind()
-        assert (told[-1].at, told[-1].ready, told[-1].live) == (now, None, 1), "as seen last, but for the queue"
-        assert (told[-1].want, told[-1].start, told[-1].drain, told[-1].give_up) == (2, 1, (), ())
-    assert hosted.added == []
+        assert (reported[-1].at, reported[-1].ready, reported[-1].live) == (now, None, 1), (
+            "the workers as last seen, and an unknown queue"
+        )
+        assert (reported[-1].want, reported[-1].start, reported[-1].drain, reported[-1].give_up) == (2, 1, (), ())
+    assert fleet.added == []
 
 
-def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: DevicePool) -> None:
-    """It ends between two decisions, and a host that fills what is wanted would start another one for it."""
+def test_the_place_of_a_draining_worker_is_not_offered_to_other_hosts(devices: DevicePool) -> None:
+    """It ends between two decisions, and a host that fills free places would start another one instead."""
     idle = WorkerSample("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
     seen = Observation(0.0, 0, 0, [idle, WorkerSample("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
     places = Places(["h:cpu8", "h:cpu9"])
-    turn(devices, places, Hosted(), seen)
+    turn(devices, places, FakeFleet(), seen)
     assert places.wanted == 1

@@ -11,12 +11,9 @@ from mlq.autoscale.live.signals import Signals
 from mlq.autoscale.policy.observation import Observation
 from mlq.autoscale.policy.policy import Policy, Tuning
 from mlq.store.queues.depth import QueueDepth
-from mlq.store.workers.heartbeats import Heartbeat
+from tests.heartbeats import heartbeat
 
-BEAT = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=1e9, rss_bytes=1, since=1e9, ready_s=1.0,
-)  # fmt: skip
+BEAT = heartbeat(started_at=1e9, since=1e9, ready_s=1.0)
 MINE = frozenset({"h:cpu0"})
 
 
@@ -33,7 +30,7 @@ def depth(ready: int = 0, in_flight: int | None = 0) -> list[QueueDepth]:
 
 @pytest.mark.parametrize("state", ["hung", "failed"])
 def test_a_worker_that_takes_no_work_is_not_capacity(state: str) -> None:
-    """celery#10205: alive, answering pings, not consuming; kubernetes#79158: a failed one that is taken for one."""
+    """celery#10205: a worker answers pings and does not consume; kubernetes#79158: a failed pod counts as capacity."""
     signals, policy = looks(), Policy(Tuning())
     for _ in range(5):
         decision = policy.decide(signals.observe(depth(ready=1), [replace(BEAT, state=state)], MINE))

@@ -8,28 +8,12 @@ from mlq.cli.worker_selection import OrderOutcome, outcome_of, pick
 from mlq.errors import NoSuchWorker, UsageError
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order, OrderWord
+from tests.heartbeats import heartbeat
 
 
 def worker(name: str, host: str = "a", life: str = "1", state: str = "idle") -> Heartbeat:
     """Make the heartbeat of a worker."""
-    return Heartbeat(
-        id=f"{host}:{name}:{life}",
-        name=name,
-        host=host,
-        pid=1,
-        gpu=None,
-        device="cpu",
-        state=state,
-        queues=("default",),
-        model="m",
-        fingerprint=None,
-        task=None,
-        tasks_done=0,
-        rows_done=0,
-        started_at=0.0,
-        rss_bytes=1,
-        supervisor=7,
-    )
+    return heartbeat(name, host, life, state=state, queues=("default",), supervisor=7)
 
 
 FOUND = [worker("cpu0"), worker("cpu1"), worker("cpu1", host="b")]

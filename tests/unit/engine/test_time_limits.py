@@ -17,7 +17,7 @@ from mlq.exit_codes import ExitCode
 from mlq.ipc.worker_report import WorkerReport
 from mlq.supervisor.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
 from mlq.supervisor.recovery.death import Death, Overrun
-from mlq.supervisor.supervisor import Supervisor
+from mlq.supervisor.supervisor import Phase, Supervisor
 
 WORKER = Limit(soft=30.0, hard=40.0)
 
@@ -88,7 +88,7 @@ def test_a_worker_that_exceeds_its_hard_limit_is_aborted_then_killed_then_given_
     fleet.step(Began(), at=0.0)
     steps = [fleet.step(Overdue("gpu0", by_s), at=100.0 + by_s) for by_s in (-5, 1, 2, 3, 5, 6, 10, 11)]
     assert steps == [[], [], [Abort("gpu0")], [], [Kill("gpu0")], [], [Abandon("gpu0")], []]
-    assert fleet.empty == {"gpu0": True}
+    assert fleet.slots()[0].phase is Phase.ABANDONED
     assert fleet.step(Died("gpu0", -9), at=1000.0) == []
     assert fleet.running == ["gpu1"]
 

@@ -10,7 +10,7 @@ DONE = News("idle", None, "f", 2, 901)
 
 
 def test_a_worker_that_becomes_idle_after_a_job_writes_a_heartbeat_at_once() -> None:
-    """An operator who looks right after a job sees its rows."""
+    """An operator sees the rows of a job right after its end."""
     assert pause(BUSY, DONE, LOOK_EVERY_S) == 0.0
     assert pause(IDLE, DONE, LOOK_EVERY_S) == 0.0, "the worker was busy between two looks"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import orjson
 import pytest
 
 from mlq.broker import embedded
+from mlq.ipc.file_lock import try_lock
 from mlq.ipc.shared_page import Page
 from mlq.ipc.supervisor_notices import NoticeReader, SupervisorNotices
 from mlq.ipc.worker_report import ReportPage, RunningTask, WorkerReport
@@ -17,11 +17,9 @@ from mlq.jobs.collect import sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
+from tests.heartbeats import heartbeat
 
-BEAT = Heartbeat(
-    id="h:cpu0:1", name="cpu0", host="h", pid=1, gpu=None, device="cpu", state="idle", queues=("realtime",), model="m",
-    fingerprint=None, task=None, tasks_done=0, rows_done=0, started_at=0.0, rss_bytes=1,
-)  # fmt: skip
+BEAT = heartbeat()
 
 
 def with_more(record: bytes) -> bytes:
@@ -76,7 +74,7 @@ def test_a_note_of_the_embedded_broker_with_more_is_read(tmp_path: Path) -> None
     """The server may have been started by another version."""
     (tmp_path / "broker.json").write_text('{"url": "redis+socket:///s", "pid": 7, "later": 1}')
     with (tmp_path / "broker.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert try_lock(lock)
         assert embedded.find(tmp_path) == embedded.RunningServer("redis+socket:///s", 7)
 
 

@@ -269,6 +269,5 @@ def test_the_verdict_counts_xids_of_the_workers_gpu_since_its_start() -> None:
         assert watch.verdict(instance, since=11.0) is None
         assert watch.verdict(whole, since=9.0) is None
     finally:
-        watch.end()
-        watch.join(10)
+        watch.end(10)
     assert library.open == 0

@@ -30,8 +30,14 @@ from mlq.supervisor.supervisor import (
     MAX_DEATHS,
     MAX_DEATHS_AT_WORK,
     STABLE_S,
+    Phase,
     Supervisor,
 )
+
+
+def phase(fleet: Supervisor, name: str) -> Phase:
+    """Return the phase of a slot."""
+    return next(slot.phase for slot in fleet.slots() if slot.name == name)
 
 
 @pytest.fixture
@@ -105,11 +111,11 @@ def test_no_worker_starts_in_a_slot_whose_process_survives_sigkill(fleet: Superv
     """The process still holds the device, so neither an autoscaler nor an order starts another worker there."""
     for at, by_s in ((0.0, 2.0), (3.0, 5.0), (8.0, 10.0)):
         fleet.step(Overdue("gpu0", by_s), at)
-    assert (fleet.vacant, fleet.failed) == ({}, {"gpu0": 0})
+    assert (phase(fleet, "gpu0"), fleet.failed) == (Phase.ABANDONED, {"gpu0": 0})
     assert fleet.step(Added("gpu0"), at=20.0) == []
     assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=20.0) == []
     fleet.step(Died("gpu0", -9), at=30.0)
-    assert fleet.vacant == {"gpu0": True}
+    assert phase(fleet, "gpu0") is Phase.FAILED
 
 
 def test_a_misconfigured_worker_is_not_started_again(fleet: Supervisor) -> None:
@@ -169,17 +175,17 @@ def test_a_restart_starts_at_once_and_does_not_count_as_a_death(fleet: Superviso
         at = float(turn)
         assert fleet.step(Ordered("gpu0", again=True, seconds=None), at) == [Drain("gpu0")]
         assert fleet.step(Died("gpu0", 0), at) == [Start("gpu0")]
-    assert fleet.restarts("gpu0") == 3 * MAX_DEATHS
+    assert fleet.slots()[0].restarts == 3 * MAX_DEATHS
 
 
 def test_a_slot_that_was_given_up_can_be_restarted_or_stopped(fleet: Supervisor) -> None:
     """The operator has corrected the cause, or gives the worker up as well."""
     for slot in ("gpu0", "gpu1"):
         assert fleet.step(Died(slot, 3), at=1.0) == [GiveUp(slot, 3, 1)]
-    assert fleet.empty == {"gpu0": True, "gpu1": True}
+    assert [slot.phase for slot in fleet.slots()] == [Phase.FAILED, Phase.FAILED]
     assert fleet.step(Ordered("gpu0", again=True, seconds=None), at=2.0) == [Start("gpu0")]
     assert fleet.step(Ordered("gpu1", again=False, seconds=None), at=2.0) == []
-    assert fleet.empty == {}
+    assert [slot.phase for slot in fleet.slots()] == [Phase.RUNNING, Phase.STOPPED]
 
 
 def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Supervisor) -> None:
@@ -187,7 +193,9 @@ def test_a_worker_without_a_lease_is_killed_and_replaced_however_often(fleet: Su
     for at in range(20):
         assert fleet.step(Fenced("gpu0"), float(at)) == [Kill("gpu0")]
         assert fleet.step(Died("gpu0", -9), float(at)) == [Start("gpu0")]
-        assert fleet.step(Died("gpu0", ExitCode.FENCED), float(at)) == [Start("gpu0")], "or it has heard of it first"
+        assert fleet.step(Died("gpu0", ExitCode.FENCED), float(at)) == [Start("gpu0")], (
+            "or the worker has noticed it first"
+        )
 
 
 def test_a_drain_with_a_deadline_gives_back_what_runs_past_it() -> None:

@@ -1,4 +1,4 @@
-"""Staffing: the capacity of one worker, and the number of workers with which few tasks wait too long. Pure."""
+"""The capacity of one worker, and the number of workers with which few tasks wait too long. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mlq.autoscale.policy.service import ServiceRate
 
 
-def waits(workers: int, load: float) -> float:
+def wait_probability(workers: int, load: float) -> float:
     """Return the probability that a task waits in an M/M/n queue; `load` is arrival rate / service rate.
 
     It is computed with the recursion of Erlang B, which is numerically stable: B(0) = 1,
@@ -26,7 +26,7 @@ def waits(workers: int, load: float) -> float:
     return workers * blocked / (workers - load * (1 - blocked))
 
 
-def waits_longer(workers: int, load: float, rate: float, seconds: float, squared_cv: float = 1.0) -> float:
+def long_wait_probability(workers: int, load: float, rate: float, seconds: float, squared_cv: float = 1.0) -> float:
     """Return the probability that a task waits longer than `seconds`; `rate` is tasks per second of one worker.
 
     For M/M/n it is C·exp(-(nμ - λ)·t). If service times vary less (a squared coefficient of variation below 1), waits
@@ -35,7 +35,7 @@ def waits_longer(workers: int, load: float, rate: float, seconds: float, squared
     spare = (workers - load) * rate
     if spare <= 0:
         return 1.0
-    return waits(workers, load) * math.exp(-spare * seconds * 2 / (1 + squared_cv))
+    return wait_probability(workers, load) * math.exp(-spare * seconds * 2 / (1 + squared_cv))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Capacity:
     turn_s: float
 
 
-def capacity(service: ServiceRate, target_s: float) -> Capacity:
+def worker_capacity(service: ServiceRate, target_s: float) -> Capacity:
     """Return what a worker can do with full batches; at a low load its batches are small, and it does less.
 
     The rate is B / t(B), where B is the largest batch whose forward takes at most half of the target, within the limit
@@ -65,7 +65,7 @@ def capacity(service: ServiceRate, target_s: float) -> Capacity:
     return Capacity(rate, max(base + slope * largest, 1 / rate))  # one task may have more rows than one forward
 
 
-def staff(rate: float, each: Capacity, squared_cv: float, target_s: float, late: float, most: int) -> int:
+def workers_needed(rate: float, each: Capacity, squared_cv: float, target_s: float, late: float, most: int) -> int:
     """Return the least number of workers with which at most the share `late` of tasks waits longer than `target_s`.
 
     With batches, the customers in Erlang's formula are forwards, because a worker is free only when its forward ends.
@@ -74,5 +74,5 @@ def staff(rate: float, each: Capacity, squared_cv: float, target_s: float, late:
     if rate <= 0:
         return 0
     load, turns = rate / each.rate, 1 / each.turn_s
-    few = (n for n in range(most) if waits_longer(n, load, turns, target_s, squared_cv) <= late)
+    few = (n for n in range(most) if long_wait_probability(n, load, turns, target_s, squared_cv) <= late)
     return next(few, most)

@@ -7,11 +7,9 @@ import selectors
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from mlq import __version__
@@ -19,13 +17,10 @@ from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.ipc import ready_pipe
 from mlq.ipc.supervisor_notices import SupervisorNotices
-from mlq.ipc.wakeup import Wakeup
 from mlq.ipc.worker_report import WorkerReport
-from mlq.store.workers.heartbeats import Heartbeat
 from mlq.store.workers.orders import Order
-from mlq.supervisor import registry, signals
+from mlq.supervisor import signals
 from mlq.supervisor.child import LAST_LINES, Child
-from mlq.supervisor.control.inspection import BusyWorker
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.events import (
     Abandon,
@@ -49,12 +44,21 @@ from mlq.supervisor.events import (
     Terminated,
     Tick,
 )
+from mlq.supervisor.fleet_handle import (
+    AddWorker,
+    FenceWorkers,
+    FleetHandle,
+    ObeyOrder,
+    Settle,
+    TerminateWorker,
+)
 from mlq.supervisor.installation import Installation
 from mlq.supervisor.news import BecameReady, GaveUp, Logged, News, Started, Stopping, Warned, exit_text
 from mlq.supervisor.recovery.death import Death, OomWatch
 from mlq.supervisor.recovery.leftovers import Adopted, Guard, Leftovers, adopting_orphans
 from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.supervisor import Supervisor
+from mlq.supervisor.view import FleetView, SlotView, WorkerView
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
@@ -108,10 +112,9 @@ class Fleet:
         self._installation = Installation()
         self._warned_of_upgrade = False
         self._supervisor = Supervisor(self._specs, drain_s, open_ended=open_ended)
-        self._last_lines: dict[str, deque[str]] = {}
-        self._requests: deque[Callable[[], None]] = deque()
+        self.handle = FleetHandle()
+        self._last_lines: dict[str, tuple[str, ...]] = {}
         self._rollouts: set[str] = set()
-        self._wakeup = Wakeup()
         self._children: dict[str, Child] = {}
         self._guard = Guard()
         self._leftovers: dict[Child, tuple[Leftovers, Died]] = {}
@@ -137,105 +140,60 @@ class Fleet:
             self._selector,
         ):
             self._watch(stops.fileno(), lambda: self._read_signals(stops))
-            self._watch(self._wakeup.fd, self._run_requests)
+            self._watch(self.handle.fd, self._take_requests)
             self._step(Began())
             while not self._supervisor.finished:
                 self._wait()
         return self._exit_code()
 
-    # Called by the threads that talk to the store and the broker
+    def _publish(self) -> None:
+        """Give the other threads the present state.
 
-    def describe(self) -> list[Heartbeat]:
-        """Return the heartbeat of each worker that runs, or that should run."""
-        empty = self._supervisor.empty
-        heartbeats = []
-        for slot, child in list(self._children.items()):
-            beat = registry.blank(child.spec, child.wid)
-            beat = replace(beat, restarts=self._supervisor.restarts(slot), started_at=child.started_at)
-            if slot in empty:
-                heartbeats.append(replace(beat, state="failed" if empty[slot] else "starting"))
-            elif slot in self._supervisor.running:
-                # A worker that has ended keeps its slot until the processes that it started have ended, too.
-                beat = registry.alive(beat, child) if child.ended_with is None else beat
-                ending = self._supervisor.is_draining(slot) and beat.state != "hung"
-                heartbeats.append(replace(beat, state="draining") if ending else beat)
-        return heartbeats
+        This happens before anything that may block, such as the output of news to a stopped terminal: the threads go on
+        meanwhile, and have to renew the leases of all workers that run.
+        """
+        slots = tuple(SlotView(state, self._view_of(state.name)) for state in self._supervisor.slots())
+        self.handle.publish(FleetView(slots, is_stopping=self._supervisor.stops > 0))
 
-    def leased(self) -> list[str]:
-        """Return the ids of the workers whose leases have to be renewed."""
-        return [c.wid for c in self._running if (report := c.report_page.read()) is not None and report.leased]
+    def _view_of(self, slot: str) -> WorkerView | None:
+        child = self._children.get(slot)
+        if child is None:
+            return None
+        return WorkerView(
+            child.spec,
+            child.wid,
+            child.pid,
+            child.started_at,
+            child.ready_s,
+            has_ended=child.ended_with is not None,
+            is_cordoned=child.cordoned is not None,
+            last_lines=self._last_lines.get(slot, ()),
+            report_page=child.report_page,
+        )
 
     @property
     def _running(self) -> list[Child]:
         found = [self._children[s] for s in self._supervisor.running if s in self._children]
         return [child for child in found if child.ended_with is None]
 
-    def last_lines(self) -> dict[str, list[str]]:
-        """Return the last log lines of each slot, those of its earlier processes first."""
-        return {slot: list(lines) for slot, lines in list(self._last_lines.items())}
+    def _take_requests(self) -> None:
+        for request in self.handle.take_requests():
+            match request:
+                case AddWorker(spec):
+                    self._specs[spec.name] = spec
+                    self._step(Added(spec.name))
+                case Settle():
+                    self._supervisor.settle()
+                case FenceWorkers(wids):
+                    # A worker that has given its lease back is ending already, and is left alone.
+                    self._step_workers(wids & self._leased(), Fenced)
+                case TerminateWorker(wid):
+                    self._step_workers([wid], Terminated)
+                case ObeyOrder(wid, order):
+                    self._obey(wid, order)
 
-    @property
-    def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended for good: True if it was given up, or never became ready."""
-        unready = {slot for slot, child in list(self._children.items()) if child.ready_s is None}
-        return {slot: gave_up or slot in unready for slot, gave_up in self._supervisor.vacant.items()}
-
-    @property
-    def cordoned(self) -> frozenset[str]:
-        """Slots whose last worker died because its device has a fault."""
-        return frozenset(slot for slot, child in list(self._children.items()) if child.cordoned)
-
-    def add(self, spec: WorkerSpec) -> None:
-        """Start one more worker."""
-        self._request(lambda: self._add(spec))
-
-    def _add(self, spec: WorkerSpec) -> None:
-        self._specs[spec.name] = spec
-        self._step(Added(spec.name))
-
-    @property
-    def stopping(self) -> bool:
-        """Whether a signal has asked the supervisor to stop."""
-        return self._supervisor.stops > 0
-
-    def settle(self) -> None:
-        """Accept no more workers, and end with the last of the present ones."""
-        self._request(self._supervisor.settle)
-
-    def fence(self, wids: Collection[str]) -> None:
-        """Kill workers whose lease was reaped, because their results are refused.
-
-        A worker that has given its lease back is ending already, and is left alone.
-        """
-        self._request(lambda: self._step_workers([w for w in self.leased() if w in wids], Fenced))
-
-    def addressed(self) -> list[BusyWorker]:
-        """Describe the workers as Celery's control messages address them."""
-        here = socket.gethostname()
-        return [
-            BusyWorker(f"{c.spec.name}@{here}", c.pid, c.wid, c.spec.settings.served_queues, c.started_at, report)
-            for c in self._running
-            if (report := c.report_page.read()) is not None
-        ]
-
-    def terminate(self, wid: str) -> None:
-        """End a worker whose task was revoked."""
-        self._request(lambda: self._step_workers([wid], Terminated))
-
-    def obey(self, orders: Mapping[str, Order]) -> None:
-        """Carry out an operator's orders; the keys are ids of workers."""
-        for wid, order in orders.items():
-            self._request(partial(self._obey, wid, order))
-
-    def _request(self, action: Callable[[], None]) -> None:
-        """Run `action` in the loop's thread, the only thread that may change the supervisor or a child."""
-        self._requests.append(action)
-        self._wakeup.ring()
-
-    def _run_requests(self) -> None:
-        self._wakeup.clear()
-        while self._requests:
-            self._requests.popleft()()
+    def _leased(self) -> set[str]:
+        return {c.wid for c in self._running if (report := c.report_page.read()) is not None and report.leased}
 
     def _obey(self, wid: str, order: Order) -> None:
         again = order.word == "restart"
@@ -260,7 +218,10 @@ class Fleet:
         return ExitCode.DONE
 
     def _step(self, event: Event) -> None:
-        for action in self._supervisor.step(event, time.monotonic()):
+        actions = self._supervisor.step(event, time.monotonic())
+        if actions:
+            self._publish()
+        for action in actions:
             self._apply(action)
 
     def _apply(self, action: Action) -> None:
@@ -291,6 +252,7 @@ class Fleet:
             self._step(Died(slot, ExitCode.SYSTEM_REFUSED))
             return
         self._children[slot] = child
+        self._publish()
         self._guard.follow(child.pid)
         self._watch(child.log.fd, lambda: self._read_log(child))
         self._watch(child.status.fd, lambda: self._read_status(child))
@@ -309,9 +271,10 @@ class Fleet:
 
     def _log(self, child: Child, lines: Sequence[str]) -> None:
         child.last_lines.extend(lines)
-        self._last_lines.setdefault(child.spec.name, deque(maxlen=LAST_LINES)).extend(lines)
+        slot = child.spec.name
+        self._last_lines[slot] = (*self._last_lines.get(slot, ()), *lines)[-LAST_LINES:]
         for line in lines:
-            self._emit(Logged(child.spec.name, line))
+            self._emit(Logged(slot, line))
 
     def _read_status(self, child: Child) -> None:
         slot = child.spec.name
@@ -358,6 +321,9 @@ class Fleet:
             child.cordoned = self._faults.verdict(child.spec.gpu, child.began_at)
         asked = self._supervisor.is_draining(child.spec.name)
         death = self._death(child, report, code, asked=asked)
+        # The lease thread must know of the end before recovery reaps the lease. Otherwise it would try to renew the
+        # lease afterwards, and report it as lost.
+        self._publish()
         self._recover(death)
         by_message = death.overrun is not None and report is not None and report.limit_by_message
         died = replace(self._died(child, report, code), by_message=by_message)
@@ -442,6 +408,7 @@ class Fleet:
         self._collect_adopted()
         self._check_limits()
         self._step(Tick())
+        self._publish()
 
     def _read_signals(self, stops: socket.socket) -> None:
         for number in filter(_STOP_SIGNALS.__contains__, stops.recv(16)):  # other signals with handlers arrive, too
