@@ -1,4 +1,4 @@
-"""States of a task's own: seen while it runs, and never after its end."""
+"""Custom states of a task are visible while it runs, and never after its end."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def late(self, gate):
 '''
 
 
-def test_a_task_tells_how_far_it_is_while_it_runs(house: House, client: Celery, start: Start) -> None:
-    """A stock client sees each state with what belongs to it; the end replaces the last of them."""
+def test_clients_see_the_progress_of_a_running_task(house: House, client: Celery, start: Start) -> None:
+    """A stock client sees each state with its metadata; the end of the task replaces the last one."""
     house.write("telling.py", TASKS)
     start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
     gate = house.directory / "gate"
@@ -47,8 +47,10 @@ def test_a_task_tells_how_far_it_is_while_it_runs(house: House, client: Celery, 
     assert task.state == "SUCCESS"
 
 
-def test_what_a_task_leaves_behind_changes_nothing_of_its_end(house: House, client: Celery, start: Start) -> None:
-    """As with Celery: who has read a success reads it again."""
+def test_a_state_that_is_written_after_the_end_does_not_change_the_result(
+    house: House, client: Celery, start: Start
+) -> None:
+    """As with Celery, a client that has read a success reads it again."""
     house.write("telling.py", TASKS)
     start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
     gate = house.directory / "gate"

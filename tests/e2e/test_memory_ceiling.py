@@ -1,4 +1,4 @@
-"""`--max-memory`: a worker whose model grows is replaced, and its rows are all answered."""
+"""`--max-memory`: a worker whose model grows is replaced, and all its rows are answered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = 40
 
 
 def test_a_model_that_grows_is_replaced_and_its_rows_are_answered(house: House, start: Start, broker: str) -> None:
-    """Between two tasks, without backoff, and without anybody's blame."""
+    """It is replaced between two tasks, without backoff, and no crash is counted."""
     assert broker
     house.write("growing.py", GROWING)
     workers = start("--cpus", "1", "--max-memory", "250MiB", model="growing.py:Model")

@@ -1,4 +1,4 @@
-"""A share of device time, measured: by what the model itself wrote down while another queue was saturated."""
+"""A share of device time, measured by the model's log while another queue is saturated."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from celery import Celery
 
 from tests.conftest import House, Start
 
-SECONDS = 0.005  # each row's
+SECONDS = 0.005  # of each row
 REALTIME = 900
 
 
 def test_a_tenth_of_the_device_is_a_tenth_of_the_rows(house: House, client: Celery, start: Start) -> None:
-    """All rows take the same time; while realtime is saturated, for some seconds, batch gets about its share."""
+    """All rows take the same time. While realtime is saturated for some seconds, batch gets about its share."""
     for queue, number in (("realtime", REALTIME), ("batch", REALTIME // 2)):
         for _ in range(number):
             client.send_task("mlq.predict", [{"of": queue, "sleep": SECONDS}], queue=queue)
