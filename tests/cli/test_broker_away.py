@@ -39,7 +39,7 @@ def silent_url() -> Iterator[str]:
         yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
 
 
-@pytest.mark.parametrize("kind", ["refused", "silent"])
+@pytest.mark.parametrize("kind", ["refusing_url", "silent_url"])
 @pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
 def test_a_broker_that_is_away_is_reported_quickly_in_two_lines(
     mlq: Mlq, kind: str, args: list[str], place: Path, request: pytest.FixtureRequest

@@ -125,7 +125,7 @@ def row_file(place: Path) -> None:
     (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
 
 
-@pytest.mark.usefixtures("row")
+@pytest.mark.usefixtures("row_file")
 @pytest.mark.parametrize("name", ODD)
 def test_every_command_says_why_a_server_cannot_be_used(mlq: Mlq, state: Path, name: str) -> None:
     """Two lines, the right exit code, and a hint for the reason. Workers are not started again and again."""

@@ -58,7 +58,7 @@ def wait_for_polls(house: House, redis: Redis) -> None:
     house.until(lambda: count_calls(redis, "smembers") - before >= POLLS, "the worker polls")
 
 
-@pytest.mark.usefixtures("polling")
+@pytest.mark.usefixtures("polling_worker")
 def test_messages_are_served_if_tracking_is_refused(house: House, client: Celery, redis: Redis) -> None:
     """This includes messages that arrive after a long idle time, on any queue."""
     for queue in ("realtime", "batch"):

@@ -88,9 +88,7 @@ def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
         process.terminate()
 
 
-def test_a_server_with_the_right_certificate_serves_everything(
-    house: House, secured: Secured, start: Start
-) -> None:
+def test_a_server_with_the_right_certificate_serves_everything(house: House, secured: Secured, start: Start) -> None:
     """Commands, the worker's claims and its bell, and the results."""
     house.environment["MLQ_BROKER_URL"] = f"rediss://localhost:{secured.port}/0"
     house.environment["SSL_CERT_FILE"] = str(secured.ours)

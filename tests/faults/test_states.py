@@ -1,4 +1,4 @@
-"""States of a task's own, told by a worker that was taken for dead."""
+"""Custom states of a task, sent by a worker that was treated as dead."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def states(self, row):
 '''
 
 
-def test_a_state_that_comes_late_does_not_replace_the_end(world: World) -> None:
-    """The worker that was frozen goes on as if nothing were, and tells it of a task that has ended elsewhere."""
+def test_a_late_state_does_not_replace_the_end(world: World) -> None:
+    """The worker was frozen and then goes on, and sets a state for a task that has ended elsewhere."""
     (world.directory / "own_states.py").write_text(TASKS)
     told, gate = world.directory / "told.log", world.directory / "gate"
 
