@@ -1,4 +1,4 @@
-"""Devices after starts that failed: left alone for longer and longer, and never for good."""
+"""Devices after failed starts: the pauses grow, but the device is never given up."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TICK_S = 2.0
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[DevicePool]:
-    """One device, in a state directory of our own."""
+    """Return one device, in a private state directory."""
     with closing(Slots(tmp_path)) as slots:
         yield DevicePool([WorkerSpec("cpu0", config.load({}))], slots, TICK_S, "here")
 
 
-def starts(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
-    """Start whenever it may be, each of which ends within a tick; give the moments."""
+def start_times(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
+    """Start a worker whenever that is allowed, each of which ends within a tick; return the times of the starts."""
     found, at = [], 0.0
     while (at := at + TICK_S) <= seconds:
         devices.free(dict.fromkeys(["cpu0"], fails), frozenset(), at)
@@ -41,22 +41,22 @@ def starts(devices: DevicePool, seconds: float, *, fails: bool) -> list[float]:
     return found
 
 
-def test_a_start_that_fails_again_and_again_is_tried_ever_more_seldom(devices: DevicePool) -> None:
-    """1,800 starts in an hour without it. It never stops: the next model file may load."""
-    moments = starts(devices, 3600, fails=True)
+def test_starts_that_fail_repeatedly_get_rarer(devices: DevicePool) -> None:
+    """Otherwise there would be 1,800 starts in an hour. They never stop, because the next model file may load."""
+    moments = start_times(devices, 3600, fails=True)
     assert len(moments) < 25
     pauses = [b - a for a, b in pairwise(moments)]
     assert pauses == sorted(pauses)
     assert pauses[-1] <= LONGEST_PAUSE_S + TICK_S
 
 
-def test_one_that_ended_well_may_be_started_at_once(devices: DevicePool) -> None:
-    """It was drained, and work has come."""
-    assert len(starts(devices, 100, fails=False)) == 50
+def test_a_worker_that_ended_normally_may_start_again_at_once(devices: DevicePool) -> None:
+    """It was drained, and new tasks have come."""
+    assert len(start_times(devices, 100, fails=False)) == 50
 
 
-class Places:
-    """A booking that answers as it is told to."""
+class FakePlaces:
+    """A booking with given answers."""
 
     def __init__(self, members: Sequence[str] = (), *, fails: bool = False) -> None:
         self.members = list(members)
@@ -82,8 +82,8 @@ class Places:
         del places
 
 
-class Hosted:
-    """A fleet that notes whom it was to start."""
+class FakeSupervisor:
+    """A supervisor that records the workers that it is asked to start."""
 
     def __init__(self) -> None:
         self.vacant: dict[str, bool] = {}
@@ -95,40 +95,36 @@ class Hosted:
         self.added.append(spec.name)
 
     def settle(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
-def turn(devices: DevicePool, places: Places, hosted: Hosted, seen: Observation, most: int = 2) -> None:
+def turn(devices: DevicePool, places: FakePlaces, hosted: FakeSupervisor, seen: Observation, most: int = 2) -> None:
     """Take one turn with a policy that has just begun."""
     scaler = Scaler(Policy(Tuning(most=most)), devices, hosted, lambda _: None, most, lambda: seen.at)
     scaler.tick(cast("Any", places), lambda _: seen, lambda _: None)
 
 
 def test_a_device_whose_place_could_not_be_booked_is_free_again(devices: DevicePool) -> None:
-    """Redis went away in between. Held, it would count as a worker that starts, for ever."""
-    hosted, nothing = Hosted(), Observation(0.0, 0, 0, ())
+    """Redis went away in between. Otherwise the device would count as a starting worker without end."""
+    hosted, nothing = FakeSupervisor(), Observation(0.0, 0, 0, ())
     with pytest.raises(ConnectionError):
-        turn(devices, Places(fails=True), hosted, nothing)
+        turn(devices, FakePlaces(fails=True), hosted, nothing)
     assert devices.used == []
-    turn(devices, Places(), hosted, nothing)
+    turn(devices, FakePlaces(), hosted, nothing)
     assert hosted.added == ["cpu0"]
 
 
 @pytest.mark.parametrize(("most", "added"), [(2, ["cpu0"]), (1, [])])
-def test_a_worker_that_is_stuck_takes_no_place_from_one_that_is_needed(
-    devices: DevicePool, most: int, added: list[str]
-) -> None:
-    """Else the start that was decided would never happen: its place is full. More than --max there are never."""
+def test_a_stuck_worker_does_not_block_the_start_of_another(devices: DevicePool, most: int, added: list[str]) -> None:
+    """Its place is full, so the decided start would never happen. There are still never more than --max."""
     stuck = WorkerSample("w", "busy", 0, 0, 0.0, age_s=700.0, running_s=600.0, ready_s=1.0)
-    hosted = Hosted()
-    turn(devices, Places(["h:cpu9"]), hosted, Observation(0.0, 1, 1, [stuck]), most)
+    hosted = FakeSupervisor()
+    turn(devices, FakePlaces(["h:cpu9"]), hosted, Observation(0.0, 1, 1, [stuck]), most)
     assert hosted.added == added
 
 
-def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An unusable lock file is one device's trouble, not the broker's."""
+def test_a_device_that_cannot_be_locked_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unusable lock file is an error of one device, not of the broker."""
     with closing(Slots(tmp_path)) as slots:
         pool = DevicePool([WorkerSpec(name, config.load({})) for name in ("cpu0", "cpu1")], slots, TICK_S, "here")
         take = slots.take
@@ -144,20 +140,23 @@ def test_a_device_that_cannot_be_locked_is_left_alone_and_the_next_one_is_tried(
 
 
 def test_a_device_that_fails_for_days_is_still_tried(devices: DevicePool) -> None:
-    """Two to the thousandth is more than a float can hold."""
+    """Two to the thousandth is more than a float can represent."""
     for at in range(2000):
         (spec,) = devices.available(1e6 * at)
         assert devices.take(spec, 1e6 * at)
         devices.free({"cpu0": True}, frozenset(), 1e6 * at)
 
 
-def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(devices: DevicePool) -> None:
-    """Two are wanted and one has died, say: without the broker no place can be booked, and nobody is stopped."""
+def test_a_turn_without_the_broker_returns_the_decision_and_changes_nothing(devices: DevicePool) -> None:
+    """For example two workers are wanted and one has died.
+
+    Without the broker no place can be booked, and no worker is stopped.
+    """
     told: list[Decision] = []
-    hosted, now = Hosted(), 0.0
+    hosted, now = FakeSupervisor(), 0.0
     scaler = Scaler(Policy(Tuning(least=2, most=2)), devices, hosted, told.append, 2, lambda: now)
     one = WorkerSample("w", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0, idle_s=500.0)
-    scaler.tick(cast("Any", Places(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
+    scaler.tick(cast("Any", FakePlaces(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
     hosted.added.clear()
     for now in (2.0, 1000.0, 100_000.0):
         scaler.blind()
@@ -166,10 +165,10 @@ def test_a_turn_without_the_broker_tells_what_was_decided_and_touches_nothing(de
     assert hosted.added == []
 
 
-def test_the_place_of_one_that_drains_is_not_offered_to_other_hosts(devices: DevicePool) -> None:
-    """It ends between two decisions, and a host that fills what is wanted would start another one for it."""
+def test_the_place_of_a_draining_worker_is_not_offered_to_other_hosts(devices: DevicePool) -> None:
+    """It ends between two decisions. A host that fills free places would start another worker for it."""
     idle = WorkerSample("a", "idle", 0, 0, 0.0, age_s=600.0, ready_s=1.0)
     seen = Observation(0.0, 0, 0, [idle, WorkerSample("b", "draining", 0, 0, 0.0, age_s=600.0, ready_s=1.0)])
-    places = Places(["h:cpu8", "h:cpu9"])
-    turn(devices, places, Hosted(), seen)
+    places = FakePlaces(["h:cpu8", "h:cpu9"])
+    turn(devices, places, FakeSupervisor(), seen)
     assert places.wanted == 1

@@ -1,4 +1,4 @@
-"""The gates that the shipped defaults must pass, replayed through the very policy that runs."""
+"""The limits that the default settings must keep, replayed with the policy that mlq runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlq.autoscale.policy.staffing import waits, waits_longer
 from mlq.autoscale.replay.simulation import Replay, Task, World, replay
 
 SLACK = 1.05
-"""Fewer seeds than the benchmark has, so a little more room."""
+"""Tolerance, because there are fewer seeds than in the benchmark."""
 
 
-def played(name: str, seeds: int, world: World | None = None) -> list[Replay]:
+def replay_workload(name: str, seeds: int, world: World | None = None) -> list[Replay]:
     """Replay a workload."""
     make = getattr(workloads, name)
     return [replay(make(seed), Policy(Tuning()), world or World()) for seed in range(seeds)]
@@ -29,30 +29,30 @@ def played(name: str, seeds: int, world: World | None = None) -> list[Replay]:
     ("workload", "cost", "in_time", "actions"),
     [("steady", 12_100, 0.995, 15), ("step", 12_000, 0.915, 25), ("ramp", 17_300, 0.987, 20)],
 )
-def test_work_is_in_time_at_the_cost_and_with_the_calm_that_was_promised(
+def test_tasks_are_in_time_at_the_documented_cost_and_number_of_starts(
     workload: str, cost: float, in_time: float, actions: float
 ) -> None:
-    """Worker-seconds, the share that waits no longer than the target, starts and stops."""
-    outcomes = played(workload, 2)
+    """The figures are worker-seconds, the share that waits no longer than the target, starts and stops."""
+    outcomes = replay_workload(workload, 2)
     assert mean(o.cost for o in outcomes) <= SLACK * cost
     assert 1 - mean(o.in_time for o in outcomes) <= SLACK * (1 - in_time)
     assert mean(o.starts + o.stops for o in outcomes) <= SLACK * actions
 
 
 @pytest.mark.parametrize("workload", ["batched", "rising"])
-def test_rows_that_share_forwards_need_no_more_than_the_cheapest_static_fleet(workload: str) -> None:
-    """Twenty milliseconds and one a row: one worker is in time, whatever its small batches suggest.
+def test_rows_that_share_forwards_need_no_more_than_the_cheapest_fixed_number_of_workers(workload: str) -> None:
+    """Twenty milliseconds and one per row: one worker is in time, even if its small batches suggest otherwise.
 
-    When the rate rises its batches grow, and it has been fast enough all along.
+    When the rate rises its batches grow, so it was always fast enough.
     """
-    (outcome,) = played(workload, 1, World(batch=(0.020, 0.001, 64)))
+    (outcome,) = replay_workload(workload, 1, World(batch=(0.020, 0.001, 64)))
     assert outcome.cost <= 1.3 * 1200
     assert outcome.in_time >= 0.99
     assert outcome.starts + outcome.stops <= 10
 
 
-def test_work_waits_less_and_costs_less_than_with_what_others_do_by_default() -> None:
-    """Over the workloads in the mean; each alone is in benchmarks/AUTOSCALE.md."""
+def test_tasks_wait_less_and_cost_less_than_with_defaults_of_others() -> None:
+    """This is the mean of the workloads; benchmarks/AUTOSCALE.md has each one."""
     found: dict[str, tuple[float, float]] = {}
     for who, make in POLICIES.items():
         outcomes = [replay(make_tasks(7), make(), World()) for make_tasks in (steady, step, ramp)]
@@ -63,27 +63,27 @@ def test_work_waits_less_and_costs_less_than_with_what_others_do_by_default() ->
 
 
 @pytest.mark.parametrize("seconds", [55.0, 200.0])
-def test_long_tasks_are_not_taken_for_stuck_ones(seconds: float) -> None:
-    """One a minute: each would otherwise be a reason to start a worker, and its end one to stop it."""
+def test_long_tasks_are_not_treated_as_stuck(seconds: float) -> None:
+    """One task a minute: otherwise each would be a reason to start a worker, and its end a reason to stop it."""
     outcome = replay([Task(60.0 * n, seconds) for n in range(60)], Policy(Tuning(most=16)), World(most=16))
     assert outcome.starts + outcome.stops <= seconds / 60 + 5
 
 
 def test_the_simulator_agrees_with_erlang() -> None:
-    """M/M/3 at a load of two: Erlang C tells how many wait longer than t."""
+    """M/M/3 at a load of two: Erlang C gives the share of tasks that wait longer than t."""
     random = np.random.default_rng(1)
     at = np.cumsum(random.exponential(0.25, 100_000))
     tasks = [Task(float(t), float(s)) for t, s in zip(at, random.exponential(0.5, at.size), strict=True)]
-    waited = replay(tasks, Nobody(), World(first=3, most=3)).waits
+    waited = replay(tasks, NoChange(), World(first=3, most=3)).waits
     for seconds, share in ((0, 0.444), (0.25, 0.270), (0.5, 0.163), (1, 0.060), (2, 0.008)):
         assert np.mean([w > seconds for w in waited]) == pytest.approx(share, abs=0.02)
     assert waits(3, 2.0) == pytest.approx(0.444, abs=0.001)
     assert waits_longer(3, 2.0, 2.0, 1.0) == pytest.approx(0.060, abs=0.001)
 
 
-class Nobody:
-    """Changes nothing."""
+class NoChange:
+    """A policy that changes nothing."""
 
     def decide(self, seen: Observation) -> Decision:
-        """Hold."""
+        """Return the decision to hold."""
         return Decision(seen.at, seen.ready, seen.in_flight, 0, 0, 0, "hold", "")

@@ -1,4 +1,4 @@
-"""The picture of a replay: arrivals, workers, and how long tasks waited."""
+"""The plot of a replay: arrivals, workers, and the waits of tasks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TASKS = sorted(BURST, key=lambda task: task.at)
 
 @pytest.fixture(scope="module")
 def outcome() -> Replay:
-    """Ten minutes, with a burst in the middle for which nobody was there."""
+    """Return ten minutes with a burst in the middle, at which no worker ran."""
     return replay(TASKS, Policy(Tuning()), World())
 
 
-def test_each_wait_stands_where_its_task_came(outcome: Replay) -> None:
-    """Not when it began to run: the burst is what people look for."""
+def test_each_wait_is_drawn_at_the_arrival_of_its_task(outcome: Replay) -> None:
+    """Not at the beginning of its run: users look for the burst."""
     assert len(outcome.arrivals) == len(outcome.waits) > 0
     late = [at for at, wait in plot.waits(outcome, 0.99) if wait > 5]
     assert late
@@ -31,8 +31,8 @@ def test_each_wait_stands_where_its_task_came(outcome: Replay) -> None:
     assert max(wait for _, wait in plot.waits(outcome, 0.5)) > outcome.quantile(0.5)
 
 
-def test_the_picture_shows_arrivals_workers_and_waits(outcome: Replay, tmp_path: Path) -> None:
-    """And the target that they should keep to."""
+def test_the_plot_shows_arrivals_workers_and_waits(outcome: Replay, tmp_path: Path) -> None:
+    """It also shows the target of the waits."""
     figures = pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     figure: Any = figures.Figure()
     plot._fill(figure, TASKS, outcome)
@@ -46,8 +46,8 @@ def test_the_picture_shows_arrivals_workers_and_waits(outcome: Replay, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["day.nonsense", "nowhere/day.png"])
-def test_a_picture_that_cannot_be_written_is_the_users_to_mend(outcome: Replay, tmp_path: Path, name: str) -> None:
-    """And no fault of mlq's."""
+def test_a_plot_that_cannot_be_written_is_a_users_error(outcome: Replay, tmp_path: Path, name: str) -> None:
+    """It is no internal error of mlq."""
     pytest.importorskip("matplotlib.figure", reason="the extra mlq-cli[plot] draws")
     with pytest.raises(UsageError, match=f"cannot write --plot .*{name}"):
         plot.draw(TASKS, outcome, tmp_path / name)

@@ -1,4 +1,4 @@
-"""The policy, one test for each way in which autoscalers are known to fail."""
+"""The policy of the autoscaler, with one test for each known kind of failure of autoscalers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlq.autoscale.policy.policy import PRESETS, Decision, Policy, Threshold, Tu
 
 
 def worker(n: int, state: Any = "idle", **more: Any) -> WorkerSample:
-    """A worker of half a second a task that has served for a while."""
+    """Return a worker of half a second per task that has served for a while."""
     done = more.pop("done", 100)
     usual = {"age_s": 600.0, "ready_s": 30.0, "idle_s": 60.0}
     return WorkerSample(f"w{n}", state, done, done, 0.5 * done, **{**usual, **more})
 
 
 class Timeline:
-    """Drives a policy tick by tick, with workers that do as they are told."""
+    """A run of a policy tick by tick, with workers that carry out its orders."""
 
     def __init__(self, tuning: Tuning | None = None, workers: int = 1) -> None:
         self.policy = Policy(tuning or Tuning())
@@ -29,7 +29,7 @@ class Timeline:
         self.served = 0
 
     def tick(self, ready: int | None = 0, flying: int | None = 0, done: int = 0, **more: Any) -> Decision:
-        """Let two seconds pass, in which so many tasks ended."""
+        """Let two seconds pass, in which this number of tasks ended."""
         self.at += 2.0
         if self.workers:
             first = self.workers[0]
@@ -39,37 +39,37 @@ class Timeline:
         return self.policy.decide(Observation(self.at, ready, flying, self.workers, **more))
 
     def quiet(self, seconds: float) -> list[Decision]:
-        """Let nothing happen for so long."""
+        """Let this time pass without tasks."""
         return [self.tick() for _ in range(int(seconds / 2))]
 
 
 def test_busy_workers_are_never_drained() -> None:
-    """keda#157, #2900: a scale-down that kills what runs."""
+    """keda#157, #2900: a scale-down kills running tasks."""
     timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
     timeline.workers = [worker(n, "busy", running_s=1.0) for n in range(3)] + [worker(3)]
     drained = [wid for d in timeline.quiet(1200) for wid in d.drain]
     assert set(drained) == {"w3"}
 
 
-def test_nobody_is_drained_while_tasks_wait() -> None:
-    """An idle worker is about to take one of them, and would be missed a moment later."""
+def test_no_worker_is_drained_while_tasks_wait() -> None:
+    """An idle worker is about to take one of them, and would be missing a moment later."""
     timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
     assert not any(timeline.tick(ready=1).drain for _ in range(600))
 
 
-def test_what_runs_counts_and_the_last_worker_stays_for_it() -> None:
-    """keda#356, #638: scaled to zero while a task runs, since the queue is empty."""
+def test_running_tasks_count_and_keep_the_last_worker() -> None:
+    """keda#356, #638: scaled to zero during a task, because the queue is empty."""
     timeline = Timeline(Tuning(least=0, hold=0.1, floor_s=2.0, zero_s=2.0), workers=1)
     timeline.workers = [worker(0, "busy", running_s=5.0)]
     seen = [timeline.tick(ready=0, flying=1) for _ in range(300)]
     assert not any(d.drain for d in seen)
     assert {d.need for d in seen} == {1}
-    timeline.workers = []  # it died, and what it held comes back
+    timeline.workers = []  # it died, and its messages come back
     assert timeline.tick(ready=0, flying=1).start == 1
 
 
-def test_a_queue_that_cannot_be_seen_is_not_an_empty_one() -> None:
-    """keda#1850, #7239: a metric that is lost, read as zero; nobody is stopped, however long it lasts."""
+def test_an_unknown_queue_is_not_an_empty_queue() -> None:
+    """keda#1850, #7239: a lost metric is read as zero. No worker is stopped, even in a long outage."""
     timeline = Timeline(Tuning(hold=0.1, floor_s=2.0), workers=4)
     timeline.tick()
     assert {timeline.tick(ready=None, flying=None).action for _ in range(600)} == {"hold"}
@@ -77,15 +77,15 @@ def test_a_queue_that_cannot_be_seen_is_not_an_empty_one() -> None:
     assert timeline.tick(ready=None, flying=None).start == 1
 
 
-def test_history_that_is_lost_is_not_idleness() -> None:
-    """knative#4795: an autoscaler that has just started knows nothing, and stops half the fleet."""
+def test_a_lost_history_is_not_idleness() -> None:
+    """knative#4795: an autoscaler that has just started has no data, and stops half of the workers."""
     timeline = Timeline(workers=6)
     assert not any(d.drain for d in timeline.quiet(100))
 
 
 @pytest.mark.parametrize("done", [0, 10_000])
-def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history(done: int) -> None:
-    """After a server that lost its data heartbeats come back one by one."""
+def test_a_worker_whose_heartbeat_comes_late_is_not_drained_for_lack_of_history(done: int) -> None:
+    """After a server has lost its data, heartbeats come back one by one."""
     timeline = Timeline(Tuning(most=30), workers=0)
     timeline.tick()
     timeline.workers = [worker(n, done=done) for n in range(6)]
@@ -95,7 +95,7 @@ def test_who_is_heard_of_late_is_not_drained_for_lack_of_a_history(done: int) ->
 
 
 def test_a_time_without_a_look_is_a_new_start() -> None:
-    """What came meanwhile came at no known time, and who is there is held anew."""
+    """The arrival times of tasks in a gap are unknown, and existing workers are kept again."""
     timeline = Timeline(workers=6)
     timeline.quiet(280)
     timeline.at += 60.0
@@ -104,8 +104,8 @@ def test_a_time_without_a_look_is_a_new_start() -> None:
     assert max(d.rate or 0.0 for d in after) == 0.0, "600 tasks in 62 s are no 300 a second"
 
 
-def test_a_burst_after_the_start_is_not_held_for_as_long_as_what_was_there() -> None:
-    """Nothing was known of workers that did not exist, and that is no reason to keep them."""
+def test_workers_for_a_burst_after_the_start_are_not_kept_as_long_as_older_ones() -> None:
+    """The rule for workers that existed before the first look must not apply to new workers."""
     timeline = Timeline(workers=1)
     timeline.quiet(60)
     asked = timeline.tick(ready=60)
@@ -114,8 +114,8 @@ def test_a_burst_after_the_start_is_not_held_for_as_long_as_what_was_there() -> 
     assert len(drained) == (asked.need or 0) - (asked.base or 0) > 0, "half a minute after the backlog, not five"
 
 
-def test_who_was_asked_for_at_the_first_look_was_not_there_before_it() -> None:
-    """What waits at the start is worked off, and who came for it goes half a minute later, not five minutes."""
+def test_a_worker_that_the_first_look_started_does_not_count_as_older() -> None:
+    """After the waiting tasks, the worker that started for them stops half a minute later, not five minutes later."""
     timeline = Timeline(workers=1)
     asked = timeline.tick(ready=200).start
     timeline.workers += [worker(n, "starting", done=0, age_s=2.0, ready_s=None) for n in range(1, 1 + asked)]
@@ -124,8 +124,8 @@ def test_who_was_asked_for_at_the_first_look_was_not_there_before_it() -> None:
     assert len({wid for d in timeline.quiet(60) for wid in d.drain}) == asked > 0
 
 
-def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None:
-    """kubernetes#59975, ray#61731: during a cold start the backlog grows, and start follows start."""
+def test_starting_workers_count_and_no_more_are_started() -> None:
+    """kubernetes#59975, ray#61731: during a cold start the backlog grows, and more and more workers are started."""
     timeline = Timeline(Tuning(most=50), workers=1)
     timeline.quiet(60)
     asked = timeline.tick(ready=60).start
@@ -134,8 +134,8 @@ def test_starting_workers_are_counted_and_no_more_are_started_for_them() -> None
     assert sum(timeline.tick(ready=60).start for _ in range(5)) <= 2
 
 
-def test_noise_does_not_flap() -> None:
-    """knative#3153, ray#18925: up and down with every dozen tasks."""
+def test_noise_causes_no_flapping() -> None:
+    """knative#3153, ray#18925: the number of workers goes up and down with every dozen tasks."""
     timeline = Timeline(workers=3)
     actions = 0
     for n in range(900):
@@ -146,8 +146,11 @@ def test_noise_does_not_flap() -> None:
     assert actions <= 4
 
 
-def test_a_worker_that_vanishes_with_its_counters_makes_no_phantom_load() -> None:
-    """ray#44045, #61551: what is gone is subtracted, and a negative difference pins the fleet; so does a purge."""
+def test_a_worker_that_vanishes_with_its_counters_causes_no_phantom_load() -> None:
+    """ray#44045, #61551: the counts of a vanished worker make a negative difference, which blocks scaling.
+
+    A purge does, too.
+    """
     timeline = Timeline(workers=4)
     timeline.quiet(60)
     for _ in range(30):
@@ -158,8 +161,8 @@ def test_a_worker_that_vanishes_with_its_counters_makes_no_phantom_load() -> Non
     assert after[-1].need == 1
 
 
-def test_a_task_that_hangs_says_nothing_of_the_others() -> None:
-    """One that has run for minutes would make all look slow; and its worker is no capacity."""
+def test_a_hanging_task_does_not_change_the_estimate() -> None:
+    """A task that has run for minutes would make all tasks look slow. Its worker does not count as capacity."""
     timeline = Timeline(Tuning(most=8), workers=3)
     for _ in range(30):
         timeline.tick(done=4)
@@ -169,8 +172,8 @@ def test_a_task_that_hangs_says_nothing_of_the_others() -> None:
     assert seen.service_rate == pytest.approx(2.0, rel=0.1)
 
 
-def test_an_autoscaler_that_takes_over_knows_long_tasks_from_the_workers_lives() -> None:
-    """Before one has ended under its own eyes, all who work on one would seem stuck."""
+def test_an_autoscaler_that_takes_over_learns_of_long_tasks_from_the_workers_totals() -> None:
+    """Before it has seen one such task end, all workers with one would seem stuck."""
     timeline = Timeline(workers=0)
     timeline.workers = [worker(n, "busy", done=5, running_s=3000.0) for n in range(3)]
     timeline.workers = [replace(w, busy_s=5 * 500.0) for w in timeline.workers]
@@ -179,7 +182,7 @@ def test_an_autoscaler_that_takes_over_knows_long_tasks_from_the_workers_lives()
 
 
 def test_a_slow_task_counts_before_it_has_ended() -> None:
-    """Only the quick ones would have ended, and a fleet whose tasks have become slow would seem fast enough."""
+    """Otherwise only the fast tasks would have ended, and workers whose tasks became slow would seem fast enough."""
     timeline = Timeline(workers=3)
     for _ in range(30):
         timeline.tick(done=4)
@@ -187,8 +190,8 @@ def test_a_slow_task_counts_before_it_has_ended() -> None:
     assert (timeline.tick(done=4).service_rate or 0.0) < 1.5
 
 
-def test_a_few_more_by_chance_are_no_rise() -> None:
-    """Poisson's own ups and downs: five in ten seconds where three are usual are no reason to start anybody."""
+def test_a_few_more_tasks_by_chance_are_not_a_rise() -> None:
+    """Random variation: five tasks in ten seconds instead of the usual three are no reason to start a worker."""
     timeline = Timeline(workers=3)
     for n in range(60):
         seen = timeline.tick(done=n % 2)
@@ -196,15 +199,15 @@ def test_a_few_more_by_chance_are_no_rise() -> None:
     assert (timeline.tick(done=40).rate or 0.0) > 3.0
 
 
-def test_zero_is_left_at_the_first_task() -> None:
-    """kubernetes#130130: nothing is known of the service yet, and one task is too little for any rule."""
+def test_the_first_task_ends_scale_to_zero() -> None:
+    """kubernetes#130130: the duration of a task is still unknown, and one task is too little for any rule."""
     timeline = Timeline(Tuning(least=0), workers=0)
     timeline.quiet(20)
     assert timeline.tick(ready=1).start == 1
 
 
-def test_a_batching_worker_is_not_taken_for_a_slow_one() -> None:
-    """At low load its batches are small, and rows a second of busy time say little of what it can do."""
+def test_a_batching_worker_is_not_treated_as_a_slow_one() -> None:
+    """At low load its batches are small, and rows per second of busy time do not show its capacity."""
     sums = [0.0] * 6
     timeline = Timeline(workers=1)
     for n in range(60):
@@ -220,14 +223,17 @@ def test_a_batching_worker_is_not_taken_for_a_slow_one() -> None:
 
 
 def test_an_unknown_cold_start_is_not_a_short_one() -> None:
-    """A start timeout below the cold start would kill every start: until one succeeds the longest so far counts."""
+    """A start timeout below the cold start would stop every start. Until one succeeds, the longest so far counts."""
     timeline = Timeline(workers=0)
     timeline.workers = [WorkerSample("w", "starting", 0, 0, 0.0, age_s=200.0)]
     assert timeline.tick(ready=1).cold_start_s == 200.0
 
 
-def test_a_start_that_takes_far_too_long_is_given_up_and_counts_no_more() -> None:
-    """It would be waited for for ever, while the queue grows; before any has succeeded nobody knows what is long."""
+def test_a_start_that_takes_far_too_long_no_longer_counts() -> None:
+    """Otherwise the policy would wait for it without end while the queue grows.
+
+    Before the first success no limit is known.
+    """
     timeline = Timeline(Tuning(most=8), workers=1)
     timeline.tick()
     timeline.workers.append(worker(1, "starting", done=0, age_s=119.0, ready_s=None, idle_s=0))
@@ -241,7 +247,7 @@ def test_a_start_that_takes_far_too_long_is_given_up_and_counts_no_more() -> Non
 
 
 def test_every_figure_and_its_reason_is_in_the_decision() -> None:
-    """An operator must be able to follow it."""
+    """An operator must be able to understand it."""
     timeline = Timeline()
     for _ in range(30):
         timeline.tick(done=4)
@@ -252,8 +258,8 @@ def test_every_figure_and_its_reason_is_in_the_decision() -> None:
     assert seen.reason
 
 
-def test_the_plain_rule_starts_one_at_a_time_and_stops_only_who_rests() -> None:
-    """As the loops that users write by hand, but for what those get wrong."""
+def test_the_plain_rule_starts_one_worker_at_a_time_and_stops_only_idle_ones() -> None:
+    """It does what users write by hand, without the usual mistakes."""
     rule = Threshold(Tuning(least=1, most=3, zero_s=60.0), 50)
     busy = [worker(0, "busy")]
     assert rule.decide(Observation(0.0, 51, 1, busy)).start == 1
@@ -263,7 +269,7 @@ def test_the_plain_rule_starts_one_at_a_time_and_stops_only_who_rests() -> None:
     assert list(rule.decide(Observation(8.0, 0, 1, [*busy, worker(1, idle_s=61.0)])).drain) == ["w1"]
 
 
-def test_who_is_gone_is_forgotten() -> None:
+def test_data_of_ended_workers_is_dropped() -> None:
     """Workers are replaced all the time, and an autoscaler runs for months."""
     timeline, sizes = Timeline(workers=0), []
     for n in range(4000):
@@ -274,7 +280,7 @@ def test_who_is_gone_is_forgotten() -> None:
 
 
 def kept_s(tuning: Tuning, cold_s: float, workers: int) -> list[float]:
-    """Let a fleet that was needed fall idle; tell after what time each of its workers may go."""
+    """Let workers that were needed become idle; return the seconds after which each may stop."""
     timeline = Timeline(tuning, workers=workers)
     timeline.workers = [replace(w, ready_s=cold_s) for w in timeline.workers]
     timeline.tick()
@@ -282,14 +288,17 @@ def kept_s(tuning: Tuning, cold_s: float, workers: int) -> list[float]:
     return [2.0 * sum(keep > left for keep in keeps) for left in range(workers)]
 
 
-def test_the_time_until_zero_holds_the_last_worker_alone() -> None:
-    """--zero-after 300 for a fleet of eight would cost seven workers five minutes after each burst."""
+def test_the_time_until_zero_applies_only_to_the_last_worker() -> None:
+    """With eight workers, --zero-after 300 for all would cost seven workers five minutes after each burst."""
     assert kept_s(Tuning(least=0, zero_s=900.0), 30.0, 4) == [pytest.approx(t, abs=4) for t in (900, 300, 300, 300)]
     assert kept_s(Tuning(least=0, zero_s=60.0), 30.0, 1) == [pytest.approx(60, abs=4)], "and is not ignored"
 
 
-def test_presets_let_go_sooner_or_later_and_aim_higher() -> None:
-    """A worker that starts in 5 s is kept 30 s or 120 s, one of 40 s for 4, 10 or 20 times that, 600 s at most."""
+def test_presets_differ_in_how_long_they_keep_workers() -> None:
+    """A worker that starts in 5 s is kept for 30 s or 120 s.
+
+    One that starts in 40 s is kept for 4, 10 or 20 times that, at most 600 s.
+    """
     chosen = {name: replace(Tuning(), **preset) for name, preset in PRESETS.items()}
     held = {name: kept_s(tuning, 5.0, 2)[1] for name, tuning in chosen.items()}
     assert held == {name: pytest.approx(s, abs=4) for name, s in zip(chosen, (30, 120, 120), strict=True)}
@@ -298,8 +307,8 @@ def test_presets_let_go_sooner_or_later_and_aim_higher() -> None:
     assert chosen["latency"].late < chosen["balanced"].late
 
 
-def test_what_is_not_known_yet_is_not_told_as_a_figure() -> None:
-    """On its first look an autoscaler knows no rate; and six who work are not "five more than needed"."""
+def test_an_unknown_figure_is_not_in_the_reason() -> None:
+    """On its first look an autoscaler knows no rate, and six busy workers are not "five more than needed"."""
     timeline = Timeline(workers=0)
     timeline.workers = [worker(n, "busy", done=0, running_s=1.0) for n in range(6)]
     first = timeline.tick(ready=3, flying=6)
@@ -313,8 +322,8 @@ def test_what_is_not_known_yet_is_not_told_as_a_figure() -> None:
     assert timeline.tick(ready=0, flying=6).service_rate == pytest.approx(2.0)
 
 
-def test_a_start_that_takes_too_long_is_not_given_up_while_the_queue_cannot_be_seen() -> None:
-    """To give one up is to stop it, and nobody is stopped then; nor is another one started beside it."""
+def test_a_slow_start_is_not_stopped_while_the_queue_is_unknown() -> None:
+    """While the queue is unknown no worker is stopped, and none is started."""
     timeline = Timeline(Tuning(least=2), workers=1)
     timeline.tick()
     timeline.workers.append(worker(1, "starting", done=0, age_s=130.0, ready_s=None, idle_s=0))
@@ -324,10 +333,8 @@ def test_a_start_that_takes_too_long_is_not_given_up_while_the_queue_cannot_be_s
 
 
 @pytest.mark.parametrize(("oldest_s", "idle", "need"), [(4.0, 0, 4), (2.9, 0, 3), (None, 0, 3), (4.0, 1, 3)])
-def test_the_oldest_that_waits_for_too_long_is_a_reason_of_its_own(
-    oldest_s: float | None, idle: int, need: int
-) -> None:
-    """Three are enough by every formula, and yet work waits longer than the target while none is idle."""
+def test_a_too_old_message_is_a_reason_to_start_a_worker(oldest_s: float | None, idle: int, need: int) -> None:
+    """By every formula three workers are enough, but a message waits longer than the target while none is idle."""
     timeline = Timeline(Tuning(target_s=3.0), workers=3)
     timeline.workers = [worker(n, "busy", ready_s=1.0, running_s=0.5) for n in range(3)]
     for _ in range(60):
@@ -339,7 +346,7 @@ def test_the_oldest_that_waits_for_too_long_is_a_reason_of_its_own(
 
 
 def test_a_cold_start_is_the_upper_quartile_of_the_last_eight() -> None:
-    """Half of the starts take longer than the median, and one that took an hour must not decide for ever."""
+    """Half of the starts take longer than the median, and one start of an hour must not count without end."""
     timeline = Timeline(workers=0)
     timeline.workers = [worker(n, ready_s=float(n + 1)) for n in range(8)]
     assert timeline.tick().cold_start_s == 6.0
@@ -349,8 +356,11 @@ def test_a_cold_start_is_the_upper_quartile_of_the_last_eight() -> None:
     assert timeline.tick().cold_start_s == 2.0
 
 
-def test_one_that_was_told_to_drain_is_no_capacity_and_takes_nobody_along() -> None:
-    """It hears of it with its next heartbeat, and may take a task until then: the next idle one was drained, too."""
+def test_a_worker_with_a_drain_order_is_no_capacity_and_drains_no_other() -> None:
+    """It gets the order with its next heartbeat, and may take a task until then.
+
+    The next idle worker was drained, too.
+    """
     timeline = Timeline(Tuning(least=2), workers=3)
     assert timeline.quiet(320)[-1].drain == ["w0"]
     timeline.workers[0] = worker(0, "busy", running_s=0.1)

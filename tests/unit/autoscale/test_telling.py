@@ -1,4 +1,4 @@
-"""How decisions are told to people."""
+"""The text of decisions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DECIDED = Decision(
 
 
 def test_a_decision_is_explained_with_every_figure_that_led_to_it() -> None:
-    """In words, since no terminal has room for all of Erlang's letters."""
+    """The text has words instead of the symbols of formulas."""
     said, figures = decisions.at_length(DECIDED).splitlines()
     assert said == decisions.line(DECIDED)
     assert figures.strip() == (
@@ -21,8 +21,8 @@ def test_a_decision_is_explained_with_every_figure_that_led_to_it() -> None:
     )
 
 
-def test_what_is_not_known_is_no_zero() -> None:
-    """The queue could not be seen, or the plain rule does not ask."""
+def test_an_unknown_figure_is_not_shown_as_zero() -> None:
+    """The queue could not be read, or the plain rule does not use the figure."""
     blind = Decision(0.0, None, None, 0, 0, 0, "hold", "the queue cannot be seen: as before")
     expected = "arrivals -, a worker does -, can do -, a start takes -, backlog -, base -, need -, keep -"
     assert decisions.figures(blind) == expected
