@@ -91,7 +91,7 @@ def _fail_overs(found: Sequence[FailOver]) -> list[str]:
 
 
 def _soaks(soaks: Sequence[Account]) -> list[str]:
-    lines = ["", "## The soak", "", "Two hosts under load, with two workers each and a proxy of their own to the server."]
+    lines = ["", "## The soak", "", "Two hosts under load, each with two workers and its own proxy to the server."]
     lines += ["Executions beyond the first are allowed and counted: a task that was killed runs again.", ""]
     lines += [f"| | {' | '.join(a.setup for a in soaks)} |", "|---|" + "---|" * len(soaks)]
     for name in ("submitted", "lost", "stuck", "twice", "failed", "extra", "revived"):

@@ -36,7 +36,8 @@ class Account:
 
     `lost` are nowhere, `stuck` have no result 60 s after the last fault, `twice` have more than one, `failed` have a
     failure that they did not cause; `unburied` are malformed ones that are no dead letters; `extra` are executions
-    beyond the first. `revived` counts how often the workers of a host had given up or ended, and the harness had to start them.
+    beyond the first. `revived` counts how often the workers of a host had given up or ended, and the harness had to
+    start them.
     """
 
     setup: str
