@@ -1,7 +1,7 @@
-"""Several hosts and two queues: the very code that agrees on devices and places, on a virtual clock.
+"""Several hosts and two queues: mlq's own code that agrees on devices and places, on a virtual clock.
 
-Every host has an autoscaler for each queue, as `mlq autoscale` runs them; they meet in a real server, and take the
-devices of their host by real locks. What they start serves a trace in the simulator.
+Every host has an autoscaler for each queue, like `mlq autoscale`. They use a real server, and book the devices of their
+host with real locks. The workers that they start serve a trace in the simulator.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 COLD_S: Final = 30.0
 TARGET_S: Final = 2.0
 DEVICES: Final = (7, 7, 7, 7, 6, 6)
-"""Of six hosts."""
+"""The number of devices of each of six hosts."""
 
 
 @dataclass
 class Result:
-    """What became of one queue's work, and how often a promise was broken.
+    """The outcome of one queue, and how often a promise was broken.
 
-    `booked_twice` counts workers that were started on a device with another, `beyond_want` places that were booked
-    when as many as are wanted had been.
+    `booked_twice` counts workers that were started on a device with another worker, `beyond_want` places that were
+    booked beyond the wanted number.
     """
 
     in_time: float = 0.0
@@ -51,7 +51,7 @@ class Result:
 
 @dataclass
 class _Host:
-    """What an autoscaler sees as its fleet: workers by slot; `users` counts those on each device of the host."""
+    """The workers of an autoscaler by slot, as it sees them; `users` counts the workers on each device of the host."""
 
     service: SimulatedQueue
     users: dict[str, str]
@@ -63,26 +63,26 @@ class _Host:
 
     @property
     def vacant(self) -> dict[str, bool]:
-        """Slots whose worker has ended."""
+        """The slots whose worker has ended."""
         return {slot: False for slot, name in self.names.items() if self.service.has_ended(name)}
 
     @property
     def cordoned(self) -> frozenset[str]:
-        """No device is at fault here."""
+        """No devices: none is at fault in the simulation."""
         return frozenset()
 
     def add(self, spec: WorkerSpec) -> None:
-        """Start a worker; two on one device is what must never be."""
+        """Start a worker; a second one on a device is the error that the simulation looks for."""
         self.result.booked_twice += spec.name in self.users
         self.users[spec.name] = self.queue
         self.names[spec.name] = self.service.start(self.now, COLD_S)
         self.result.starts += 1
 
     def settle(self) -> None:
-        """Nobody is kept here."""
+        """Do nothing: no worker is kept in the simulation."""
 
     def leave_what_ended(self) -> None:
-        """Free the devices of workers that have gone."""
+        """Free the devices of workers that have ended."""
         for slot in self.vacant:
             if self.users.get(slot) == self.queue:
                 del self.users[slot]
@@ -116,7 +116,7 @@ class _Queue:
         return Scaler(Policy(tuning), devices, host, lambda _: None, tuning.most, lambda: self._now)
 
     def _look(self, members: Collection[str]) -> Observation:
-        del members  # nobody else starts workers here
+        del members  # only autoscalers start workers in the simulation
         return self.service.observe(self._now)
 
     def _end(self, decision: Decision) -> None:
@@ -129,7 +129,7 @@ class _Queue:
 
 
 class _Machine:
-    """A host: its devices, and who is on each."""
+    """A host: its devices, and the workers on each."""
 
     def __init__(self, name: str, devices: int, directory: Path, stack: ExitStack) -> None:
         self.name = name
@@ -139,7 +139,7 @@ class _Machine:
         self._stack = stack
 
     def slots(self) -> Slots:
-        """Open the host's locks, as another process of it."""
+        """Open the locks of the host like another process on it."""
         self._directory.mkdir(exist_ok=True)
         slots = Slots(self._directory)
         self._stack.callback(slots.close)
@@ -147,7 +147,7 @@ class _Machine:
 
 
 def play(traces: Mapping[str, Sequence[Task]], redis: Redis, directory: Path) -> dict[str, Result]:
-    """Run all traces against each other; give what became of each queue."""
+    """Run all traces at the same time; return the result of each queue."""
     with ExitStack() as stack:
         machines = [_Machine(f"host{n}", number, directory, stack) for n, number in enumerate(DEVICES)]
         queues = [_Queue(name, tasks, redis, machines) for name, tasks in traces.items()]
@@ -155,7 +155,7 @@ def play(traces: Mapping[str, Sequence[Task]], redis: Redis, directory: Path) ->
         for number, at in enumerate(ticks(2.0, until)):
             for queue in queues:
                 queue.service.advance(at)
-            for n in range(len(machines)):  # whoever is first has the choice: each in turn
+            for n in range(len(machines)):  # the first one chooses its devices, so each host is the first in turn
                 for queue in queues:
                     queue.tick((n + number) % len(machines), at)
         for queue in queues:
