@@ -128,7 +128,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="mlq-compare-") as directory, stage(asked.seed) as at:
             found = {BASE: asked.base, OTHER: asked.other}
-            versions = [_version(at, name, said, Path(directory)) for name, said in found.items()]
+            versions = [_version(at, name, given_name, Path(directory)) for name, given_name in found.items()]
             comparisons = compare(at, versions, QUICK if asked.quick else USUAL, asked.rounds)
             sys.stdout.write(_report(at, versions, comparisons, as_json=asked.json))
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
@@ -223,9 +223,9 @@ def _work(at: Stage, size: Size) -> Work:
     )
 
 
-def _version(at: Stage, name: str, said: str, directory: Path) -> Version:
+def _version(at: Stage, name: str, given_name: str, directory: Path) -> Version:
     """Find or make the environment of a version, and check which mlq it imports."""
-    shown, environment = _environment(said, directory / name)
+    shown, environment = _environment(given_name, directory / name)
     home = at.directory / f"{name}-home"
     home.mkdir()
     variables = {
@@ -241,16 +241,16 @@ def _version(at: Stage, name: str, said: str, directory: Path) -> Version:
     return Version(name, shown if built else f"{shown} ({Path(found).parent})", environment, variables)
 
 
-def _environment(said: str, directory: Path) -> tuple[str, Environment]:
+def _environment(given_name: str, directory: Path) -> tuple[str, Environment]:
     """Use an existing environment; make one for the working tree or a commit."""
-    given = Environment(Path(said).absolute())
+    given = Environment(Path(given_name).absolute())
     if Path(given.mlq).is_file():
-        return f"environment {said}", given
+        return f"environment {given_name}", given
     directory.mkdir()
-    if said == WORKING_TREE:
+    if given_name == WORKING_TREE:
         shown, wheel = f"working tree, {machine.commit()}", build_wheel(ROOT, directory)
     else:
-        shown, wheel = f"commit {said}", build_wheel_of_commit(said, directory)
+        shown, wheel = f"commit {given_name}", build_wheel_of_commit(given_name, directory)
     made = Environment.create(directory / "environment")
     made.install(wheel)
     return shown, made
@@ -283,8 +283,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
-def _at_least_one(said: str) -> int:
-    number = int(said)
+def _at_least_one(text: str) -> int:
+    number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number

@@ -35,9 +35,9 @@ def versions(at: Server) -> str:
 
 def server() -> str:
     """Return the server program of the fault kit and the embedded broker with its version: "Redis 7.0.15"."""
-    said = subprocess.run([embedded.program(), "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.match(r"(\w+) server v=([\d.]+)", said)
-    return " ".join(found.groups()) if found else said.strip()
+    output = subprocess.run([embedded.program(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(\w+) server v=([\d.]+)", output)
+    return " ".join(found.groups()) if found else output.strip()
 
 
 def _processor() -> str:

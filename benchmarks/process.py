@@ -42,8 +42,8 @@ class Process:
         deadline = time.monotonic() + READY_WITHIN_S
         while text not in self._log.read_text(errors="replace"):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = self._log.read_text(errors="replace")[-_SHOWN:]
-                raise RuntimeError(f"{text!r} did not come from {' '.join(self.argv)}:\n{said}")
+                output = self._log.read_text(errors="replace")[-_SHOWN:]
+                raise RuntimeError(f"{text!r} did not come from {' '.join(self.argv)}:\n{output}")
             time.sleep(_POLL_S)
 
     def cpu_s(self) -> dict[int, float]:

@@ -67,8 +67,8 @@ def _measure(at: Stage, scale: Scale, names: Sequence[str]) -> tuple[list[Findin
         except Exception as error:  # noqa: BLE001 (any error belongs in the report)
             failures[name] = f"{type(error).__name__}: {error}"
             at.clear()  # a contender in an unknown state would falsify the next figures
-        said = failures.get(name, "measured")
-        sys.stderr.write(f"{name}: {said} ({time.monotonic() - began:.0f} s)\n")
+        outcome = failures.get(name, "measured")
+        sys.stderr.write(f"{name}: {outcome} ({time.monotonic() - began:.0f} s)\n")
     return findings, failures
 
 

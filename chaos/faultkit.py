@@ -90,19 +90,19 @@ class Worker:
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.began = time.monotonic()
-        self._status, told = os.pipe()
+        self._status, write_end = os.pipe()
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 parent_death.command(list(argv), signal.SIGKILL),
-                env={**environment, ready_pipe.VARIABLE: str(told)},
+                env={**environment, ready_pipe.VARIABLE: str(write_end)},
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                pass_fds=[told],
+                pass_fds=[write_end],
                 start_new_session=True,
             )
-        os.close(told)
+        os.close(write_end)
         self._ready = False
 
     @property

@@ -70,7 +70,7 @@ class _Slot:
 
     def is_due(self) -> bool:
         """Return whether the time of death has come. No worker may end before."""
-        assert self.worker.lives, f"a worker ended by itself: {self.worker.process.returncode}"  # noqa: S101
+        assert self.worker.lives, f"a worker ended unexpectedly: {self.worker.process.returncode}"  # noqa: S101
         if self._ready_at is None and self.worker.is_ready():
             self._ready_at = time.monotonic()
         began = self.worker.began if self._dies_unready else self._ready_at
@@ -149,8 +149,8 @@ def _document(before: str, server: str, section: str) -> str:
     head = (
         "# Kills\n\n"
         "Three workers under load, killed with SIGKILL at random moments of their lives, one in ten before it is\n"
-        "ready. Two witnesses, the model's own log and the server's append-only file (`appendfsync always`), tell\n"
-        "what became of each message.\n"
+        "ready. Two independent records have the fate of each message: the model's own log, and the server's\n"
+        "append-only file (`appendfsync always`).\n"
     )
     sections = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
     sections[server] = section

@@ -115,8 +115,8 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         """Return the latest process id of each worker, from the lines of its start."""
-        said = [line for line in self.lines if "(pid " in line and " starting on " in line]
-        return {line.split(" |")[0].strip(): int(line.rpartition("(pid ")[2].rstrip(")")) for line in said}
+        starts = [line for line in self.lines if "(pid " in line and " starting on " in line]
+        return {line.split(" |")[0].strip(): int(line.rpartition("(pid ")[2].rstrip(")")) for line in starts}
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

@@ -79,9 +79,9 @@ def find(name: str) -> Path:
     found = sorted(directory().glob(pattern))
     if not found:
         raise NotInstalled(f"{name} is not installed: {cure}")
-    said = version(found[0])
-    if not said.lower().startswith(name.replace("-", " ") + "."):
-        raise NotInstalled(f"{name} is not installed: {found[0]} is {said or 'not able to run'}; {cure}")
+    found_version = version(found[0])
+    if not found_version.lower().startswith(name.replace("-", " ") + "."):
+        raise NotInstalled(f"{name} is not installed: {found[0]} is {found_version or 'not able to run'}; {cure}")
     return found[0]
 
 
@@ -90,8 +90,8 @@ def version(program: Path) -> str:
     done = subprocess.run(
         [program, "--version"], env=_environment(program), capture_output=True, text=True, check=False
     )
-    said = re.match(r"(\w+) server v=(\S+)", done.stdout)
-    return f"{said[1]} {said[2]}" if said else ""
+    match = re.match(r"(\w+) server v=(\S+)", done.stdout)
+    return f"{match[1]} {match[2]}" if match else ""
 
 
 @contextmanager

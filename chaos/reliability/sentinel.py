@@ -210,9 +210,9 @@ def _workers(directory: Path, servers: _Servers) -> Iterator[None]:
     }
     argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", str(WORKERS)]
     fleet = Worker(argv, environment, directory / "fleet.log")
-    said = fleet.log.read_text
+    read_log = fleet.log.read_text
     try:
-        until(lambda: said().count("ready after") == WORKERS, "the workers are ready", why_not=said)
+        until(lambda: read_log().count("ready after") == WORKERS, "the workers are ready", why_not=read_log)
         yield
     finally:
         fleet.kill()

@@ -101,7 +101,7 @@ class Group:
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        until(lambda: not any(map(_lives, workers)), "its workers have gone")
+        until(lambda: not any(map(_lives, workers)), "its workers have ended")
 
     def stop(self) -> None:
         """Stop the workers as an operator does, then by force."""

@@ -89,7 +89,7 @@ def test_a_look_beside_an_autoscaler_knows_which_workers_it_started(look: Look, 
     """
     rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
     alone = read_decision(look(*rule))
-    assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"
+    assert (alone["action"], alone["starting"]) == ("hold", 0), "it is not the autoscaler's, so it is left alone"
     other = Booking(redis, "realtime", "other")
     other.seek(["h:cpu0", "h:cpu1"])
     beside = read_decision(look(*rule))
@@ -169,7 +169,7 @@ def test_a_terminal_shows_the_last_decision_in_a_live_line(
     os.close(ours)
     assert running.returncode == 0, seen
     shown = [line.rpartition("\r\x1b[2K")[2] for line in seen.replace("\r\n", "\n").split("\n")]
-    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "said once, when it was news"
+    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "it is printed once"
     assert not [line for line in shown if "0 of 0 workers" in line]
 
 

@@ -37,32 +37,32 @@ def run_on_terminal(house: House, *argv: str, **environment: str) -> str:
         stderr=theirs,
     )
     os.close(theirs)
-    said = b""
+    shown = b""
     try:
         while part := os.read(ours, 4096):
-            said += part
+            shown += part
     except OSError:  # Linux reports the closed other end with this error
         pass
     finally:
         os.close(ours)
-    assert process.wait(DEADLINE_S) == 0, said.decode()
-    return said.decode()
+    assert process.wait(DEADLINE_S) == 0, shown.decode()
+    return shown.decode()
 
 
 def test_a_bar_has_colors_on_a_terminal_unless_they_are_turned_off(fleet: House) -> None:
     """The flag or NO_COLOR turns them off; the bar is still animated."""
     submit = ("submit", "rows.json", "--wait")
     assert COLOUR.search(run_on_terminal(fleet, *submit))
-    for said in (run_on_terminal(fleet, *submit, "--no-color"), run_on_terminal(fleet, *submit, NO_COLOR="1")):
-        assert "10/10" in said
-        assert not COLOUR.search(said)
+    for shown in (run_on_terminal(fleet, *submit, "--no-color"), run_on_terminal(fleet, *submit, NO_COLOR="1")):
+        assert "10/10" in shown
+        assert not COLOUR.search(shown)
 
 
 def test_a_dumb_terminal_gets_lines(fleet: House) -> None:
     """It would print the escape sequences as text."""
-    said = run_on_terminal(fleet, "submit", "rows.json", "--wait", TERM="dumb")
-    assert "10 of 10 rows" in said
-    assert "\x1b" not in said
+    shown = run_on_terminal(fleet, "submit", "rows.json", "--wait", TERM="dumb")
+    assert "10 of 10 rows" in shown
+    assert "\x1b" not in shown
 
 
 def test_a_file_gets_plain_text_unless_colors_are_turned_on(fleet: House) -> None:

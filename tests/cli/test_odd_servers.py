@@ -138,13 +138,13 @@ def test_every_command_says_why_a_server_cannot_be_used(mlq: Mlq, state: Path, n
             until(lambda: _takes(occupied), "the only place is taken")
         for command in odd.commands:
             ended = mlq(*command, MLQ_BROKER_URL=odd.url.format(at=f"127.0.0.1:{port}"))
-            said = [line for line in ended.stderr.splitlines() if not line.startswith("broker ")]
+            lines = [line for line in ended.stderr.splitlines() if not line.startswith("broker ")]
             assert ended.returncode == odd.code, (command, ended.stderr)
-            assert len(said) == 2, (command, ended.stderr)
-            assert said[0].startswith("mlq: "), (command, ended.stderr)
-            assert odd.reason in said[0], (command, ended.stderr)
-            assert "(from MLQ_BROKER_URL)" in said[0], (command, ended.stderr)
-            assert odd.hint in said[1], (command, ended.stderr)
+            assert len(lines) == 2, (command, ended.stderr)
+            assert lines[0].startswith("mlq: "), (command, ended.stderr)
+            assert odd.reason in lines[0], (command, ended.stderr)
+            assert "(from MLQ_BROKER_URL)" in lines[0], (command, ended.stderr)
+            assert odd.hint in lines[1], (command, ended.stderr)
 
 
 def _takes(redis: Redis) -> bool:

@@ -74,8 +74,8 @@ def test_another_distribution_that_was_installed_later_is_named_with_the_fix(
     for command in (["queues"], ["--version"], ["worker", "start", "--cpus", "1"]):
         done = call(*command)
         assert done.returncode == 3
-        said, hint = done.stderr.splitlines()
-        assert f"mlq 0.2.2 in {environment.packages} has replaced files" in said
+        error, hint = done.stderr.splitlines()
+        assert f"mlq 0.2.2 in {environment.packages} has replaced files" in error
         assert hint == "hint: `pip uninstall -y mlq`, then `pip install --force-reinstall mlq-cli`"
     assert "Traceback" in call("queues", "--debug").stderr
     environment.uninstall("mlq")

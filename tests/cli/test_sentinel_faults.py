@@ -46,14 +46,14 @@ def run_every_command(mlq: Mlq, place: Path, url: str, name: str, code: int) -> 
     (place / "row.json").write_text("[1]")
     (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
     options = f'{{"master_name": "{name}"}}'
-    said = []
+    errors = []
     for command in COMMANDS:
         ended = mlq(*command, MLQ_BROKER_URL=url, MLQ_BROKER_TRANSPORT_OPTIONS=options)
         assert ended.returncode == code, (command, ended.stderr)
-        said.append(ended.stderr.splitlines())
-        assert len(said[-1]) == 2, ended.stderr
-    assert said == [said[0]] * len(COMMANDS)
-    return said[0]
+        errors.append(ended.stderr.splitlines())
+        assert len(errors[-1]) == 2, ended.stderr
+    assert errors == [errors[0]] * len(COMMANDS)
+    return errors[0]
 
 
 def test_a_name_that_no_sentinel_knows_is_a_setting_to_correct(

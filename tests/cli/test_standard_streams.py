@@ -22,10 +22,10 @@ def run(place: Path, environ: dict[str, str], redirect: str, *args: str) -> subp
 )
 def test_an_answer_that_cannot_be_written_is_an_error(place: Path, environ: dict[str, str], args: list[str]) -> None:
     """The disk is full, or stdout is closed. This is neither exit 0 nor an internal error."""
-    for redirect, said in (("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+    for redirect, reason in (("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
         ended = run(place, environ, redirect, *args)
         assert ended.returncode == 1, ended.stderr
-        assert ended.stderr.splitlines()[0] == f"mlq: cannot write to standard output: {said}"
+        assert ended.stderr.splitlines()[0] == f"mlq: cannot write to standard output: {reason}"
         assert len(ended.stderr.splitlines()) == 2
 
 

@@ -109,7 +109,7 @@ class Scenario:
     def wait_for_a_row(self) -> Running:
         """Send a row and wait for its answer while no worker runs: the sender reports that it lives."""
         waiting = self._house.command("submit", "single.json", "--wait", "--job-id", "job-open")
-        self._until(lambda: any(self._redis.scan_iter("mlq:job:*:sender:*")), "the sender says that it lives")
+        self._until(lambda: any(self._redis.scan_iter("mlq:job:*:sender:*")), "the sender has a heartbeat")
         self._until(lambda: bool(self._redis.exists("mlq:job:job-open:chunks")), "the row is sent")
         self.keys.note("a row is waited for", "mlq:job:<job>:sender:")
         return waiting

@@ -82,7 +82,7 @@ def test_workers_start_for_work_and_stop_when_it_is_done(house: Any, scale: Scal
     assert sorted(json.loads(line)["result"]["row"]["n"] for line in done.stdout.splitlines()) == list(range(100))
     assert len(worker_names(house)) == 2
     assert {w["max_batch_size"] for w in house.json("worker")["workers"]} == {4}, "as the model has it"
-    house.until(lambda: worker_names(house) == [], "they have gone", within_s=120)
+    house.until(lambda: worker_names(house) == [], "they have ended", within_s=120)
     ran = Counter((house.directory / "model.log").read_text().split("start ")[1:])
     assert len(ran) == 100
     assert scaler.end() == 0
@@ -104,11 +104,11 @@ def test_a_frozen_server_causes_no_start_and_no_stop_of_workers(house: Any, clie
         time.sleep(20)  # the freeze itself
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    assert all(map(psutil.pid_exists, before)), "nobody was stopped"
+    assert all(map(psutil.pid_exists, before)), "no worker was stopped"
     assert {task.get(timeout=60)["pid"] for task in sent} <= before
     ran = Counter(line.rsplit(" ", 1)[0] for line in (house.directory / "model.log").read_text().splitlines())
     assert set(ran.values()) == {1}, "every task was done once"
-    house.until(lambda: worker_names(house) == [], "they have gone", within_s=120)
+    house.until(lambda: worker_names(house) == [], "they have ended", within_s=120)
     assert scaler.end() == 0
 
 

@@ -76,10 +76,13 @@ def test_a_revoke_of_a_message_that_waits_behind_a_busy_worker_holds(house: Any,
     client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     waits, later = (client.send_task("mlq.predict", ["never"], queue=queue) for queue in ("realtime", "batch"))
-    house.until(lambda: bool(client.control.ping(timeout=1)), "somebody hears")
+    house.until(lambda: bool(client.control.ping(timeout=1)), "a worker listens")
     client.control.revoke([waits.id, later.id])
     house.run("queues", "pause", "batch")
-    house.until(lambda: len((client.control.inspect(timeout=1).revoked() or {"": []}).popitem()[1]) == 2, "it is heard")
+    house.until(
+        lambda: len((client.control.inspect(timeout=1).revoked() or {"": []}).popitem()[1]) == 2,
+        "the worker has received it",
+    )
     gate.touch()
     with pytest.raises(TaskRevokedError):
         waits.get(timeout=20)
@@ -98,8 +101,8 @@ def test_a_revoke_that_only_another_host_received_holds_here_too(client: Celery,
         redis.zadd("mlq:revoked", {"elsewhere": redis.time()[0]})
         redis.client_kill_filter(_type="pubsub")
 
-    def told() -> bool:
+    def is_revoked_here() -> bool:
         return any("elsewhere" in ids for ids in (client.control.inspect(timeout=1).revoked() or {}).values())
 
-    until(told, "it is known here")
+    until(is_revoked_here, "it is known here")
     client.control.revoke(task.id, terminate=True)

@@ -13,7 +13,7 @@ from celery import shared_task
 
 @shared_task(name="own.progress", bind=True)
 def progress(self, gate):
-    """Say how far it is, and go on when told to."""
+    """Report the progress, and go on when the gate opens."""
     for done in (1, 2):
         self.update_state(state="PROGRESS", meta={"done": done})
         while not Path(f"{gate}.{done}").exists():
@@ -22,7 +22,7 @@ def progress(self, gate):
 
 @shared_task(name="own.late", bind=True)
 def late(self, gate):
-    """Leave a thread behind that goes on telling."""
+    """Leave a thread behind that sets a state later."""
     def tell(task_id):
         while not Path(gate).exists():
             time.sleep(0.01)
@@ -57,5 +57,5 @@ def test_a_state_that_is_written_after_the_end_does_not_change_the_result(
     task = client.send_task("own.late", [str(gate)])
     assert task.get(timeout=30) == "done"
     gate.touch()
-    house.until((house.directory / "gate.told").exists, "the thread has told")
+    house.until((house.directory / "gate.told").exists, "the thread has set the state")
     assert client.AsyncResult(task.id).state == "SUCCESS"

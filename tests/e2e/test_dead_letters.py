@@ -75,7 +75,7 @@ def letters(house: Any, client: Celery, start: Any) -> list[dict[str, Any]]:
     with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
         redis.lpush("realtime", b"not json", b"\x1b]0;owned\x07\n[red]")
     client.send_task("no.such", queue="batch")
-    house.until(lambda: len(dead(house)) == 3, "three are buried")
+    house.until(lambda: len(dead(house)) == 3, "there are three dead letters")
     assert workers.end() == 0
     return dead(house)
 

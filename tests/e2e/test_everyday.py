@@ -77,8 +77,8 @@ def test_workers_wait_for_a_broker_that_starts_later(house: House, server: embed
 @pytest.mark.usefixtures("broker")
 def test_a_look_of_the_autoscaler_counts_the_devices_of_its_options(house: House) -> None:
     """Otherwise it would want workers that an autoscaler with the same options could never start."""
-    told = house.json("autoscale", "--queue", "batch", "--cpus", "20", "--min", "20", "--once")
-    assert told["want"] == 20
+    decision = house.json("autoscale", "--queue", "batch", "--cpus", "20", "--min", "20", "--once")
+    assert decision["want"] == 20
     refused = house.run("autoscale", "--queue", "batch", "--cpus", "3", "--min", "5", "--once")
     assert refused.returncode == 2
     assert "--max 3" in refused.stderr

@@ -50,15 +50,15 @@ def test_a_task_may_have_any_id(house: Any, client: Celery, start: Any, broker: 
 def test_refused_messages_are_answered_and_listed(house: Any, client: Celery, start: Any) -> None:
     """Otherwise .get() hangs. They have an id that is too long, protocol 1, or an unknown task."""
     start("--cpus", "1")
-    told = client.send_task("mlq.predict", (1,), task_id="x" * 513).get(timeout=GET_S, propagate=False)
-    assert "the id has 513 bytes, the limit is 512" in str(told)
+    failure = client.send_task("mlq.predict", (1,), task_id="x" * 513).get(timeout=GET_S, propagate=False)
+    assert "the id has 513 bytes, the limit is 512" in str(failure)
     amqp: Any = client.amqp
     amqp.create_task_message = amqp.as_task_v1  # task_protocol = 1, which a client reads only once
-    told = client.send_task("mlq.predict", (1,), task_id="first\x1b[2J").get(timeout=GET_S, propagate=False)
-    assert "version 1 of Celery's message protocol" in str(told)
+    failure = client.send_task("mlq.predict", (1,), task_id="first\x1b[2J").get(timeout=GET_S, propagate=False)
+    assert "version 1 of Celery's message protocol" in str(failure)
     amqp.create_task_message = amqp.as_task_v2
-    told = client.send_task("no.\udcff", (1,), task_id="half").get(timeout=GET_S, propagate=False)
-    assert "is known here" in str(told)
+    failure = client.send_task("no.\udcff", (1,), task_id="half").get(timeout=GET_S, propagate=False)
+    assert "is known here" in str(failure)
     letters = house.json("dead")["entries"]
     assert {"x" * 513, "first\x1b[2J", "half"} == {letter["task_id"] for letter in letters}
     table = house.run("dead").stdout

@@ -186,13 +186,13 @@ def test_a_closed_output_pipe_is_not_reported_as_a_broker_that_is_away(house: An
     argv = [MLQ, "submit", "rows.jsonl", "--wait", "--chunk", "1"]
     with subprocess.Popen(
         argv, env=house.environment, cwd=house.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as start_submit:
-        assert start_submit.stdout is not None
-        assert start_submit.stderr is not None
-        start_submit.stdout.readline()
-        start_submit.stdout.close()
-        said = start_submit.stderr.read()
-        assert (start_submit.wait(60), said) == (1, ""), "silent, as others in a pipe"
+    ) as submitting:
+        assert submitting.stdout is not None
+        assert submitting.stderr is not None
+        submitting.stdout.readline()
+        submitting.stdout.close()
+        errors = submitting.stderr.read()
+        assert (submitting.wait(60), errors) == (1, ""), "silent, as others in a pipe"
 
 
 def test_any_task_can_be_a_row(house: Any, start: Any) -> None:

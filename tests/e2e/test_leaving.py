@@ -50,7 +50,7 @@ class Model:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("keeps", "said"),
+    ("keeps", "log_text"),
     [
         ("thread", "thread 'uploader' did not end and is left behind: it stands at "),
         ("pool", "thread 'decoder_0' did not end and is left behind: it stands at "),
@@ -62,7 +62,7 @@ class Model:
     ],
 )
 def test_a_drained_worker_ends_though_its_model_left_threads_or_hooks_running(
-    house: House, start: Start, keeps: str, said: str
+    house: House, start: Start, keeps: str, log_text: str
 ) -> None:
     """It runs no task and holds no message.
 
@@ -71,7 +71,7 @@ def test_a_drained_worker_ends_though_its_model_left_threads_or_hooks_running(
     house.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS=keeps)
     assert workers.end() == 0
-    assert any(said in line for line in workers.lines), "\n".join(workers.lines)
+    assert any(log_text in line for line in workers.lines), "\n".join(workers.lines)
 
 
 @pytest.mark.timeout(120)

@@ -150,7 +150,7 @@ def test_purge_asks_and_drops_the_waiting_messages(house: Any, start: Any) -> No
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert house.run("queues", "purge", "batch", "--yes").stdout == "3 dropped from batch\n"
-    told = house.run("result", job, "--wait", "--timeout", "30")
-    assert told.returncode == 6, "nobody waits for rows that will not come"
-    assert told.stdout.count("its queue was purged") == 3
+    collected = house.run("result", job, "--wait", "--timeout", "30")
+    assert collected.returncode == 6, "the command does not wait for purged rows"
+    assert collected.stdout.count("its queue was purged") == 3
     assert house.run("queues", "purge", "nothing", "--yes").returncode == 5

@@ -82,4 +82,4 @@ def test_a_poll_ignores_a_paused_queue(house: House, client: Celery, redis: Redi
     assert (redis.llen("batch"), redis.sismember(keys.PAUSED, "batch")) == (1, 1)
     assert house.run("queues", "resume", "batch").returncode == 0
     assert paused.get(timeout=30)["row"] == "later"
-    assert sum("no watching by tracking" in line for line in polling_worker.lines) == 1, "it is said once"
+    assert sum("no watching by tracking" in line for line in polling_worker.lines) == 1, "it is logged once"

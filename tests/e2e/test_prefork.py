@@ -95,10 +95,10 @@ def test_a_killed_process_fails_its_task_alone_and_is_replaced(house: Any, clien
     main = psutil.Process(workers.pids()["pool0"])
     gate = house.directory / "gate"
     fine = client.send_task("own.wait", [str(gate)], queue="default")
-    house.until(lambda: Path(f"{gate}.began").exists(), "the one that will be fine runs")
+    house.until(lambda: Path(f"{gate}.began").exists(), "the row that succeeds runs")
     doomed = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "never")}], queue="realtime")
     log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "start " in log.read_text(), "the doomed one runs")
+    house.until(lambda: log.exists() and "start " in log.read_text(), "the row that fails runs")
     os.kill(int(log.read_text().split()[-1]), signal.SIGKILL)
     with pytest.raises(WorkerLostError):
         doomed.get(timeout=60)

@@ -162,7 +162,7 @@ def test_a_drained_worker_finishes_its_task_and_leaves_the_rest(
     gate.touch()
     assert workers.wait() == 0
     assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
-    house.until(lambda: rabbit.depth("realtime") == 5, "what was not begun waits")
+    house.until(lambda: rabbit.depth("realtime") == 5, "the messages that did not begin wait")
 
 
 def test_an_idle_worker_ends_at_once_on_an_order(start: Start, rabbit: RabbitServer) -> None:

@@ -189,7 +189,7 @@ def test_a_task_that_was_acknowledged_early_can_be_revoked_while_it_runs(world: 
     world.start()
     task = client.send_task("own.once", [str(world.house.directory / "never")])
     world.house.until(lambda: world.ran() == ["once"], "it runs")
-    world.house.until(lambda: client.control.ping(timeout=1), "somebody hears")
+    world.house.until(lambda: client.control.ping(timeout=1), "a worker listens")
     client.control.revoke(task.id, terminate=True)
     with pytest.raises(TaskRevokedError):
         task.get(timeout=GET_S)

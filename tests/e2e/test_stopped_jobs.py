@@ -79,7 +79,7 @@ def test_the_job_shows_that_its_sender_was_killed_and_that_a_new_one_runs(house:
     house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
     assert state_of(house) == "running"  # its heartbeat has not expired yet
-    house.until(lambda: state_of(house) == "stopped", "its signs of life have run out")
+    house.until(lambda: state_of(house) == "stopped", "its heartbeat has expired")
     resumed = house.command("submit", *argv, "--resume")
     house.until(lambda: state_of(house) == "running", "another process sends it")
     resumed.process.kill()

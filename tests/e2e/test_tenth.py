@@ -17,7 +17,7 @@ def test_a_tenth_of_the_device_is_a_tenth_of_the_rows(house: House, client: Cele
             client.send_task("mlq.predict", [{"of": queue, "sleep": SECONDS}], queue=queue)
     start("--cpus", "1", "--share", "batch=0.1")
     log = house.directory / "model.log"
-    house.until(lambda: log.exists() and log.read_text().count("'realtime'") == REALTIME, "realtime is through")
+    house.until(lambda: log.exists() and log.read_text().count("'realtime'") == REALTIME, "all realtime rows have run")
     ran = ["batch" if "'batch'" in line else "realtime" for line in log.read_text().splitlines()]
     saturated = ran[: len(ran) - ran[::-1].index("realtime")]
     assert 0.05 < saturated.count("batch") / len(saturated) < 0.2

@@ -28,11 +28,11 @@ def test_a_queued_task_is_found_in_its_queue(house: Any, client: Celery, task_id
     client.send_task("mlq.predict", (1,), queue="default", priority=9)
     client.send_task("mlq.predict", (1,), task_id=task_id, queue="default")
     client.send_task("mlq.predict", (1,), queue="default", root_id=task_id, parent_id=task_id)
-    said = house.run("result", "--", task_id)
-    assert said.returncode == 7
-    assert "it waits in queue 'default' behind 6 messages" in said.stderr
-    assert "result --wait" in said.stderr
-    assert "\x1b" not in said.stderr
+    ended = house.run("result", "--", task_id)
+    assert ended.returncode == 7
+    assert "it waits in queue 'default' behind 6 messages" in ended.stderr
+    assert "result --wait" in ended.stderr
+    assert "\x1b" not in ended.stderr
 
 
 def test_running_delayed_and_dead_tasks_are_found(house: Any, client: Celery, start: Any) -> None:
@@ -49,19 +49,19 @@ def test_running_delayed_and_dead_tasks_are_found(house: Any, client: Celery, st
     client.send_task("mlq.predict", (1,), task_id="dead", headers={"eta": "tomorrow"})
     house.until(lambda: len(house.json("dead")["entries"]) == 1, "it is a dead letter")
     client.AsyncResult("dead").forget()  # as after the expiry of its answer
-    said = house.run("result", "dead")
-    assert said.returncode == 6
-    assert "it is dead letter" in said.stderr
-    assert "malformed" in said.stderr
+    ended = house.run("result", "dead")
+    assert ended.returncode == 6
+    assert "it is dead letter" in ended.stderr
+    assert "malformed" in ended.stderr
 
 
 def test_an_unknown_task_is_unknown(house: Any, broker: str) -> None:
     """The exit code is 5, and the search was complete, so no part is named as not searched."""
     assert broker
     for task_id in ("no-such", "*", "a:b"):
-        said = house.run("result", task_id)
-        assert said.returncode == 5
-        assert "the id is unknown, or the result has expired\n" in said.stderr
+        ended = house.run("result", task_id)
+        assert ended.returncode == 5
+        assert "the id is unknown, or the result has expired\n" in ended.stderr
 
 
 def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
@@ -72,10 +72,10 @@ def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
     with redis_of(broker) as redis:
         raw = redis.lindex("batch", -2)
     assert isinstance(raw, bytes)
-    said = house.run("result", json.loads(raw)["headers"]["id"])
-    assert said.returncode == 5
-    assert f"is part of job {job}" in said.stderr
-    assert "behind 1 messages" in said.stderr
+    ended = house.run("result", json.loads(raw)["headers"]["id"])
+    assert ended.returncode == 5
+    assert f"is part of job {job}" in ended.stderr
+    assert "behind 1 messages" in ended.stderr
 
 
 def test_a_limited_part_of_a_long_queue_is_searched_and_the_rest_is_named(house: Any, broker: str) -> None:
@@ -84,8 +84,8 @@ def test_a_limited_part_of_a_long_queue_is_searched_and_the_rest_is_named(house:
         for start in range(0, 30_000, 5_000):
             redis.lpush("default", *(json.dumps({"headers": {"id": f"t{n}"}}) for n in range(start, start + 5_000)))
     assert search.MOST_MESSAGES == 20_000
-    said = house.run("result", "t19999")
-    assert "behind 19,999 messages" in said.stderr or "not looked at" in said.stderr
-    said = house.run("result", "t29999")
-    assert said.returncode == 5
-    assert "messages of queue default" in said.stderr
+    ended = house.run("result", "t19999")
+    assert "behind 19,999 messages" in ended.stderr or "not looked at" in ended.stderr
+    ended = house.run("result", "t29999")
+    assert ended.returncode == 5
+    assert "messages of queue default" in ended.stderr

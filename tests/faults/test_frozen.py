@@ -17,7 +17,7 @@ def test_a_message_that_arrives_while_the_watcher_is_frozen_is_answered_by_anoth
     watcher, other = world.start("watcher"), world.start("other")
     for worker in (watcher, other):
         worker.wait_ready()
-    until(lambda: bool(world.redis.hlen("mlq:watches")), "somebody watches")
+    until(lambda: bool(world.redis.hlen("mlq:watches")), "a worker watches")
     if b":other:" in next(iter(world.redis.hgetall("mlq:watches").values())):
         watcher, other = other, watcher
     watcher.freeze()

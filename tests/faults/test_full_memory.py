@@ -63,11 +63,11 @@ def test_workers_empty_a_full_server_while_submit_waits(world: World) -> None:
         )
         assert world.leases().keys() == before.keys()
         assert submitted.poll() is None, "it waits, and drops nothing"
-    answers, said = submitted.communicate(timeout=60)
-    assert submitted.returncode == 0, said
-    assert said.count("memory is nearly full; waiting until there is room") == 1
+    answers, log = submitted.communicate(timeout=60)
+    assert submitted.returncode == 0, log
+    assert log.count("memory is nearly full; waiting until there is room") == 1
     assert len(answers.splitlines()) == 2
-    until(lambda: not world.left(), "what is submitted later is worked off, too", why_not=world.whereabouts)
+    until(lambda: not world.left(), "later messages are answered, too", why_not=world.whereabouts)
     assert {worker.stop() for worker in workers} == {0}
     answered = {task_id: n for (task_id, _), n in world.recorded().items()}
     assert {i: answered.get(i) for i in world.sent} == dict.fromkeys(world.sent, 1)
@@ -110,7 +110,7 @@ def test_workers_that_lose_their_connections_while_memory_is_full_come_back(worl
     world.answered(30)
     assert world.result(task)["pid"] in {idle.pid, busy.pid}
     assert {worker.stop() for worker in (idle, busy)} == {0}
-    said = "".join(worker.log.read_text() for worker in (idle, busy))
-    assert "Traceback" not in said
-    assert len(said) < 12_000, "a loss is a line, and no line is repeated"
+    log = "".join(worker.log.read_text() for worker in (idle, busy))
+    assert "Traceback" not in log
+    assert len(log) < 12_000, "a loss is a line, and no line is repeated"
     world.check()

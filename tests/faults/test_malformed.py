@@ -64,10 +64,12 @@ def test_the_client_of_a_malformed_message_gets_a_failure(
 ) -> None:
     """With stock Celery it waits without end."""
     start("--cpus", "1")
-    told = list(ANSWERED)
-    for name in told:
+    names = list(ANSWERED)
+    for name in names:
         redis.lpush("celery", spoiled(ANSWERED[name][0], make_id(name)))
-    house.until(lambda: all(client.AsyncResult(make_id(n)).state == "FAILURE" for n in told), "all are told")
+    house.until(
+        lambda: all(client.AsyncResult(make_id(n)).state == "FAILURE" for n in names), "all clients have their failure"
+    )
 
 
 def test_the_client_of_an_unknown_task_gets_stock_celerys_failure(

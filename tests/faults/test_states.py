@@ -46,7 +46,7 @@ def test_a_late_state_does_not_replace_the_end(world: World) -> None:
     world.answered()
     zombie.thaw()
     assert zombie.process.wait(30) == 76
-    assert lines("told") == [heir.pid, zombie.pid], "both have told the state"
+    assert lines("told") == [heir.pid, zombie.pid], "both have set the state"
     stored = world.redis.get(f"celery-task-meta-{task}")
     assert isinstance(stored, bytes)
     assert json.loads(stored)["status"] == "FAILURE"

@@ -75,8 +75,8 @@ def test_no_client_can_stop_or_resize_workers(start_fleet_of: Callable[..., Flee
     before = fleet.pids()
     refused = ("shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "time_limit", "election", "report")
     for method in refused:
-        (said,) = answers(fleet.client, method)
-        assert "controls" in said["error"], (method, said)
+        (reply,) = answers(fleet.client, method)
+        assert "controls" in reply["error"], (method, reply)
     fleet.stranger.tell(*[command("shutdown")] * 12)
     assert fleet.answers()
     assert fleet.hears()
@@ -178,8 +178,8 @@ def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_f
 def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet_of: Callable[..., Fleet]) -> None:
     """It explains why a worker is idle while its queue waits."""
     fleet = start_fleet_of()
-    (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
-    assert "ok" in said
+    (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
+    assert "ok" in reply
     house = fleet.house
     limits = {"mlq.predict": "1/h"}
     house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == limits, "`mlq worker` shows it")
@@ -188,10 +188,10 @@ def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet_of
     for command_line in (("worker",), ("queues",)):
         assert "mlq.predict has a rate limit of 1/h" in house.run(*command_line).stdout
     for bad in ("nan/s", "-1/s", 10**400, "1/fortnight", ["1/h"], True, "1" * 10_000):
-        (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
-        assert "error" in said, bad
+        (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
+        assert "error" in reply, bad
     answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": 0})
-    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "it is lifted")
+    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "the limit is removed")
     assert fleet.answers()
 
 

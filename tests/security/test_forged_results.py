@@ -84,9 +84,9 @@ def test_an_invalid_result_is_reported_as_invalid(collect_stored: Any, house: Ho
     done = collect_stored(value)
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
-    said = done.stderr.splitlines()
-    assert len(said) == 2, said
-    assert said[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, lines
+    assert lines[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
     assert not (house.directory / "pwned").exists()
 
 

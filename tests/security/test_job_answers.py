@@ -41,8 +41,12 @@ def forge_message(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
         "delivery_tag": name,
         "body_encoding": None,
     }
-    said = {"headers": {**head, names.JOB_HEADER: place, **headers}, "body": json.dumps(body), "properties": properties}
-    return name, json.dumps({**said, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
+    envelope = {
+        "headers": {**head, names.JOB_HEADER: place, **headers},
+        "body": json.dumps(body),
+        "properties": properties,
+    }
+    return name, json.dumps({**envelope, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])

@@ -78,8 +78,8 @@ def forge_message(task: str, *args: Any, **delivery_info: str) -> tuple[str, byt
         "delivery_tag": str(uuid.uuid4()),
         "body_encoding": None,
     }
-    told = {"headers": headers, "body": json.dumps([args, {}, follows]), "properties": properties}
-    return name, json.dumps({**told, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
+    fields = {"headers": headers, "body": json.dumps([args, {}, follows]), "properties": properties}
+    return name, json.dumps({**fields, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 
 def check_unharmed(house: Any, client: Celery, redis: Redis) -> None:
@@ -133,11 +133,11 @@ def test_chains_chords_and_errbacks_cannot_name_a_key_either(
 def test_a_retry_ignores_the_origin_in_the_message(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
     """A retry goes to the queue from which the message was claimed, not to the one that its sender wrote."""
     assert workers
-    for told in (
+    for fields in (
         {"exchange": "", "routing_key": "mlq:paused"},
         {"exchange": "celery.pidbox", "routing_key": "default"},
     ):
-        name, raw = forge_message("own.twice", **told)
+        name, raw = forge_message("own.twice", **fields)
         redis.lpush("default", raw)
         assert client.AsyncResult(name).get(timeout=GET_S) == "again"
     check_unharmed(house, client, redis)
@@ -164,8 +164,8 @@ def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Cele
     def ask() -> None:
         with client.producer_pool.acquire(block=True) as producer:
             mailbox = Exchange("celery.pidbox", type="fanout", durable=False)
-            told = {**order, "reply_to": to}
-            producer.publish(told, exchange=mailbox, routing_key="", headers={"clock": 1}, declare=[mailbox])
+            fields = {**order, "reply_to": to}
+            producer.publish(fields, exchange=mailbox, routing_key="", headers={"clock": 1}, declare=[mailbox])
 
     ask()
     assert client.control.ping(timeout=5)

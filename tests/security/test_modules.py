@@ -116,8 +116,8 @@ def test_python_m_drops_the_working_directory_once_it_has_found_mlq(shared_direc
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker"])
 def test_the_launcher_of_python_3_10_never_searches_the_working_directory(shared_directory: House, module: str) -> None:
     """Python 3.10 has no -P."""
-    said = run(shared_directory, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
-    assert said.startswith(("Usage: ", "usage: "))
+    output = run(shared_directory, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
+    assert output.startswith(("Usage: ", "usage: "))
     assert ran(shared_directory) == ""
 
 

@@ -173,11 +173,11 @@ def test_a_worker_on_rabbitmq_survives_nested_messages(
             producer = Producer(connection, Exchange(""), routing_key="realtime")
             for depth in DEPTHS:
                 for task_id, raw in attacks(depth).items():
-                    said = json.loads(raw) if depth < 300 else {"headers": {"task": "mlq.predict", "id": task_id}}
+                    envelope = json.loads(raw) if depth < 300 else {"headers": {"task": "mlq.predict", "id": task_id}}
                     body = f"[[{nested_list(depth)}], {{}}, {{}}]"
                     producer.publish(
                         body,
-                        headers={k: v for k, v in said["headers"].items() if k != "x"},
+                        headers={k: v for k, v in envelope["headers"].items() if k != "x"},
                         content_type="application/json",
                         content_encoding="utf-8",
                         correlation_id=task_id,

@@ -112,16 +112,16 @@ def test_no_task_message_ends_a_worker(
         {"eta": "tomorrow"},
         {"group_index": -1},
     ]
-    told = [{"task": "mlq.predict", "id": f"bad-{n}", **headers} for n, headers in enumerate(bad)]
+    valid_ids = [{"task": "mlq.predict", "id": f"bad-{n}", **headers} for n, headers in enumerate(bad)]
     bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
     with Connection(node.url()) as connection:
         channel: Any = connection.channel()
-        for headers in (*told, {"task": "mlq.predict"}, {"task": 5, "id": "x"}, {"id": "y"}, {}):
+        for headers in (*valid_ids, {"task": "mlq.predict"}, {"task": 5, "id": "x"}, {"id": "y"}, {}):
             channel.basic_publish(message(body, headers), routing_key="default")
         bombing = {"task": "mlq.predict", "id": "bomb", "compression": "application/x-gzip"}
         channel.basic_publish(message(bomb, bombing), routing_key="default")
-    for task_id in (*(headers["id"] for headers in told), "bomb"):
-        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} is told")  # type: ignore[misc]
+    for task_id in (*(headers["id"] for headers in valid_ids), "bomb"):
+        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} has its failure")  # type: ignore[misc]
     assert client.send_task("mlq.predict", [7], queue="default").get(timeout=60)["row"] == 7
     (after,) = house.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)

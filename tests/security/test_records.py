@@ -64,7 +64,7 @@ def test_an_invalid_heartbeat_hides_no_worker(house: House, start: Start, broker
     """Any process may have written it, and an operator then needs `mlq worker`."""
     start("--cpus", "1")
     (true,) = heartbeats.read(broker_redis)
-    told = json.loads(broker_redis.get(keys.heartbeat(true.id)) or b"")
+    valid = json.loads(broker_redis.get(keys.heartbeat(true.id)) or b"")
     bad: list[Any] = [b"", b"\xff", b"7", b"[" * 2000, b"{}"]
     fields: dict[str, Any] = {
         "name": None,
@@ -76,9 +76,9 @@ def test_an_invalid_heartbeat_hides_no_worker(house: House, start: Start, broker
         "clock_skew_s": {"a": 1},
         "done": {"a": "b"},
     }
-    bad += [json.dumps({**told, name: value}).encode() for name, value in fields.items()]
-    bad.append(json.dumps({**told, "since": float("nan")}).encode())
-    bad.append(json.dumps({**told, "rows_done": 10**400}).encode())
+    bad += [json.dumps({**valid, name: value}).encode() for name, value in fields.items()]
+    bad.append(json.dumps({**valid, "since": float("nan")}).encode())
+    bad.append(json.dumps({**valid, "rows_done": 10**400}).encode())
     for n, value in enumerate(bad):
         broker_redis.sadd(keys.WORKERS, f"stranger-{n}")
         broker_redis.set(keys.heartbeat(f"stranger-{n}"), value, ex=60)
@@ -122,6 +122,6 @@ def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Star
     workers.process.wait(60)
     lines = (house.state / "logs" / "cpu0.log").read_bytes().split(b"\n")
     assert not any(b"\x1b" in line or b"\r" in line for line in lines)
-    told = [line.split(b" ", 1)[1] for line in lines if line]
-    assert not any(line.startswith(forged.encode()) for line in told)
-    assert max(map(len, told)) < 5000
+    texts = [line.split(b" ", 1)[1] for line in lines if line]
+    assert not any(line.startswith(forged.encode()) for line in texts)
+    assert max(map(len, texts)) < 5000

@@ -64,8 +64,8 @@ def test_stamps_that_are_revoked_again_and_again_are_kept_once(
     assert "error" in refused
     stamps = [f"{n:0200}" for n in range(1000)]
     Stranger(broker).tell(*[command("revoke_by_stamped_headers", {"headers": {"batch": stamps}})] * 5)
-    (said,) = answers(client, "revoke_by_stamped_headers", {"headers": {"batch": ["mine"]}}, timeout=10)
-    assert "ok" in said
+    (reply,) = answers(client, "revoke_by_stamped_headers", {"headers": {"batch": ["mine"]}}, timeout=10)
+    assert "ok" in reply
     task = client.send_task(
         "mlq.predict", [1], queue="realtime", headers={"stamped_headers": ["batch"], "stamps": {"batch": "mine"}}
     )

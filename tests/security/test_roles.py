@@ -218,10 +218,10 @@ def port(redis: Redis) -> int:
 @pytest.mark.parametrize("role", users.ROLES)
 def test_each_role_may_run_its_commands_and_none_of_another_role(redis: Redis, role: str) -> None:
     """The server decides about each command."""
-    said = {" ".join(words): users.dry_run(redis, role, *words) for words in ALLOWED[role]}
-    assert {words: why for words, why in said.items() if why != "OK"} == {}
-    said = {" ".join(words): users.dry_run(redis, role, *words) for words in DENIED[role]}
-    assert [words for words, why in said.items() if why == "OK"] == []
+    replies = {" ".join(words): users.dry_run(redis, role, *words) for words in ALLOWED[role]}
+    assert {words: why for words, why in replies.items() if why != "OK"} == {}
+    replies = {" ".join(words): users.dry_run(redis, role, *words) for words in DENIED[role]}
+    assert [words for words, why in replies.items() if why == "OK"] == []
 
 
 @pytest.mark.usefixtures("port")
@@ -374,10 +374,10 @@ def test_a_submitter_cannot_give_orders(submitter_house: House, redis: Redis, ar
     redis.sadd("mlq:paused", "batch")
     redis.lpush("batch", "{}")
     done = submitter_house.run(*argv.split())
-    said = [line for line in done.stderr.splitlines() if not line.startswith("broker ")]
-    assert (done.returncode, len(said)) == (4, 2), done.stderr
-    assert said[0].startswith("mlq: the broker at redis://submitter:***@127.0.0.1"), said
-    assert "mlq acl worker --user submitter" in said[1], said
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("broker ")]
+    assert (done.returncode, len(lines)) == (4, 2), done.stderr
+    assert lines[0].startswith("mlq: the broker at redis://submitter:***@127.0.0.1"), lines
+    assert "mlq acl worker --user submitter" in lines[1], lines
     assert redis.llen("batch") == 1
     assert redis.smembers("mlq:paused") == {b"batch"}
     assert redis.hlen("mlq:orders") == 0

@@ -84,8 +84,8 @@ def attack(client: Celery, workers: Any, name: str) -> None:
         client.send_task("mlq.batch_predict", kwargs={"rows": {"mlq.rows": WITHOUT_END}}, queue="realtime"),
         client.send_task("mlq.batch_predict", [[[]] * 200_000], queue="realtime"),
     ]
-    for result, said in zip(sent, ("mlq.rows: shape", "mlq.rows: shape", "at most 65,536 rows"), strict=True):
-        with pytest.raises(ValueError, match=said):
+    for result, error in zip(sent, ("mlq.rows: shape", "mlq.rows: shape", "at most 65,536 rows"), strict=True):
+        with pytest.raises(ValueError, match=error):
             result.get(timeout=60)
     good = client.send_task("mlq.batch_predict", [[1, 2]], queue="realtime").get(timeout=60)
     assert [answer["row"] for answer in good] == [1, 2]

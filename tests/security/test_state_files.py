@@ -130,7 +130,7 @@ def test_an_output_has_the_mode_that_its_user_wants(house: House, client: Celery
     assert stat.S_IMODE((house.directory / "out.jsonl").stat().st_mode) == 0o640
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is told")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the warning is for root")
 def test_root_is_warned_once_and_not_by_each_command(house: House, broker: str, start: Start) -> None:
     """One line at the start of workers says what to do instead."""
     del broker

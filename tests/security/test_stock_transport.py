@@ -50,7 +50,7 @@ def test_a_compressed_body_cannot_exceed_the_maximum_message_size(
     (worker,) = house.json("worker")["workers"]
     bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
     redis.lpush("celery", spoiled(to_compressed(bomb), "bomb"))
-    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client is told")
+    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client has the failure")
     assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 100 * 2**20
     assert client.send_task("mlq.predict", [1]).get(timeout=60)["row"] == 1
     assert [w["pid"] for w in house.json("worker")["workers"]] == [worker["pid"]]

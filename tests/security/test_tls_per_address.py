@@ -125,11 +125,11 @@ def test_a_certificate_of_another_authority_is_refused(
 
 
 @pytest.mark.parametrize("scheme", ["amqps", "rediss"])
-@pytest.mark.parametrize(("option", "said"), [
+@pytest.mark.parametrize(("option", "text"), [
     ("ssl_cert_reqs=none", "is not checked"), ("ssl_check_hostname=false", "certificate of any other host"),
 ])  # fmt: skip
 def test_a_check_that_is_turned_off_causes_a_warning(
-    stub: Callable[..., TlsStub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str, option: str, said: str
+    stub: Callable[..., TlsStub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str, option: str, text: str
 ) -> None:
     """The operator asks for it in this URL only, and the warning shows no secret."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ours.pem"))
@@ -137,7 +137,7 @@ def test_a_check_that_is_turned_off_causes_a_warning(
     url = f"{scheme}://user:secret@localhost:{server.port}/?{option}"
     settings = load({"MLQ_BROKER_URL": url}, cwd=tmp_path)
     (warning,) = advisories.of_settings(settings)
-    assert said in warning
+    assert text in warning
     assert "localhost" in warning
     assert "secret" not in warning
     connect(url.partition("?")[0], tls.options(url))
@@ -181,8 +181,8 @@ def test_workers_warn_once_about_a_disabled_check(house: House, secured: Secured
     """The command and each worker's log have the warning, and the tasks run."""
     house.environment["MLQ_BROKER_URL"] = f"rediss://127.0.0.1:{secured.port}/0?ssl_cert_reqs=none"
     workers = start("--cpus", "1")
-    said = [line for line in workers.lines if "is not checked" in line]
-    assert len(said) == 2, workers.lines
+    warnings = [line for line in workers.lines if "is not checked" in line]
+    assert len(warnings) == 2, workers.lines
     house.write("rows.json", [1])
     done = house.run("submit", "rows.json", "--wait")
     assert done.returncode == 0, done.stderr

@@ -45,5 +45,5 @@ def url(role: str, port: int) -> str:
 
 def dry_run(redis: Redis, role: str, *words: str) -> str:
     """Return the server's reply whether a user may run a command: OK, or the reason why not."""
-    said: Any = redis.execute_command("ACL", "DRYRUN", role, *words)  # type: ignore[no-untyped-call]
-    return said.decode() if isinstance(said, bytes) else str(said)
+    reply: Any = redis.execute_command("ACL", "DRYRUN", role, *words)  # type: ignore[no-untyped-call]
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

@@ -33,7 +33,7 @@ def test_no_more_places_are_booked_than_are_wanted(redis: Redis) -> None:
     """This holds for any number of hosts that see a free place at the same moment."""
     leader = Booking(redis, "realtime", "leader")
     leader.seek([])
-    assert not leader.book("early"), "nobody has said that one is wanted"
+    assert not leader.book("early"), "no worker is wanted yet"
     leader.want(5)
     hosts = [Booking(redis, "realtime", f"host{n}") for n in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -169,8 +169,8 @@ def test_a_stock_client_sees_the_answer(server: embedded.Server, client: Celery,
         assert reader.AsyncResult(sent.id).state == "STARTED"
         assert worker.complete(Completion(claim, done)) == Completed()
         assert reader.AsyncResult(sent.id).result == [0.5]
-        heard = [waiting.get_message(timeout=10) for _ in range(2)]
-    assert [message["data"] for message in heard if message] == [started.payload, done.payload]
+        published = [waiting.get_message(timeout=10) for _ in range(2)]
+    assert [message["data"] for message in published if message] == [started.payload, done.payload]
     assert 0 < redis.ttl(key) <= done.keep_s
 
 

@@ -58,7 +58,7 @@ def test_known_queues_come_from_the_configuration_live_workers_and_earlier_uses(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "hint"),
     [
         ("realtim", "did you mean 'realtime'?"),
         ("Batch", "did you mean 'batch'?"),
@@ -66,9 +66,9 @@ def test_known_queues_come_from_the_configuration_live_workers_and_earlier_uses(
         ("xyz", "known queues are realtime, batch;"),
     ],
 )
-def test_the_hint_suggests_the_nearest_name(name: str, said: str) -> None:
+def test_the_hint_suggests_the_nearest_name(name: str, hint: str) -> None:
     """If no name is near, the hint lists all names."""
-    assert queue_names.hint(name, ["realtime", "batch"]) == said
+    assert queue_names.hint(name, ["realtime", "batch"]) == hint
 
 
 def test_queues_are_found_among_the_keys_of_a_broker(server: Server, redis: Redis) -> None:

@@ -24,11 +24,11 @@ META = "celery-task-meta-{}"
 
 
 @pytest.mark.parametrize(
-    ("overrun", "kind", "said"),
+    ("overrun", "kind", "text"),
     [(None, "WorkerLostError", "died once"), (Overrun(2.0, ()), "TimeLimitExceeded", "2.0")],
 )
 def test_the_next_recovery_answers_for_a_supervisor_that_died_while_dead_lettering(
-    server: Server, redis: Redis, overrun: Overrun | None, kind: str, said: str
+    server: Server, redis: Redis, overrun: Overrun | None, kind: str, text: str
 ) -> None:
     """The letter and the note that it is unanswered are written in one step; the answer is a second step."""
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
@@ -50,7 +50,7 @@ def test_the_next_recovery_answers_for_a_supervisor_that_died_while_dead_letteri
     recovery.end(10)
     answer = json.loads(str(redis.get(META.format(task_id)).decode()))  # type: ignore[union-attr]
     assert (answer["status"], answer["result"]["exc_type"]) == ("FAILURE", kind)
-    assert said in str(answer["result"]["exc_message"])
+    assert text in str(answer["result"]["exc_message"])
     assert not redis.exists(keys.UNANSWERED)
 
 
@@ -67,10 +67,10 @@ def test_the_answer_goes_to_the_database_of_the_results(server: Server, redis: R
     assert crash is not None
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
-        told = LostResults(
+        lost_results = LostResults(
             lambda i: (META.format(i), 60), lambda: opened(elsewhere), vouches=lambda _: True, answers_here=False
         )
-        recovery = Recovery(lambda: opened(redis), told)
+        recovery = Recovery(lambda: opened(redis), lost_results)
         recovery.start()
         recovery.end(10)
         assert json.loads(str(elsewhere.get(META.format(task_id)).decode()))["status"] == "FAILURE"

@@ -36,9 +36,9 @@ def test_a_server_that_evicts_keys_is_refused_with_the_command_that_fixes_it(ser
 )
 def test_a_server_with_a_weakness_is_used_with_a_warning(url: str, aof: int, words: list[str]) -> None:
     """The weaknesses are a broker without persistence, and a connection without encryption."""
-    said = safety.warnings(url, {"aof_enabled": aof})
-    assert len(said) == len(words)
-    assert all(word in text for word, text in zip(words, said, strict=True))
+    warnings = safety.warnings(url, {"aof_enabled": aof})
+    assert len(warnings) == len(words)
+    assert all(word in text for word, text in zip(words, warnings, strict=True))
 
 
 def test_keys_of_another_version_are_left_alone(server: Server, redis: Redis) -> None:

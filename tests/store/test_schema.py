@@ -127,11 +127,11 @@ def test_of_two_migrations_at_the_same_time_one_is_refused(redis: Redis, address
     """The recorded version is compared and replaced in one step."""
     redis.set(keys.SCHEMA, "1")
 
-    def meanwhile(_: Redis) -> None:
+    def change_version(_: Redis) -> None:
         redis.set(keys.SCHEMA, "2")
 
     with pytest.raises(MigrationTaken):
-        list(schema.migrate(redis, address, 2, list, [Migration("", meanwhile, stay)]))
+        list(schema.migrate(redis, address, 2, list, [Migration("", change_version, stay)]))
 
 
 @pytest.mark.parametrize(
