@@ -55,23 +55,23 @@ class Fleet:
 
 
 @pytest.fixture(params=POOLS)
-def start_fleet_of(
+def start_fleet(
     request: pytest.FixtureRequest, house: House, start: Start, client: Celery, broker: str
 ) -> Callable[..., Fleet]:
     """Return a function that starts a supervisor, with mlq's engine or with Celery's own pool."""
 
-    def start_fleet(**environment: str) -> Fleet:
+    def run(**environment: str) -> Fleet:
         fleet = Fleet(house, client, Stranger(broker), start(*POOLS[request.param], **environment))
         if environment.get("MLQ_CONTROLS") != "none":
             house.until(fleet.hears, "the mailbox is open")
         return fleet
 
-    return start_fleet
+    return run
 
 
-def test_no_client_can_stop_or_resize_workers(start_fleet_of: Callable[..., Fleet]) -> None:
+def test_no_client_can_stop_or_resize_workers(start_fleet: Callable[..., Fleet]) -> None:
     """Each command that ends or resizes a worker is refused with an error, and the worker does not change."""
-    fleet = start_fleet_of()
+    fleet = start_fleet()
     before = fleet.pids()
     refused = ("shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "time_limit", "election", "report")
     for method in refused:
@@ -130,9 +130,9 @@ def hostile_frames() -> list[bytes]:
     ]
 
 
-def test_no_frame_ends_a_worker_or_changes_its_clock(start_fleet_of: Callable[..., Fleet], broker_redis: Redis) -> None:
+def test_no_frame_ends_a_worker_or_changes_its_clock(start_fleet: Callable[..., Fleet], broker_redis: Redis) -> None:
     """After each frame the same process answers the next control message, and no key is written."""
-    fleet = start_fleet_of()
+    fleet = start_fleet()
     before = fleet.pids()
     for each in hostile_frames():
         fleet.stranger.publish(each)
@@ -145,10 +145,10 @@ def test_no_frame_ends_a_worker_or_changes_its_clock(start_fleet_of: Callable[..
 
 
 def test_the_supervisor_of_a_busy_worker_survives_the_same_frames(
-    start_fleet_of: Callable[..., Fleet], broker_redis: Redis
+    start_fleet: Callable[..., Fleet], broker_redis: Redis
 ) -> None:
     """It listens for its busy worker, so it gets all these frames, too."""
-    fleet = start_fleet_of()
+    fleet = start_fleet()
     before = fleet.pids()
     gate = fleet.house.directory / "gate"
     task = fleet.client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -162,9 +162,9 @@ def test_the_supervisor_of_a_busy_worker_survives_the_same_frames(
     assert not broker_redis.exists("mlq:paused")
 
 
-def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_fleet_of: Callable[..., Fleet]) -> None:
+def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_fleet: Callable[..., Fleet]) -> None:
     """A few kilobytes would grow to gigabytes in every listening process at once."""
-    fleet = start_fleet_of()
+    fleet = start_fleet()
     before, pids = fleet.bytes(), fleet.pids()
     fleet.stranger.compressed(command("ping"), zeros=300_000_000)
     fleet.stranger.tell(command("ping", {"padding": "0" * 3_000_000}))
@@ -175,9 +175,9 @@ def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_f
     assert fleet.pids() == pids
 
 
-def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet_of: Callable[..., Fleet]) -> None:
+def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet: Callable[..., Fleet]) -> None:
     """It explains why a worker is idle while its queue waits."""
-    fleet = start_fleet_of()
+    fleet = start_fleet()
     (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
     assert "ok" in reply
     house = fleet.house
@@ -195,12 +195,12 @@ def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet_of
     assert fleet.answers()
 
 
-def test_if_all_commands_are_accepted_a_shutdown_only_replaces_the_worker(start_fleet_of: Callable[..., Fleet]) -> None:
+def test_if_all_commands_are_accepted_a_shutdown_only_replaces_the_worker(start_fleet: Callable[..., Fleet]) -> None:
     """An end that the supervisor did not order is not a crash.
 
     Six of them in a row once stopped all workers permanently.
     """
-    fleet = start_fleet_of(MLQ_CONTROLS="all")
+    fleet = start_fleet(MLQ_CONTROLS="all")
     for ended in (1, 2):
         fleet.stranger.tell(command("shutdown"))
         fleet.running.wait_for("ended with exit code 0", times=ended)
@@ -209,9 +209,9 @@ def test_if_all_commands_are_accepted_a_shutdown_only_replaces_the_worker(start_
     assert fleet.answers()
 
 
-def test_if_no_commands_are_accepted_orders_of_an_operator_still_work(start_fleet_of: Callable[..., Fleet]) -> None:
+def test_if_no_commands_are_accepted_orders_of_an_operator_still_work(start_fleet: Callable[..., Fleet]) -> None:
     """The mailbox then accepts only the announcement of an order."""
-    fleet = start_fleet_of(MLQ_CONTROLS="none")
+    fleet = start_fleet(MLQ_CONTROLS="none")
     assert fleet.answers()
     _, (first,) = fleet.pids()
     assert answers(fleet.client, "ping") == []

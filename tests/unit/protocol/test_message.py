@@ -221,7 +221,7 @@ def test_protocol_1_is_named_and_its_client_answered(headers: Any) -> None:
     ("method", "compress"), [("application/x-gzip", zlib.compress), ("bzip2", bz2.compress), ("xz", lzma.compress)]
 )
 def test_a_compressed_body_is_read(method: str, compress: Callable[[bytes], bytes]) -> None:
-    """task_compression is a setting of clients, which a stock worker needs no setting to read."""
+    """task_compression is a setting of clients; a stock worker reads such bodies without a setting."""
     found = decode(claim_of(compressed_message(compress(b"[[7], {}, {}]"), method)))
     assert isinstance(found, Message)
     assert found.args == [7]
