@@ -23,21 +23,21 @@ def progress(self, gate):
 @shared_task(name="own.late", bind=True)
 def late(self, gate):
     """Leave a thread behind that sets a state later."""
-    def tell(task_id):
+    def set_late_state(task_id):
         while not Path(gate).exists():
             time.sleep(0.01)
         self.update_state(task_id=task_id, state="PROGRESS", meta={"done": 99})
-        Path(gate + ".told").touch()
+        Path(gate + ".set").touch()
 
-    threading.Thread(target=tell, args=[self.request.id], daemon=True).start()
+    threading.Thread(target=set_late_state, args=[self.request.id], daemon=True).start()
     return "done"
 '''
 
 
 def test_clients_see_the_progress_of_a_running_task(house: House, client: Celery, start: Start) -> None:
     """A stock client sees each state with its metadata; the end of the task replaces the last one."""
-    house.write("telling.py", TASKS)
-    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+    house.write("own_states.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
     gate = house.directory / "gate"
     task = client.send_task("own.progress", [str(gate)])
     for done in (1, 2):
@@ -51,11 +51,11 @@ def test_a_state_that_is_written_after_the_end_does_not_change_the_result(
     house: House, client: Celery, start: Start
 ) -> None:
     """As with Celery, a client that has read a success reads it again."""
-    house.write("telling.py", TASKS)
-    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+    house.write("own_states.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
     gate = house.directory / "gate"
     task = client.send_task("own.late", [str(gate)])
     assert task.get(timeout=30) == "done"
     gate.touch()
-    house.until((house.directory / "gate.told").exists, "the thread has set the state")
+    house.until((house.directory / "gate.set").exists, "the thread has set the state")
     assert client.AsyncResult(task.id).state == "SUCCESS"

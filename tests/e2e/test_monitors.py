@@ -27,7 +27,7 @@ def test_stock_inspect_answers_while_workers_are_idle(house: Any, client: Celery
         return queues == {"cpu0": SERVED, "cpu1": SERVED}
 
     # A broadcast is lost for a worker that does not listen yet, and workers are ready a moment before they listen.
-    house.until(answered, "both tell their queues")
+    house.until(answered, "both list their queues")
 
 
 @pytest.fixture
