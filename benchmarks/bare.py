@@ -1,6 +1,6 @@
-"""The bare loop: one process reads a file, computes in batches and writes JSON. Nothing can be faster, much.
+"""The bare loop: one process reads a file, computes in batches and writes JSON. Nothing can be much faster.
 
-python -m benchmarks.bare small rows.jsonl answers.jsonl     prints the seconds it took, loading the model aside
+python -m benchmarks.bare small rows.jsonl answers.jsonl     prints its seconds without the load of the model
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks import model
 
 
 def run(name: str, source: Path, target: Path) -> float:
-    """Answer every row of a file of JSON Lines; give the seconds from opening it to the last line written."""
+    """Answer every row of a file of JSON Lines; return the seconds from its opening to the last written line."""
     compute = _computing(name)
     at_once = model.ROWS_AT_ONCE[name]
     began = time.perf_counter()
@@ -32,7 +32,7 @@ def run(name: str, source: Path, target: Path) -> float:
 
 
 def _computing(name: str) -> Callable[[list[Any]], list[Any]]:
-    """Take the fastest way from rows to answers, not the usual one, and warm it up."""
+    """Return the fastest function from rows to answers, not the usual one, and warm it up."""
     if name == model.SLOW:
         return model.answering(name)
     import numpy as np

@@ -1,4 +1,4 @@
-"""A stock Celery producer, for mlq and the plain setup alike: it knows task names, queues and addresses, no more."""
+"""A stock Celery producer, for mlq and the plain setup alike: it knows only task names, queues and addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_S: Final = 0.25
 
 @dataclass(frozen=True)
 class Tasks:
-    """Names of the tasks for one row and for a chunk of rows."""
+    """The names of the tasks for one row and for a chunk of rows."""
 
     one: str
     chunk: str
@@ -31,14 +31,14 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Databases:
-    """Where a contender's queues and results are."""
+    """The databases of a contender's queues and results."""
 
     queues: int
     results: int
 
 
 class CeleryBacklog:
-    """Messages of a stock producer, in a queue that is moved to its worker when the clock starts."""
+    """Messages of a stock producer in a queue that is renamed to its worker's queue when the clock starts."""
 
     def __init__(self, ids: Sequence[str], queue: str, server: Server, at: Databases) -> None:
         self.ids = ids
@@ -49,12 +49,12 @@ class CeleryBacklog:
         self._results = server.redis(at.results)
 
     def release(self) -> None:
-        """Move the queue: one command, which wakes whoever waits for it."""
+        """Rename the queue: one command, which wakes the waiting worker."""
         if not self._backstage.move(self._queue, self._at.queues):
             raise RuntimeError(f"queue {self._queue} was not empty when its backlog came")
 
     def wait(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Wait for the last answer, told by its publication as a stock client is; then check all of them."""
+        """Wait for the publication of the last answer like a stock client; then check all answers."""
         deadline = time.monotonic() + timeout_s
         last = _key(self.ids[-1])
         with self._results.pubsub() as published:  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ class CeleryBacklog:
         return True
 
     def check(self) -> None:
-        """Make sure that every message was answered with success, and forget the answers."""
+        """Check that every message was answered with success, and delete the answers."""
         keys = [_key(i) for i in self.ids]
         metas = [json.loads(value) if value else {} for value in self._results.mget(keys)]
         failed = [meta for meta in metas if meta.get("status") != "SUCCESS"]
@@ -76,22 +76,22 @@ class CeleryBacklog:
         self._results.unlink(*keys)
 
     def waiting(self) -> int:
-        """Count the messages that no worker has taken."""
+        """Count the messages that no worker has claimed."""
         return int(self._queues.llen(self._queue))
 
     def drop(self) -> None:
-        """Take back what no worker has taken."""
+        """Delete the messages that no worker has claimed."""
         self._backstage.unlink(self._queue)
         self._queues.unlink(self._queue)
 
     def _ready(self, key: str) -> bool:
         value = self._results.get(key)
-        # A plain worker writes STARTED under the same key.
+        # A plain worker writes STARTED to the same key.
         return isinstance(value, bytes) and json.loads(value)["status"] in {"SUCCESS", "FAILURE", "REVOKED"}
 
 
 class CeleryClient:
-    """Asks one by one over a stock app; fills queues in pipelined batches, over the same code."""
+    """A client that sends single rows with a stock app, and fills queues in pipelined batches with the same code."""
 
     def __init__(self, server: Server, at: Databases, tasks: Tasks) -> None:
         self._server = server
@@ -99,7 +99,7 @@ class CeleryClient:
         self._tasks = tasks
         self._open = ExitStack()
         self._app = self._open.enter_context(stock_client(server.celery_url(at.queues), server.celery_url(at.results)))
-        # Without a backend it subscribes to nothing: 10,000 subscriptions would be the producer's cost, not a worker's.
+        # Without a backend it does not subscribe: 10,000 subscriptions would be the producer's cost, not a worker's.
         self._publisher = self._open.enter_context(stock_client(server.celery_url(BACKSTAGE), "disabled://"))
         self._results: Redis = server.redis(at.results)
 

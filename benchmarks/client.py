@@ -1,4 +1,4 @@
-"""What every contender's producer can do here."""
+"""The interface of every contender's producer."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ PATIENCE_S: Final = 300.0
 
 
 class Backlog(Protocol):
-    """Single-row messages that are published, and that the worker cannot see yet."""
+    """Published single-row messages that the worker cannot see yet."""
 
     def release(self) -> None:
-        """Let the worker at them, all at once."""
+        """Make all messages visible to the worker at once."""
 
     def wait(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Wait for the last answer; tell whether it came."""
+        """Wait for the last answer; return whether it came."""
 
 
 class Client(Protocol):
-    """A producer as its users write one."""
+    """A producer as the contender's users write it."""
 
     def ask(self, row: Any) -> Any:
         """Submit one row and wait for its answer."""
@@ -28,4 +28,4 @@ class Client(Protocol):
         """Publish single rows."""
 
     def close(self) -> None:
-        """Give back its connections, while there is a server to give them back to."""
+        """Close the connections while the server still runs."""

@@ -79,7 +79,7 @@ _FIGURES: Final = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much one measurement of one version takes; each round has two of them for each version."""
+    """The amount of work of one measurement of one version; each round has two measurements of each version."""
 
     model: str
     messages: int
@@ -94,7 +94,7 @@ QUICK: Final = Size(model.SLOW, messages=200, asks=10, file_rows=500, batches=10
 
 @dataclass(frozen=True)
 class Version:
-    """A version under test: what it is called, its commands, and the variables that give it a world of its own."""
+    """A version under test: its name, its commands, and the variables that give it a private environment."""
 
     name: str
     shown: str
@@ -112,23 +112,23 @@ class Work:
     file: Path
     file_rows: int
     few_answers: Sequence[Any]
-    """What the bare loop answers to the first rows of the file."""
+    """The answers of the bare loop to the first rows of the file."""
     batches: Sequence[list[Any]]
-    """Of as many rows as the model takes at once."""
+    """Batches of as many rows as the model takes at once."""
 
 
 Worker = Contender[CeleryClient]
 Measure = Callable[[Stage, Version, Worker, Work], Mapping[str, float]]
-"""Gives figures of one version by their names."""
+"""A function that returns figures of one version by their names."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compare, print the table or JSON, and give the exit code that the module's docstring names."""
+    """Compare, print the table or JSON, and return the exit code that the module's docstring defines."""
     asked = _arguments(argv)
     try:
         with tempfile.TemporaryDirectory(prefix="mlq-compare-") as directory, stage(asked.seed) as at:
             found = {BASE: asked.base, OTHER: asked.other}
-            versions = [_version(at, name, said, Path(directory)) for name, said in found.items()]
+            versions = [_version(at, name, given_name, Path(directory)) for name, given_name in found.items()]
             comparisons = compare(at, versions, QUICK if asked.quick else USUAL, asked.rounds)
             sys.stdout.write(_report(at, versions, comparisons, as_json=asked.json))
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
@@ -140,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
 def compare(at: Stage, versions: Sequence[Version], size: Size, rounds: int) -> list[Comparison]:
     """Measure every figure of both versions in every round."""
     work = _work(at, size)
-    for version in versions:  # the first command of an environment compiles its modules
+    for version in versions:  # the first command of an environment compiles its modules, which must not be measured
         at.run([version.environment.mlq, "--version"], **version.variables)
     samples: dict[str, dict[str, list[float]]] = {what: {BASE: [], OTHER: []} for what in _FIGURES}
     for number in range(rounds):
@@ -154,7 +154,7 @@ def compare(at: Stage, versions: Sequence[Version], size: Size, rounds: int) -> 
 
 
 def _round(at: Stage, versions: Sequence[Version], work: Work) -> dict[str, dict[str, float]]:
-    """Start new workers, and give figure → version → the mean of its two measurements."""
+    """Start new workers, and return figure → version → the mean of its two measurements."""
     found: dict[str, dict[str, list[float]]] = {what: {BASE: [], OTHER: []} for what in _FIGURES}
     with _workers(at, versions, work) as workers:
         for measure in (_measure_messages, _measure_latency, _measure_file, _measure_full_batches):
@@ -223,16 +223,16 @@ def _work(at: Stage, size: Size) -> Work:
     )
 
 
-def _version(at: Stage, name: str, said: str, directory: Path) -> Version:
-    """Find or make the environment of a version, and make sure which mlq it imports."""
-    shown, environment = _environment(said, directory / name)
+def _version(at: Stage, name: str, given_name: str, directory: Path) -> Version:
+    """Find or make the environment of a version, and check which mlq it imports."""
+    shown, environment = _environment(given_name, directory / name)
     home = at.directory / f"{name}-home"
     home.mkdir()
     variables = {
         "MLQ_BROKER_URL": at.server.celery_url(_DATABASES[name]),
         "XDG_STATE_HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
-        "PYTHONPATH": "",  # the stage's own would put this repository's mlq before the environment's
+        "PYTHONPATH": "",  # the stage's PYTHONPATH would put this repository's mlq before the environment's
     }
     found = at.run([environment.python, "-c", "import mlq; print(mlq.__file__)"], **variables).strip()
     built = environment.directory.is_relative_to(directory)
@@ -241,16 +241,16 @@ def _version(at: Stage, name: str, said: str, directory: Path) -> Version:
     return Version(name, shown if built else f"{shown} ({Path(found).parent})", environment, variables)
 
 
-def _environment(said: str, directory: Path) -> tuple[str, Environment]:
-    """Take an environment as it is; make one of the working tree or of a commit."""
-    given = Environment(Path(said).absolute())
+def _environment(given_name: str, directory: Path) -> tuple[str, Environment]:
+    """Use an existing environment; make one for the working tree or a commit."""
+    given = Environment(Path(given_name).absolute())
     if Path(given.mlq).is_file():
-        return f"environment {said}", given
+        return f"environment {given_name}", given
     directory.mkdir()
-    if said == WORKING_TREE:
+    if given_name == WORKING_TREE:
         shown, wheel = f"working tree, {machine.commit()}", build_wheel(ROOT, directory)
     else:
-        shown, wheel = f"commit {said}", build_wheel_of_commit(said, directory)
+        shown, wheel = f"commit {given_name}", build_wheel_of_commit(given_name, directory)
     made = Environment.create(directory / "environment")
     made.install(wheel)
     return shown, made
@@ -274,7 +274,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("other", metavar="OTHER", nargs="?", default=WORKING_TREE, help="the other version (default .)")
     parser.add_argument("--rounds", type=_at_least_one, help=f"rounds (default {ROUNDS}; 1 with --quick)")
     parser.add_argument(
-        "--quick", action="store_true", help="check that everything runs, with little work; its figures mean nothing"
+        "--quick", action="store_true", help="check with little work that everything runs; the figures mean nothing"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--seed", type=int, default=0, help="seed of all inputs (default 0)")
@@ -283,13 +283,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
-def _at_least_one(said: str) -> int:
-    number = int(said)
+def _at_least_one(text: str) -> int:
+    number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that every worker is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that every worker ends
     sys.exit(main(sys.argv[1:]))

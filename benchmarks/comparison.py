@@ -51,7 +51,7 @@ class Comparison:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Write one line per figure, aligned for a terminal and readable as Markdown."""
+    """Return one line per figure, aligned for a terminal and readable as Markdown."""
     head = ["figure", BASE, OTHER, f"{OTHER} ÷ {BASE}", "range over rounds", "better", "verdict"]
     rows = [head, *(_cells(comparison) for comparison in comparisons)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -61,7 +61,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Give everything that the table shows, and the values of each round."""
+    """Return everything that the table shows, and the values of each round."""
     return [_entry(comparison) for comparison in comparisons]
 
 

@@ -17,20 +17,20 @@ _PIP_WITHIN_S: Final = 120.0
 
 
 class NoSuchCommit(RuntimeError):
-    """This repository does not have the commit that was asked for."""
+    """The requested commit is not in this repository."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: its own mlq, the other packages from the environment that runs this code."""
+    """A virtual environment with its own mlq, and the other packages of the environment that runs this code."""
 
     directory: Path
 
     @classmethod
     def create(cls, directory: Path) -> Environment:
-        """Make one without mlq. A .pth file names other directories without reading the .pth files in these.
+        """Create one without mlq. A .pth file names other directories without reading their .pth files.
 
-        So mlq, which is installed as editable in the environment that runs this code, stays out.
+        So the editable mlq of the environment that runs this code is not found.
         """
         venv.EnvBuilder(symlinks=True).create(directory)
         made = cls(directory)
@@ -50,16 +50,16 @@ class Environment:
 
     @property
     def packages(self) -> Path:
-        """Where pip installs packages."""
+        """The directory in which pip installs packages."""
         (found,) = self.directory.glob("lib/python3*/site-packages")
         return found
 
     def install(self, wheel: Path) -> None:
-        """Let pip install a wheel; the files of an installed version are replaced."""
+        """Install a wheel with pip; it replaces the files of an installed version."""
         self._pip("install", "--no-deps", "--no-index", "--no-compile", "--force-reinstall", str(wheel))
 
     def uninstall(self, distribution: str) -> None:
-        """Let pip remove a distribution."""
+        """Remove a distribution with pip."""
         self._pip("uninstall", "-y", distribution)
 
     def _pip(self, *words: str) -> None:
@@ -70,7 +70,7 @@ class Environment:
 
 
 def build_wheel(tree: Path, directory: Path) -> Path:
-    """Build the wheel of a source tree; hatchling has to be installed."""
+    """Build the wheel of a source tree; hatchling must be installed."""
     from hatchling.builders.wheel import WheelBuilder
 
     (wheel,) = WheelBuilder(str(tree)).build(directory=str(directory), versions=["standard"])
@@ -78,13 +78,13 @@ def build_wheel(tree: Path, directory: Path) -> Path:
 
 
 def build_wheel_of_commit(commit: str, directory: Path) -> Path:
-    """Build the wheel of a commit of this repository; git has to be installed. Raises NoSuchCommit."""
+    """Build the wheel of a commit of this repository; git must be installed. Raises NoSuchCommit."""
     argv = ["git", "archive", "--format=zip", commit, "--"]
     found = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False)
     if found.returncode:
         raise NoSuchCommit(found.stderr.decode(errors="replace").strip())
     tree = directory / "tree"
-    with zipfile.ZipFile(BytesIO(found.stdout)) as archive:  # tarfile wants a filter, which 3.11.2 lacks
+    with zipfile.ZipFile(BytesIO(found.stdout)) as archive:  # tarfile needs a filter, which Python 3.11.2 lacks
         archive.extractall(tree)
     try:
         return build_wheel(tree, directory)

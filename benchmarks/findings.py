@@ -1,4 +1,4 @@
-"""Findings: figures of one run, a ratio of two of them round by round, and what was promised."""
+"""Findings: figures of one run, the ratio of two of them in each round, and the promised bound."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 MLQ: Final = "mlq"
 PLAIN: Final = "plain"
 SPAWNED: Final = "plain, prefork spawned"
-"""The plain setup with the pool that Celery 5.7 can spawn; the solo pool of `PLAIN` runs tasks in its own process."""
+"""The plain setup with a spawned pool, from Celery 5.7 on; the solo pool of `PLAIN` runs tasks in its own process."""
 RQ: Final = "rq"
 DRAMATIQ: Final = "dramatiq"
 BARE: Final = "bare loop"
 
 Samples = Mapping[str, Sequence[float]]
-"""Contender → a figure a round, the same rounds for all."""
+"""Contender → one figure per round, the same rounds for all."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on the ratio, as engine.md promises it."""
+    """A promised bound of the ratio."""
 
     limit: float
     at_least: bool
 
     def __str__(self) -> str:
-        """Write it as the report shows it."""
+        """Return it as the report shows it."""
         return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
 
     def holds(self, ratio: float) -> bool:
-        """Tell whether it is kept."""
+        """Return whether a ratio keeps the bound."""
         return ratio >= self.limit if self.at_least else ratio <= self.limit
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the report. `over` names the two figures that make its ratio."""
+    """One row of the report. `over` names the two figures of its ratio."""
 
     what: str
     unit: str
@@ -50,11 +50,11 @@ class Finding:
     target: Target | None = None
 
     def figures(self) -> dict[str, float]:
-        """Give the median of each contender."""
+        """Return the median of each contender."""
         return {who: statistics.median(values) for who, values in self.samples.items()}
 
     def ratios(self) -> list[float]:
-        """Divide round by round: what disturbed a round disturbed both sides of it."""
+        """Divide within each round, because a disturbance of a round affects both figures."""
         if self.over is None:
             return []
         above, below = (self.samples[who] for who in self.over)
@@ -62,20 +62,20 @@ class Finding:
 
 
 Measure = Callable[["Stage", "Scale"], Sequence[Finding]]
-"""A file `measure_*.py` has one."""
+"""A function that measures; each file `measure_*.py` has one."""
 
 
 def at_most(limit: float) -> Target:
-    """Promise an upper bound."""
+    """Return an upper bound."""
     return Target(limit, at_least=False)
 
 
 def at_least(limit: float) -> Target:
-    """Promise a lower bound."""
+    """Return a lower bound."""
     return Target(limit, at_least=True)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Give the value that so large a share stays at or below: one that was measured, never one in between."""
+    """Return the value that this share of the values does not exceed: a measured one, never an interpolated one."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,4 +1,4 @@
-"""Rows, and files of rows."""
+"""The input rows, and files of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PICTURE_CHARS: Final = 150_000
 
 
 def numbers(random: np.random.Generator, rows: int) -> list[list[float]]:
-    """Make rows of 16 floats, as they look in files."""
+    """Return rows of 16 floats, as they are in files."""
     found: list[list[float]] = random.random((rows, FEATURES)).round(_DIGITS).tolist()
     return found
 
 
 def pictures(random: np.random.Generator, rows: int) -> list[str]:
-    """Make rows of 150 KB: bytes in base64, as pictures travel in JSON."""
+    """Return rows of 150 KB: bytes in base64, the form of pictures in JSON."""
     return [base64.b64encode(random.bytes(PICTURE_CHARS * 3 // 4)).decode() for _ in range(rows)]
 
 

@@ -1,4 +1,4 @@
-"""Memory of a job's client and of Redis while a large file runs.  python -m benchmarks.job_memory --rows 1000000"""
+"""The memory of a job's client and of Redis while a large file runs.  python -m benchmarks.job_memory --rows 1000000"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Account:
-    """What a job took. `in_order`: exactly one line a row, in the order of the input."""
+    """The figures of a job. `in_order`: exactly one line per row, in the order of the input."""
 
     rows: int
     in_order: bool
@@ -47,7 +47,7 @@ class Account:
     rows_per_s: float
 
     def __str__(self) -> str:
-        """Write it as a line."""
+        """Return it as a line."""
         return (
             f"{self.rows:,} rows, {self.rows_per_s:,.0f}/s: client at most {self.client_mib:.0f} MiB, "
             f"Redis at most {self.redis_mib:.0f} MiB, {'in order' if self.in_order else 'OUT OF ORDER'}"
@@ -55,7 +55,7 @@ class Account:
 
 
 def run(directory: Path, rows: int, *options: str) -> Account:
-    """Run a file of 16 floats a row through two workers, and look at the most that anything took."""
+    """Run a file of 16 floats per row through two workers, and record the maximum memory of each process."""
     directory.mkdir(exist_ok=True)
     server = faultkit.serve(directory)
     world = World(directory, server.url)
@@ -97,7 +97,7 @@ def _run(world: World, directory: Path, rows: int, options: Sequence[str]) -> Ac
 
 
 def _most_kib(pid: int) -> int:
-    """Read the most that a process has held. Not wait4's figure, which counts what its parent held at the fork."""
+    """Return the peak memory of a process. wait4 would count the memory that its parent had at the fork."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -116,9 +116,9 @@ def _is_in_order(target: Path, rows: int) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the account; 1 if rows are missing or out of order."""
+    """Print the account; return 1 if rows are missing or out of order."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.job_memory", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of 16 floats; 1,000,000 unless given")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of 16 floats (default 1,000,000)")
     asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="mlq-jobs-") as directory:
         account = run(Path(directory), asked.rows)

@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""The machine and the versions of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES: Final = ("mlq-cli", "celery", "kombu", "redis", "torch", "numpy", "or
 
 
 def description() -> str:
-    """Name the processor, its cores, the memory, the system, and how busy it is."""
+    """Return the processor, its cores, the memory, the system, and the load."""
     memory = psutil.virtual_memory().total / 2**30
     load = ", ".join(f"{x:.2f}" for x in os.getloadavg())
     cores = psutil.cpu_count()
@@ -28,16 +28,16 @@ def description() -> str:
 
 
 def versions(at: Server) -> str:
-    """List what was measured."""
+    """Return the versions of everything that is measured."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return f"Python {platform.python_version()}, {at.version()}, {packages}; commit {commit()}"
 
 
 def server() -> str:
-    """Name the server program that the fault kit and the embedded broker run, and its version: "Redis 7.0.15"."""
-    said = subprocess.run([embedded.program(), "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.match(r"(\w+) server v=([\d.]+)", said)
-    return " ".join(found.groups()) if found else said.strip()
+    """Return the server program of the fault kit and the embedded broker with its version: "Redis 7.0.15"."""
+    output = subprocess.run([embedded.program(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(\w+) server v=([\d.]+)", output)
+    return " ".join(found.groups()) if found else output.strip()
 
 
 def _processor() -> str:
@@ -52,7 +52,7 @@ def _models() -> Iterator[str]:
 
 
 def commit() -> str:
-    """Name the commit that was measured."""
+    """Return the commit that is measured."""
     argv = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "none yet"

@@ -1,7 +1,7 @@
-"""Duty of the device with a backlog: the share of the time that it computes, as the model itself records it.
+"""Duty of the device with a backlog: the share of the time in which it computes, as the model itself records it.
 
-The device is a forward of 10 ms that releases the GIL. Messages are single rows of a stock producer. Duty alone can
-be had with one row a forward, so the rows that went through are given as well.
+The device is a forward of 10 ms that releases the GIL. Messages are single rows of a stock producer. A high duty is
+possible with one row per forward, so the rows are measured as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_PER_S: Final = model.ROWS_AT_ONCE[model.SLOW] / model.FORWARD_S
 
 @dataclass(frozen=True)
 class Duty:
-    """Of one window, from the beginning of its first forward to the end of its last."""
+    """One window, from the beginning of its first forward to the end of its last."""
 
     share: float
     rows_per_s: float
@@ -74,12 +74,12 @@ def _compare(stage: Stage, scale: Scale, rows: Mapping[str, Sequence[Any]]) -> M
             found[who].append(_duty(model.recorded(stage.forwards)[earlier:]))
         finally:
             backlog.drop()
-        contenders[who].client.ask(rows[who][0])  # what the worker had taken is done when this is
+        contenders[who].client.ask(rows[who][0])  # the rows that the worker held are finished after this
     return found
 
 
 def _wait_for_a_forward(stage: Stage, earlier: int) -> None:
-    """Begin the window with the device: how long a backlog takes to be seen is a latency, and measured as one."""
+    """Wait for the first forward, with which the window begins: the time until then is a latency."""
     deadline = time.monotonic() + _SEEN_WITHIN_S
     while len(model.recorded(stage.forwards)) == earlier:
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Rows a second from a file on one CPU worker, beside a bare loop in one process.
+"""Rows per second from a file on one CPU worker, beside a bare loop in one process.
 
-mlq and the plain setup are whole commands, start included. The bare loop is timed with its model loaded: workers,
-too, have theirs loaded.
+mlq and the plain setup are whole commands, start included. The bare loop is timed without the load of its model,
+because workers have theirs loaded, too.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _CLOSE: Final = 1e-4
 _FEW: Final = 64
 
 Command = Callable[[Path, Path], float]
-"""From a file of rows to a file of answers; gives the seconds."""
+"""A function from a file of rows to a file of answers that returns the seconds."""
 
 
 def small(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Measure what moving rows costs: the model is all but free."""
+    """Measure the cost of moving rows: the model costs almost nothing."""
     return _measure(stage, scale.rounds, model.SMALL, scale.small_rows, at_least(0.35))
 
 
 def large(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Measure it where the model is most of the work."""
+    """Measure the cost if the model is most of the work."""
     rows = dict.fromkeys((BARE, MLQ, PLAIN), scale.large_rows)
     return _measure(stage, scale.rounds, model.LARGE, rows, at_least(0.9))
 
@@ -73,7 +73,7 @@ def _findings(what: str, rows: Mapping[str, int], took: Samples, start: Samples,
         ),
     ]
     pairs = list(zip(took[MLQ], start[MLQ], strict=True))
-    if all(all_s > 2 * start_s for all_s, start_s in pairs):  # of a shorter file, the rest would be mostly noise
+    if all(all_s > 2 * start_s for all_s, start_s in pairs):  # for a shorter file the rest would be mostly noise
         net = [(rows[MLQ] - _FEW) / (all_s - start_s) for all_s, start_s in pairs]
         title = f"{what}, the command's own start taken off"
         found.append(Finding(title, "1/s", {MLQ: net, BARE: rates[BARE]}, (MLQ, BARE)))
@@ -85,7 +85,7 @@ def _two(rates: Samples, who: str) -> Samples:
 
 
 def timed(stage: Stage, way: Command, source: Path) -> tuple[float, list[Any]]:
-    """Give the seconds that a way takes for a file, and the answers."""
+    """Return the seconds that a way takes for a file, and the answers."""
     target = stage.directory / "answers.jsonl"
     target.unlink(missing_ok=True)
     took = way(source, target)
@@ -93,7 +93,7 @@ def timed(stage: Stage, way: Command, source: Path) -> tuple[float, list[Any]]:
 
 
 def submit(stage: Stage, mlq: str, source: Path, target: Path, **extra: str) -> float:
-    """Let the `mlq` command of any environment answer a file; give the seconds, start and end included."""
+    """Let the `mlq` command of an environment answer a file; return the seconds, start and end included."""
     return _clocked(stage, [mlq, "submit", str(source), "--wait", "-o", str(target)], **extra)
 
 
@@ -103,7 +103,7 @@ def _plain(stage: Stage, name: str, source: Path, target: Path) -> float:
 
 
 def bare(stage: Stage, name: str, source: Path, target: Path) -> float:
-    """Let the bare loop answer a file; give the seconds, its start and the loading of the model aside."""
+    """Let the bare loop answer a file; return the seconds without its start and the load of the model."""
     return float(stage.run([sys.executable, "-m", "benchmarks.bare", name, str(source), str(target)]))
 
 
@@ -114,7 +114,7 @@ def _clocked(stage: Stage, argv: Sequence[str], **extra: str) -> float:
 
 
 def check(who: str, answers: Sequence[Any], wanted: Sequence[Any], rows: int) -> None:
-    """Make sure that everybody computed the same: a fast wrong answer is no figure."""
+    """Check that all contenders computed the same: the speed of wrong answers is no figure."""
     got = np.array([line["result"] for line in answers], np.float32)
     first = np.array([line["result"] for line in wanted], np.float32)
     if got.shape != (rows, model.CLASSES) or not np.allclose(got[: len(first)], first, atol=_CLOSE):

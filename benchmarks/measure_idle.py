@@ -1,4 +1,4 @@
-"""The server's CPU a message with one worker waiting, and with many: waiting must not cost by the number who wait."""
+"""The server's CPU time per message with one waiting worker, and with many: it must not grow with their number."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mlq.protocol import keys
 _QUEUE: Final = "waiting"
 _NUMBERS: Final = {f"{n} waiting": n for n in (1, 40, 200)}
 _AT_ONCE: Final = 50
-"""Light workers in a process."""
+"""The number of light workers in a process."""
 
 _EVERY_S: Final = 0.01
-"""Between two messages: all workers wait again before the next one comes."""
+"""Seconds between two messages: all workers wait again before the next one comes."""
 
 _MESSAGE: Final = b'{"body": "W1sxXSwge30sIHt9XQ==", "headers": {"task": "mlq.predict", "id": "%d"}, "properties": {}}'
 
 
 def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Send messages one by one to idle workers; 1, then 40, then 200 of them, none with a model."""
+    """Send messages one by one to 1, then 40, then 200 idle workers without a model."""
     stage.clear()
     micros: dict[str, list[float]] = {who: [] for who in _NUMBERS}
     for who in turns(list(_NUMBERS), scale.rounds):
@@ -47,7 +47,7 @@ def _with(stage: Stage, workers: int, messages: int) -> float:
     redis.flushdb()
     with _waiting(stage, workers):
         _until(lambda: redis.zcard(keys.LEASES) == workers and redis.hlen(keys.WATCHES) == 1)
-        for n in range(workers):  # whoever starts looks around first
+        for n in range(workers):  # a worker that starts reads all queues first
             _send(redis, n)
         before = stage.server.cpu_s()
         for n in range(messages):

@@ -1,4 +1,4 @@
-"""Submit → result on an idle worker: one row at a time, every contender in turn within each round of asking."""
+"""Submit → result on an idle worker: one row at a time, and every contender in turn within each round."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from benchmarks.turns import turns
 
 _WARM_UP: Final = 5
 _IN_A_ROW: Final = 20
-"""Asks of one contender before the next has its turn. Alternating ask by ask would measure how cold the caches of a
-process are that has slept through everybody else's asks; dramatiq alone polls for 50 ms when it is idle."""
+"""Requests to one contender before the turn of the next. Alternating after each request would measure the cold caches
+of a process that was idle during the requests of all others; an idle dramatiq polls every 50 ms."""
 
 _SELDOM: Final = 10
-"""dramatiq is asked so many times less often: everybody else would wait for its polling."""
+"""dramatiq gets this many times fewer requests, because all others would wait for its polling."""
 
 
 def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Ask stock producers; 16 floats a row, small MLP."""
+    """Send rows of 16 floats with stock producers, with the small MLP."""
     contenders: Mapping[str, Contender[Client]] = {
         MLQ: stage.mlq(model.SMALL),
         PLAIN: stage.plain(model.SMALL),
@@ -37,7 +37,7 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
             contender.client.ask(row)
     rounds = [_round(contenders, row, scale.asks) for _ in range(scale.rounds)]
     middle = {who: [percentile(took[who], 0.5) for took in rounds] for who in contenders}
-    # Of all rounds together: one has too few for its hundredth to be more than chance.
+    # Of all rounds together: one round has too few requests for a meaningful 99th percentile.
     worst = {who: [percentile([ms for took in rounds for ms in took[who]], 0.99)] for who in contenders}
     over = (MLQ, PLAIN)
     return [
@@ -54,7 +54,7 @@ def _round(contenders: Mapping[str, Contender[Client]], row: list[float], asks: 
 
 
 def ask(client: Client, row: list[float], number: int) -> list[float]:
-    """Ask so many times, one after another; give the milliseconds of each."""
+    """Send this number of rows one after another; return the milliseconds of each."""
     took = []
     for _ in range(number):
         began = time.perf_counter()

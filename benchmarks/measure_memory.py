@@ -1,4 +1,4 @@
-"""Resident memory of a worker after many messages, beside the same worker after a tenth of them."""
+"""The resident memory of a worker after many messages, beside the same worker after a tenth of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MEBIBYTE: Final = 2**20
 
 
 def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Look at a worker that has just started, early and late."""
+    """Read the memory of a worker that has just started early and late in a backlog."""
     stage.clear()
     contender, random = stage.mlq(model.SMALL), stage.random()
     looks: list[float] = []

@@ -1,6 +1,6 @@
-"""Single-row messages from a backlog: how many a second, and what each costs its worker and the server.
+"""Single-row messages from a backlog: the rate, and the cost of each for its worker and for the server.
 
-The messages lie ready before the clock starts, so that neither publishing them nor a producer's pace is measured.
+The messages are published before the clock starts, so that neither publishing nor the producer's rate is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.turns import turns
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one backlog, for each of its messages or rows."""
+    """The figures of one backlog, per message or row."""
 
     per_s: float
     worker_us: float
@@ -29,7 +29,7 @@ class Cost:
 
 
 def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Compare everybody, results on, 16 floats a row."""
+    """Compare all contenders with results and rows of 16 floats."""
     contenders: Mapping[str, Contender[Client]] = {
         MLQ: stage.mlq(model.SMALL),
         PLAIN: stage.plain(model.SMALL),
@@ -57,7 +57,7 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
 
 
 def cost(stage: Stage, process: Process, backlog: Backlog, number: int) -> Cost:
-    """Release a backlog of so many messages (or rows, where a message has several), and measure until its end."""
+    """Release a backlog of this number of messages (or rows, if a message has several), and measure until its end."""
     cpu, server, began = process.cpu_s(), stage.server.cpu_s(), time.perf_counter()
     backlog.release()
     answered = backlog.wait()

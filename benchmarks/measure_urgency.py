@@ -1,6 +1,6 @@
-"""A realtime row while batch saturates the same worker, beside the same row when nothing else is there.
+"""A realtime row while batch saturates the same worker, beside the same row on an idle worker.
 
-The promise is idle p99 plus one forward: a row waits for the forward that runs, never for the chunk.
+The promise is the p99 of the idle worker plus one forward: a row waits for the running forward, never for the chunk.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from benchmarks.turns import turns
 _CHUNK: Final = 256
 _CHUNK_S: Final = _CHUNK / model.ROWS_AT_ONCE[model.SLOW] * model.FORWARD_S
 _SLOWEST_ASK_S: Final = 3 * _CHUNK_S
-"""With the pause before it; sizes the backlog, which is checked to have lasted."""
+"""Seconds including the pause before it. It decides the size of the backlog, which must last to the end."""
 
 
 def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
-    """Ask at random moments; forwards of 10 ms, chunks of 256 rows in forwards of 32."""
+    """Send rows at random moments; forwards take 10 ms, chunks of 256 rows run in forwards of 32."""
     contenders = {MLQ: stage.mlq(model.SLOW), PLAIN: stage.plain(model.SLOW)}
     random = stage.random()
     for contender in contenders.values():
@@ -35,7 +35,7 @@ def measure(stage: Stage, scale: Scale) -> Sequence[Finding]:
     for who in turns(list(contenders), scale.rounds):
         idle[who] += _ask(contenders[who], scale.asks // 2, random)
         busy[who] += _ask_busy(contenders[who], scale.asks // 2, random)
-    # Of all rounds together: one has too few for its hundredth to be more than chance.
+    # Of all rounds together: one round has too few requests for a meaningful 99th percentile.
     return _findings(*({who: [percentile(ms, 0.99)] for who, ms in found.items()} for found in (idle, busy)))
 
 
@@ -58,14 +58,14 @@ def _ask_busy(contender: Contender[CeleryClient], asks: int, random: np.random.G
         lasted = backlog.waiting() > 0
     finally:
         backlog.drop()
-    contender.client.ask_chunk(chunk)  # what the worker had taken is done when this is
+    contender.client.ask_chunk(chunk)  # the rows that the worker held are finished after this
     if not lasted:
         raise RuntimeError("batch ran dry while realtime was measured")
     return took
 
 
 def _ask(contender: Contender[CeleryClient], asks: int, random: np.random.Generator) -> list[float]:
-    """Ask one by one. The pause sets each row down anywhere in a chunk; without it all would come at its start."""
+    """Send rows one by one. The pause puts each row anywhere in a chunk; without it all would come at its start."""
     row, took = inputs.numbers(random, 1)[0], []
     for _ in range(asks):
         time.sleep(random.uniform(0, _CHUNK_S))

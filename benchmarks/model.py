@@ -1,9 +1,9 @@
-"""The models that every contender serves: two MLPs and one that only waits. One thread each, made from a seed.
+"""The models that every contender serves: two MLPs, and one that only waits. One thread each, made from a seed.
 
-    python -m benchmarks.model small small.pt2        writes an MLP as `mlq worker start --model` takes it
+python -m benchmarks.model small small.pt2        writes an MLP as `mlq worker start --model` takes it
 
-`mlq worker start --model benchmarks/model.py:Slow` imports this file by itself, so it imports nothing of its package,
-and torch only where an MLP is made: the worker of `Slow` is a worker without torch.
+`mlq worker start --model benchmarks/model.py:Slow` imports this file alone, so it imports no other module of its
+package, and torch only for an MLP: the worker of `Slow` is a worker without torch.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ SLOW: Final = "slow"
 FEATURES: Final = 16
 CLASSES: Final = 10
 WIDTHS: Final = {SMALL: 256, LARGE: 4986}
-"""Of both hidden layers: 73 thousand parameters, and 25 million."""
+"""The width of both hidden layers: 73 thousand parameters, and 25 million."""
 
 ROWS_AT_ONCE: Final = {SMALL: 256, LARGE: 256, SLOW: 32}
-"""Rows in one forward, for whoever batches."""
+"""Rows in one forward of a contender that batches."""
 
 FORWARD_S: Final = 0.010
 FORWARDS: Final = "BENCH_FORWARDS"
-"""Names the file in which `Slow` records its forwards."""
+"""The environment variable with the file in which `Slow` records its forwards."""
 
 _RECORD: Final = struct.Struct("ddq")
 
 
 class Record(NamedTuple):
-    """One forward: when it began and ended on the monotonic clock, which all processes share, and its rows."""
+    """One forward: its beginning and end on the monotonic clock, which all processes share, and its rows."""
 
     began: float
     ended: float
@@ -48,16 +48,16 @@ class Record(NamedTuple):
 
 
 class Slow:
-    """A forward takes 10 ms, whatever its rows, and releases the GIL as a GPU's kernel does."""
+    """A model whose forwards take 10 ms for any rows, and release the GIL like a kernel on a GPU."""
 
     max_batch_size = ROWS_AT_ONCE[SLOW]
 
     def setup(self, _device: str) -> None:
-        """Open the record of forwards. O_APPEND and unbuffered: one line a forward, whoever reads it."""
-        self._file = Path(os.environ[FORWARDS]).open("ab", buffering=0)  # noqa: SIM115 (open as long as we serve)
+        """Open the record of forwards, with O_APPEND and unbuffered, so that each forward is one whole line."""
+        self._file = Path(os.environ[FORWARDS]).open("ab", buffering=0)  # noqa: SIM115 (open as long as the worker serves)
 
     def predict(self, rows: list[Any]) -> list[list[float]]:
-        """Wait, and answer what an MLP would."""
+        """Wait, and return what an MLP would."""
         began = time.monotonic()
         time.sleep(FORWARD_S)
         self._file.write(_RECORD.pack(began, time.monotonic(), len(rows)))
@@ -65,14 +65,14 @@ class Slow:
 
 
 def recorded(path: Path) -> list[Record]:
-    """Read the forwards so far."""
+    """Return the forwards so far."""
     content = path.read_bytes() if path.exists() else b""
     whole = len(content) - len(content) % _RECORD.size
     return [Record(*fields) for fields in _RECORD.iter_unpack(content[:whole])]
 
 
 def mlp(name: str) -> torch.nn.Module:
-    """Make an MLP; the same weights in every process."""
+    """Return an MLP with the same weights in every process."""
     import torch
 
     torch.set_num_threads(1)
@@ -88,7 +88,7 @@ def mlp(name: str) -> torch.nn.Module:
 
 
 def answering(name: str) -> Callable[[list[Any]], list[Any]]:
-    """Make the function from rows to answers that a hand-written worker would have around its model."""
+    """Return the function from rows to answers that a hand-written worker has around its model."""
     if name == SLOW:
         slow = Slow()
         slow.setup("cpu")
@@ -108,7 +108,7 @@ def answering(name: str) -> Callable[[list[Any]], list[Any]]:
 
 
 def _class(name: str) -> Callable[[list[Any]], list[Any]]:
-    """Load file.py:Class, as mlq does."""
+    """Load file.py:Class like mlq."""
     path, _, class_name = name.partition(":")
     model = runpy.run_path(path)[class_name]()
     model.setup("cpu")
@@ -122,7 +122,7 @@ def _parts(rows: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def export(name: str, path: str) -> None:
-    """Write an MLP with a free number of rows."""
+    """Write an MLP for any number of rows."""
     import torch
 
     example = torch.zeros(2, FEATURES)

@@ -1,4 +1,4 @@
-"""A contender's processes: started in a session of their own, measured as a tree, ended by pid."""
+"""A contender's processes: started in their own session, measured as a tree, ended by pid."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _SHOWN: Final = 2000
 
 
 class Process:
-    """A command in the background; the tree below it counts as it."""
+    """A command in the background, with all processes below it."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.argv = argv
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                # A benchmark that is killed leaves no worker behind.
+                # If the benchmark is killed, its workers end, too.
                 parent_death.command(list(argv), signal.SIGTERM),
                 env=environment,
-                cwd=log.parent,  # no configuration file, nor any module, of whoever runs this
+                cwd=log.parent,  # no configuration file and no module of the user
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -38,25 +38,25 @@ class Process:
             )
 
     def wait_for(self, text: str) -> None:
-        """Wait until its log holds a text."""
+        """Wait until its log contains a text."""
         deadline = time.monotonic() + READY_WITHIN_S
         while text not in self._log.read_text(errors="replace"):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = self._log.read_text(errors="replace")[-_SHOWN:]
-                raise RuntimeError(f"{text!r} did not come from {' '.join(self.argv)}:\n{said}")
+                output = self._log.read_text(errors="replace")[-_SHOWN:]
+                raise RuntimeError(f"{text!r} did not come from {' '.join(self.argv)}:\n{output}")
             time.sleep(_POLL_S)
 
     def cpu_s(self) -> dict[int, float]:
-        """Give the CPU time of each process of the tree so far."""
+        """Return the CPU time of each process of the tree so far."""
         times = {p.pid: p.cpu_times() for p in self._tree()}
         return {pid: t.user + t.system for pid, t in times.items()}
 
     def rss_bytes(self) -> int:
-        """Give the resident memory of the largest process: the one with the model."""
+        """Return the resident memory of the largest process, which has the model."""
         return max(int(p.memory_info().rss) for p in self._tree())
 
     def freeze(self) -> None:
-        """Stop every process where it is."""
+        """Stop every process of the tree."""
         for process in self._tree():
             process.suspend()
 
@@ -66,7 +66,7 @@ class Process:
             process.resume()
 
     def end(self) -> None:
-        """Stop it as its users would, then with force; the tree is looked up first, by pid."""
+        """Stop it as its users do, then by force; the tree is read first, by pid."""
         if self._process.poll() is not None:
             return
         tree = self._tree()
@@ -82,7 +82,7 @@ class Process:
 
 
 def spent(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """Give the CPU time between two readings of a tree. A death in between voids the measurement."""
+    """Return the CPU time between two readings of a tree. A death in between makes the measurement invalid."""
     if before.keys() - after.keys():
         raise RuntimeError("a process of the contender died while it was measured")
     return sum(after.values()) - sum(before.values())

@@ -1,4 +1,4 @@
-"""RESULTS.md: what was run, and one table of it."""
+"""RESULTS.md: the description of a run, and the table of its findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.stage import BIN, ROOT, Stage
 
 @dataclass(frozen=True)
 class Run:
-    """What is said above the table."""
+    """The facts above the table."""
 
     command: str
     seed: int
@@ -26,7 +26,7 @@ class Run:
 
 
 def about(stage: Stage, command: str, rounds: int) -> Run:
-    """Describe a run that has been made on a stage."""
+    """Describe a run on a stage."""
     return Run(
         command,
         stage.seed,
@@ -38,7 +38,7 @@ def about(stage: Stage, command: str, rounds: int) -> Run:
 
 
 def write(run: Run, findings: Sequence[Finding], failures: Mapping[str, str]) -> str:
-    """Write the report."""
+    """Return the report."""
     now = datetime.now(timezone.utc)
     head = [
         "# Results",
@@ -57,7 +57,7 @@ def write(run: Run, findings: Sequence[Finding], failures: Mapping[str, str]) ->
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """Write the table, a finding a row."""
+    """Return the table, one finding per row."""
     rows = [
         "| what | figures | ratio | target | met |",
         "|---|---|---|---|---|",
@@ -83,12 +83,12 @@ def _ratio(found: Finding) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Three figures, and no more digits than were measured."""
+    """Return a number with three significant figures."""
     return f"{float(f'{value:.3g}'):,.10g}"
 
 
 def _shown(word: str, stage: Stage) -> str:
-    """Write a word of a command without the directories of this machine."""
+    """Return a word of a command without the directories of this machine."""
     for place in (stage.directory, BIN, ROOT):
         word = word.replace(f"{place}/", "")
     return word

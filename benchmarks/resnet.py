@@ -1,9 +1,9 @@
-"""ResNet-50 with random weights in fp16, for the benchmark on a GPU; and a bare loop around it.
+"""ResNet-50 with random weights in fp16 for the benchmark on a GPU, and a bare loop around it.
 
-A row is the number of an image that is on the device already (`Numbered`: what is measured is mlq and the GPU alone),
-or the image itself, 224 x 224 x 3 bytes in base64 (`Sent`: reading, moving and decoding it count as well).
+A row is the number of an image that is on the device already (`Numbered`: this measures only mlq and the GPU), or the
+image itself, 224 x 224 x 3 bytes in base64 (`Sent`: this includes reading, moving and decoding it).
 
-python -m benchmarks.resnet Numbered rows.jsonl answers.jsonl     the bare loop; prints seconds, loading the model aside
+python -m benchmarks.resnet Numbered rows.jsonl answers.jsonl     the bare loop; prints seconds without model loading
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _IMAGES: Final = 256
 
 
 class Numbered:
-    """Images by number."""
+    """A model that takes images by number."""
 
     max_batch_size = BATCH
 
     def setup(self, device: str) -> None:
-        """Build the network and the images; run one batch, so that cuDNN has chosen its kernels."""
+        """Build the network and the images; run one batch, so that cuDNN chooses its kernels."""
         import torch
         from torchvision.models import resnet50
 
@@ -46,17 +46,17 @@ class Numbered:
         return self.classify(self.pool[torch.tensor(rows, device=self.device) % _IMAGES])
 
     def classify(self, pixels: Any) -> list[int]:
-        """Compute classes of images: a uint8 tensor (rows, 224, 224, 3) on the device."""
+        """Return the classes of images: a uint8 tensor (rows, 224, 224, 3) on the device."""
         import torch
 
-        with torch.inference_mode():  # the memory of (rows, 3, 224, 224) stays as it is: that is channels_last
+        with torch.inference_mode():  # the memory layout of (rows, 3, 224, 224) does not change: that is channels_last
             scores = self.network(pixels.permute(0, 3, 1, 2).half() / 255)
             found: list[int] = scores.argmax(dim=1).tolist()
         return found
 
 
 class Sent(Numbered):
-    """Images in base64."""
+    """A model that takes images in base64."""
 
     def predict(self, rows: Sequence[Any]) -> list[int]:
         """Return the most probable class of each image."""
@@ -72,7 +72,7 @@ MODELS: Final = {"Numbered": Numbered, "Sent": Sent}
 
 
 def run(name: str, source: Path, target: Path) -> float:
-    """Answer a file of JSON Lines, batch after batch; return the seconds from opening it to the last line written."""
+    """Answer a file of JSON Lines, batch after batch; return the seconds from its opening to the last written line."""
     model = MODELS[name]()
     model.setup("cuda:0")
     began = time.perf_counter()

@@ -27,7 +27,7 @@ from benchmarks.stage import Stage, stage
 
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 
-# In the order of their models: contenders stay up from one to the next that serves the same.
+# In the order of their models: contenders keep running for the next measurement with the same model.
 MEASURES: Final[Mapping[str, Measure]] = {
     "messages": measure_messages.measure,
     "latency": measure_latency.measure,
@@ -41,10 +41,10 @@ MEASURES: Final[Mapping[str, Measure]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run what was asked for; exit 1 when something could not be measured. A missed target is a result."""
+    """Run the chosen measurements; return 1 if one failed. A missed target is a result, not a failure."""
     asked = _arguments(argv)
     scale = QUICK if asked.quick else FULL if asked.full else USUAL
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stage is cleared
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the stage is cleaned up
     with stage(asked.seed) as at:
         findings, failures = _measure(at, scale, asked.only or list(MEASURES))
         command = shlex.join(["python", "-m", "benchmarks.run", *argv])
@@ -57,18 +57,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(at: Stage, scale: Scale, names: Sequence[str]) -> tuple[list[Finding], dict[str, str]]:
-    """Run one measurement after another; one that fails does not take the others with it."""
+    """Run one measurement after another; one that fails does not stop the others."""
     findings: list[Finding] = []
     failures: dict[str, str] = {}
     for name in (n for n in MEASURES if n in names):
         began = time.monotonic()
         try:
             findings += MEASURES[name](at, scale)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the report's)
+        except Exception as error:  # noqa: BLE001 (any error belongs in the report)
             failures[name] = f"{type(error).__name__}: {error}"
-            at.clear()  # a contender in a state that nobody knows would spoil the next one's figures
-        said = failures.get(name, "measured")
-        sys.stderr.write(f"{name}: {said} ({time.monotonic() - began:.0f} s)\n")
+            at.clear()  # a contender in an unknown state would falsify the next figures
+        outcome = failures.get(name, "measured")
+        sys.stderr.write(f"{name}: {outcome} ({time.monotonic() - began:.0f} s)\n")
     return findings, failures
 
 
@@ -76,10 +76,14 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a smoke run, under a minute; writes no file")
-    size.add_argument("--full", action="store_true", help="the usual run, memory looked at after 1,000,000 messages")
-    parser.add_argument("--only", action="append", choices=list(MEASURES), help="measure this alone; repeatable")
-    parser.add_argument("--seed", type=int, default=0, help="of all inputs; 0 unless given")
-    parser.add_argument("-o", "--output", type=Path, help=f"write the report here; a whole run writes {RESULTS.name}")
+    size.add_argument(
+        "--full", action="store_true", help="the usual run, with the memory read after 1,000,000 messages"
+    )
+    parser.add_argument("--only", action="append", choices=list(MEASURES), help="run only this measurement; repeatable")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all inputs (default 0)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help=f"file for the report (default {RESULTS.name} for a whole run)"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""How much is measured: a smoke run, the usual one, and the long one."""
+"""The amount of work of a run: a smoke run, the usual one, and the long one."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of everything. Fast contenders get more messages than slow ones: figures are per message."""
+    """The sizes of all measurements. Fast contenders get more messages than slow ones: figures are per message."""
 
     rounds: int
     messages: Mapping[str, int]
-    """In one round's backlog."""
+    """Messages in the backlog of one round, by contender."""
     window_s: float
-    """Of a device with a backlog."""
+    """Seconds of the measurement of a device with a backlog."""
     pictures: int
-    """Of 150 KB, in one round's backlog."""
+    """Rows of 150 KB in the backlog of one round."""
     asks: int
-    """One by one, in each round; half as many where each waits for a forward."""
+    """Rows that are sent one by one in each round; half as many if each waits for a forward."""
     small_rows: Mapping[str, int]
     large_rows: int
-    """In a file."""
+    """Rows in a file for the large model."""
     waiting_messages: int
-    """Sent one by one to light workers that wait."""
+    """Messages that are sent one by one to waiting light workers."""
     resident: tuple[int, int]
-    """Messages before the first look at the memory, and before the second."""
+    """Messages before the first reading of the memory, and before the second."""
 
 
 QUICK: Final = Scale(

@@ -1,4 +1,4 @@
-"""The one server of a run: mlq's embedded broker, each contender in databases of its own."""
+"""The only server of a run: mlq's embedded broker, with separate databases for each contender."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ WAITING: Final = 5
 SPAWNED: Final = 6
 SPAWNED_RESULTS: Final = 7
 BACKSTAGE: Final = 15
-"""Backlogs are published here, where nobody listens, and moved to their contender in one step."""
+"""The database in which backlogs are published. No worker reads it; a backlog moves to its contender in one step."""
 
 
 class Server:
-    """Where it is, in the words of each client, and what it has cost."""
+    """The server's address in the form of each client, and its cost."""
 
     def __init__(self, celery_url: str) -> None:
         self.socket = celery_url.removeprefix("redis+socket://")
         self._own = self.redis(BACKSTAGE)
-        # A rewrite of the append-only file in the middle of somebody's turn would be charged to them.
+        # A rewrite of the append-only file during a contender's turn would count as its cost.
         self._own.config_set("auto-aof-rewrite-percentage", 0)
 
     def celery_url(self, database: int) -> str:
-        """Write the address as Celery and kombu read it."""
+        """Return the address as Celery and kombu read it."""
         return f"redis+socket://{self.socket}?virtual_host={database}"
 
     def redis_url(self, database: int) -> str:
-        """Write the address as redis-py reads it."""
+        """Return the address as redis-py reads it."""
         return f"unix://{self.socket}?db={database}"
 
     def redis(self, database: int) -> Redis:
-        """Open a client."""
+        """Return a client."""
         return Redis(unix_socket_path=self.socket, db=database)
 
     def cpu_s(self) -> float:
-        """Give the CPU time that the server has used, its threads included (INFO cpu)."""
+        """Return the CPU time that the server has used, its threads included (INFO cpu)."""
         info = self._own.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     def version(self) -> str:
-        """Name the server and its version."""
+        """Return the server's name and version."""
         info = self._own.info("server")
         name = "Valkey" if "valkey_version" in info else "Redis"
         return f"{name} {info.get('valkey_version', info['redis_version'])}"

@@ -1,4 +1,4 @@
-"""The stage of a run: one server, and the contenders that are up. All of them serve the same model at a time."""
+"""The stage of a run: one server, and the running contenders. All of them serve the same model at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BIN: Final = Path(sys.executable).parent
 _ONE_THREAD: Final = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "OMP_THREAD_LIMIT": "1",  # mlq sets OMP_NUM_THREADS itself, to the cores that there are
+    "OMP_THREAD_LIMIT": "1",  # mlq sets OMP_NUM_THREADS itself, to the number of cores
 }
 
 _C_co = TypeVar("_C_co", bound=Client, covariant=True)
@@ -38,7 +38,7 @@ _C_co = TypeVar("_C_co", bound=Client, covariant=True)
 
 @dataclass(frozen=True)
 class Contender(Generic[_C_co]):
-    """A worker that is up, and a producer for it."""
+    """A running worker, and a producer for it."""
 
     process: Process
     client: _C_co
@@ -50,7 +50,7 @@ class Contender(Generic[_C_co]):
 
 
 class Stage:
-    """Starts what is asked for, once for each model, and ends it when another model comes."""
+    """Starts requested contenders, once for each model, and ends them when another model comes."""
 
     def __init__(self, directory: Path, at: Server, seed: int) -> None:
         self.directory = directory
@@ -62,11 +62,11 @@ class Stage:
         self._up: dict[str, Contender[Any]] = {}
 
     def mlq(self, name: str) -> Contender[CeleryClient]:
-        """`mlq worker start`, and a stock Celery producer."""
+        """Return `mlq worker start`, and a stock Celery producer."""
         return self._once("mlq", name, lambda: self.start_mlq("mlq", str(BIN / "mlq"), name, server.MLQ))
 
     def start_mlq(self, who: str, mlq: str, name: str, database: int, **extra: str) -> Contender[CeleryClient]:
-        """Start a worker with the `mlq` command of any environment; the caller ends it."""
+        """Start a worker with the `mlq` command of an environment; the caller ends it."""
         served = ["--model", self._served(name), "--max-batch-size", str(model.ROWS_AT_ONCE[name])]
         argv = [mlq, "worker", "start", "--cpus", "1", "--queues", "realtime,default,batch", *served]
         process = self.start(who, argv, ready="ready after", **extra)
@@ -74,7 +74,7 @@ class Stage:
         return Contender(process, CeleryClient(self.server, Databases(database, database), tasks))
 
     def plain(self, name: str) -> Contender[CeleryClient]:
-        """The plain Celery setup, and the same producer."""
+        """Return the plain Celery setup, and the same producer."""
 
         def start() -> Contender[CeleryClient]:
             at = Databases(server.PLAIN, server.PLAIN_RESULTS)
@@ -84,11 +84,11 @@ class Stage:
 
     @property
     def can_spawn(self) -> bool:
-        """Whether the installed Celery can spawn the processes of its pool; an older one would fork without a word."""
+        """True if the installed Celery can spawn the processes of its pool; an older one would fork silently."""
         return tuple(celery.VERSION) >= (5, 7)
 
     def spawned(self, name: str) -> Contender[CeleryClient]:
-        """The plain setup with Celery's prefork pool, its process spawned: from Celery 5.7 on."""
+        """Return the plain setup with Celery's prefork pool and a spawned process: from Celery 5.7 on."""
 
         def start() -> Contender[CeleryClient]:
             at = Databases(server.SPAWNED, server.SPAWNED_RESULTS)
@@ -105,7 +105,7 @@ class Stage:
         return Contender(process, CeleryClient(self.server, at, Tasks("plain.predict", "plain.batch_predict")))
 
     def rq(self, name: str) -> Contender[RqClient]:
-        """An rq worker that does not fork, and its producer."""
+        """Return an rq worker that does not fork, and its producer."""
         from benchmarks.rivals.client import RqClient
 
         def start() -> Contender[RqClient]:
@@ -117,7 +117,7 @@ class Stage:
         return self._once("rq", name, start)
 
     def dramatiq(self, name: str) -> Contender[DramatiqClient]:
-        """A dramatiq worker with one thread, and its producer."""
+        """Return a dramatiq worker with one thread, and its producer."""
         from benchmarks.rivals.client import DramatiqClient
 
         def start() -> Contender[DramatiqClient]:
@@ -130,7 +130,7 @@ class Stage:
         return self._once("dramatiq", name, start)
 
     def start(self, name: str, argv: Sequence[str], *, ready: str, **extra: str) -> Process:
-        """Start a command and wait until it says that it is ready; whatever is wrong, its log is in the error."""
+        """Start a command and wait until it logs that it is ready; an error contains its log."""
         if argv not in self.commands:
             self.commands.append(argv)
         process = Process(argv, self.environment(**extra), self.directory / f"{name}.log")
@@ -142,7 +142,7 @@ class Stage:
         return process
 
     def run(self, argv: Sequence[str], **extra: str) -> str:
-        """Run a command to its end; give what it printed."""
+        """Run a command to its end; return its output."""
         done = subprocess.run(
             argv, env=self.environment(**extra), cwd=self.directory, capture_output=True, text=True, check=False
         )
@@ -151,15 +151,17 @@ class Stage:
         return done.stdout
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """Make a world of its own: neither your configuration nor your broker is met in it."""
+        """Return a private environment, without the configuration and the broker of the user."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_", "MALLOC_"))}
         own = {"XDG_STATE_HOME": str(self.directory), "XDG_CONFIG_HOME": str(self.directory / "config")}
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # another Celery, say
+        path = os.pathsep.join(
+            filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+        )  # for example with another Celery
         shared = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", model.FORWARDS: str(self.forwards)}
         return {**inherited, **own, **shared, **_ONE_THREAD, **extra}
 
     def plain_setup(self, name: str) -> dict[str, str]:
-        """Write what the plain setup reads from its environment."""
+        """Return the environment variables of the plain setup."""
         url = self.server.celery_url
         return {
             "BENCH_BROKER": url(server.PLAIN),
@@ -168,7 +170,7 @@ class Stage:
         }
 
     def random(self) -> np.random.Generator:
-        """Give every measurement the same numbers, whichever ran before it."""
+        """Return a generator that gives every measurement the same numbers, in any order of measurements."""
         return np.random.default_rng(self.seed)
 
     def clear(self) -> None:
@@ -187,7 +189,7 @@ class Stage:
         return found
 
     def _served(self, name: str) -> str:
-        """Name the model as mlq takes it: an exported program, or the class that needs no torch."""
+        """Return the model as mlq takes it: an exported program, or the class that needs no torch."""
         if name == model.SLOW:
             return f"{ROOT / 'benchmarks' / 'model.py'}:Slow"
         path = self.directory / f"{name}.pt2"
@@ -198,7 +200,7 @@ class Stage:
 
 @contextmanager
 def stage(seed: int) -> Iterator[Stage]:
-    """Set a stage up in a temporary directory, and leave nothing of it behind."""
+    """Set up a stage in a temporary directory, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="mlq-bench-") as name:
         directory = Path(name)
         with server.running(directory / "mlq") as at:

@@ -1,4 +1,4 @@
-"""Light workers: what a worker does with the server, without a model, many to a process.
+"""Light workers: the requests of a worker to the server, without a model, many in one process.
 
 python -m benchmarks.waiting SOCKET DATABASE QUEUE NUMBER
 """
@@ -17,11 +17,11 @@ from mlq.store.claims.leases import Leases
 from mlq.store.queues.doorbell import Doorbell
 
 _LEASE_MS = 3_600_000
-"""Renewing is a supervisor's business, and not what is measured."""
+"""Long enough that no renewal is needed, because a supervisor renews, and its cost is not measured here."""
 
 
 def serve(redis: Redis, wid: str, queue: str) -> None:
-    """Claim, complete, and wait at the doorbell, for ever."""
+    """Claim, complete, and wait at the bell, without end."""
     claims = Claims(redis, wid, [queue], together=["mlq.predict"])
     doorbell = Doorbell(redis, claims.watched, claims.bell)
     Leases(redis, _LEASE_MS).register(wid)
@@ -35,7 +35,7 @@ def serve(redis: Redis, wid: str, queue: str) -> None:
 
 
 def main(socket: str, database: str, queue: str, number: str) -> None:
-    """Run so many, each with connections of its own, until stdin ends."""
+    """Run this number of workers, each with its own connections, until stdin ends."""
     for n in range(int(number)):
         redis = Redis(unix_socket_path=socket, db=int(database), socket_timeout=5)
         thread = threading.Thread(target=serve, args=(redis, f"light:{os.getpid()}:{n}", queue), daemon=True)

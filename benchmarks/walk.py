@@ -46,10 +46,10 @@ from typing import Final
 from benchmarks import walk_trace
 
 _WARM_UP: Final = 20
-"""Rows before the first that counts."""
+"""Rows before the first one that counts."""
 
 _LONGEST_CYCLE_MS: Final = 120
-"""Less than half of the shortest period of what runs by the clock: 250 ms."""
+"""Less than half of the shortest period of work that runs by the clock: 250 ms."""
 
 _WITHIN_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.05
@@ -81,7 +81,7 @@ class Installation:
 
     @classmethod
     def find(cls, root: Path) -> Installation:
-        """Find it in a virtual environment or a checkout; a checkout without `.venv` runs on this interpreter."""
+        """Find mlq in a virtual environment or a checkout; a checkout without `.venv` runs on this interpreter."""
         for environment in (root, root / ".venv"):
             python = environment / "bin" / "python"
             if python.exists() and (environment / "bin" / "mlq").exists():
@@ -143,7 +143,7 @@ class Walk:
 
 
 def trace(installation: Installation, rows: int) -> Walk:
-    """Run a worker and one job of so many rows, besides those that warm up."""
+    """Run a worker and one job of this number of rows, after those that warm up."""
     with tempfile.TemporaryDirectory(prefix="mlq-walk-") as name:
         directory = Path(name)
         environment = _prepare(directory, installation, _WARM_UP + rows + 1)
@@ -196,7 +196,7 @@ def _package(python: str, path: Sequence[str]) -> Path:
 
 
 def _environment(path: Sequence[str]) -> dict[str, str]:
-    """Leave out the settings of mlq and Celery, and what would make another interpreter import another mlq."""
+    """Return the environment without settings of mlq and Celery, and without variables that import another mlq."""
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith(("MLQ_", "CELERY_"))}
     return {**kept, "PYTHONPATH": os.pathsep.join(path)} if path else kept
 
@@ -285,7 +285,7 @@ def _document(walk: Walk) -> Mapping[str, object]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the walk; 1 if the machine was too slow to tell it from what runs by the clock."""
+    """Print the walk; return 1 if the machine was too slow to separate it from work that runs by the clock."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.walk", description=(__doc__ or "").partition("\n")[0])
     here = Path(__file__).resolve().parents[1]
     parser.add_argument("--root", type=Path, default=here, help="environment or checkout to trace (default: this one)")

@@ -16,10 +16,10 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 LOG: Final = "MLQ_WALK_LOG"
-"""Names the environment variable with the file to write."""
+"""The environment variable with the file to write."""
 
 PACKAGE: Final = "MLQ_WALK_PACKAGE"
-"""Names the environment variable with the directory of the package mlq."""
+"""The environment variable with the directory of the package mlq."""
 
 _OPTIMIZED: Final = 0x1
 """The flag CO_OPTIMIZED: set for functions, not for the bodies of modules and classes, which run at import."""
@@ -66,7 +66,7 @@ class Profiler:
             self._write("form", f"{made.__module__}:{made.__qualname__}")
 
     def _write(self, kind: str, name: str) -> None:
-        # One write with O_APPEND is not torn, whichever threads and processes write at the same time.
+        # One write with O_APPEND stays whole, even if other threads and processes write at the same time.
         os.write(self._descriptor, f"{os.getpid()} {time.monotonic_ns()} {kind} {name}\n".encode())
 
 

@@ -1,1 +1,1 @@
-"""Faults against mlq and a plain Celery setup: kills, frozen servers, cut wires; and an account of every message."""
+"""Faults against mlq and a plain Celery setup: kills, frozen servers, cut connections; an account of every message."""

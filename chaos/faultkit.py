@@ -1,7 +1,7 @@
-"""The fault kit: workers that nobody supervises, a stock producer, and what really happened to every message.
+"""The fault kit: workers without a supervisor, a stock producer, and the real fate of every message.
 
-Two witnesses are asked, and neither is mlq: the model appends what it runs to a file, and Redis's append-only file
-holds every result that was ever recorded. Used by `chaos/kills.py` and by `tests/faults`.
+It reads two sources that do not depend on mlq: the model appends each run to a file, and Redis's append-only file has
+every result that was ever recorded. Used by `chaos/kills.py` and by `tests/faults`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Begun:
-    """One execution that the model began: of which message, in which process, when (seconds, monotonic)."""
+    """One execution that the model began: the message, the process, and the time (seconds, monotonic)."""
 
     id: str
     pid: int
@@ -85,63 +85,63 @@ class Begun:
 
 
 class Worker:
-    """A worker's process, started without a supervisor, whose readiness is told over its status pipe."""
+    """A worker's process without a supervisor, which reports over its status pipe that it is ready."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.began = time.monotonic()
-        self._status, told = os.pipe()
+        self._status, write_end = os.pipe()
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 parent_death.command(list(argv), signal.SIGKILL),
-                env={**environment, ready_pipe.VARIABLE: str(told)},
+                env={**environment, ready_pipe.VARIABLE: str(write_end)},
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                pass_fds=[told],
+                pass_fds=[write_end],
                 start_new_session=True,
             )
-        os.close(told)
+        os.close(write_end)
         self._ready = False
 
     @property
     def pid(self) -> int:
-        """Its process id, which stays its own until it is waited for."""
+        """The process id, which is not reused until the process is waited for."""
         return self.process.pid
 
     @property
     def lives(self) -> bool:
-        """Whether it has not ended."""
+        """True until the process has ended."""
         return self.process.poll() is None
 
     def is_ready(self, within_s: float = 0.0) -> bool:
-        """Tell whether it takes work; wait for that for so long."""
+        """Return whether the worker is ready; wait for that for this time."""
         if not self._ready and select.select([self._status], [], [], within_s)[0]:
             self._ready = ready_pipe.READY.encode() in os.read(self._status, 4096)
         return self._ready
 
     def wait_ready(self) -> None:
-        """Wait until it takes work."""
+        """Wait until the worker is ready."""
         assert self.is_ready(DEADLINE_S), f"{self.log.name} did not become ready:\n{self.log.read_text()[-4000:]}"  # noqa: S101
 
     def freeze(self) -> None:
-        """Stop it where it is; return when it stands."""
+        """Stop the process; return when it has stopped."""
         self.process.send_signal(signal.SIGSTOP)
         stand_still(self.pid)
 
     def thaw(self) -> None:
-        """Let it run again."""
+        """Let the process continue."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kill the process with kill -9."""
         self.process.kill()
         self.process.wait()
         self.close()
 
     def stop(self) -> int:
-        """Let it drain, and give its exit code."""
+        """Let the worker drain, and return its exit code."""
         self.process.terminate()
         code = self.process.wait(DEADLINE_S)
         self.close()
@@ -155,7 +155,7 @@ class Worker:
 
 
 class World:
-    """A directory, a server, a stock producer, and every worker that was started here."""
+    """A directory, a server, a stock producer, and every worker that was started in it."""
 
     def __init__(self, directory: Path, url: str, task: str = "mlq.predict") -> None:
         self.directory = directory
@@ -173,9 +173,9 @@ class World:
             "MLQ_WORKER_MODEL": f"{directory / 'serve.py'}:Model",
             "TRUTH": str(self.truth),
         }
-        # Past the workers' way to the server, which may be cut.
+        # Directly, because the workers' connection to the server may be cut.
         self.redis = Redis(unix_socket_path=str(self._server / "broker.sock"), socket_timeout=20)
-        # Without a backend a producer subscribes to nothing; results are read by key.
+        # A producer without a backend has no subscriptions; results are read by key.
         self.producer = Celery("stranger", broker=self._direct, backend="disabled://", set_as_current=False)
         self.sent: list[str] = []
         self._open: set[str] = set()
@@ -189,17 +189,17 @@ class World:
         return f"redis+socket://{self._server / 'broker.sock'}"
 
     def start(self, name: str, **environment: str) -> Worker:
-        """Start `python -m mlq.worker`; it is not ready yet."""
+        """Start `python -m mlq.worker`, which is not ready yet."""
         return self.run([sys.executable, "-m", "mlq.worker", "--name", name], name, **environment)
 
     def run(self, argv: Sequence[str], name: str, **environment: str) -> Worker:
-        """Start any command that ends with this world."""
+        """Start any command, which ends with this world."""
         worker = Worker(argv, {**self.environment, **environment}, self.directory / f"{name}.log")
         self.workers.append(worker)
         return worker
 
     def send(self, row: Mapping[str, Any] | None = None, *, task: str | None = None, **options: Any) -> str:
-        """Publish one row as any Celery client does; it carries its task's id."""
+        """Publish one row like any Celery client; the row contains its task's id."""
         task_id = str(uuid4())
         self.producer.send_task(task or self.task, [{"id": task_id, **(row or {})}], task_id=task_id, **options)
         self.sent.append(task_id)
@@ -207,14 +207,14 @@ class World:
         return task_id
 
     def unanswered(self) -> set[str]:
-        """Look which messages have no final result in Redis yet."""
+        """Return the messages without a final result in Redis."""
         looked = sorted(self._open)
         values = self.redis.mget([_RESULT + task_id.encode() for task_id in looked]) if looked else []
         self._open -= {i for i, value in zip(looked, values, strict=True) if value and _state(value) in _FINAL}
         return set(self._open)
 
     def keep_in_flight(self, number: int, row: Callable[[], Mapping[str, Any]], **options: Any) -> None:
-        """Top the unanswered messages up to so many."""
+        """Send messages until this number is unanswered."""
         for _ in range(number - len(self.unanswered())):
             self.send(row(), **options)
 
@@ -223,12 +223,12 @@ class World:
         until(lambda: not self.unanswered(), f"{len(self.sent)} messages are answered", within_s, self.whereabouts)
 
     def result(self, task_id: str) -> Any:
-        """Read a task's stored result."""
+        """Return a task's stored result."""
         value = self.redis.get(_RESULT + task_id.encode())
         return json.loads(value)["result"] if isinstance(value, bytes) else None
 
     def whereabouts(self) -> str:
-        """Say where the unanswered are, for the message of a test that fails."""
+        """Describe where the unanswered messages are, for the error of a failed test."""
         lines = [f"{len(self._open)} of {len(self.sent)} unanswered, {sum(w.lives for w in self.workers)} workers live"]
         lines += [f"{key}: {count}" for key, count in self.left().items()]
         for log in sorted(self.directory.glob("*.log")):
@@ -237,17 +237,19 @@ class World:
         return "\n".join(lines)
 
     def left(self) -> dict[str, int]:
-        """Count what is still in a queue, a claim, the delay list, a stock worker's hands or the dead letters."""
-        found: Any = self.redis.eval(_COUNT_ALL, 0)  # at one moment: a message may move from a claim to a queue
+        """Count the messages in queues, claims, the delay list, stock workers and the dead letters."""
+        found: Any = self.redis.eval(
+            _COUNT_ALL, 0
+        )  # in one transaction, because a message may move from a claim to a queue
         return {name.decode(): int(count) for name, count in sorted(zip(found[::2], found[1::2], strict=True))}
 
     def leases(self) -> dict[str, float]:
-        """Read every worker's deadline, in milliseconds of the server's clock."""
+        """Return every worker's deadline, in milliseconds of the server's clock."""
         found: Any = self.redis.zrange(keys.LEASES, 0, -1, withscores=True)
         return {wid.decode(): at for wid, at in found}
 
     def begun(self, task_id: str | None = None) -> list[Begun]:
-        """List the executions that the model began: of one message, or of all."""
+        """Return the executions that the model began: of one message, or of all."""
         lines = self.truth.read_text().splitlines() if self.truth.exists() else []
         found = [line.split() for line in lines if line.startswith("start ")]
         return [Begun(i, int(pid), float(at)) for _, i, pid, at in found if task_id in {None, i}]
@@ -257,17 +259,17 @@ class World:
         return Counter(begun.id for begun in self.begun())
 
     def has_begun(self, task_id: str) -> bool:
-        """Tell whether the model has begun with a message."""
+        """Return whether the model has begun a message."""
         return task_id in self.starts()
 
     def recorded(self) -> Counter[tuple[str, str]]:
-        """Count every final result that Redis ever wrote down, by task and state."""
-        # Redis 6 keeps one file, later ones keep a directory of them.
+        """Count every final result that Redis ever recorded, by task and state."""
+        # Redis 6 has one file, later versions have a directory of files.
         files = [*self._server.glob("*.aof"), *sorted((self._server / "appendonlydir").glob("*.aof"))]
         return Counter(_final_results(files))
 
     def check(self, *, states: Iterable[str] = ("SUCCESS",)) -> None:
-        """Demand the promise: each message has one recorded result, and nothing is left of it anywhere else."""
+        """Check the promise: each message has one recorded result, and is in no other place."""
         recorded = self.recorded()
         count = Counter(dict.fromkeys(self.sent, 0))
         for (task_id, _), times in recorded.items():
@@ -277,7 +279,7 @@ class World:
         assert self.left() == {}  # noqa: S101
 
     def close(self) -> None:
-        """End every worker that still runs, frozen ones included, by pid."""
+        """End every worker that still runs, even a frozen one, by pid."""
         for worker in self.workers:
             if worker.lives:
                 worker.kill()
@@ -287,7 +289,7 @@ class World:
 
 
 def serve(directory: Path) -> embedded.Server:
-    """Start a server with every write on disk before it is answered, and one append-only file from first to last."""
+    """Start a server that writes everything to disk before it answers, and never rewrites its append-only file."""
     server = embedded.Server(embedded.program(), directory, appendfsync="always")
     server.start()
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://")) as client:
@@ -298,7 +300,7 @@ def serve(directory: Path) -> embedded.Server:
 def until(
     holds: Callable[[], bool], what: str, within_s: float = DEADLINE_S, why_not: Callable[[], str] = lambda: ""
 ) -> float:
-    """Wait until something holds that no event tells of; give the seconds that it took."""
+    """Wait until a condition holds for which there is no event; return the seconds that it took."""
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < within_s, f"not within {within_s:g} s: {what}\n{why_not()}"  # noqa: S101
@@ -307,13 +309,13 @@ def until(
 
 
 def stand_still(pid: int) -> None:
-    """Wait until a process that was sent SIGSTOP stands."""
+    """Wait until a process that got SIGSTOP has stopped."""
     stat = Path(f"/proc/{pid}/stat")
     until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", f"process {pid} stands still")
 
 
 def _state(value: bytes | str) -> str:
-    """Read a result's state; a worker that tries its result backend at its start stores a value without one."""
+    """Return a result's state; a worker that tests its result backend at its start stores a value without one."""
     return str(json.loads(value).get("status"))
 
 
@@ -327,7 +329,7 @@ def _final_results(files: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 def _commands(written: bytes) -> Iterator[list[bytes]]:
-    """Read the commands of an append-only file; the base file in Redis's own format holds none."""
+    """Return the commands of an append-only file; the base file in Redis's own format has none."""
     at = 0
     while written[at : at + 1] == b"*":
         line_ends = written.index(b"\r\n", at)

@@ -1,4 +1,4 @@
-"""Kill -9 of a job's client, workers and broker at random moments.  python -m chaos.job_kills --kills 50"""
+"""Kill a job's client, workers and broker at random moments with kill -9.  python -m chaos.job_kills --kills 50"""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the job. `same`: the output is that of an undisturbed run, to the byte."""
+    """The outcome of the job. `same`: the output is that of an undisturbed run, byte for byte."""
 
     rows: int
     same: bool
@@ -50,32 +50,32 @@ class Account:
     kills: Counter[str]
 
     def __str__(self) -> str:
-        """Write it as a line."""
+        """Return it as a line."""
         killed = ", ".join(f"{n} of the {who}" for who, n in sorted(self.kills.items()))
         return f"{self.rows} rows, {killed} in {self.seconds:.0f} s: output {'identical' if self.same else 'DIFFERENT'}"
 
 
 class Run:
-    """A job, what it needs, and somebody who kills all of it."""
+    """A job with its client, workers and broker, all of which are killed."""
 
     def __init__(self, directory: Path, server: embedded.Server, kills: int, seed: int) -> None:
         self._directory = directory
         self._server = server
-        self._random = random.Random(seed)  # noqa: S311 (moments, no secrets)
+        self._random = random.Random(seed)  # noqa: S311 (moments, not secrets)
         self._world = World(directory, server.url)
         self._left = kills
         self._rows = [[i / 8, float(i)] for i in range(ROWS_A_KILL * kills)]
         self.kills: Counter[str] = Counter()
 
     def go(self) -> Account:
-        """Run the job to its end, killing on the way."""
+        """Run the job to its end, with kills on the way."""
         (self._directory / "squares.py").write_text(MODEL)
         source = self._directory / "rows.jsonl"
         source.write_text("".join(f"[{a}, {b}]\n" for a, b in self._rows))
         model = f"{self._directory / 'squares.py'}:Squares"
         fleet = ["-m", "mlq", "worker", "start", "--cpus", "2", "--model", model]
         self._world.run([sys.executable, *fleet], "fleet")
-        faultkit.until(lambda: len(self._workers()) == 2, "two workers are up")  # noqa: PLR2004 (as asked)
+        faultkit.until(lambda: len(self._workers()) == 2, "two workers are up")  # noqa: PLR2004 (the number of --cpus)
         began = time.monotonic()
         while self._client() != 0:
             if time.monotonic() - began > _DEADLINE_S:
@@ -89,11 +89,11 @@ class Run:
         return Account(len(self._rows), found == wanted, seconds, self.kills)
 
     def close(self) -> None:
-        """End all of it."""
+        """End all processes."""
         self._world.close()
 
     def _client(self) -> int:
-        """Submit, or go on; kill while it runs. Gives the client's exit code."""
+        """Submit or resume the job, with kills while it runs. Return the client's exit code."""
         words = ["submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume", "-q"]
         with (self._directory / "client.log").open("ab") as log:
             client = subprocess.Popen(
@@ -129,14 +129,14 @@ class Run:
             self._left -= 1
 
     def _workers(self) -> list[int]:
-        with suppress(Exception):  # the broker may just be dead
+        with suppress(Exception):  # the broker may be dead at this moment
             found = heartbeats.read(self._world.redis)
             return [h.pid for h in found if h.pid is not None and h.state in ("idle", "busy")]
         return []
 
 
 def run(directory: Path, kills: int, seed: int) -> Account:
-    """Run a job under so many kills; the broker writes everything to disk before it answers."""
+    """Run a job with this number of kills; the broker writes everything to disk before it answers."""
     server = faultkit.serve(directory)
     try:
         running = Run(directory, server, kills, seed)
@@ -149,7 +149,7 @@ def run(directory: Path, kills: int, seed: int) -> Account:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the account; 1 if the output differs."""
+    """Print the account; return 1 if the output differs."""
     parser = argparse.ArgumentParser(prog="python -m chaos.job_kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, help="how many, of client, workers and broker")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the victims; 0 unless given")

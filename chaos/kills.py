@@ -21,15 +21,15 @@ SLOTS: Final = ("a", "b", "c")
 IN_FLIGHT: Final = 200
 _LONGEST_ROW_S: Final = 0.02
 _LONGEST_LIFE_S: Final = 4.0
-"""From ready. A worker that lives for more than three seconds reaps the leases of those that were killed."""
+"""Maximum life of a ready worker in seconds. After three seconds a worker reaps the leases of killed workers."""
 
 _UNREADY: Final = 0.1
-"""The share of kills that come before the worker is ready, somewhere in its start."""
+"""The share of kills during the start of a worker, before it is ready."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of all messages. `lost` have no result, `twice` more than one; nothing may be `left` anywhere."""
+    """The fate of all messages. `lost` have no result, `twice` more than one; none may be `left` anywhere."""
 
     kills: int
     submitted: int
@@ -43,16 +43,16 @@ class Account:
 
     @property
     def holds(self) -> bool:
-        """Whether every message ended in exactly one recorded success."""
+        """True if every message ended in exactly one recorded success."""
         return not (self.lost or self.twice or self.failed or self.left)
 
     def __str__(self) -> str:
-        """Write it as a table."""
+        """Return it as a table."""
         return "\n".join(f"{name.replace('_', ' '):14}{value:>10,.6g}" for name, value in vars(self).items())
 
 
 class _Slot:
-    """One worker after the other, each with its own hour of death."""
+    """A sequence of workers, each with its own time of death."""
 
     def __init__(self, world: World, name: str, chance: random.Random) -> None:
         self._world = world
@@ -62,15 +62,15 @@ class _Slot:
         self.start()
 
     def start(self) -> None:
-        """Start the next one, and draw when it dies."""
+        """Start the next worker, and draw the time of its death."""
         self.worker = self._world.start(self._name)
         self._dies_unready = self._chance.random() < _UNREADY
         self._life_s = self._chance.uniform(0, 1.0 if self._dies_unready else _LONGEST_LIFE_S)
         self._ready_at: float | None = None
 
     def is_due(self) -> bool:
-        """Tell whether its time has come. Nobody may end by itself."""
-        assert self.worker.lives, f"a worker ended by itself: {self.worker.process.returncode}"  # noqa: S101
+        """Return whether the time of death has come. No worker may end before."""
+        assert self.worker.lives, f"a worker ended unexpectedly: {self.worker.process.returncode}"  # noqa: S101
         if self._ready_at is None and self.worker.is_ready():
             self._ready_at = time.monotonic()
         began = self.worker.began if self._dies_unready else self._ready_at
@@ -78,7 +78,7 @@ class _Slot:
 
 
 def run(directory: Path, kills: int, seed: int) -> Account:
-    """Kill so many workers under load, let the rest answer everything, and count."""
+    """Kill this number of workers under load, let the others answer everything, and count."""
     chance = random.Random(seed)  # noqa: S311 (moments, not secrets)
     began = time.monotonic()
     server = faultkit.serve(directory)
@@ -101,7 +101,7 @@ def run(directory: Path, kills: int, seed: int) -> Account:
 
 
 def _account(world: World, kills: int, seed: int, began: float) -> Account:
-    """Wait for the last answers, end the survivors, and ask the two witnesses."""
+    """Wait for the last answers, end the remaining workers, and count in the two sources."""
     deadline = time.monotonic() + DEADLINE_S
     while world.unanswered() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -129,7 +129,7 @@ def _account(world: World, kills: int, seed: int, began: float) -> Account:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the account; 1 if a message was lost, stuck, or answered twice."""
+    """Print the account; return 1 if a message was lost, stuck, or answered twice."""
     parser = argparse.ArgumentParser(prog="python -m chaos.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="how many; 1,000 take about 20 minutes on two cores")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and of the load; 0 unless given")
@@ -145,12 +145,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _document(before: str, server: str, section: str) -> str:
-    """Put the section of one server into the document; sections of other servers stay."""
+    """Return the document with the section of one server replaced; sections of other servers stay."""
     head = (
         "# Kills\n\n"
         "Three workers under load, killed with SIGKILL at random moments of their lives, one in ten before it is\n"
-        "ready. Two witnesses, the model's own log and the server's append-only file (`appendfsync always`), tell\n"
-        "what became of each message.\n"
+        "ready. Two independent records have the fate of each message: the model's own log, and the server's\n"
+        "append-only file (`appendfsync always`).\n"
     )
     sections = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
     sections[server] = section
@@ -158,7 +158,7 @@ def _document(before: str, server: str, section: str) -> str:
 
 
 def _section(account: Account) -> str:
-    """Write the account, with where it was seen."""
+    """Return the account with the machine and the versions."""
     now = datetime.now(timezone.utc)
     head = [
         "",

@@ -18,17 +18,17 @@ class _Client(Celery):
 
     def _get_backend(self) -> Any:
         stock: Any = super()
-        backend = stock._get_backend()  # noqa: SLF001 (the only place that makes one)
+        backend = stock._get_backend()  # noqa: SLF001 (the only method that creates one)
         self.backends.append(backend)
         return backend
 
 
 @contextmanager
 def stock_client(broker: str, results: str | None = None) -> Iterator[Celery]:
-    """Make a stock client, which knows nothing of mlq but addresses; `results` is the broker's server by default.
+    """Return a stock client that knows only addresses; `results` is the broker's server by default.
 
-    A result that is collected cancels its subscription, and Celery reconnects for that: 20 tries a second apart if the
-    server has ended, in whichever code is running then. So once the client is closed, its results cancel nothing.
+    A result that is garbage-collected cancels its subscription, for which Celery reconnects: 20 tries a second apart if
+    the server has ended, in the code that runs at that moment. So the results of a closed client cancel nothing.
     """
     app = _Client("stranger", broker=broker, backend=results or broker, set_as_current=False)
     try:
@@ -43,7 +43,7 @@ def stock_client(broker: str, results: str | None = None) -> Iterator[Celery]:
 
 
 def wait_for_no_result(app: Celery) -> None:
-    """Let a client subscribe to nothing in this thread; groups subscribe to their members' results unasked."""
+    """Prevent all subscriptions of a client in this thread; groups subscribe to the results of their members."""
     backend: Any = app.backend
     backend.result_consumer.consume_from = _nothing
 

@@ -1,4 +1,4 @@
-"""The wire: a TCP proxy in front of a server's socket or port, which can be frozen, cut, and closed to newcomers."""
+"""A TCP proxy in front of a server's socket or port, which can freeze, cut and refuse connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import cast
 
 
 class Wire:
-    """A TCP proxy in front of a server's socket or port. A frozen connection swallows everything, ends included."""
+    """A TCP proxy in front of a server's socket or port.
+
+    A frozen connection drops all data, and the end of the connection, too.
+    """
 
     def __init__(self, upstream: str | int) -> None:
         self._upstream = upstream
@@ -20,7 +23,7 @@ class Wire:
         self._accepting = self._serve()
 
     def freeze(self) -> int:
-        """Make every open connection half-open: nothing passes, and nobody is told. New ones work."""
+        """Make every open connection half-open: no data passes, and neither side notices. New connections work."""
         alive = [link for link in self._links if link.lives]
         for link in alive:
             link.frozen.set()
@@ -28,26 +31,26 @@ class Wire:
 
     @property
     def requests(self) -> int:
-        """Count what came from the workers' side, a packet each: a pipeline is one request."""
+        """Count the packets from the workers: a pipeline is one request."""
         return sum(link.requests for link in self._links)
 
     def cut(self) -> None:
-        """Close every open connection under its users' feet."""
+        """Close every open connection."""
         for link in self._links:
             link.close()
 
     def refuse(self) -> None:
-        """Cut everything, and refuse whoever comes anew."""
+        """Cut all connections, and refuse new ones."""
         self._stop_accepting()
         self.cut()
 
     def accept(self) -> None:
-        """Let new connections through again."""
+        """Accept new connections again."""
         self._listener = self._listen(self.port)
         self._accepting = self._serve()
 
     def close(self) -> None:
-        """End with everything that is open."""
+        """Close the proxy and all its connections."""
         self.refuse()
         for link in self._links:
             link.join()
@@ -65,7 +68,7 @@ class Wire:
         while True:
             try:
                 near, _ = listener.accept()
-            except OSError:  # shut down
+            except OSError:  # the listener was shut down
                 return
             family, place = self._where()
             far = socket.socket(family)
@@ -90,7 +93,7 @@ class Wire:
 
 
 class _Link:
-    """One connection through the wire, carried by a thread of its own."""
+    """One connection through the proxy, carried by its own thread."""
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self._ends = (near, far)
@@ -102,14 +105,14 @@ class _Link:
 
     @property
     def lives(self) -> bool:
-        """Whether it still carries anything, or would if it were not frozen."""
+        """True if the connection carries data, or would if it were not frozen."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Close both ends. A shutdown wakes the thread, which closes them."""
+        """Shut both ends down, which wakes the thread; the thread closes them."""
         self._ended = True
         for end in self._ends:
-            with suppress(OSError):  # not connected any more, or closed
+            with suppress(OSError):  # no longer connected, or closed
                 end.shutdown(socket.SHUT_RDWR)
         self.join()
 
@@ -120,7 +123,7 @@ class _Link:
     def _carry(self) -> None:
         near, far = self._ends
         try:
-            with selectors.PollSelector() as selector:  # select() knows no descriptor above 1,023
+            with selectors.PollSelector() as selector:  # select() cannot use descriptors above 1,023
                 selector.register(near, selectors.EVENT_READ, far)
                 selector.register(far, selectors.EVENT_READ, near)
                 while selector.get_map():
@@ -134,7 +137,7 @@ class _Link:
             far.close()
 
     def _pass_on(self, selector: selectors.BaseSelector, source: socket.socket, target: socket.socket) -> bool:
-        """Carry what has come. False when the connection has ended."""
+        """Pass on received data. Return False when the connection has ended."""
         data = source.recv(65536)
         if self._ended:
             return False
@@ -142,6 +145,6 @@ class _Link:
         if not self.frozen.is_set():
             target.sendall(data)
             return bool(data)
-        if not data:  # an end that the other side never learns of
+        if not data:  # the other side does not learn of this end
             selector.unregister(source)
         return True

@@ -1,4 +1,7 @@
-"""What all tests share: private servers, real workers, `mlq` as a user runs it; started here, ended by pid."""
+"""Fixtures and helpers of all tests: private servers, real workers, `mlq` as a user runs it.
+
+They end what they start, by pid.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class Model:
 
     def answer(self, row):
         log = os.environ.get("MODEL_LOG")
-        if log:  # O_APPEND: what really ran, whatever anybody recorded
+        if log:  # O_APPEND: every run is logged, even if its result is not recorded
             with open(log, "a") as file:
                 file.write(f"start {row} {os.getpid()}\\n")
         if isinstance(row, dict):
@@ -64,7 +67,7 @@ _SERVER: Final = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """Put the chosen server first on the PATH, for the fixtures and for every `mlq` that a test runs."""
     directory = Path(tempfile.mkdtemp(prefix="mlq-test-server-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # pytest-xdist's workers call no cleanup of pytest's
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)  # pytest-xdist's workers run no cleanup of pytest
     try:
         config.stash[_SERVER] = servers.put_on_path(directory)
     except servers.NotInstalled as exc:
@@ -72,12 +75,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say on which server the tests run."""
+    """Return the line that says on which server the tests run."""
     return f"server: {config.stash[_SERVER]} ({servers.VARIABLE} chooses another)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what talks to a server: `make test-servers` runs that on each."""
+    """Mark the tests that talk to a server: `make test-servers` runs them on each server."""
     for item in items:
         if isinstance(item, pytest.Function) and servers.talks_to_a_server(item.fixturenames):
             item.add_marker(pytest.mark.server)
@@ -105,29 +108,29 @@ class Running:
             self._grew.notify_all()
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Wait until so many lines hold a text."""
+        """Wait until this number of lines contain a text."""
         with self._grew:
             there = self._grew.wait_for(lambda: sum(text in line for line in self.lines) >= times, DEADLINE_S)
         assert there, f"{text!r} did not come {times} times:\n" + "\n".join(self.lines)
 
     def pids(self) -> dict[str, int]:
-        """Give the latest process id of each worker, from the lines that say so."""
-        said = [line for line in self.lines if "(pid " in line and " starting on " in line]
-        return {line.split(" |")[0].strip(): int(line.rpartition("(pid ")[2].rstrip(")")) for line in said}
+        """Return the latest process id of each worker, from the lines of its start."""
+        starts = [line for line in self.lines if "(pid " in line and " starting on " in line]
+        return {line.split(" |")[0].strip(): int(line.rpartition("(pid ")[2].rstrip(")")) for line in starts}
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and give the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for the end, and give the exit code."""
+        """Wait for the end of the process, and return the exit code."""
         code = self.process.wait(DEADLINE_S)
         self.close()
         return code
 
     def close(self) -> None:
-        """Read what is left of an ended process, and close its pipes."""
+        """Read the rest of an ended process's output, and close its pipes."""
         self._reader.join(DEADLINE_S)
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
@@ -135,9 +138,9 @@ class Running:
 
 
 def is_alive(process: psutil.Process | int) -> bool:
-    """Tell whether a process runs. After its end an orphan stays a zombie until its new parent collects it.
+    """Return whether a process runs. After its end an orphan stays a zombie until its new parent collects it.
 
-    That parent may be any process above the tests, PID 1 of a container for one: some collect late, or never.
+    That parent may be any process above the tests, for example PID 1 of a container. Some collect late, or never.
     """
     try:
         known = psutil.Process(process) if isinstance(process, int) else process
@@ -148,7 +151,7 @@ def is_alive(process: psutil.Process | int) -> bool:
 
 @dataclass
 class House:
-    """One user's world: a state directory, a working directory, an environment, the command of some version."""
+    """One user's environment: state directory, working directory, variables, and the `mlq` command of some version."""
 
     directory: Path
     environment: dict[str, str]
@@ -156,7 +159,7 @@ class House:
 
     @property
     def state(self) -> Path:
-        """Where mlq keeps its state here."""
+        """Return a private state directory with a short path: those of pytest are too long for the name of a socket."""
         return Path(self.environment["XDG_STATE_HOME"]) / "mlq"
 
     @property
@@ -180,19 +183,19 @@ class House:
         )
 
     def json(self, *argv: str) -> Any:
-        """Run a command that answers in JSON."""
+        """Run a command with --json, and return its document."""
         done = self.run(*argv, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def write(self, name: str, content: Any) -> Path:
-        """Write a file: text as it is, everything else as JSON."""
+        """Write a file: text unchanged, everything else as JSON."""
         path = self.directory / name
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
     def until(self, holds: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
-        """Wait until something holds that no event tells of."""
+        """Wait until a condition holds for which there is no event."""
         deadline = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
@@ -208,7 +211,7 @@ Start = Callable[..., Running]
 
 @pytest.fixture
 def house(state: Path) -> House:
-    """Make a user's world, with a model that needs no torch in serve.py."""
+    """Return a user's environment, with a model in serve.py that needs no torch."""
     work = state / "work"
     work.mkdir()
     (work / "serve.py").write_text(MODEL)
@@ -224,7 +227,10 @@ def house(state: Path) -> House:
 
 @pytest.fixture
 def start(house: House) -> Iterator[Start]:
-    """Start `mlq worker start …` and wait until its workers are ready; they end with the test."""
+    """Return a function that runs `mlq worker start …` and waits until its workers are ready.
+
+    They end with the test.
+    """
     started: list[Running] = []
 
     def begin(*argv: str, model: str | None = "serve.py:Model", ready: int = 1, **environment: str) -> Running:
@@ -248,14 +254,14 @@ def start(house: House) -> Iterator[Start]:
 
 @pytest.fixture
 def broker(house: House) -> Iterator[str]:
-    """Run the embedded broker from here, so that it outlives the workers of the test."""
+    """Run the embedded broker in the test's process, so that it outlives the workers of the test."""
     with embedded.running(house.state) as url:
         yield url
 
 
 @pytest.fixture
 def client(broker: str) -> Iterator[Celery]:
-    """Make a stock client of the test's broker."""
+    """Return a stock client of the test's broker."""
     with stock_client(broker) as app:
         yield app
 
@@ -269,7 +275,7 @@ def state() -> Iterator[Path]:
 
 @pytest.fixture
 def server(state: Path) -> Iterator[embedded.Server]:
-    """A server of this test alone, with every write on disk before it is answered."""
+    """Run a server for this test alone, with every write on disk before it is answered."""
     server = embedded.Server(embedded.program(), state, appendfsync="always")
     server.start()
     yield server
@@ -278,6 +284,6 @@ def server(state: Path) -> Iterator[embedded.Server]:
 
 @pytest.fixture
 def redis(server: embedded.Server) -> Iterator[Redis]:
-    """A plain client of that server."""
+    """Return a plain client of that server."""
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), socket_timeout=10) as client:
         yield client

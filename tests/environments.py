@@ -13,7 +13,7 @@ import pytest
 from benchmarks.environments import ROOT, NoSuchCommit, build_wheel, build_wheel_of_commit
 
 BASE: Final = ROOT / "tests" / "upgrade" / "BASE"
-"""Names the commit of the version beside which this one must work."""
+"""The file that names the commit of the version beside which this one must work."""
 
 
 def this_version(directory: Path) -> Path:
@@ -23,7 +23,7 @@ def this_version(directory: Path) -> Path:
 
 
 def base_version(directory: Path) -> Path:
-    """Build the wheel of the version that BASE names; skip the test where its commit is not there."""
+    """Build the wheel of the version that BASE names; skip the test if the repository lacks its commit."""
     _skip_without_hatchling()
     commit = BASE.read_text().strip()
     if shutil.which("git") is None:
@@ -40,7 +40,7 @@ def _skip_without_hatchling() -> None:
 
 
 def foreign_wheel(directory: Path, *, name: str = "mlq", version: str = "0.2.2") -> Path:
-    """Write a wheel with the files of the other project of our name: an empty package, and what it adds."""
+    """Write a wheel with the files of the other project called mlq: an empty package, and its extra files."""
     info = f"{name}-{version}.dist-info"
     files = {
         "mlq/__init__.py": "",
@@ -59,11 +59,11 @@ def foreign_wheel(directory: Path, *, name: str = "mlq", version: str = "0.2.2")
 
 
 def without_mlq(environ: dict[str, str]) -> dict[str, str]:
-    """Leave out what would make another Python import the mlq under test, or configure it."""
+    """Return the environment without variables that would make Python import the mlq under test, or configure it."""
     return {k: v for k, v in environ.items() if k != "PYTHONPATH" and not k.startswith(("MLQ_", "CELERY_"))}
 
 
 def private(directory: Path) -> dict[str, str]:
-    """Give the environment variables of a user whose world is one directory."""
+    """Return the environment of a user whose files are all in one directory."""
     mine = {"HOME": str(directory), "XDG_STATE_HOME": str(directory), "XDG_CONFIG_HOME": str(directory / "config")}
     return {**without_mlq(dict(os.environ)), **mine}

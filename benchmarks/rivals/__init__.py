@@ -1,1 +1,1 @@
-"""The same inference on other task queues, with results."""
+"""The same inference with other task queues, with results."""

@@ -1,4 +1,4 @@
-"""Producers for rq and dramatiq. Neither knows the code that answers: they name it."""
+"""Producers for rq and dramatiq, which name the code that answers and do not import it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _TOGETHER: Final = 500
 
 
 class RqBacklog:
-    """Jobs before a frozen worker."""
+    """Jobs for a frozen worker."""
 
     def __init__(self, last: Job, worker: Process) -> None:
         self._last = last
         self._worker = worker
 
     def release(self) -> None:
-        """Let the worker go on."""
+        """Let the worker continue."""
         self._worker.thaw()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Wait for the last answer, as rq's users do."""
+        """Wait for the last answer like rq's users."""
         return _succeeded(self._last.latest_result(timeout=int(timeout_s)))
 
 
 class RqClient:
-    """Enqueues jobs by name."""
+    """A client that enqueues jobs by name."""
 
     def __init__(self, server: Server, worker: Process) -> None:
         self._redis = server.redis(RQ)
@@ -55,7 +55,7 @@ class RqClient:
         return result.return_value
 
     def fill(self, rows: Sequence[Any]) -> RqBacklog:
-        """Publish single rows to a worker that is frozen meanwhile."""
+        """Publish single rows to a worker that is frozen in the meantime."""
         self._worker.freeze()
         prepared = [Queue.prepare_data(_RQ_JOB, (row,)) for row in rows]
         parts = [prepared[i : i + _TOGETHER] for i in range(0, len(prepared), _TOGETHER)]
@@ -68,7 +68,7 @@ class RqClient:
 
 
 class DramatiqBacklog:
-    """Messages before a frozen worker."""
+    """Messages for a frozen worker."""
 
     def __init__(self, last: dramatiq.Message[Any], results: RedisBackend, worker: Process) -> None:
         self._last = last
@@ -76,11 +76,11 @@ class DramatiqBacklog:
         self._worker = worker
 
     def release(self) -> None:
-        """Let the worker go on."""
+        """Let the worker continue."""
         self._worker.thaw()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Wait for the last answer, as dramatiq's users do."""
+        """Wait for the last answer like dramatiq's users."""
         try:
             self._last.get_result(backend=self._results, block=True, timeout=int(timeout_s * 1000))
         except ResultTimeout:
@@ -89,7 +89,7 @@ class DramatiqBacklog:
 
 
 class DramatiqClient:
-    """Enqueues messages for an actor that it names."""
+    """A client that enqueues messages for an actor by its name."""
 
     def __init__(self, server: Server, worker: Process) -> None:
         url = server.redis_url(DRAMATIQ)
@@ -103,7 +103,7 @@ class DramatiqClient:
         return self._send(row).get_result(backend=self._results, block=True, timeout=int(PATIENCE_S * 1000))
 
     def fill(self, rows: Sequence[Any]) -> DramatiqBacklog:
-        """Publish single rows to a worker that is frozen meanwhile."""
+        """Publish single rows to a worker that is frozen in the meantime."""
         self._worker.freeze()
         return DramatiqBacklog([self._send(row) for row in rows][-1], self._results, self._worker)
 

@@ -1,6 +1,6 @@
 """The inference as an rq job.
 
-rq worker --worker-class rq.SimpleWorker realtime     the kindest form: the usual worker forks for each job
+rq worker --worker-class rq.SimpleWorker realtime     the fastest form: the usual worker forks for each job
 """
 
 from __future__ import annotations

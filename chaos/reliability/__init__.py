@@ -1,1 +1,1 @@
-"""Reliability: the same faults against mlq and against the plain setup, in one harness and one run."""
+"""Reliability: the same faults against mlq and against the plain setup, with one harness in one run."""

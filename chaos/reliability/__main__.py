@@ -1,4 +1,4 @@
-"""Break mlq and the plain setup in the same ways, and write down what became of the work.  make reliability"""
+"""Cause the same faults in mlq and in the plain setup, and report what happened to the tasks.  make reliability"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES: Final = ("mlq-cli", "celery", "kombu", "redis")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run what was asked for; 1 if a promise of mlq's did not hold, or if the harness saw nothing under plain."""
+    """Run the chosen parts; return 1 if mlq broke a promise, or if the harness saw no loss of the plain setup."""
     asked = _arguments(argv)
     parts = asked.only or PARTS
     found = Findings()
@@ -60,12 +60,19 @@ def _say(text: str) -> None:
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos.reliability", description=__doc__)
-    parser.add_argument("--only", action="append", choices=PARTS, help="this alone, written to stdout; repeatable")
-    parser.add_argument("--tasks", type=int, default=10_000, help="of a soak; 10,000 unless given")
-    parser.add_argument("--faults", type=int, default=500, help="of a soak; 500 unless given")
-    parser.add_argument("--kills", type=int, default=100, help="of workers, to measure recovery; a tenth are of hosts")
-    parser.add_argument("--seed", type=int, default=1, help="of load and faults; 1 unless given")
-    parser.add_argument("--mlq-alone", action="store_true", help="no soak of the plain setup")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="run only this part and print the report to stdout; repeatable"
+    )
+    parser.add_argument("--tasks", type=int, default=10_000, help="tasks of a soak (default 10,000)")
+    parser.add_argument("--faults", type=int, default=500, help="faults of a soak (default 500)")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=100,
+        help="kills of workers to measure recovery, and a tenth of that of hosts (default 100)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of load and faults (default 1)")
+    parser.add_argument("--mlq-alone", action="store_true", help="run no soak of the plain setup")
     return parser.parse_args(argv)
 
 

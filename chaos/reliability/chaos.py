@@ -1,4 +1,4 @@
-"""Chaos: two hosts with workers, and everything that can happen to them and to their server, by chance."""
+"""Random faults: two hosts with workers, and everything that can happen to them and to their server."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from chaos.wire import Wire
 WORKERS_A_HOST: Final = 2
 
 AWAY: Final = (RedisError, OSError, OperationalError)
-"""What the harness itself gets to hear while the server is not there."""
+"""The errors that the harness itself gets while the server is away."""
 
 _FULL: Final = 8 * 2**20
 
 
 @dataclass
 class Host:
-    """Workers on a wire of their own; what is `busy` with one fault is left alone by the next."""
+    """Workers behind a proxy of their own; while one fault keeps the host `busy`, the next fault skips it."""
 
     name: str
     wire: Wire
@@ -42,7 +42,7 @@ class Host:
 
 
 class Chaos:
-    """Lets faults happen on a stage, and undoes those that last for a while."""
+    """Causes faults on a stage, and ends those that last for a while."""
 
     def __init__(self, at: Stage, chance: random.Random, stack: ExitStack) -> None:
         self._at = at
@@ -58,22 +58,22 @@ class Chaos:
         self.revived = 0
 
     def happen(self) -> str | None:
-        """Let one fault happen and name it; None if there was nothing for it to happen to."""
+        """Cause one fault and return its name, or None if it had no target."""
         kinds = list(FAULTS)
         kind = self._chance.choices(kinds, [FAULTS[kind][0] for kind in kinds])[0]
         try:
             return kind if FAULTS[kind][1](self) else None
-        except AWAY:  # two at once
+        except AWAY:  # two faults at the same time
             return None
 
     def undo_what_is_due(self) -> None:
-        """End what has lasted for long enough."""
+        """End the faults that have lasted for their time."""
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
 
     @property
     def lasts(self) -> bool:
-        """Whether something has yet to be undone."""
+        """Return whether a fault has not ended yet."""
         return bool(self._later)
 
     def _in(self, seconds: float, undo: Callable[[], object]) -> None:
@@ -84,7 +84,7 @@ class Chaos:
         return self._chance.choice(free) if free else None
 
     def kill_worker(self) -> bool:
-        """Kill -9 of a worker."""
+        """Kill a worker with kill -9."""
         host = self._some_host()
         pids = sorted(set(host.group.pids()) - host.frozen) if host else []
         if not pids:
@@ -94,7 +94,7 @@ class Chaos:
         return True
 
     def freeze_worker(self) -> bool:
-        """A worker stands still, for longer than a lease now and then."""
+        """Freeze a worker, sometimes for longer than a lease."""
         host = self._some_host()
         pids = sorted(set(host.group.pids()) - host.frozen) if host else []
         if host is None or not pids:
@@ -104,7 +104,7 @@ class Chaos:
         return True
 
     def freeze_supervisor(self) -> bool:
-        """A supervisor stands still: its workers' leases run out, and they are taken for dead."""
+        """Freeze a supervisor: its workers' leases expire, and they are treated as dead."""
         host = self._some_host()
         if host is None or self._at.setup is not MLQ:
             return host is not None and self.freeze_worker()
@@ -114,7 +114,7 @@ class Chaos:
         return True
 
     def kill_host(self) -> bool:
-        """A supervisor is killed, and its workers with it; it is started again a moment later."""
+        """Kill a supervisor, and its workers with it; start it again a moment later."""
         host = self._some_host()
         if host is None:
             return False
@@ -124,7 +124,7 @@ class Chaos:
         return True
 
     def drain_host(self) -> bool:
-        """An operator stops a host's workers as one should, and starts them again."""
+        """Drain a host's workers as an operator does, and start them again."""
         host = self._some_host()
         if host is None:
             return False
@@ -133,7 +133,7 @@ class Chaos:
         return True
 
     def kill_server(self) -> bool:
-        """The server is killed; it comes back with its append-only file."""
+        """Kill the server; it comes back with its append-only file."""
         pid = self._at.server.pid
         if pid is None or self._server_is_busy:
             return False
@@ -141,7 +141,7 @@ class Chaos:
         return True
 
     def freeze_server(self) -> bool:
-        """The server stands still."""
+        """Freeze the server."""
         pid = self._at.server.pid
         if pid is None or self._server_is_busy:
             return False
@@ -152,28 +152,28 @@ class Chaos:
             os.kill(pid, signal.SIGCONT)
             self._server_is_busy = False
 
-        time.sleep(self._chance.uniform(0.1, 3))  # the harness would hang on it as its clients do
+        time.sleep(self._chance.uniform(0.1, 3))  # the harness would hang like the clients of the server
         thaw()
         return True
 
     def kill_clients(self) -> bool:
-        """The server closes every connection."""
+        """Let the server close every connection."""
         self._world.redis.client_kill_filter(_type="normal")
         return True
 
     def cut_wire(self) -> bool:
-        """All connections of a host break."""
+        """Cut all connections of a host."""
         host = self._chance.choice(self._hosts)
         host.wire.cut()
         return True
 
     def freeze_wire(self) -> bool:
-        """All connections of a host go half-open."""
+        """Make all connections of a host half-open."""
         self._chance.choice(self._hosts).wire.freeze()
         return True
 
     def refuse(self) -> bool:
-        """A host cannot reach the server for a while."""
+        """Keep a host away from the server for a while."""
         host = self._some_host()
         if host is None:
             return False
@@ -188,7 +188,7 @@ class Chaos:
         return True
 
     def fill_memory(self) -> bool:
-        """The server's memory is full for a while."""
+        """Fill the server's memory for a while."""
         if self._server_is_busy:
             return False
         redis = self._world.redis
@@ -205,15 +205,17 @@ class Chaos:
         return True
 
     def send_pill(self) -> bool:
-        """A message that ends whoever runs it."""
+        """Send a message that ends the worker that runs it."""
         self.pills.add(self._world.send({"exit": 9}, retry=False))
         return True
 
     def send_malformed(self) -> bool:
-        """A message that nobody can run."""
+        """Send a message that no worker can run."""
         raw = self._chance.choice(self._corpus)
         self._world.redis.lpush("default", raw)
-        self.malformed[raw] += 1  # not if the server died over it: then nobody knows whether it has it
+        self.malformed[raw] += (
+            1  # not counted if the server died meanwhile: then it is unknown whether it has the message
+        )
         return True
 
     # Hosts
@@ -239,7 +241,7 @@ class Chaos:
         host.busy = False
 
     def revive(self) -> None:
-        """Do what an operator, or systemd, does: start what has ended."""
+        """Start the workers that have ended, as an operator or systemd does."""
         for host in self._hosts:
             if not host.busy and not all(keeper.lives for keeper in host.group.keepers):
                 self.revived += 1
@@ -259,7 +261,7 @@ class Chaos:
         self._in(seconds, thaw)
 
     def stop(self) -> None:
-        """End all workers as an operator would."""
+        """Drain all workers as an operator does."""
         for host in self._hosts:
             host.group.stop()
 
@@ -280,4 +282,4 @@ FAULTS: Final[dict[str, tuple[float, Callable[[Chaos], bool]]]] = {
     "poison pill": (3, Chaos.send_pill),
     "malformed message": (4, Chaos.send_malformed),
 }
-"""Kind → how likely it is, and what happens."""
+"""Kind of fault → its probability, and the method that causes it."""

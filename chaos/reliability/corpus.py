@@ -1,4 +1,4 @@
-"""Malformed messages: everything that a queue was ever seen to hold, and a worker to choke on."""
+"""Malformed messages: every kind that was ever seen in a queue, and that stops some worker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 Change = Callable[[dict[str, Any]], Any]
-"""Spoils a stock message in place, or gives the bytes to send instead."""
+"""A function that changes a stock message in place, or returns the bytes to send instead."""
 
 
 def put(path: str, value: Any) -> Change:
-    """Say something else in one place."""
+    """Return a change that replaces the value in one place."""
 
     def change(message: dict[str, Any]) -> None:
         *parents, last = path.split(".")
@@ -27,7 +27,7 @@ def put(path: str, value: Any) -> Change:
 
 
 def drop(path: str) -> Change:
-    """Leave one place out."""
+    """Return a change that removes one place."""
 
     def change(message: dict[str, Any]) -> None:
         *parents, last = path.split(".")
@@ -39,24 +39,24 @@ def drop(path: str) -> Change:
 
 
 def body(content: bytes) -> Change:
-    """Send another body."""
+    """Return a change that replaces the body."""
     return put("body", base64.b64encode(content).decode())
 
 
 def nested(levels: int) -> bytes:
-    """Write a list in a list in a list."""
+    """Return a list nested this many levels deep."""
     return b"[" * levels + b"]" * levels
 
 
 def to_protocol_1(message: dict[str, Any]) -> None:
-    """Say it as gocelery and celery-php do."""
+    """Change a message to the form of gocelery and celery-php."""
     task = {"task": message["headers"]["task"], "id": message["headers"]["id"], "args": [1], "kwargs": {}}
     body(json.dumps(task).encode())(message)
     message["headers"] = {}
 
 
 def to_compressed(content: bytes) -> Change:
-    """Send a body that is said to be compressed."""
+    """Return a change that sends this content as a compressed body."""
 
     def change(message: dict[str, Any]) -> None:
         body(content)(message)
@@ -93,7 +93,7 @@ ANSWERED: Final[dict[str, tuple[Change, str]]] = {
     "compressed and too large": (to_compressed(zlib.compress(b" " * 40 * 2**20)), "too-large"),
     "unknown task": (put("headers.task", "nobody.knows"), "unknown-task"),
 }
-"""Where the id can be read, its client is told; what each is buried for."""
+"""Messages whose id can be read, so that the client is answered, and the reasons of their dead letters."""
 
 UNREADABLE: Final[dict[str, tuple[Change, str]]] = {
     "not JSON": (lambda _: b"hello", "malformed"),
@@ -120,11 +120,11 @@ EXECUTED: Final[dict[str, Change]] = {
     "half a surrogate pair in a header": put("headers.argsrepr", "x\udcff"),
     "an integer of 70 bits": body(b"[[1180591620717411303424], {}, " + NOTHING + b"]"),
 }
-"""Well-formed as far as the envelope goes: Celery or the model have the last word."""
+"""Messages with a valid envelope: Celery or the model decides about them."""
 
 
 def spoiled(change: Change, task_id: str, task: str = "mlq.predict") -> bytes:
-    """Write a stock message and spoil it."""
+    """Return a stock message after a change."""
     message = {
         "body": base64.b64encode(b"[[1], {}, " + NOTHING + b"]").decode(),
         "content-encoding": "utf-8",
@@ -142,7 +142,7 @@ def spoiled(change: Change, task_id: str, task: str = "mlq.predict") -> bytes:
 
 
 def malformed(task: str) -> dict[str, bytes]:
-    """Give all that no worker can run, as bytes to put into a queue, by name."""
+    """Return all messages that no worker can run, as bytes for a queue, by name."""
     everything = {**ANSWERED, **UNREADABLE}
     return {
         name.replace(" ", "-"): spoiled(change, name.replace(" ", "-"), task)

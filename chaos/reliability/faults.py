@@ -1,4 +1,4 @@
-"""The faults of RELIABILITY.md, one function each: what becomes of the work, under either setup."""
+"""The faults of RELIABILITY.md, one function each: what happens to the tasks with either setup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FULL = 16 * 2**20
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table: what happens, what mlq must do, and the function that makes it happen."""
+    """One row of the table: the fault, the promise of mlq, and the function that causes the fault."""
 
     what: str
     must: str
@@ -34,7 +34,7 @@ class Fault:
 
 
 def killed_mid_task(setup: Setup) -> Outcome:
-    """Kill -9 of a worker with a task in hand; another idles beside it."""
+    """Kill a worker during a task with kill -9; another worker is idle."""
     with stage(setup) as at, at.workers(2):
         task = at.world.send({"gate": str(at.gate())})
         until(lambda: at.world.has_begun(task), "it runs")
@@ -46,7 +46,7 @@ def killed_mid_task(setup: Setup) -> Outcome:
 
 
 def killed_while_frozen(setup: Setup, trials: int = 10) -> Outcome:
-    """An idle worker is frozen, a message comes, the worker is killed; again and again."""
+    """Freeze an idle worker, send a message, kill the worker; repeat this."""
     with stage(setup) as at:
         for n in range(trials):
             with at.workers(1, f"host{n}") as workers:
@@ -62,7 +62,7 @@ def killed_while_frozen(setup: Setup, trials: int = 10) -> Outcome:
 
 
 def half_open_idle(setup: Setup) -> Outcome:
-    """The connections of an idle worker go half-open, then a message comes."""
+    """Make the connections of an idle worker half-open, then send a message."""
     with stage(setup, wired=True) as at, at.workers(1):
         at.world.send()
         until(lambda: not at.world.unanswered(), "the worker answers")
@@ -73,7 +73,7 @@ def half_open_idle(setup: Setup) -> Outcome:
 
 
 def half_open_busy(setup: Setup) -> Outcome:
-    """The connections go half-open while a task runs; another waits behind it."""
+    """Make the connections half-open during a task; another task waits behind it."""
     with stage(setup, wired=True) as at, at.workers(1):
         task = at.world.send({"gate": str(at.gate())})
         until(lambda: at.world.has_begun(task), "it runs")
@@ -87,7 +87,7 @@ def half_open_busy(setup: Setup) -> Outcome:
 
 
 def broker_away_at_the_end(setup: Setup) -> Outcome:
-    """The broker refuses everybody for 10 s while a task ends."""
+    """Refuse all connections to the broker for 10 s while a task ends."""
     with stage(setup, wired=True) as at, at.workers(1):
         task = at.world.send({"gate": str(at.gate())})
         until(lambda: at.world.has_begun(task), "it runs")
@@ -101,7 +101,7 @@ def broker_away_at_the_end(setup: Setup) -> Outcome:
 
 
 def store_away_at_the_end(setup: Setup, away_s: float) -> Outcome:
-    """The result store is on another server, which is gone for a while as a task ends."""
+    """Stop the result store, which is another server, for a while as a task ends."""
     with tempfile.TemporaryDirectory(prefix="mlq-store-") as directory, stage(setup) as at:
         store = embedded.Server(embedded.program(), Path(directory))
         store.start()
@@ -115,14 +115,14 @@ def store_away_at_the_end(setup: Setup, away_s: float) -> Outcome:
             store.start()
             with Redis(unix_socket_path=store.url.removeprefix("redis+socket://")) as results:
                 took = at.waited(lambda: bool(results.exists(f"celery-task-meta-{task}")))
-                left = at.waited(lambda: not at.world.left())  # a run that was begun meanwhile ends
+                left = at.waited(lambda: not at.world.left())  # a run that began in the meantime ends
         store.stop()
         ran = at.world.starts()[task]
         return Outcome(f"body run {ran}x", ran == 1 and took is not None and left is not None)
 
 
 def server_killed(setup: Setup) -> Outcome:
-    """The server is killed with 50 messages waiting: mlq's own, and one with the settings it comes with."""
+    """Kill the server with 50 waiting messages: mlq's own server, and one with its default settings."""
     with tempfile.TemporaryDirectory(prefix="mlq-killed-") as name:
         directory = Path(name)
         server = embedded.Server(embedded.program(), directory) if setup is MLQ else _Unconfigured(directory)
@@ -132,7 +132,7 @@ def server_killed(setup: Setup) -> Outcome:
             for _ in range(50):
                 world.send(queue="default")
             pid = server.pid
-            assert pid is not None  # noqa: S101 (it was started)
+            assert pid is not None  # noqa: S101 (the server was started)
             os.kill(pid, signal.SIGKILL)
             until(lambda: server.pid != pid and _answers(world.redis), "the server is back")
             lost = 50 - int(str(world.redis.llen("default")))
@@ -143,7 +143,7 @@ def server_killed(setup: Setup) -> Outcome:
 
 
 def memory_full(setup: Setup) -> Outcome:
-    """The server's memory is full while two workers have 300 messages to answer, for 20 s."""
+    """Fill the server's memory for 20 s while two workers have 300 messages to answer."""
     with stage(setup) as at, at.workers(2) as workers:
         for _ in range(300):
             at.world.send({"sleep": 0.005, "gate": str(at.gate())})
@@ -165,7 +165,7 @@ def memory_full(setup: Setup) -> Outcome:
 
 
 def memory_evicts(setup: Setup) -> Outcome:
-    """The server evicts whatever it likes when it is full (allkeys-lru)."""
+    """Fill the memory of a server that evicts any key (allkeys-lru)."""
     with stage(setup) as at:
         at.world.redis.config_set("maxmemory-policy", "allkeys-lru")
         if setup is MLQ:
@@ -175,17 +175,17 @@ def memory_evicts(setup: Setup) -> Outcome:
             return Outcome(f"does not start: exit {done.returncode}", done.returncode != 0 and "evict" in done.stderr)
         for _ in range(50):
             at.world.send()
-        # The server tells ages apart by the second: only then is the queue older than what fills the memory.
+        # The server measures ages in seconds: only after this time is the queue older than the filling keys.
         until(lambda: int(at.world.redis.object("IDLETIME", "default")) >= 2, "the queue has aged")  # noqa: PLR2004 (s)
         at.world.redis.config_set("maxmemory", _FULL)
-        for n in range(8000):  # results, say: eviction samples five keys, so each is looked at often
+        for n in range(8000):  # like results: eviction samples five keys, so each key is sampled often
             at.world.redis.set(f"result-{n}", b"x" * 16384)
         lost = 50 - int(str(at.world.redis.llen("default")))
         return Outcome(f"{lost} of 50 waiting messages evicted", not lost)
 
 
 def interrupted_twice(setup: Setup) -> Outcome:
-    """Ctrl-C twice, while a task runs; then the workers are started again."""
+    """Send Ctrl-C twice during a task, then start the workers again."""
     with stage(setup) as at:
         with at.workers(1) as workers:
             task = at.world.send({"gate": str(at.gate())})
@@ -194,7 +194,7 @@ def interrupted_twice(setup: Setup) -> Outcome:
             told = workers.keepers[0].pid if setup is MLQ else pid
             for _ in range(2):
                 os.kill(told, signal.SIGINT)
-                time.sleep(0.5)  # as fingers are
+                time.sleep(0.5)  # as fast as a person presses Ctrl-C twice
             until(lambda: pid not in workers.pids(), "the worker has ended")
         state = at.states(task)
         with at.workers(1, "again"):
@@ -207,7 +207,7 @@ def interrupted_twice(setup: Setup) -> Outcome:
 
 
 def pill(setup: Setup) -> Outcome:
-    """A message that ends every worker that runs it (`os._exit`), in a queue that is otherwise empty."""
+    """Send a message that ends every worker that runs it (`os._exit`) to an otherwise empty queue."""
     with stage(setup) as at, at.workers(2) as workers:
         began = time.monotonic()
         task = at.world.send({"exit": 9})
@@ -222,7 +222,7 @@ def pill(setup: Setup) -> Outcome:
 
 
 def time_limits(setup: Setup, row: dict[str, float], *, soft: bool) -> Outcome:
-    """A task of 8 s with a soft limit of 1 s, or a hard one of 2 s."""
+    """Run a task of 8 s with a soft limit of 1 s, or with a hard limit of 2 s."""
     with stage(setup) as at, at.workers(1):
         task = at.world.send(row, soft_time_limit=1 if soft else None, time_limit=None if soft else 2)
         until(lambda: at.world.has_begun(task), "it runs")
@@ -235,7 +235,7 @@ def time_limits(setup: Setup, row: dict[str, float], *, soft: bool) -> Outcome:
 
 
 def malformed_messages(setup: Setup) -> Outcome:
-    """Malformed messages, one after the other into one worker, and a good one behind them."""
+    """Send malformed messages one after another to one worker, and a valid one behind them."""
     with stage(setup) as at, at.workers(1) as workers:
         before = workers.pids()
         corpus = malformed(setup.task)
@@ -255,11 +255,11 @@ def malformed_messages(setup: Setup) -> Outcome:
 
 
 def longer_than_the_timeout(setup: Setup) -> Outcome:
-    """A task that runs longer than the visibility timeout (2 s), or than the lease of a worker that is frozen."""
+    """Run a task for longer than the visibility timeout (2 s), or than the lease of a frozen worker."""
     with stage(setup) as at, at.workers(2, BENCH_VISIBILITY_S="2") as workers:
         task = at.world.send({"gate": str(at.gate())})
         until(lambda: at.world.has_begun(task), "it runs")
-        # kombu looks for what has run out ten seconds after a worker's start, then every hundred.
+        # kombu looks for expired messages ten seconds after a worker's start, then every hundred seconds.
         twice = at.waited(lambda: at.world.starts()[task] > 1, 20 if setup is MLQ else 120)
         at.gate().touch()
         at.answered()
@@ -270,7 +270,7 @@ def longer_than_the_timeout(setup: Setup) -> Outcome:
 
 
 class _Unconfigured:
-    """A server as it comes: snapshots now and then, no append-only file."""
+    """A server with its default settings: snapshots from time to time, no append-only file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "broker"
@@ -279,13 +279,13 @@ class _Unconfigured:
 
     @property
     def pid(self) -> int | None:
-        """Its process; started again if it has died, as systemd does."""
+        """The id of its process, which is started again after its death, as by systemd."""
         if self._process is not None and self._process.poll() is not None:
             self.start()
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it on its socket."""
+        """Start the server on its socket."""
         argv = [embedded.program(), "--port", "0", "--unixsocket", "broker.sock", "--dir", str(self._directory)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, cwd=self._directory, stdout=log, stderr=log)
@@ -293,7 +293,7 @@ class _Unconfigured:
             until(lambda: _answers(client), "it answers")
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -315,9 +315,9 @@ FAULTS = (
     Fault("result store away for 6 s", "once", lambda setup: store_away_at_the_end(setup, 6)),
     Fault("result store away for 30 s", "once", lambda setup: store_away_at_the_end(setup, 30)),
     Fault("server kill -9, 50 waiting, its own settings", "0 lost", server_killed),
-    Fault("memory full, noeviction", "works on", memory_full),
+    Fault("memory full, noeviction", "keeps working", memory_full),
     Fault("memory full, allkeys-lru", "refuses to start", memory_evicts),
-    Fault("two Ctrl-C", "back at the head, unblamed", interrupted_twice),
+    Fault("two Ctrl-C", "back at the head, no crash counted", interrupted_twice),
     Fault("`os._exit` pill", "3 runs, dead letter, FAILURE", pill),
     Fault("soft limit of 1 s, 8 s of sleep", "raised", lambda s: time_limits(s, {"sleep": 8}, soft=True)),
     Fault("hard limit of 2 s, 8 s of sleep", "enforced", lambda s: time_limits(s, {"sleep": 8}, soft=False)),
@@ -325,4 +325,4 @@ FAULTS = (
     Fault("malformed messages", "same pid, all in the dead letters", malformed_messages),
     Fault("task longer than the timeout", "once", longer_than_the_timeout),
 )
-"""In the order of the table."""
+"""The rows of the table, in its order."""

@@ -1,4 +1,4 @@
-"""Recovery: how long what a killed worker held, or a whole killed host, is away, while the others are under load."""
+"""Recovery: how long the tasks of a killed worker, or of a killed host, are away while the others are under load."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ WORKERS: Final = 4
 SOON_S: Final = 0.1
 AGAIN_S: Final = 0.5
 HOST_S: Final = 5
-"""What engine.md promises, with leases of 3 s."""
+"""The promised number of seconds, with leases of 3 s."""
 
 
 @dataclass
 class Recovery:
-    """Seconds from a kill: until what the worker held began elsewhere, ended there, until its slot began with work.
+    """Seconds from a kill until the worker's task began elsewhere, until it ended, and until the slot began a task.
 
-    The first with others idle, the other two under load. `start` is what a worker needs from its own start until it
-    begins with work: Python, Celery, the model. `host` is from a kill of a supervisor, whose workers die with it, until
-    what they held began on the other host.
+    For the first figure the other workers are idle, for the other two they are under load. `start` is the time from a
+    worker's own start to its first task: Python, Celery, the model. `host` is the time from a kill of a supervisor,
+    whose workers die with it, until their tasks began on the other host.
     """
 
     elsewhere: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Recovery:
     host: list[float] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, list[float], str, bool]]:
-        """Give each figure: what it is, the samples, the promise, and whether that holds."""
+        """Return each figure: its name, the samples, the promise, and whether it holds."""
         start_s = _p50(self.start)
         ends = f"the same under {LOAD:.0%} load of {1e3 * TASK_S:.0f} ms tasks: it has ended"
         soon, again = _p99(self.elsewhere) <= SOON_S, _p50(self.serving) <= start_s + AGAIN_S
@@ -56,17 +56,17 @@ class Recovery:
 
     @property
     def host_holds(self) -> bool:
-        """Whether every host's end was noticed in time."""
+        """True if every host's end was noticed in time."""
         return max(self.host) <= HOST_S
 
     @property
     def holds(self) -> bool:
-        """Whether every promise holds."""
+        """True if every promise holds."""
         return all(holds for *_, holds in self.rows())
 
 
 def measure(kills: int, host_kills: int, seed: int) -> Recovery:
-    """Kill so many workers, then so many supervisors."""
+    """Kill this number of workers, then this number of supervisors."""
     found = Recovery()
     chance = random.Random(seed)  # noqa: S311 (a seed, not a secret)
     with stage(MLQ) as at:
@@ -80,7 +80,7 @@ def measure(kills: int, host_kills: int, seed: int) -> Recovery:
 
 
 def _kill_at_rest(found: Recovery) -> None:
-    """Kill workers with a task in hand, while the others of the fleet idle."""
+    """Kill workers during a task, while the other workers are idle."""
     with stage(MLQ) as at, at.workers(WORKERS):
         for _ in range(WORKERS):
             task = at.world.send({"sleep": LONG_S})
@@ -94,7 +94,7 @@ def _kill_at_rest(found: Recovery) -> None:
 
 
 def _kill_each_under_load(found: Recovery, chance: random.Random) -> None:
-    """Kill each worker of a fleet once. A slot whose worker dies again within a minute waits, as in a crash loop."""
+    """Kill each worker once. A slot whose worker dies again within a minute waits, as in a crash loop."""
     with stage(MLQ) as at, at.workers(WORKERS) as workers:
         for victim in workers.pids():
             _load(at.world, chance, chance.uniform(0.2, 0.5))
@@ -113,7 +113,7 @@ def _starts(at: Stage, found: Recovery, times: int) -> None:
 
 
 def _load(world: World, chance: random.Random, for_s: float, until_: Callable[[], bool] = lambda: False) -> None:
-    """Send as clients do, at random moments, to keep the workers busy for 80% of the time."""
+    """Send tasks like clients, at random moments, to keep the workers busy for 80% of the time."""
     ends = time.monotonic() + for_s
     while time.monotonic() < ends and not until_():
         time.sleep(chance.expovariate(LOAD * WORKERS / TASK_S))
@@ -121,7 +121,7 @@ def _load(world: World, chance: random.Random, for_s: float, until_: Callable[[]
 
 
 def _kill_worker(at: Stage, victim: int, chance: random.Random, found: Recovery) -> None:
-    """Kill a worker that has begun with a task and not ended it, and send on until all is well again."""
+    """Kill a worker during a task, and send tasks until all workers serve again."""
     world = at.world
     _load(world, chance, at.patience_s, lambda: _running(world, victim) is not None)
     held = _running(world, victim)
@@ -136,7 +136,7 @@ def _kill_worker(at: Stage, victim: int, chance: random.Random, found: Recovery)
     at.answered()
     found.serving.append(again()[0].at - killed_at)
     runs = world.begun(held.id) if held is not None else []
-    if len(runs) > 1:  # else it had just ended: what was killed was idle
+    if len(runs) > 1:  # otherwise the task had just ended, and an idle worker was killed
         found.ended.append(_ended(world, runs[1].id) - killed_at)
 
 
@@ -145,7 +145,7 @@ def _kill_host(found: Recovery, number: int) -> None:
         task = at.world.send({"gate": str(at.gate())})
         until(lambda: at.world.has_begun(task), "it runs")
         with at.workers(1, "other"):
-            time.sleep(number * 0.1)  # a lease may be as good as new, or nearly over
+            time.sleep(number * 0.1)  # the lease may be new, or nearly expired
             killed_at = time.monotonic()
             one.kill()
             at.begins(task, times=2)
@@ -156,7 +156,7 @@ def _kill_host(found: Recovery, number: int) -> None:
 
 
 def _running(world: World, pid: int) -> Begun | None:
-    """Give what a worker has begun with just now."""
+    """Return the task that a worker has just begun."""
     begun = [b for b in world.begun() if b.pid == pid]
     fresh = bool(begun) and time.monotonic() - begun[-1].at < TASK_S / 2
     return begun[-1] if fresh else None

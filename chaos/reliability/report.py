@@ -1,4 +1,4 @@
-"""RELIABILITY.md: the table of faults, recovery, and the soaks."""
+"""The report RELIABILITY.md: the table of faults, recovery, and the soaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaos.reliability.stage import PATIENCE_S, Outcome, seconds
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one fault under both setups."""
+    """The outcome of one fault with both setups."""
 
     fault: Fault
     mlq: Outcome
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass
 class Findings:
-    """What was found by those parts that were run."""
+    """The results of the parts that were run."""
 
     rows: list[Row] = field(default_factory=list)
     recovery: Recovery | None = None
@@ -35,7 +35,7 @@ class Findings:
 
     @property
     def holds(self) -> bool:
-        """Whether every promise of mlq's holds, and the harness saw the plain setup lose."""
+        """True if every promise of mlq holds, and the harness saw the plain setup lose messages."""
         ours = [r.mlq.holds for r in self.rows] + [f.holds for f in self.fail_overs]
         ours += [a.holds for a in self.soaks if a.setup == MLQ.name]
         ours += [self.recovery.holds] if self.recovery is not None else []
@@ -43,14 +43,14 @@ class Findings:
 
 
 def write(command: str, about: Sequence[str], found: Findings) -> str:
-    """Write the report: what was asked for and no more."""
+    """Write the report of the parts that were run."""
     now = datetime.now(timezone.utc)
     lines = [
         "# Reliability",
         "",
         f"Written by `{command}` on {now:%Y-%m-%d %H:%M} UTC. The same faults against mlq and against the plain setup",
         "(benchmarks/plain: late acks, prefetch 1, solo, each worker in a shell's loop), one after the other, each on",
-        f"a server of its own that writes everything to disk. Nothing is waited for longer than {PATIENCE_S:g} s.",
+        f"a server of its own that writes everything to disk. Every wait ends after {PATIENCE_S:g} s.",
         "",
         *(f"- {line}" for line in about),
     ]
@@ -80,7 +80,7 @@ def _recovery(recovery: Recovery) -> list[str]:
 
 def _fail_overs(found: Sequence[FailOver]) -> list[str]:
     lines = ["", "## Sentinel", ""]
-    lines += ["The primary of three servers is killed under load; Sentinel takes it for down after a second.", ""]
+    lines += ["The primary of three servers is killed under load; Sentinel reports it as down after a second.", ""]
     lines += ["| submits | runs again after | acknowledged | lost | extra executions | mlq must | holds |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for f in found:
@@ -91,7 +91,7 @@ def _fail_overs(found: Sequence[FailOver]) -> list[str]:
 
 
 def _soaks(soaks: Sequence[Account]) -> list[str]:
-    lines = ["", "## The soak", "", "Two hosts with two workers each, each on a wire of its own, under load."]
+    lines = ["", "## The soak", "", "Two hosts under load, each with two workers and its own proxy to the server."]
     lines += ["Executions beyond the first are allowed and counted: a task that was killed runs again.", ""]
     lines += [f"| | {' | '.join(a.setup for a in soaks)} |", "|---|" + "---|" * len(soaks)]
     for name in ("submitted", "lost", "stuck", "twice", "failed", "extra", "revived"):
@@ -106,13 +106,13 @@ def _soaks(soaks: Sequence[Account]) -> list[str]:
 
 _WORDS = {
     "submitted": "messages",
-    "lost": "lost: no result, and nowhere",
+    "lost": "lost: no result, and nowhere in the broker",
     "stuck": "stuck: no result, still in the broker",
     "twice": "recorded twice",
-    "failed": "failed for no reason of their own",
+    "failed": "failed without a cause in the message",
     "unburied": "malformed messages that are no dead letter",
     "extra": "executions beyond the first",
-    "revived": "hosts that the harness had to start again unasked",
+    "revived": "hosts that the harness had to start again without an order",
 }
 
 

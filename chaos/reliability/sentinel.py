@@ -1,4 +1,4 @@
-"""Sentinel: the primary is killed under load; how soon is work taken again, and what of it had been lost."""
+"""Sentinel: the primary is killed under load; the time until a task runs again, and the messages that were lost."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ BEFORE_S: Final = 3.0
 AFTER_S: Final = 5.0
 PAUSE_S: Final = 0.01
 TASK_S: Final = 0.05
-"""More than the workers can do: when the primary dies messages wait, and none has to be sent to see work go on."""
+"""Seconds per task. The load exceeds the capacity, so messages wait when the primary dies, and run afterwards."""
 
 PATIENCE_S: Final = 60.0
 AGAIN_S: Final = 10
-"""Within so long work must go on."""
+"""Seconds within which a task must run again."""
 
 IN_HAND_S: Final = 0.5
-"""What begins so soon after the kill had been claimed before it."""
+"""Seconds after the kill in which a task that begins was claimed before the kill."""
 
 REPLICAS: Final = 2
-"""With one, nobody would be left to wait for after the fail-over."""
+"""Number of replicas: with one, no replica would be left after the failover for clients to wait for."""
 
 WORKERS: Final = 2
 
@@ -54,7 +54,7 @@ _AWAY: Final = (RedisError, OSError, OperationalError)
 
 @dataclass(frozen=True)
 class FailOver:
-    """What became of a fail-over.
+    """The outcome of a failover.
 
     `again_s` is from the kill of the primary until the next message ran (None: not in a minute). Of the `acknowledged`
     submits `lost` had no result in the end. `waited`: a submit counted as acknowledged once a replica had it.
@@ -68,7 +68,7 @@ class FailOver:
 
     @property
     def holds(self) -> bool:
-        """Whether work went on within 10 s, and nothing was lost that a replica had."""
+        """True if tasks ran again within 10 s, and no message that a replica had was lost."""
         return self.again_s is not None and self.again_s <= AGAIN_S and not (self.waited and self.lost)
 
 
@@ -81,11 +81,11 @@ class _Servers:
 
     @property
     def url(self) -> str:
-        """Write the address as Celery reads it."""
+        """Return the address in Celery's form."""
         return f"sentinel://127.0.0.1:{self.sentinel_port}"
 
     def open(self) -> Redis:
-        """Open a client of whoever is the primary now."""
+        """Return a client of the current primary."""
         with Redis(port=self.sentinel_port) as sentinel:
             found: Any = sentinel.sentinel_get_master_addr_by_name(PRIMARY)
         return Redis(port=int(found[1]))
@@ -113,7 +113,7 @@ def measure(*, wait: bool) -> FailOver:
 
 
 class _Client:
-    """A stock producer behind Sentinel, that knows which of its submits were acknowledged."""
+    """A stock producer behind Sentinel that records which of its submits were acknowledged."""
 
     def __init__(self, servers: _Servers, *, wait: bool) -> None:
         self._servers = servers
@@ -131,7 +131,7 @@ class _Client:
         self._app.close()
 
     def send_for(self, seconds: float, at_least: int = 0) -> None:
-        """Send one every few milliseconds, for so long, and until so many have been acknowledged in all."""
+        """Send a task every few milliseconds for this time, and until this number has been acknowledged in total."""
         ends = time.monotonic() + seconds
         give_up = time.monotonic() + PATIENCE_S
         while time.monotonic() < ends or (len(self.acknowledged) < at_least and time.monotonic() < give_up):
@@ -140,13 +140,13 @@ class _Client:
             time.sleep(PAUSE_S)
 
     def wait_for_answers(self) -> None:
-        """Wait until every acknowledged submit has its result, or nothing more comes."""
+        """Wait until every acknowledged submit has its result, or no more results arrive."""
         deadline = time.monotonic() + PATIENCE_S / 2
         while self.without_result() and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def without_result(self) -> list[str]:
-        """List the acknowledged submits that have no result on the server that is the primary now."""
+        """Return the acknowledged submits that have no result on the current primary."""
         with self._servers.open() as redis:
             found: Any = redis.mget([f"celery-task-meta-{i}" for i in self.acknowledged])
         states = [json.loads(value)["status"] if value else None for value in found]
@@ -157,7 +157,7 @@ class _Client:
         with self._app.producer_or_acquire() as producer:
             row = {"id": task_id, "sleep": TASK_S}
             self._app.send_task("mlq.predict", [row], task_id=task_id, producer=producer, retry=False, queue="default")
-            # The same client, whose pool gives the connection back that has just published.
+            # The pool of this client returns the connection that has just published.
             if self._wait and int(producer.channel.client.wait(1, _REPLICATED_MS)) < 1:
                 return
         self.acknowledged.append(task_id)
@@ -210,16 +210,16 @@ def _workers(directory: Path, servers: _Servers) -> Iterator[None]:
     }
     argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", str(WORKERS)]
     fleet = Worker(argv, environment, directory / "fleet.log")
-    said = fleet.log.read_text
+    read_log = fleet.log.read_text
     try:
-        until(lambda: said().count("ready after") == WORKERS, "the workers are ready", why_not=said)
+        until(lambda: read_log().count("ready after") == WORKERS, "the workers are ready", why_not=read_log)
         yield
     finally:
         fleet.kill()
 
 
 def _begun(truth: Path) -> dict[str, list[float]]:
-    """Read when each message was begun with."""
+    """Return when each message began."""
     found: dict[str, list[float]] = {}
     for line in truth.read_text().splitlines():
         what, task_id, _, at = line.split()
@@ -229,10 +229,10 @@ def _begun(truth: Path) -> dict[str, list[float]]:
 
 
 def _online(primary: Redis) -> int:
-    """Count the replicas that have all; redis-py reads `slave0:ip=…,state=online` into a dictionary."""
+    """Count the replicas that are up to date; redis-py reads `slave0:ip=…,state=online` into a dictionary."""
     try:
         found: Any = primary.info("replication")
-    except (RedisError, OSError):  # not up yet
+    except (RedisError, OSError):  # not started yet
         return 0
     return sum(isinstance(value, dict) and value.get("state") == "online" for value in found.values())
 

@@ -1,4 +1,4 @@
-"""The two setups under fault: mlq's workers under their supervisor, and plain Celery workers in a shell's loop."""
+"""The two setups under test: mlq's workers under their supervisor, and plain Celery workers in a shell loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chaos.faultkit import Worker, World, until
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 _LOOP: Final = 'while :; do "$@"; sleep 0.2; done'
-"""What users write to keep a worker up, or tell systemd to do."""
+"""The loop with which users keep a worker running, or which they let systemd do."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Setup:
     ready: str
 
     def environment(self, world: World, results: str) -> dict[str, str]:
-        """Say where broker, results and model are, in this setup's words."""
+        """Return the settings for broker, results and model in this setup's variables."""
         model = f"{world.directory / 'serve.py'}:Model"
         if self is MLQ:
             return {"MLQ_WORKER_MODEL": model, "MLQ_RESULT_BACKEND": results}
         return {"BENCH_BROKER": world.url, "BENCH_RESULTS": results, "BENCH_MODEL": model, "PYTHONPATH": str(ROOT)}
 
     def commands(self, group: str, workers: int) -> list[list[str]]:
-        """Write the commands that keep so many workers up."""
+        """Return the commands that keep this number of workers running."""
         if self is MLQ:
             options = ["--cpus", str(workers), "--name", group, "--drain-timeout", "10"]
             return [[sys.executable, "-m", "mlq", "worker", "start", *options]]
@@ -52,7 +52,7 @@ PLAIN: Final = Setup("plain", "plain.predict", "celery", " ready.")
 
 
 class Group:
-    """Workers of one setup that are kept up together, as on one host."""
+    """Workers of one setup that are kept running together, as on one host."""
 
     def __init__(self, world: World, setup: Setup, name: str, workers: int, environment: dict[str, str]) -> None:
         self.setup = setup
@@ -63,7 +63,7 @@ class Group:
         self._seen: set[int] = set()
 
     def wait_ready(self, times: int = 1) -> None:
-        """Wait until every worker has said so often that it takes work."""
+        """Wait until every worker has logged this number of times that it is ready."""
         until(
             lambda: (
                 sum(k.log.read_text(errors="replace").count(self.setup.ready) for k in self.keepers)
@@ -75,7 +75,7 @@ class Group:
         self.pids()
 
     def pids(self) -> list[int]:
-        """Find the worker processes that live now."""
+        """Return the ids of the running worker processes."""
         found = []
         for keeper in self.keepers:
             with suppress(psutil.Error):
@@ -86,11 +86,14 @@ class Group:
 
     @property
     def deaths(self) -> int:
-        """Count the worker processes that have gone, of those that were ever seen."""
+        """Count the seen worker processes that have ended."""
         return len(self._seen - set(self.pids()))
 
     def kill(self) -> None:
-        """Kill -9 whoever keeps the workers up. mlq's die with it; the loop's are killed, as if the host had gone."""
+        """Kill the process that keeps the workers running.
+
+        Workers of mlq die with it; those of the loop are killed, as by a crash of the host.
+        """
         workers = self.pids()
         for keeper in self.keepers:
             if keeper.lives:
@@ -98,10 +101,10 @@ class Group:
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        until(lambda: not any(map(_lives, workers)), "its workers have gone")
+        until(lambda: not any(map(_lives, workers)), "its workers have ended")
 
     def stop(self) -> None:
-        """Let the workers end as an operator would, then with force."""
+        """Stop the workers as an operator does, then by force."""
         if self.setup is MLQ:
             for keeper in self.keepers:
                 if keeper.lives:
@@ -127,7 +130,7 @@ class Group:
 
 @contextmanager
 def group(world: World, setup: Setup, workers: int, name: str = "host", **environment: str) -> Iterator[Group]:
-    """Run workers, ready; nothing of them is left afterwards."""
+    """Run workers until they are ready; end all of them afterwards."""
     results = environment.pop("results", world.url)
     found = Group(world, setup, name, workers, {**setup.environment(world, results), **environment})
     try:
@@ -135,13 +138,13 @@ def group(world: World, setup: Setup, workers: int, name: str = "host", **enviro
         yield found
     finally:
         for pid in found.pids():
-            with suppress(ProcessLookupError):  # a frozen one would not end
+            with suppress(ProcessLookupError):  # a frozen process would not end
                 os.kill(pid, signal.SIGCONT)
         found.kill()
 
 
 def keeper_of(found: Group) -> Worker:
-    """Give the one process that keeps a group of mlq's up."""
+    """Return the supervisor's process of a group of mlq's workers."""
     (keeper,) = found.keepers
     return keeper
 

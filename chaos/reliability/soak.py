@@ -1,4 +1,4 @@
-"""The soak: two hosts under load, and one fault after another, seeded; then every message is accounted for."""
+"""The soak: two hosts under load with one seeded fault after another, and then an account of every message."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from mlq.store.messages.dead_letters import DeadLetters
 
 IN_FLIGHT: Final = 40
 RECENT_S: Final = 10.0
-"""What was sent before is not counted as in flight: what is stuck must not keep the rest from being sent."""
+"""Older messages do not count as in flight, so that stuck ones do not prevent further sending."""
 
 PAUSE_S: Final = 0.5
-"""Between two faults, on average."""
+"""Mean number of seconds between two faults."""
 
 SHORT_S: Final = (0.0, 0.02)
 LONG_S: Final = (0.1, 0.4)
 ONE_IN_TEN: Final = 0.1
-"""The tasks, and how many of them are long."""
+"""The share of long tasks. SHORT_S and LONG_S are the ranges of the seconds of a task."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of all messages.
+    """The fate of all messages.
 
-    `lost` are nowhere, `stuck` have no result 60 s after the last fault, `twice` have more than one, `failed` were
-    answered with a failure that was not theirs; `unburied` are malformed ones that are no dead letters; `extra` are
-    executions beyond the first. `revived` counts how often a host's workers had given up or gone, and had to be started
-    by the harness.
+    `lost` are nowhere, `stuck` have no result 60 s after the last fault, `twice` have more than one, `failed` have a
+    failure that they did not cause; `unburied` are malformed ones that are no dead letters; `extra` are executions
+    beyond the first. `revived` counts how often the workers of a host had given up or ended, and the harness had to
+    start them.
     """
 
     setup: str
@@ -55,18 +55,18 @@ class Account:
 
     @property
     def holds(self) -> bool:
-        """Whether every message ended in exactly one recorded result of its own."""
+        """True if every message ended in exactly one recorded result of its own."""
         return not (self.lost or self.stuck or self.twice or self.failed or self.unburied)
 
     @property
     def bound(self) -> str:
-        """What the count allows to say with 95% certainty, when nothing was seen (the rule of three)."""
+        """The upper bound with 95% certainty if no loss was seen (the rule of three)."""
         number = self.faults.total()
         return f"fewer than {3 / number:.2g} messages a fault" if self.holds and number else "none: losses were seen"
 
 
 class Soak:
-    """One run, over one setup."""
+    """One run with one setup."""
 
     def __init__(self, at: Stage, chance: random.Random, stack: ExitStack) -> None:
         self._at = at
@@ -77,7 +77,10 @@ class Soak:
         self._sent_at: dict[str, float] = {}
 
     def run(self, tasks: int, faults: int) -> None:
-        """Send so many tasks, evenly among so many faults; then heal everything and wait for the last answers."""
+        """Send this number of tasks, spread evenly over the faults.
+
+        Then end all faults and wait for the last answers.
+        """
         next_at = time.monotonic() + 1
         while self._faults.total() < faults:
             self._step(int(tasks * self._faults.total() / faults) + IN_FLIGHT)
@@ -92,7 +95,7 @@ class Soak:
         self._chaos.stop()
 
     def account(self, seed: int, seconds: float) -> Account:
-        """Ask the witnesses."""
+        """Return the account from the model's log and the append-only file."""
         world, pills = self._world, self._chaos.pills
         times = Counter(dict.fromkeys(world.sent, 0))
         sent, failed = set(world.sent), 0
@@ -118,7 +121,7 @@ class Soak:
         )
 
     def _unburied(self) -> int:
-        """Count malformed messages that the server took, and that nobody kept."""
+        """Count malformed messages that the server accepted and that are no dead letters."""
         letters = Counter(letter.raw for letter in DeadLetters(self._world.redis))
         return (self._chaos.malformed - letters).total()
 
@@ -129,7 +132,7 @@ class Soak:
         time.sleep(0.01)
 
     def _send(self, up_to: int) -> None:
-        """Top up, unless the server is away. What a client cannot know to have been sent is not counted."""
+        """Send more tasks, unless the server is away. A message is not counted if it is unknown whether it was sent."""
         world = self._world
         with suppress(*AWAY):
             now = time.monotonic()
@@ -147,7 +150,7 @@ class Soak:
 
 
 def soak(setup: Setup, tasks: int, faults: int, seed: int) -> Account:
-    """Run one, and account for every message."""
+    """Run a soak, and account for every message."""
     began = time.monotonic()
     with ExitStack() as stack:
         at = stack.enter_context(stage(setup))
@@ -160,7 +163,7 @@ def soak(setup: Setup, tasks: int, faults: int, seed: int) -> Account:
 
 
 def _everything(world: World) -> list[bytes]:
-    """Read all that is in Redis but results."""
+    """Read all keys of Redis except results."""
     redis = world.redis
     found: list[bytes] = []
     reading: dict[bytes, Callable[[bytes], Any]] = {

@@ -1,4 +1,4 @@
-"""A stage for one fault: a server of its own, a world around it, and the wire to it where a fault needs one."""
+"""A stage for one fault: a private server with workers, and a proxy between them if a fault needs one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from chaos.wire import Wire
 from mlq.broker import embedded
 
 PATIENCE_S: Final = 60.0
-"""How long anything is waited for, of either setup: a plain worker's hour is reported as "not within 60 s"."""
+"""Maximum seconds of every wait with either setup: an hour of a plain worker is reported as "not within 60 s"."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one fault under one setup, in words; `holds` says whether it is what mlq must do."""
+    """The outcome of one fault with one setup, in words; `holds` says whether mlq's promise holds."""
 
     said: str
     holds: bool
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a fault happens."""
+    """The server, the workers and the files of one fault."""
 
     setup: Setup
     world: World
@@ -39,7 +39,7 @@ class Stage:
     patience_s: float
 
     def waited(self, holds: Callable[[], bool], within_s: float | None = None) -> float | None:
-        """Wait until something holds; give the seconds that it took, or None if it did not in time."""
+        """Wait until a condition holds; return the seconds that it took, or None after the deadline."""
         began = time.monotonic()
         while not holds():
             if time.monotonic() - began > (within_s or self.patience_s):
@@ -48,11 +48,11 @@ class Stage:
         return time.monotonic() - began
 
     def workers(self, number: int, name: str = "host", **environment: str) -> AbstractContextManager[Group]:
-        """Run so many workers of the setup, ready, for as long as the block lasts."""
+        """Run this number of ready workers of the setup while the block runs."""
         return group(self.world, self.setup, number, name, **environment)
 
     def begins(self, task_id: str, times: int = 1) -> float | None:
-        """Wait until the model has begun so often with a message."""
+        """Wait until the model has begun a message this number of times."""
         return self.waited(lambda: self.world.starts()[task_id] >= times)
 
     def answered(self) -> float | None:
@@ -60,7 +60,7 @@ class Stage:
         return self.waited(lambda: not self.world.unanswered())
 
     def gate(self, name: str = "gate") -> Path:
-        """Name a file for which a row may wait."""
+        """Return a file for which a row may wait."""
         return self.world.directory / name
 
     def results(self, task_id: str) -> int:
@@ -68,13 +68,13 @@ class Stage:
         return sum(times for (i, _), times in self.world.recorded().items() if i == task_id)
 
     def states(self, task_id: str) -> list[str]:
-        """List the final states that were recorded of a message."""
+        """Return the final states of a message that were recorded."""
         return [state for (i, state), times in self.world.recorded().items() for _ in range(times) if i == task_id]
 
 
 @contextmanager
 def stage(setup: Setup, *, wired: bool = False, patience_s: float = PATIENCE_S) -> Iterator[Stage]:
-    """Set one up. With `wired` the workers reach the server over the wire; the harness itself looks past it."""
+    """Set up a stage. With `wired` the workers use the proxy; the harness reads the server directly."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlq-fault-")))
         server = faultkit.serve(directory)
@@ -84,12 +84,12 @@ def stage(setup: Setup, *, wired: bool = False, patience_s: float = PATIENCE_S) 
         url = f"redis://127.0.0.1:{wire.port}/0" if wired else server.url
         world = World(directory, url, setup.task)
         stack.callback(world.close)
-        world.producer.conf.task_default_queue = "default"  # which both setups serve
+        world.producer.conf.task_default_queue = "default"  # both setups serve this queue
         yield Stage(setup, world, server, wire, patience_s)
 
 
 def seconds(took: float | None, patience_s: float = PATIENCE_S) -> str:
-    """Write how long something took."""
+    """Return a duration as text."""
     if took is None:
         return f"not within {patience_s:g} s"
     return f"{1e3 * took:.0f} ms" if took < 1 else f"{took:.1f} s"

@@ -1,4 +1,4 @@
-"""mlq as a user of one test alone runs it: no configuration, no broker, an empty directory."""
+"""Fixtures that run mlq as a new user: no configuration, no broker, an empty directory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OURS = ("MLQ_", "CELERY_", "XDG_", "NO_COLOR", "FORCE_COLOR")
 
 @pytest.fixture
 def place(state: Path) -> Path:
-    """The directory in which the commands of a test run; nothing above it configures mlq."""
+    """Return the working directory of a test's commands; no directory above it configures mlq."""
     (state / "here").mkdir()
     return state / "here"
 
 
 @pytest.fixture
 def environ(state: Path) -> dict[str, str]:
-    """The environment of those commands: private directories, and this interpreter's mlq first on the PATH."""
+    """Return the environment of those commands: private directories, and this interpreter's mlq first on the PATH."""
     private = {"HOME": str(state), "XDG_STATE_HOME": f"{state}/state", "XDG_CONFIG_HOME": f"{state}/config"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**{k: v for k, v in os.environ.items() if not k.startswith(OURS)}, **private, "PATH": path}
@@ -30,7 +30,7 @@ def environ(state: Path) -> dict[str, str]:
 
 @pytest.fixture
 def mlq(place: Path, environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run mlq with these arguments; keywords are added to its environment."""
+    """Return a function that runs mlq with these arguments; keywords are added to its environment."""
 
     def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""`mlq autoscale` where it only looks: what it tells, and whom it knows."""
+"""`mlq autoscale --once`, which only looks: what it prints, and which workers it knows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IDLE = heartbeat(ready_s=1.0)
 
 @pytest.fixture
 def look(mlq: Mlq, server: embedded.Server) -> Look:
-    """Run `mlq autoscale --queue realtime --cpus 4 --once …` beside a server of this test alone."""
+    """Return a function that runs `mlq autoscale --queue realtime --cpus 4 --once …` beside a private server."""
 
     def once(*args: str) -> subprocess.CompletedProcess[str]:
         command = ("autoscale", "--queue", "realtime", "--cpus", "4", "--once", *args)
@@ -47,7 +47,7 @@ def look(mlq: Mlq, server: embedded.Server) -> Look:
 
 @pytest.fixture
 def idle(redis: Redis) -> Iterator[None]:
-    """Keep one idle worker alive: on a loaded machine a command starts more slowly than a heartbeat lasts."""
+    """Keep one idle worker alive: on a loaded machine a command takes longer to start than a heartbeat lasts."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -62,16 +62,16 @@ def idle(redis: Redis) -> Iterator[None]:
     beating.join()
 
 
-def decided(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Read what was decided."""
+def read_decision(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Read the decision of a command."""
     assert ended.returncode == 0, ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout)
     return found
 
 
 @pytest.mark.usefixtures("idle")
-def test_a_look_tells_the_figures_to_people_too(look: Look) -> None:
-    """Not under --json alone; the plain rule asks for none of them."""
+def test_a_look_prints_the_figures_as_text_too(look: Look) -> None:
+    """They are not only in --json; the plain rule needs none of them."""
     said, figures = look().stdout.splitlines()
     assert said.endswith("hold, how fast work arrives is not known yet")
     assert all(f in figures for f in ("arrivals -,", "can do -", "a start takes 1 s", "base -", "need 1", "keep 1"))
@@ -79,30 +79,33 @@ def test_a_look_tells_the_figures_to_people_too(look: Look) -> None:
 
 
 @pytest.mark.usefixtures("idle")
-def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, redis: Redis) -> None:
-    """What an autoscaler has started it may drain, and what it has booked starts, though nobody has heard of it yet."""
+def test_a_look_beside_an_autoscaler_knows_which_workers_it_started(look: Look, redis: Redis) -> None:
+    """An autoscaler may drain the workers that it started.
+
+    Places that it has booked count as starting, before their workers report.
+    """
     rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
-    alone = decided(look(*rule))
-    assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"
+    alone = read_decision(look(*rule))
+    assert (alone["action"], alone["starting"]) == ("hold", 0), "it is not the autoscaler's, so it is left alone"
     other = Booking(redis, "realtime", "other")
     other.seek(["h:cpu0", "h:cpu1"])
-    beside = decided(look(*rule))
+    beside = read_decision(look(*rule))
     assert (beside["action"], beside["drain"], beside["starting"]) == ("drain", ["h:cpu0:1"], 1)
 
 
-def test_a_look_takes_no_lead_and_sweeps_no_place(look: Look, redis: Redis) -> None:
-    """Whoever looks would else decide for as long as a lease lasts, and then nobody."""
+def test_a_look_does_not_become_leader_and_sweeps_no_places(look: Look, redis: Redis) -> None:
+    """Otherwise it would be the leader for the length of a lease, and then there would be none."""
     other = Booking(redis, "realtime", "other", lead_ms=60_000, member_ms=1)
     other.seek(["h:gone"])
     leader = redis.get(keys.autoscale_leader("realtime"))
-    assert decided(look("--json"))["starting"] == 0, "its host fell silent"
+    assert read_decision(look("--json"))["starting"] == 0, "its host fell silent"
     assert leader is not None
     assert redis.get(keys.autoscale_leader("realtime")) == leader
     assert redis.zcard(keys.autoscale_members("realtime")) == 1
 
 
-def test_a_broker_that_is_away_is_waited_for_as_long_as_asked(mlq: Mlq, place: Path) -> None:
-    """As `mlq worker start` and `mlq up` do; without the option, or after it, exit 4."""
+def test_the_command_waits_for_the_broker_for_the_given_time(mlq: Mlq, place: Path) -> None:
+    """Like `mlq worker start` and `mlq up`. Without the option, or after that time, the exit code is 4."""
     (place / "serve.py").write_text("class Model:\n    pass\n")
     argv = ("autoscale", "--cpus", "1", "--min", "0", "--model", "serve.py:Model")
     away = f"redis+socket://{place}/nobody.sock"
@@ -113,13 +116,13 @@ def test_a_broker_that_is_away_is_waited_for_as_long_as_asked(mlq: Mlq, place: P
 
 
 @pytest.mark.parametrize("more", [[], ["--keep-workers"]])
-def test_who_waits_for_a_broker_need_not_wait_to_the_end(place: Path, environ: dict[str, str], more: list[str]) -> None:
-    """The first Ctrl-C means to keep the workers, of whom there are none yet."""
+def test_waiting_for_the_broker_can_be_interrupted(place: Path, environ: dict[str, str], more: list[str]) -> None:
+    """The first Ctrl-C keeps the workers, but there are none yet."""
     (place / "serve.py").write_text("class Model:\n    pass\n")
     away = {**environ, "MLQ_BROKER_URL": f"redis+socket://{place}/nobody.sock"}
     argv = ["autoscale", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "100", *more]
     command = [sys.executable, "-m", "mlq", *argv]
-    # What a shell starts in the background ignores SIGINT, and so do all its children; these are typed at a terminal.
+    # A shell makes background processes and their children ignore SIGINT. This command behaves as on a terminal.
     typed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
         command,
@@ -136,17 +139,17 @@ def test_who_waits_for_a_broker_need_not_wait_to_the_end(place: Path, environ: d
 
 
 @pytest.mark.parametrize("args", [["--wait-broker", "5"], ["--rollout"], ["--keep-workers"]])
-def test_a_look_takes_no_option_that_is_for_workers_which_run(look: Look, args: list[str]) -> None:
-    """None is ignored."""
+def test_a_look_refuses_options_for_running_workers(look: Look, args: list[str]) -> None:
+    """No option is ignored."""
     ended = look(*args)
     assert ended.returncode == 2
     assert args[0] in ended.stderr.splitlines()[1]
 
 
-def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
+def test_a_terminal_shows_the_last_decision_in_a_live_line(
     server: embedded.Server, place: Path, environ: dict[str, str]
 ) -> None:
-    """With --min 0 nobody is started, and nothing is said again; the line is gone when the command ends."""
+    """With --min 0 no worker is started, and no line is repeated. The live line is erased when the command ends."""
     (place / "serve.py").write_text("class Model:\n    pass\n")
     ours, theirs = pty.openpty()
     argv = ["autoscale", "--cpus", "1", "--min", "0", "--interval", "0.1", "--model", "serve.py:Model"]
@@ -157,23 +160,23 @@ def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
         stderr=theirs,
     ) as running:
         os.close(theirs)
-        seen = until(ours, lambda text: text.count("0 of 0 workers") > 5)
+        seen = read_until(ours, lambda text: text.count("0 of 0 workers") > 5)
         running.send_signal(signal.SIGINT)
-        seen += until(ours, lambda _: False)
+        seen += read_until(ours, lambda _: False)
     os.close(ours)
     assert running.returncode == 0, seen
     shown = [line.rpartition("\r\x1b[2K")[2] for line in seen.replace("\r\n", "\n").split("\n")]
-    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "said once, when it was news"
+    assert len([line for line in shown if "0 workers, want 0" in line]) == 1, "it is printed once"
     assert not [line for line in shown if "0 of 0 workers" in line]
 
 
-def until(fd: int, enough: Callable[[str], bool]) -> str:
-    """Read what a terminal is told until it is enough, or it ends."""
+def read_until(fd: int, enough: Callable[[str], bool]) -> str:
+    """Read a terminal until the text is complete, or until the terminal is closed."""
     seen = ""
     while not enough(seen):
         try:
             more = os.read(fd, 4096).decode(errors="replace")
-        except OSError:  # Linux says so when the last writer has closed it
+        except OSError:  # Linux reports this after the last writer has closed the terminal
             break
         if not more:
             break
@@ -181,10 +184,10 @@ def until(fd: int, enough: Callable[[str], bool]) -> str:
     return seen
 
 
-def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
+def test_the_loop_decides_beside_a_thread_that_watches_for_bursts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is advised is said."""
+    """The advice of the policy is printed."""
     made: list[Any] = []
 
     class Loop:
@@ -206,4 +209,4 @@ def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
     (scaler,) = made
     assert isinstance(scaler._policy, Advised)
     scaler._policy._say("a burst was over")
-    assert capsys.readouterr().err.endswith("\na burst was over\n")  # behind the warning that no order can be recorded
+    assert capsys.readouterr().err.endswith("\na burst was over\n")  # after the warning that no order can be recorded

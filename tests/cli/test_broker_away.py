@@ -1,4 +1,4 @@
-"""A broker that is not there, and one that is there and says nothing."""
+"""A broker that is away, and one that accepts connections but never answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PATIENCE_S = 10.0
-"""A person's; mlq means to take half of it."""
+"""How long a user is willing to wait; mlq is meant to take half of it."""
 
 COMMANDS = [
     ["queues"],
@@ -25,26 +25,26 @@ COMMANDS = [
 
 
 @pytest.fixture
-def refused() -> str:
-    """The URL of a port at which nobody listens."""
+def refusing_url() -> str:
+    """Return the URL of a port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     return f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """The URL of a server that accepts and never answers: frozen, or behind a firewall that swallows."""
+def silent_url() -> Iterator[str]:
+    """Return the URL of a server that accepts and never answers, as if frozen or behind a firewall."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
 
 
-@pytest.mark.parametrize("kind", ["refused", "silent"])
+@pytest.mark.parametrize("kind", ["refusing_url", "silent_url"])
 @pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
-def test_a_broker_that_is_away_is_two_lines_soon(
+def test_a_broker_that_is_away_is_reported_quickly_in_two_lines(
     mlq: Mlq, kind: str, args: list[str], place: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Exit 4, the address and where it was set, and what to do; scripts must not hang."""
+    """The exit code is 4. The lines name the address, the setting and the fix; scripts must not hang."""
     url = request.getfixturevalue(kind)
     (place / "row.json").write_text("[1, 2]")
     begun = time.monotonic()
@@ -57,8 +57,8 @@ def test_a_broker_that_is_away_is_two_lines_soon(
     assert "MLQ_BROKER_URL" in hint
 
 
-def test_without_any_broker_the_hint_is_how_to_start_one(mlq: Mlq) -> None:
-    """Nothing configured, nothing running."""
+def test_without_any_broker_the_hint_says_how_to_start_one(mlq: Mlq) -> None:
+    """No broker is configured, and no embedded one runs."""
     ended = mlq("queues")
     assert ended.returncode == 4
     assert "`mlq up`" in ended.stderr.splitlines()[1]

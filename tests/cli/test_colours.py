@@ -1,4 +1,4 @@
-"""Colours and movement: on a terminal, unless somebody said no; elsewhere only where somebody said yes."""
+"""Colors and animation: on a terminal unless they are turned off, elsewhere only if they are turned on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-7]|38|9[0-7])\b[\d;]*m")
 
 @pytest.fixture
 def fleet(house: House, broker: str, start: Start) -> House:
-    """Start a worker, and forget what the tests' own terminal wants."""
+    """Start a worker, and remove the color settings of the tests' own terminal."""
     assert broker
     for variable in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "CI"):
         house.environment.pop(variable, None)
@@ -25,8 +25,8 @@ def fleet(house: House, broker: str, start: Start) -> House:
     return house
 
 
-def on_terminal(house: House, *argv: str, **environment: str) -> str:
-    """Run a command whose talk goes to a terminal, and give it."""
+def run_on_terminal(house: House, *argv: str, **environment: str) -> str:
+    """Run a command with stderr on a terminal, and return what it printed there."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [MLQ, *argv],
@@ -37,36 +37,36 @@ def on_terminal(house: House, *argv: str, **environment: str) -> str:
         stderr=theirs,
     )
     os.close(theirs)
-    said = b""
+    shown = b""
     try:
         while part := os.read(ours, 4096):
-            said += part
-    except OSError:  # how Linux says that the other end is closed
+            shown += part
+    except OSError:  # Linux reports the closed other end with this error
         pass
     finally:
         os.close(ours)
-    assert process.wait(DEADLINE_S) == 0, said.decode()
-    return said.decode()
+    assert process.wait(DEADLINE_S) == 0, shown.decode()
+    return shown.decode()
 
 
-def test_a_bar_is_coloured_on_a_terminal_unless_somebody_said_no(fleet: House) -> None:
-    """By the flag, or by the variable that all programs heed; it still moves."""
+def test_a_bar_has_colors_on_a_terminal_unless_they_are_turned_off(fleet: House) -> None:
+    """The flag or NO_COLOR turns them off; the bar is still animated."""
     submit = ("submit", "rows.json", "--wait")
-    assert COLOUR.search(on_terminal(fleet, *submit))
-    for said in (on_terminal(fleet, *submit, "--no-color"), on_terminal(fleet, *submit, NO_COLOR="1")):
-        assert "10/10" in said
-        assert not COLOUR.search(said)
+    assert COLOUR.search(run_on_terminal(fleet, *submit))
+    for shown in (run_on_terminal(fleet, *submit, "--no-color"), run_on_terminal(fleet, *submit, NO_COLOR="1")):
+        assert "10/10" in shown
+        assert not COLOUR.search(shown)
 
 
 def test_a_dumb_terminal_gets_lines(fleet: House) -> None:
-    """It would show the escapes as they are."""
-    said = on_terminal(fleet, "submit", "rows.json", "--wait", TERM="dumb")
-    assert "10 of 10 rows" in said
-    assert "\x1b" not in said
+    """It would print the escape sequences as text."""
+    shown = run_on_terminal(fleet, "submit", "rows.json", "--wait", TERM="dumb")
+    assert "10 of 10 rows" in shown
+    assert "\x1b" not in shown
 
 
-def test_what_is_no_terminal_gets_plain_text_unless_somebody_said_otherwise(fleet: House) -> None:
-    """A table in a file has no escapes; in a CI that shows them, FORCE_COLOR brings them back."""
+def test_a_file_gets_plain_text_unless_colors_are_turned_on(fleet: House) -> None:
+    """A table in a file has no escape sequences; FORCE_COLOR turns them on for a CI that shows them."""
     assert "\x1b" not in fleet.run("queues").stdout
     fleet.environment["FORCE_COLOR"] = "1"
     assert "\x1b[" in fleet.run("queues").stdout

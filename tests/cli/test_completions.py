@@ -1,4 +1,4 @@
-"""What TAB gives, in the shells themselves."""
+"""The completions of TAB, in the shells themselves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECEIVE = """
 mlq() { if [ "$1" = values ]; then command mlq "$@"; else printf '<%s>' "$@"; printf '<END>\\n'; fi; }
 PS1='READY '
 """
-"""In a shell with this, what TAB wrote is printed word by word, as mlq would receive it."""
+"""A shell function that prints the completed line word by word, as mlq would receive it."""
 
 STARTS = {
     "bash": (".bashrc", f"source '{FILES}/mlq.bash'\n{RECEIVE}", ["bash", "--rcfile", ".bashrc", "-i"]),
@@ -46,23 +46,23 @@ STARTS = {
 }
 
 
-def needs(shell: str) -> pytest.MarkDecorator:
-    """Skip where a shell is not installed."""
+def require_shell(shell: str) -> pytest.MarkDecorator:
+    """Skip the test if a shell is not installed."""
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
 
 
-def split(line: str) -> list[str]:
-    """Split a line as a shell does before it completes: after a blank stands an empty word."""
+def split_line(line: str) -> list[str]:
+    """Split a line as a shell does before it completes: after a blank there is an empty word."""
     return line.split(" ")
 
 
 @pytest.fixture
 def candidates(place: Path, environ: dict[str, str]) -> Callable[[str], set[str]]:
-    """Ask a real bash what could stand at the end of a line."""
+    """Return a function that asks a real bash for the completions of a line."""
     (place / "input.json").touch()
 
     def ask(line: str) -> set[str]:
-        asked = ["bash", "--norc", "-c", COMPLETE_IN_BASH, "bash", str(FILES / "mlq.bash"), *split(line)]
+        asked = ["bash", "--norc", "-c", COMPLETE_IN_BASH, "bash", str(FILES / "mlq.bash"), *split_line(line)]
         answer = subprocess.run(asked, cwd=place, env=environ, capture_output=True, text=True, check=True, timeout=60)
         return set(answer.stdout.split("\n")) - {""}
 
@@ -96,15 +96,15 @@ def candidates(place: Path, environ: dict[str, str]) -> Callable[[str], set[str]
         ("mlq --broker ", set[str]()),
     ],
 )
-@needs("bash")
-def test_bash_offers_what_may_stand_there(line: str, expected: set[str], candidates: Callable[[str], set[str]]) -> None:
-    """Subcommands, those of the default one included; options after a dash; files and names where they are meant."""
+@require_shell("bash")
+def test_bash_offers_the_possible_words(line: str, expected: set[str], candidates: Callable[[str], set[str]]) -> None:
+    """Subcommands (those of the default command, too), options after a dash, and files and names as arguments."""
     assert candidates(line) == expected
 
 
-@needs("bash")
-def test_the_name_of_a_queue_is_never_run(candidates: Callable[[str], set[str]], place: Path) -> None:
-    """An mlq.toml lies in a directory that somebody else wrote, and TAB reads it."""
+@require_shell("bash")
+def test_the_name_of_a_queue_is_never_run_as_code(candidates: Callable[[str], set[str]], place: Path) -> None:
+    """TAB reads the mlq.toml of a directory, which another user may have written."""
     (place / "mlq.toml").write_text("queues = ['a$(touch run)', 'b']\n")
     assert candidates("mlq submit --queue ") == {r"a\$\(touch\ run\)", "b"}
     assert not (place / "run").exists()
@@ -125,20 +125,20 @@ def test_the_name_of_a_queue_is_never_run(candidates: Callable[[str], set[str]],
         ("worker start --queues batch,re\t", ["worker", "start", "--queues", "batch,realtime"]),
     ],
 )
-@pytest.mark.parametrize("shell", [pytest.param(s, marks=needs(s)) for s in STARTS])
-def test_tab_writes_what_mlq_receives(
+@pytest.mark.parametrize("shell", [pytest.param(s, marks=require_shell(s)) for s in STARTS])
+def test_the_completed_line_gives_mlq_the_full_words(
     shell: str, typed: str, received: list[str], place: Path, environ: dict[str, str]
 ) -> None:
-    """A person types the beginnings; the line that runs has the words."""
+    """The test types the beginnings of words; mlq must receive the words."""
     file, text, command = STARTS[shell]
     (place / file).write_text(text)
     (place / "input.json").touch()
-    printed = typed_into(command, f"mlq {typed}\n", place, {**environ, "ZDOTDIR": str(place), "TERM": "dumb"})
+    printed = type_into_shell(command, f"mlq {typed}\n", place, {**environ, "ZDOTDIR": str(place), "TERM": "dumb"})
     assert re.findall("<(.*?)>", printed) == [*received, "END"]
 
 
-def typed_into(command: list[str], text: str, place: Path, environ: dict[str, str]) -> str:
-    """Type into a shell on a terminal of its own, and give what it printed."""
+def type_into_shell(command: list[str], text: str, place: Path, environ: dict[str, str]) -> str:
+    """Type into a shell on a private terminal, and return what it printed."""
     ours, theirs = pty.openpty()
     shell = subprocess.Popen(
         command, cwd=place, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
@@ -155,7 +155,7 @@ def typed_into(command: list[str], text: str, place: Path, environ: dict[str, st
 
 
 def read_until(mark: bytes, terminal: int) -> str:
-    """Read a terminal until something stands there; pytest's timeout is the deadline."""
+    """Read a terminal until a text appears; pytest's timeout is the deadline."""
     seen = b""
     while mark not in seen:
         seen += os.read(terminal, 4096)
@@ -178,9 +178,9 @@ def read_until(mark: bytes, terminal: int) -> str:
         ("mlq worker start --queues realtime,b", {"realtime,batch"}),
     ],
 )
-@needs("fish")
-def test_fish_offers_what_may_stand_there(line: str, expected: set[str], place: Path, environ: dict[str, str]) -> None:
-    """The same, asked of fish's own `complete -C`; it prints a description after a tab."""
+@require_shell("fish")
+def test_fish_offers_the_possible_words(line: str, expected: set[str], place: Path, environ: dict[str, str]) -> None:
+    """The shell's own `complete -C` prints the candidates, with a description after a tab."""
     (place / "input.json").touch()
     script = f"source '{FILES}/mlq.fish'; complete -C '{line}'"
     answer = subprocess.run(
@@ -195,8 +195,8 @@ def test_fish_offers_what_may_stand_there(line: str, expected: set[str], place: 
     assert {found.partition("\t")[0] for found in answer.stdout.splitlines()} == expected
 
 
-def test_the_files_fit_the_command_line() -> None:
-    """Whoever adds an option runs `make completions`."""
+def test_the_completion_files_match_the_command_line() -> None:
+    """A change of the options needs `make completions`."""
     checked = subprocess.run(
         [sys.executable, FILES / "generate.py", "--check"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -204,7 +204,7 @@ def test_the_files_fit_the_command_line() -> None:
 
 
 def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
-    """Drift is exit 1, and says how it is mended."""
+    """A difference is exit 1, and the message says how to fix it."""
     copy = shutil.copytree(FILES, tmp_path / "completions", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "_mlq").write_text("old\n")
     checked = subprocess.run(
@@ -228,35 +228,35 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
         ["queues", "--broker", "redis://:secret@host/0"],
     ],
 )
-def test_values_never_complain(mlq: Mlq, args: list[str]) -> None:
-    """An error in the middle of a command line helps nobody."""
+def test_a_failed_completion_prints_no_error(mlq: Mlq, args: list[str]) -> None:
+    """An error in the middle of a command line does not help."""
     asked = mlq("values", *args, MLQ_BROKER_URL="redis://127.0.0.1:1/0")
     assert (asked.returncode, asked.stderr) == (0, "")
     assert set(asked.stdout.split()) <= QUEUES
 
 
 def test_a_name_that_is_not_one_line_is_not_offered(mlq: Mlq, server: embedded.Server, redis: Redis) -> None:
-    """One line is one name, for every shell. A server may know other names, from earlier versions and other clients."""
+    """For every shell one line is one name. A server may hold other names, from earlier versions and other clients."""
     no_lines = ["two\nlines", "tab\there", "carriage\rreturn", "line\u2028separator", "\x1b[31m"]
     queue_names.note(redis, ["fine", *no_lines])
     offered = mlq("values", "queues", MLQ_BROKER_URL=server.url).stdout
     assert offered == "realtime\ndefault\nbatch\nfine\n"
 
 
-def test_a_configuration_that_no_command_takes_offers_nothing(mlq: Mlq, place: Path) -> None:
-    """A command says what is wrong with it; completion is silent."""
+def test_an_invalid_configuration_gives_no_completions(mlq: Mlq, place: Path) -> None:
+    """A command reports the error; completion is silent."""
     (place / "mlq.toml").write_text('queues = ["fine", "two\\nlines", "tab\\there"]\n')
     asked = mlq("values", "queues")
     assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
 
 
-def test_values_are_not_in_the_help(mlq: Mlq) -> None:
-    """They are for completion scripts."""
+def test_the_values_command_is_not_in_the_help(mlq: Mlq) -> None:
+    """It is for completion scripts."""
     assert "values" not in mlq("--help").stdout
 
 
-def test_the_wheel_has_them_where_shells_look(tmp_path: Path) -> None:
-    """`pip install mlq-cli` puts them under share/ of the environment."""
+def test_the_wheel_has_the_completions_where_shells_search(tmp_path: Path) -> None:
+    """`pip install mlq-cli` puts them below share/ of the environment."""
     wheels = pytest.importorskip("hatchling.builders.wheel")
     (wheel,) = wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:

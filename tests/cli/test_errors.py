@@ -1,4 +1,4 @@
-"""The errors: each renders, its hint names something that exists, and its exit code is documented."""
+"""The errors: each can be printed, its hint names commands and settings that exist, and its exit code is documented."""
 
 from __future__ import annotations
 
@@ -30,61 +30,61 @@ PARAMS: Final = {
     "nearest": "broker_url",
     "job": "3f2a9c41",
 }
-"""Values of parameters that a hint makes a command or a setting of."""
+"""Values of the parameters from which a hint builds a command or a setting."""
 
 CONCRETE: Final = ("pip install", "correct the file", "install ")
-"""What a hint may ask for besides commands, options and settings."""
+"""Other actions than commands, options and settings that a hint may ask for."""
 
 
 def every_error() -> list[type[MlqError]]:
-    """List the classes of mlq/errors.py and of the errors.py of each package."""
+    """Return the classes of mlq/errors.py and of the errors.py of each package."""
     paths = [path.relative_to(HOUSE.parent).with_suffix("") for path in sorted(HOUSE.rglob("errors.py"))]
     modules = [importlib.import_module(".".join(path.parts)) for path in paths]
     found = [e for module in modules for e in vars(module).values() if isinstance(e, type) and issubclass(e, MlqError)]
     return [e for e in dict.fromkeys(found) if e is not MlqError]
 
 
-def fields(error: type[MlqError]) -> set[str]:
-    """List the parameters that a type checker demands of a class: the fields that it and its bases annotate."""
+def error_fields(error: type[MlqError]) -> set[str]:
+    """Return the parameters that a type checker demands of a class: its annotated fields and those of its bases."""
     return {name for c in error.__mro__[: error.__mro__.index(MlqError)] for name in vars(c).get("__annotations__", {})}
 
 
-def named(*templates: str) -> set[str]:
-    """List the parameters that templates name."""
+def template_fields(*templates: str) -> set[str]:
+    """Return the parameters that templates use."""
     return {name for template in templates for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
-def made_up(template: str) -> dict[str, Any]:
-    """Invent a value for each parameter: a number where the template formats one."""
+def invent_values(template: str) -> dict[str, Any]:
+    """Return an invented value for each parameter: a number if the template formats one."""
     parameters = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name]
     return {name: 1.5 if spec else PARAMS.get(name, f"a-{name}") for name, spec in parameters}
 
 
-def rendered(error: type[MlqError]) -> MlqError:
-    """Make an error with invented parameters."""
-    return error(**{**made_up(error.message), **made_up(error.hint)})
+def make_error(error: type[MlqError]) -> MlqError:
+    """Return an error with invented parameters."""
+    return error(**{**invent_values(error.message), **invent_values(error.hint)})
 
 
 def every_fix() -> Iterator[Any]:
-    """Find the hints that are written where an error is raised: `fix="…"` anywhere in mlq."""
+    """Return the hints that are given where an error is raised: `fix="…"` anywhere in mlq."""
     for path in HOUSE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "fix":
-                for number, text in enumerate(texts(node.value)):
+                for number, text in enumerate(possible_texts(node.value)):
                     yield pytest.param(text, id=f"{path.stem}:{node.lineno}:{number}")
 
 
-def texts(node: ast.expr) -> list[str]:
-    """Give the texts that an expression may be; what is filled in becomes X."""
+def possible_texts(node: ast.expr) -> list[str]:
+    """Return the texts that an expression may become, with X for each value."""
     if isinstance(node, ast.IfExp):
-        return texts(node.body) + texts(node.orelse)
+        return possible_texts(node.body) + possible_texts(node.orelse)
     if isinstance(node, ast.JoinedStr):
         return ["".join(v.value if isinstance(v, ast.Constant) else "X" for v in node.values)]  # type: ignore[misc]
     return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
-def named_in(hint: str) -> list[str]:
-    """Check everything that a hint names, and list it."""
+def check_hint(hint: str) -> list[str]:
+    """Check the names in a hint, and return them."""
     commands = re.findall(r"`(mlq[^`|]*)", hint)
     rest = re.sub(r"`[^`]*`", "", hint)
     options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)
@@ -98,24 +98,24 @@ def named_in(hint: str) -> list[str]:
 
 
 def check_command(text: str) -> None:
-    """Follow the words of `mlq worker start --cpus N` down the real command line, then look for its options."""
+    """Follow the words of `mlq worker start --cpus N` through the real command line, then check its options."""
     command, words = root(), text.split()[1:]
-    assert words[0].startswith("-") or below(command, words[0]), f"no such command: {text}"
-    while words and (found := below(command, words[0])):
+    assert words[0].startswith("-") or find_subcommand(command, words[0]), f"no such command: {text}"
+    while words and (found := find_subcommand(command, words[0])):
         command, words = found, words[1:]
     known = {name for found in every_command(command) for name in option_names(found)}
     assert {w for w in words if w.startswith("-")} <= known, text
 
 
-def below(command: Any, word: str) -> Any:
-    """Find a subcommand, if there is one of that name."""
+def find_subcommand(command: Any, word: str) -> Any:
+    """Return the subcommand of this name, if there is one."""
     if not hasattr(command, "list_commands"):
         return None
     return command.get_command(command.make_context("mlq", [], resilient_parsing=True), word)
 
 
 def every_command(command: Any) -> Iterator[Any]:
-    """Give a command and all below it."""
+    """Return a command and all its subcommands."""
     context = command.make_context("mlq", [], resilient_parsing=True)
     yield command
     for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
@@ -123,15 +123,15 @@ def every_command(command: Any) -> Iterator[Any]:
 
 
 def option_names(command: Any) -> list[str]:
-    """Give all names of a command's options."""
+    """Return all names of a command's options."""
     context = command.make_context("mlq", [], resilient_parsing=True)
     return [name for p in command.get_params(context) for name in p.opts if name.startswith("-")]
 
 
 @pytest.mark.parametrize("error", every_error())
 def test_an_error_is_two_lines(error: type[MlqError]) -> None:
-    """One says what happened, one how to fix it; neither is empty, neither breaks."""
-    made = rendered(error)
+    """The first says what failed, the second how to fix it; neither is empty or contains a line break."""
+    made = make_error(error)
     for line in (made.message, made.hint):
         assert line.strip()
         assert "\n" not in line
@@ -141,25 +141,25 @@ def test_an_error_is_two_lines(error: type[MlqError]) -> None:
 
 @pytest.mark.parametrize("error", every_error())
 def test_the_templates_name_the_annotated_fields(error: type[MlqError]) -> None:
-    """A template that named another field would fail while an error is reported; a field in no template is no use."""
-    assert named(error.message, error.hint) == fields(error)
+    """A template with another field would fail while an error is reported, and a field in no template is useless."""
+    assert template_fields(error.message, error.hint) == error_fields(error)
 
 
 @pytest.mark.parametrize("error", every_error())
 def test_a_field_does_not_replace_an_attribute_of_exceptions(error: type[MlqError]) -> None:
-    """Parameters become attributes, and `args`, `message` or `exit_code` mean something else."""
-    assert not fields(error) & set(dir(MlqError))
+    """Parameters become attributes, and `args`, `message` and `exit_code` have other meanings."""
+    assert not error_fields(error) & set(dir(MlqError))
 
 
 def test_a_type_checker_finds_missing_and_unknown_parameters() -> None:
-    """Mypy reports an ignore comment that is not needed, so the two comments here are the assertion."""
+    """The type checker reports an unneeded ignore comment, so the two comments here are the assertion."""
     with pytest.raises(KeyError):
         NoSuchDeadLetter()  # type: ignore[call-arg]
     assert NoSuchDeadLetter(id="1-1", name="x").id == "1-1"  # type: ignore[call-arg]
 
 
 def test_passwords_are_masked_in_both_lines() -> None:
-    """A parameter may quote a URL, and so may a hint."""
+    """A parameter may contain a URL, and so may a hint."""
     made = MlqError(what="cannot reach redis://:hush@host/0", fix="set it to redis://:hush@other/0")
     assert "hush" not in made.message + made.hint + str(made)
     assert "redis://:***@host/0" in made.message
@@ -178,15 +178,15 @@ def test_errors_keep_their_texts_without_docstrings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", every_error())
 def test_a_hint_names_something_that_exists(error: type[MlqError]) -> None:
-    """A command, an option or a setting; a user can type it."""
+    """It names a command, an option or a setting that a user can type."""
     if error.hint != "{fix}":
-        assert named_in(rendered(error).hint)
+        assert check_hint(make_error(error).hint)
 
 
 @pytest.mark.parametrize("hint", list(every_fix()))
-def test_a_hint_given_where_the_error_is_raised_names_what_exists(hint: str) -> None:
-    """The same for those that depend on the circumstances, so far as they are written out."""
-    named_in(hint)
+def test_a_hint_given_with_the_raised_error_names_something_that_exists(hint: str) -> None:
+    """Hints that depend on the circumstances are checked as far as their text is in the source."""
+    check_hint(hint)
 
 
 @pytest.mark.parametrize(
@@ -202,14 +202,14 @@ def test_a_hint_given_where_the_error_is_raised_names_what_exists(hint: str) -> 
     ],
 )
 def test_exit_codes_are_those_of_the_contract(pattern: str, code: int) -> None:
-    """Scripts rely on them: docs/exit-codes.md."""
+    """Scripts rely on the codes in docs/exit-codes.md."""
     found = {e.__name__: e.exit_code for e in every_error() if re.fullmatch(pattern, e.__name__)}
     assert found
     assert set(found.values()) == {code}, found
 
 
 def test_no_error_ends_with_a_code_that_means_something_else() -> None:
-    """0 is success, and from 8 on there is no meaning."""
+    """0 is success, and codes from 8 on have no meaning."""
     assert {e.exit_code for e in every_error()} == set(range(1, 8))
 
 
@@ -221,5 +221,5 @@ def test_the_documented_exit_codes_are_those_of_the_enum() -> None:
 
 
 def test_the_copy_of_an_exit_code_outside_the_package_is_the_same() -> None:
-    """mlq_cli.py cannot import the package where it is broken."""
+    """mlq_cli.py cannot import the package if it is broken."""
     assert int(ExitCode.INVALID) == mlq_cli._INVALID

@@ -1,4 +1,4 @@
-"""A container's user: no home, no passwd entry, or nothing that can be written to."""
+"""The user of a container: no home directory, no passwd entry, or no writable directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLOSED = {"MLQ_BROKER_URL": "redis://127.0.0.1:1/0"}
 
 
 def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run mlq as a user id that no file knows, with nothing in its environment."""
+    """Run mlq as a user id that owns no file, with an empty environment."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_HOME, *args],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environment},
@@ -36,30 +36,30 @@ def run(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProces
 
 @pytest.mark.parametrize("environment", [{}, CLOSED], ids=["no broker", "a broker"])
 def test_the_configuration_is_shown_without_a_home(tmp_path: Path, environment: dict[str, str]) -> None:
-    """Nothing of it is kept anywhere."""
+    """Showing it writes no file."""
     ended = run("config", cwd=tmp_path, **environment)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("command", [["queues"], ["worker"], ["job"], ["dead"], ["result", "x"]], ids=" ".join)
-def test_with_a_broker_no_command_that_asks_needs_a_home(tmp_path: Path, command: list[str]) -> None:
-    """What it asks is there, not here."""
+def test_with_a_broker_commands_that_only_read_need_no_home(tmp_path: Path, command: list[str]) -> None:
+    """Their data is on the broker, not in a directory."""
     ended = run(*command, cwd=tmp_path, **CLOSED)
     assert ended.returncode == 4, ended.stderr
     assert "Connection refused" in ended.stderr
 
 
 @pytest.mark.parametrize("command", [["queues"], ["up"], START], ids=" ".join)
-def test_without_a_broker_the_setting_is_named(tmp_path: Path, command: list[str]) -> None:
-    """The embedded broker lives in a directory, and there is none."""
+def test_without_a_broker_the_error_names_the_setting(tmp_path: Path, command: list[str]) -> None:
+    """The embedded broker needs a directory, and this user has none."""
     ended = run(*command, cwd=tmp_path)
     assert ended.returncode == 3, ended.stderr
     assert "MLQ_STATE_DIR" in ended.stderr
 
 
 @pytest.mark.parametrize("place", ["/proc/no/such", "/dev/null/x", "/" + "x" * 300, "file/state"])
-def test_a_state_directory_that_cannot_be_used_is_named(tmp_path: Path, place: str) -> None:
-    """A file system that is read-only, a file in the way, a name that is too long."""
+def test_the_error_names_a_state_directory_that_cannot_be_used(tmp_path: Path, place: str) -> None:
+    """It is on a read-only file system, it is a file, or its name is too long."""
     (tmp_path / "file").touch()
     for environment in ({}, CLOSED):
         ended = run(*START, cwd=tmp_path, MLQ_STATE_DIR=place, **environment)
@@ -69,8 +69,8 @@ def test_a_state_directory_that_cannot_be_used_is_named(tmp_path: Path, place: s
     assert run("queues", cwd=tmp_path, MLQ_STATE_DIR=place, **CLOSED).returncode == 4
 
 
-def test_a_working_directory_that_is_gone_stops_nothing(tmp_path: Path) -> None:
-    """There is no project's file in it, that is all."""
+def test_commands_run_in_a_deleted_working_directory(tmp_path: Path) -> None:
+    """The only difference is that it contains no file of a project."""
     gone = tmp_path / "gone"
     gone.mkdir()
     code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n{WITHOUT_HOME}"

@@ -1,4 +1,4 @@
-"""Servers that mlq cannot work with are named for what they are: when workers start, and by every command."""
+"""Servers that mlq cannot work with: workers at their start, and every command, say what is wrong."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EVERY = (WORKERS, ["submit", "row.json"], *READING)
 
 
 @dataclass(frozen=True)
-class Odd:
-    """A server, the URL by which mlq is to reach it, and what must be said."""
+class UnusableServer:
+    """A server, the URL by which mlq reaches it, and the text that the error must contain."""
 
     options: tuple[str, ...]
     url: str
@@ -39,16 +39,22 @@ class Odd:
 
 
 ODD = {
-    "cluster": Odd(("--cluster-enabled", "yes"), "redis://{at}/0", 3, "is a cluster", "no cluster", commands=EVERY),
-    "cluster-database": Odd(("--cluster-enabled", "yes"), "redis://{at}/1", 3, "is a cluster", "that is no cluster"),
-    "no-password-given": Odd(
+    "cluster": UnusableServer(
+        ("--cluster-enabled", "yes"), "redis://{at}/0", 3, "is a cluster", "no cluster", commands=EVERY
+    ),
+    "cluster-database": UnusableServer(
+        ("--cluster-enabled", "yes"), "redis://{at}/1", 3, "is a cluster", "that is no cluster"
+    ),
+    "no-password-given": UnusableServer(
         ("--requirepass", "p"), "redis://{at}/0", 4, "Authentication required", "put user and password into MLQ_BROKER"
     ),
-    "wrong-password": Odd(
+    "wrong-password": UnusableServer(
         ("--requirepass", "p"), "redis://:q@{at}/0", 4, "invalid username-password", "the right user", commands=EVERY
     ),
-    "no-such-user": Odd((), "redis://nobody:q@{at}/0", 4, "invalid username-password", "the right user and password"),
-    "user-switched-off": Odd(
+    "no-such-user": UnusableServer(
+        (), "redis://nobody:q@{at}/0", 4, "invalid username-password", "the right user and password"
+    ),
+    "user-switched-off": UnusableServer(
         (),
         "redis://off:p@{at}/0",
         4,
@@ -56,9 +62,13 @@ ODD = {
         "the right user and password",
         lambda redis: _acl(redis, "off", "off", ">p", "~*", "&*", "+@all"),
     ),
-    "no-such-database": Odd((), "redis://{at}/99", 4, "DB index is out of range", "name a database that is there"),
-    "maxclients": Odd(("--maxclients", "1"), "redis://{at}/0", 4, "max number of clients", "raise `maxclients`"),
-    "replica": Odd(
+    "no-such-database": UnusableServer(
+        (), "redis://{at}/99", 4, "DB index is out of range", "name a database that is there"
+    ),
+    "maxclients": UnusableServer(
+        ("--maxclients", "1"), "redis://{at}/0", 4, "max number of clients", "raise `maxclients`"
+    ),
+    "replica": UnusableServer(
         ("--replicaof", "127.0.0.1", "1"),
         "redis://{at}/0",
         4,
@@ -66,7 +76,7 @@ ODD = {
         "set MLQ_BROKER_URL to",
         commands=(WORKERS, ["submit", "row.json"]),
     ),
-    "scripts-renamed": Odd(
+    "scripts-renamed": UnusableServer(
         ("--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""),
         "redis://{at}/0",
         4,
@@ -74,7 +84,7 @@ ODD = {
         "MLQ_BROKER_URL",
         commands=(WORKERS, ["submit", "row.json"]),
     ),
-    "no-channels": Odd(
+    "no-channels": UnusableServer(
         (),
         "redis://u:p@{at}/0",
         4,
@@ -83,16 +93,16 @@ ODD = {
         lambda redis: _acl(redis, "u", "on", ">p", "~*", "resetchannels", "+@all", "-@admin", "-@dangerous", "+info"),
         commands=(WORKERS,),
     ),
-    "keys-of-another": Odd(
+    "keys-of-another": UnusableServer(
         (),
         "redis://u:p@{at}/0",
         4,
-        " key",  # one of the keys, or a key
+        " key",  # part of "one of the keys" and of "a key"
         "`mlq acl submitter --user u`",
         lambda redis: _acl(redis, "u", "on", ">p", "~other:*", "&*", "+@all"),
         commands=(["submit", "row.json"], ["queues"], ["worker"], ["job"], ["dead"]),
     ),
-    "one-command-forbidden": Odd(
+    "one-command-forbidden": UnusableServer(
         (),
         "redis://u:p@{at}/0",
         4,
@@ -109,16 +119,16 @@ def _acl(redis: Redis, *rules: str) -> None:
 
 
 @pytest.fixture
-def row(place: Path) -> None:
-    """What the commands read."""
+def row_file(place: Path) -> None:
+    """Return a file for the commands that read one."""
     (place / "row.json").write_text("[1, 2]")
     (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
 
 
-@pytest.mark.usefixtures("row")
+@pytest.mark.usefixtures("row_file")
 @pytest.mark.parametrize("name", ODD)
-def test_a_server_that_cannot_be_used_is_named_by_every_command(mlq: Mlq, state: Path, name: str) -> None:
-    """Two lines, the right exit code, and a hint that fits the reason; no worker is started again and again."""
+def test_every_command_says_why_a_server_cannot_be_used(mlq: Mlq, state: Path, name: str) -> None:
+    """Two lines, the right exit code, and a hint for the reason. Workers are not started again and again."""
     odd = ODD[name]
     with ExitStack() as stack:
         port = stack.enter_context(serving(state, *odd.options))
@@ -128,13 +138,13 @@ def test_a_server_that_cannot_be_used_is_named_by_every_command(mlq: Mlq, state:
             until(lambda: _takes(occupied), "the only place is taken")
         for command in odd.commands:
             ended = mlq(*command, MLQ_BROKER_URL=odd.url.format(at=f"127.0.0.1:{port}"))
-            said = [line for line in ended.stderr.splitlines() if not line.startswith("broker ")]
+            lines = [line for line in ended.stderr.splitlines() if not line.startswith("broker ")]
             assert ended.returncode == odd.code, (command, ended.stderr)
-            assert len(said) == 2, (command, ended.stderr)
-            assert said[0].startswith("mlq: "), (command, ended.stderr)
-            assert odd.reason in said[0], (command, ended.stderr)
-            assert "(from MLQ_BROKER_URL)" in said[0], (command, ended.stderr)
-            assert odd.hint in said[1], (command, ended.stderr)
+            assert len(lines) == 2, (command, ended.stderr)
+            assert lines[0].startswith("mlq: "), (command, ended.stderr)
+            assert odd.reason in lines[0], (command, ended.stderr)
+            assert "(from MLQ_BROKER_URL)" in lines[0], (command, ended.stderr)
+            assert odd.hint in lines[1], (command, ended.stderr)
 
 
 def _takes(redis: Redis) -> bool:

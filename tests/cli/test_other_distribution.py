@@ -1,4 +1,7 @@
-"""PyPI has another project named mlq, in the same package directory: the command says so, however they met."""
+"""PyPI has another project named mlq with the same package directory: the command detects it.
+
+The order of installation does not matter.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,22 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this version."""
+def own_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel of this version."""
     return this_version(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture
-def environment(state: Path, ours: Path) -> Environment:
-    """An environment with this version in it."""
+def environment(state: Path, own_wheel: Path) -> Environment:
+    """Return an environment with this version installed."""
     made = Environment.create(state / "env")
-    made.install(ours)
+    made.install(own_wheel)
     return made
 
 
 @pytest.fixture
 def call(state: Path, environment: Environment) -> Call:
-    """Run the installed command."""
+    """Return a function that runs the installed command."""
 
     def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -50,29 +53,29 @@ def call(state: Path, environment: Environment) -> Call:
 
 
 def test_the_name_of_the_distribution_is_the_same_everywhere() -> None:
-    """It is written where the package may be broken, and where hints are made, and where wheels are."""
+    """It is written in mlq_cli.py, which must work with a broken package, in the hints and in pyproject.toml."""
     named, *_ = re.findall('^name = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert named == mlq_cli.DISTRIBUTION == mlq.DISTRIBUTION
     assert f"pip install {mlq.DISTRIBUTION}" in (ROOT / "README.md").read_text()
 
 
-def test_an_installation_of_ours_alone_says_nothing(call: Call) -> None:
-    """The check is silent where all is well."""
+def test_an_installation_of_this_project_alone_prints_no_warning(call: Call) -> None:
+    """The check prints only errors."""
     done = call("config")
     assert (done.returncode, done.stderr) == (0, "")
     assert call("--version").stdout == f"mlq {mlq.__version__}\n"
 
 
-def test_another_distribution_that_came_later_is_named_with_the_fix(
-    call: Call, environment: Environment, state: Path, ours: Path
+def test_another_distribution_that_was_installed_later_is_named_with_the_fix(
+    call: Call, environment: Environment, state: Path, own_wheel: Path
 ) -> None:
-    """Its mlq/__init__.py is empty. After the fix that the hint names, the command works."""
+    """Its mlq/__init__.py is empty. After the fix in the hint the command works."""
     environment.install(foreign_wheel(state))
     for command in (["queues"], ["--version"], ["worker", "start", "--cpus", "1"]):
         done = call(*command)
         assert done.returncode == 3
-        said, hint = done.stderr.splitlines()
-        assert f"mlq 0.2.2 in {environment.packages} has replaced files" in said
+        error, hint = done.stderr.splitlines()
+        assert f"mlq 0.2.2 in {environment.packages} has replaced files" in error
         assert hint == "hint: `pip uninstall -y mlq`, then `pip install --force-reinstall mlq-cli`"
     assert "Traceback" in call("queues", "--debug").stderr
     environment.uninstall("mlq")
@@ -80,16 +83,19 @@ def test_another_distribution_that_came_later_is_named_with_the_fix(
     assert left.returncode == 3, "what it replaced is gone with it"
     assert "the installation of mlq-cli is not complete" in left.stderr
     assert "`pip install --force-reinstall mlq-cli`" in left.stderr
-    environment.install(ours)
+    environment.install(own_wheel)
     assert call("config").stderr == ""
 
 
-def test_another_distribution_that_came_first_is_a_warning(
-    call: Call, environment: Environment, state: Path, ours: Path
+def test_another_distribution_that_was_installed_first_causes_a_warning(
+    call: Call, environment: Environment, state: Path, own_wheel: Path
 ) -> None:
-    """All works until it is upgraded or removed. Completion stays silent: a warning would end up behind the TAB."""
+    """Commands work until the other one is upgraded or removed.
+
+    Completion stays silent, because a warning would appear at the TAB.
+    """
     environment.install(foreign_wheel(state))
-    environment.install(ours)
+    environment.install(own_wheel)
     done = call("config")
     assert done.returncode == 0
     assert done.stderr.startswith("mlq: warning: mlq 0.2.2 in ")
@@ -100,8 +106,8 @@ def test_another_distribution_that_came_first_is_a_warning(
 @pytest.mark.parametrize(
     "metadata", ["mlq-0.1.0.dist-info", "mlq-0.2.2-py3.11.egg-info", "mlq-9.9.dist-info", "mlq-0.1.0.egg-info"]
 )
-def test_metadata_of_every_installer_is_seen(metadata: str, tmp_path: Path) -> None:
-    """Our own distribution had that name once, too: its removal takes our files along."""
+def test_metadata_of_every_installer_is_read(metadata: str, tmp_path: Path) -> None:
+    """This project's distribution had the other name once, too, and its removal would delete the files."""
     (tmp_path / metadata).mkdir()
     (tmp_path / "mlq_cli-0.1.0.dist-info").mkdir()
     (tmp_path / "mlqm-1.0.dist-info").mkdir()
@@ -110,10 +116,10 @@ def test_metadata_of_every_installer_is_seen(metadata: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("missing", ["mlq/cli/main.py", "mlq/errors.py", "mlq/cli/invocation.py"])
-def test_a_file_that_is_missing_is_an_incomplete_installation(
+def test_a_missing_file_is_reported_as_an_incomplete_installation(
     missing: str, call: Call, environment: Environment
 ) -> None:
-    """An upgrade that was interrupted, a disk that was full: two lines, never a traceback."""
+    """After an interrupted upgrade or on a full disk: two lines, never a traceback."""
     (environment.packages / missing).unlink()
     for cached in environment.packages.rglob("__pycache__/*.pyc"):
         cached.unlink()
@@ -123,8 +129,8 @@ def test_a_file_that_is_missing_is_an_incomplete_installation(
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_a_requirement_that_is_not_met_is_named(call: Call, environment: Environment) -> None:
-    """The other project asks for redis 2.10.6, and pip obeys."""
+def test_the_error_names_a_requirement_that_is_not_met(call: Call, environment: Environment) -> None:
+    """The other project requires redis 2.10.6, and pip installs that."""
     packages = environment.packages
     (packages / "redis").mkdir()
     (packages / "redis" / "__init__.py").write_text("class Redis: ...\n")

@@ -1,4 +1,4 @@
-"""A password is never shown, wherever it came from and however badly its URL is written."""
+"""A password is never shown, for every source of it and for URLs with errors, too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URLS = [
     f"redis://127.0.0.1:1/0?password={CANARY}",
     f"sentinel://:{CANARY}@127.0.0.1:1;sentinel://:{CANARY}@127.0.0.1:2",
     f"http://:{CANARY}@127.0.0.1:1/0",
-    # Characters that had to be escaped: the URL is wrong, and the password must not be in the error either.
+    # Characters that are not escaped make the URL invalid. The error must not show the password, either.
     f"redis://:#{CANARY}@127.0.0.1:1/0",
     f"redis://:/{CANARY}@127.0.0.1:1/0",
     f"redis://:?{CANARY}@127.0.0.1:1/0",
@@ -27,8 +27,8 @@ URLS = [
 ]
 
 
-def said(ended: subprocess.CompletedProcess[str]) -> str:
-    """Give everything that a command wrote, anywhere."""
+def all_output(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return everything that a command wrote to stdout and stderr."""
     return ended.stdout + ended.stderr
 
 
@@ -37,36 +37,36 @@ def said(ended: subprocess.CompletedProcess[str]) -> str:
     "args", [["config", "-v"], ["config", "--json"], ["queues", "-v"], ["queues", "--debug"]], ids=" ".join
 )
 def test_the_password_of_a_configured_broker_is_not_shown(mlq: Mlq, args: list[str], url: str) -> None:
-    """Settings, talk, errors and tracebacks show the URL with *** in it."""
+    """Settings, messages, errors and tracebacks show the URL with ***."""
     ended = mlq(*args, MLQ_BROKER_URL=url, MLQ_BROKER_TRANSPORT_OPTIONS='{"master_name": "mymaster"}')
-    assert CANARY not in said(ended)
+    assert CANARY not in all_output(ended)
     assert "bug in mlq" not in ended.stderr
 
 
 @pytest.mark.parametrize("variable", ["CELERY_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"])
 def test_no_other_url_shows_its_password(mlq: Mlq, variable: str) -> None:
-    """Every setting that may hold one is masked."""
+    """Every setting that may contain a password is masked."""
     ended = mlq("config", "--json", **{variable: f"redis://:{CANARY}@localhost/0"})
     assert ended.returncode == 0
-    assert CANARY not in said(ended)
+    assert CANARY not in all_output(ended)
     assert "***" in ended.stdout
 
 
 @pytest.mark.parametrize("password", [f'"{CANARY}"', f'"a\\"{CANARY}"', "4713"])
 @pytest.mark.parametrize("end", ["", "}"])
 def test_transport_options_do_not_show_sentinels_password(mlq: Mlq, password: str, end: str) -> None:
-    """Sentinel's own password is given to kombu in a table, which may not even be JSON."""
+    """Sentinel's password is passed to kombu in a table, which may be invalid JSON."""
     options = f'{{"master_name": "mymaster", "sentinel_kwargs": {{"password": {password}}}}}{end}'
     ended = mlq("config", "--json", MLQ_BROKER_TRANSPORT_OPTIONS=options)
     assert ended.returncode == (3 if end else 0)
-    assert "mymaster" in said(ended)
-    assert CANARY not in said(ended)
-    assert "4713" not in said(ended)
+    assert "mymaster" in all_output(ended)
+    assert CANARY not in all_output(ended)
+    assert "4713" not in all_output(ended)
 
 
 @pytest.mark.parametrize("url", [u for u in URLS if not u.startswith("http:")])
 def test_a_password_among_the_arguments_is_refused(mlq: Mlq, url: str) -> None:
-    """`ps` shows arguments to every user of the machine; mlq does not repeat what it refuses."""
+    """`ps` shows arguments to every user of the machine; the error does not repeat the password."""
     for args in (
         ["queues", "--broker", url],
         ["--broker", url, "queues", "-v"],
@@ -74,5 +74,5 @@ def test_a_password_among_the_arguments_is_refused(mlq: Mlq, url: str) -> None:
     ):
         ended = mlq(*args)
         assert ended.returncode == 2, ended.stderr
-        assert CANARY not in said(ended)
+        assert CANARY not in all_output(ended)
         assert "MLQ_BROKER_URL" in ended.stderr.splitlines()[-1]

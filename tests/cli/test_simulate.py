@@ -1,4 +1,4 @@
-"""`mlq autoscale simulate`: what it takes, what it refuses, and what it answers."""
+"""`mlq autoscale simulate`: the options that it accepts, those that it refuses, and its output."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def trace(place: Path) -> str:
-    """A burst of 200 tasks within 20 s, half a second each, after five quiet minutes."""
+    """Return a trace of 200 tasks within 20 s, each of half a second, after five quiet minutes."""
     (place / "burst.csv").write_text("at,service\n0,0.5\n" + "".join(f"{300 + n / 10},0.5\n" for n in range(200)))
     return "burst.csv"
 
 
-def replayed(mlq: Mlq, *args: str) -> dict[str, Any]:
-    """Replay, and give what it answered."""
+def run_replay(mlq: Mlq, *args: str) -> dict[str, Any]:
+    """Replay the trace, and return the output."""
     ended = mlq("autoscale", "simulate", *args, "--json")
     assert ended.returncode == 0, ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout)
     return found
 
 
-def test_the_three_policies_go_by_the_names_that_the_help_gives(mlq: Mlq, trace: str) -> None:
+def test_the_three_policies_have_the_names_in_the_help(mlq: Mlq, trace: str) -> None:
     """Two spellings select the threshold policy, whose default threshold is 50; the help names every policy."""
-    plain = replayed(mlq, trace, "--policy", "threshold", "--threshold", "50")
-    assert replayed(mlq, trace, "--policy", "threshold") == plain
-    assert replayed(mlq, trace, "--threshold", "50") == plain
-    assert replayed(mlq, trace, "--policy", "threshold", "--threshold", "5") != plain
-    assert replayed(mlq, trace, "--policy", "mlq") == replayed(mlq, trace) != plain
-    assert replayed(mlq, trace, "--policy", "static:4")["most_workers"] == 4
+    plain = run_replay(mlq, trace, "--policy", "threshold", "--threshold", "50")
+    assert run_replay(mlq, trace, "--policy", "threshold") == plain
+    assert run_replay(mlq, trace, "--threshold", "50") == plain
+    assert run_replay(mlq, trace, "--policy", "threshold", "--threshold", "5") != plain
+    assert run_replay(mlq, trace, "--policy", "mlq") == run_replay(mlq, trace) != plain
+    assert run_replay(mlq, trace, "--policy", "static:4")["most_workers"] == 4
     text = mlq("autoscale", "simulate", "-h").stdout
     assert all(name in text for name in ("mlq (the default)", "threshold (", "static:N ("))
 
@@ -58,7 +58,7 @@ def test_the_three_policies_go_by_the_names_that_the_help_gives(mlq: Mlq, trace:
     ],
 )
 def test_options_that_contradict_each_other_are_refused(mlq: Mlq, trace: str, args: list[str], named: str) -> None:
-    """None is ignored: who gave it would believe the answer."""
+    """If one were ignored, the user would trust a result of other options."""
     ended = mlq("autoscale", "simulate", trace, *args)
     assert (ended.returncode, ended.stdout) == (2, "")
     happened, hint = ended.stderr.splitlines()
@@ -66,16 +66,16 @@ def test_options_that_contradict_each_other_are_refused(mlq: Mlq, trace: str, ar
     assert hint.startswith("hint: ")
 
 
-def test_every_task_of_a_trace_is_judged_from_the_first_on(mlq: Mlq, place: Path) -> None:
-    """Three rows are three tasks, and those who waited at the start have waited."""
+def test_every_task_of_a_trace_is_counted_including_the_first(mlq: Mlq, place: Path) -> None:
+    """Three rows are three tasks, and tasks that waited at the start count as waiting."""
     (place / "three.csv").write_text("0,10\n1,10\n2,10\n")
-    found = replayed(mlq, "three.csv", "--policy", "static:1")
+    found = run_replay(mlq, "three.csv", "--policy", "static:1")
     assert (found["tasks"], found["in_time"], found["wait_p99_s"]) == (3, 0.33333, 18.0)
 
 
 @pytest.mark.parametrize("text", ["", "at,service\n", "\n\n"])
 def test_a_trace_without_arrivals_is_an_error(mlq: Mlq, place: Path, text: str) -> None:
-    """100% in time would be true, and of no use."""
+    """100% in time would be true, but useless."""
     (place / "empty.csv").write_text(text)
     ended = mlq("autoscale", "simulate", "empty.csv")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -101,8 +101,10 @@ def test_a_trace_without_arrivals_is_an_error(mlq: Mlq, place: Path, text: str) 
         (b"1767323045000\n1767326645000\n1867326645000\n", 3, "times are in seconds"),
     ],
 )
-def test_a_bad_trace_is_named_by_its_line(mlq: Mlq, place: Path, content: bytes, line: int, named: str) -> None:
-    """Exit 2, and neither a fault of mlq's nor a replay without end."""
+def test_the_error_about_a_bad_trace_names_the_line(
+    mlq: Mlq, place: Path, content: bytes, line: int, named: str
+) -> None:
+    """The exit code is 2: it is no internal error, and no replay without end."""
     (place / "bad.csv").write_bytes(content)
     ended = mlq("autoscale", "simulate", "bad.csv")
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -112,8 +114,8 @@ def test_a_bad_trace_is_named_by_its_line(mlq: Mlq, place: Path, content: bytes,
     assert "`mlq autoscale simulate --help`" in hint
 
 
-def test_a_trace_that_is_not_there_is_another_exit_code(mlq: Mlq) -> None:
-    """5: no such thing."""
+def test_a_missing_trace_has_its_own_exit_code(mlq: Mlq) -> None:
+    """The exit code is 5: not found."""
     assert mlq("autoscale", "simulate", "nowhere.csv").returncode == 5
 
 
@@ -121,8 +123,8 @@ def test_a_trace_that_is_not_there_is_another_exit_code(mlq: Mlq) -> None:
 @pytest.mark.parametrize(
     "flag", ["--target-wait", "--interval", "--zero-after", "--cold-start", "--service-time", "--batch-time"]
 )
-def test_a_time_that_is_none_is_refused(mlq: Mlq, trace: str, flag: str, value: str) -> None:
-    """NaN passes every bound, and infinity is never over."""
+def test_a_time_that_is_not_a_finite_number_is_refused(mlq: Mlq, trace: str, flag: str, value: str) -> None:
+    """NaN passes every bound, and infinity never ends."""
     ended = mlq("autoscale", "simulate", trace, f"{flag}={value}" + (",0.001" if flag == "--batch-time" else ""))
     assert (ended.returncode, ended.stdout) == (2, "")
     happened, hint = ended.stderr.splitlines()
@@ -132,16 +134,16 @@ def test_a_time_that_is_none_is_refused(mlq: Mlq, trace: str, flag: str, value: 
 
 
 @pytest.mark.parametrize("flag", ["--target-wait", "--interval", "--batch-time"])
-def test_a_time_must_not_be_zero_where_something_happens_in_it(mlq: Mlq, trace: str, flag: str) -> None:
-    """No target, no end of looking, forwards without number."""
+def test_a_duration_in_which_something_happens_must_not_be_zero(mlq: Mlq, trace: str, flag: str) -> None:
+    """Zero would mean no target, looks without a pause, or infinitely many forwards."""
     assert mlq("autoscale", "simulate", trace, flag, "0,0" if flag == "--batch-time" else "0").returncode == 2
 
 
-def test_tasks_that_took_no_time_at_all_are_replayed(mlq: Mlq, place: Path) -> None:
-    """A log with whole seconds has many; a rate of a worker there must be."""
+def test_tasks_of_zero_seconds_are_replayed(mlq: Mlq, place: Path) -> None:
+    """A log with whole seconds has many of them, and the rate of a worker must still be finite."""
     (place / "quick.csv").write_text("".join(f"{n},0\n" for n in range(200)))
-    assert replayed(mlq, "quick.csv")["in_time"] == 1.0
-    assert replayed(mlq, "quick.csv", "--service-time", "0") == replayed(mlq, "quick.csv")
+    assert run_replay(mlq, "quick.csv")["in_time"] == 1.0
+    assert run_replay(mlq, "quick.csv", "--service-time", "0") == run_replay(mlq, "quick.csv")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,6 @@ def test_tasks_that_took_no_time_at_all_are_replayed(mlq: Mlq, place: Path) -> N
     ],
 )
 def test_times_may_be_dates(tmp_path: Path, second: str) -> None:
-    """With as many digits as a log has, and any offset."""
+    """Dates may have any number of digits after the second, and any offset."""
     (tmp_path / "dates.csv").write_text(f"at\n2026-01-02T03:00:00Z\n{second}\n")
     assert [task.at for task in trace_file.read(tmp_path / "dates.csv", 0.5)] == [0.0, 2.5]

@@ -1,4 +1,4 @@
-"""TLS that does not come about is named for its reason, and the hint follows that and not the URL."""
+"""An error of TLS names its reason, and the hint depends on the reason, not on the URL."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ commonName = supplied
 
 
 @contextmanager
-def speaking_tls(certificate: Path, *, wants_ours: bool = False) -> Iterator[int]:
-    """Shake hands with whoever comes, and hang up."""
+def tls_server(certificate: Path, *, wants_ours: bool = False) -> Iterator[int]:
+    """Run a server that completes TLS handshakes and then closes the connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     if wants_ours:
@@ -60,7 +60,7 @@ def speaking_tls(certificate: Path, *, wants_ours: bool = False) -> Iterator[int
 
 
 def certificate(here: Path, *, ends: str = "20991231000000Z") -> Path:
-    """Sign a certificate for `localhost`."""
+    """Create a signed certificate for `localhost`."""
     authority(here, "ours")
     (here / "ca.cnf").write_text(CONFIGURATION)
     (here / "index").write_text("")
@@ -89,15 +89,15 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_tls_fault_is_named_by_every_command(mlq: Mlq, state: Path, place: Path, name: str) -> None:
-    """Exit 4; without TLS on a port that has it, a bare client says `connection closed` and no more."""
+def test_every_command_names_the_tls_error(mlq: Mlq, state: Path, place: Path, name: str) -> None:
+    """The exit code is 4. A bare client reports only `connection closed` for a TLS port that it uses without TLS."""
     url, reason, hint = FAULTS[name]
     (place / "row.json").write_text("[1]")
     (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
     signed = certificate(state, ends="20200102000000Z" if name == "expired" else "20991231000000Z")
     trusted = {} if name == "unknown-authority" else {"SSL_CERT_FILE": str(state / "ours.pem")}
     with ExitStack() as stack:
-        tls = stack.enter_context(speaking_tls(signed, wants_ours=name == "wants-a-certificate"))
+        tls = stack.enter_context(tls_server(signed, wants_ours=name == "wants-a-certificate"))
         plain = stack.enter_context(serving(state))
         broker = url.format(tls=tls, plain=plain)
         for command in (

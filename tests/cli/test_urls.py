@@ -1,4 +1,4 @@
-"""Every command takes a URL of a server as it is meant, or refuses it as the setting that it is."""
+"""Every command uses a server's URL with all its options, or refuses it with the name of its setting."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ REFUSED = ["?family=0", "/abc", "/-1", "/0?socket_timeout=soon", "/0?db=1&db=1",
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c[:2]))
 def test_options_of_a_url_are_used_or_refused_by_every_command(mlq: Mlq, command: list[str]) -> None:
-    """A broker that is away is exit 4, and a URL that means nothing exit 3, whichever command meets it first."""
+    """For every command a broker that is away is exit 4, and an invalid URL is exit 3."""
     for code, tails in ((4, USED[:2]), (3, REFUSED[:2])):
         for tail in tails:
             ended = mlq(*command, MLQ_BROKER_URL=CLOSED + tail)
-            # A file of rows or a model may be looked at before the broker is.
+            # A command may read a file of rows or a model before it connects.
             assert ended.returncode in {code, 5 if code == 4 else 3, 3 if "start" in command else code}, ended.stderr
             assert "bug in mlq" not in ended.stderr
 
 
 @pytest.mark.parametrize("tail", USED)
-def test_an_option_that_is_used_leads_to_the_server(mlq: Mlq, tail: str) -> None:
-    """Nobody listens there, and that is what is said."""
+def test_with_a_valid_option_the_command_tries_to_connect(mlq: Mlq, tail: str) -> None:
+    """No server listens there, and the error says so."""
     ended = mlq("queues", MLQ_BROKER_URL=CLOSED + tail)
     assert ended.returncode == 4
     assert "Connection refused" in ended.stderr
@@ -39,16 +39,16 @@ def test_an_option_that_is_used_leads_to_the_server(mlq: Mlq, tail: str) -> None
 
 @pytest.mark.parametrize("tail", REFUSED)
 @pytest.mark.parametrize("variable", ["MLQ_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"])
-def test_an_option_that_is_refused_is_named(mlq: Mlq, variable: str, tail: str) -> None:
-    """With the URL, masked, and the place that it came from."""
+def test_the_error_about_a_refused_option_names_it(mlq: Mlq, variable: str, tail: str) -> None:
+    """It has the masked URL and the origin of the URL."""
     ended = mlq("config", **{variable: "redis://:c4n4ry@127.0.0.1:1" + tail})
     assert ended.returncode == 3
     assert f"redis://:***@127.0.0.1:1{tail}" in ended.stderr
     assert variable in ended.stderr
 
 
-def test_an_option_that_kombu_refuses_is_a_setting_too(mlq: Mlq) -> None:
-    """broker_transport_options is handed on as it is, so what comes back is said of it."""
+def test_the_error_about_an_option_that_kombu_refuses_names_the_setting(mlq: Mlq) -> None:
+    """broker_transport_options is passed on unchanged, so kombu's refusal is reported as an error of that setting."""
     ended = mlq("queues", MLQ_BROKER_URL=f"{CLOSED}/0", MLQ_BROKER_TRANSPORT_OPTIONS='{"max_connections": "many"}')
     assert ended.returncode == 3
     assert "broker_transport_options" in ended.stderr

@@ -1,8 +1,8 @@
 """The command line: every command with its options and arguments, as the installed command `mlq` builds it.
 
-What is asked is the command itself, not its help: help is prose that changes freely, and says neither which options
-take a value nor which words they allow. The script `mlq` is run in an interpreter in which the group of commands
-hands itself over instead of parsing, so no module of mlq is named here: modules may move.
+The command itself is read, not its help: help is prose that changes freely, and does not say which options take a
+value or which words they allow. The script `mlq` runs in an interpreter in which the group of commands returns itself
+instead of parsing. So no module of mlq is named here, and modules may move.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WORKER_MODULES: Final = ("mlq.worker", "mlq.prefork", "mlq.migrate")
 """Modules that supervisors of other versions and operators start with `python -m`."""
 
 HIDDEN_COMMANDS: Final = ("values",)
-"""First words that no help lists: completion files of other versions call them."""
+"""Commands that no help lists: completion files of other versions call them."""
 
 _WALK: Final = """
 import json, runpy, sys

@@ -1,4 +1,4 @@
-"""Fixtures of the contract tests: what is recorded, and the option that records it anew."""
+"""Fixtures of the contract tests: the recorded contract, and the option that records it anew."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write what a whole recording found, unless something recorded is missing from it."""
+    """Write the results of a complete recording, unless a recorded part is missing from them."""
     contract = session.config.stash.get(_CONTRACT, None)
     if contract is None or not contract.records or exitstatus:
         return
@@ -41,7 +41,7 @@ def _lost(contract: Contract) -> list[str]:
 
 @pytest.fixture(scope="session")
 def contract(request: pytest.FixtureRequest) -> Contract:
-    """Give what is recorded."""
+    """Return the recorded contract."""
     records = request.config.getoption("--record-contract", default=None) is not None
     if records and hasattr(request.config, "workerinput"):
         raise pytest.UsageError("a contract is recorded by one process: leave out -n")

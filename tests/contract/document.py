@@ -1,4 +1,4 @@
-"""The recorded contract: one JSON file, the difference between it and what is found now, and what would be lost."""
+"""The recorded contract: one JSON file, its difference to the current state, and what would be lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ADVICE: Final = (
 
 
 class Contract:
-    """What is recorded, compared with what is found now; with `records`, what is found is kept for `write`."""
+    """The recorded state and the current one; with `records`, the current one is kept for `write`."""
 
     def __init__(self, recorded: dict[str, Any], *, records: bool) -> None:
         self.recorded = recorded
@@ -25,7 +25,7 @@ class Contract:
         self.found: dict[str, Any] = {}
 
     def difference(self, section: str, found: Any) -> str:
-        """Return the difference between a recorded section and what is found now; nothing if they are equal."""
+        """Return the difference between a recorded section and the current one, or an empty text if they are equal."""
         self.found[section] = found
         if self.records or found == self.recorded.get(section):
             return ""
@@ -33,7 +33,7 @@ class Contract:
 
 
 def read() -> dict[str, Any]:
-    """Read the recorded contract; an empty one before the first recording."""
+    """Return the recorded contract, which is empty before the first recording."""
     if not FILE.exists():
         return {}
     recorded: dict[str, Any] = json.loads(FILE.read_text())
@@ -41,12 +41,12 @@ def read() -> dict[str, Any]:
 
 
 def write(found: dict[str, Any]) -> None:
-    """Replace the recorded sections that were found anew, and keep the others."""
+    """Replace the recorded sections that were read again, and keep the others."""
     FILE.write_text(text_of({**read(), **found}))
 
 
 def text_of(document: Any) -> str:
-    """Write a document so that the same content is always the same bytes, with one value on a line."""
+    """Return a document as text with one value per line; the same content always gives the same bytes."""
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
@@ -59,7 +59,7 @@ def difference(old: Any, new: Any, old_name: str, new_name: str) -> str:
 
 
 def losses(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths of what was recorded and is not found any more. A list may grow, in the same order."""
+    """Yield the paths that are recorded and no longer exist. A list may grow, in the same order."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key, value in old.items():
             if key not in new:

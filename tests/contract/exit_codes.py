@@ -1,6 +1,6 @@
-"""Exit codes: representative calls of every command, under named circumstances, with the code that each ends with.
+"""Exit codes: typical calls of every command, under named circumstances, with the exit code of each.
 
-An error is checked by its form only: two lines, `mlq: …` and `hint: …`, the last on stderr. Its words are free.
+Only the form of an error is checked: two lines, `mlq: …` and `hint: …`, the last on stderr. Their wording is free.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WORKER_OPTIONS: Final = (
     "--max-memory much",
     "--drain-timeout -1",
 )
-"""Options that are settings, with a value that is none."""
+"""Options that are settings, with an invalid value."""
 
 CALLS: Final[dict[str, Sequence[str]]] = {
     "": [
@@ -267,14 +267,14 @@ CALLS: Final[dict[str, Sequence[str]]] = {
     ],
     "values": ["values", "values queues", "values nonsense", f"{NO_BROKER}values jobs", f"{BROKER_AWAY}values queues"],
 }
-"""Under each command its calls, in this order; some calls of other commands make what the next ones need."""
+"""The calls of each command, in this order; some calls of other commands prepare the next ones."""
 
 
 _STARTING: Final = ("up", "worker start")
 
 
 def read(house: House) -> dict[str, dict[str, int]]:
-    """Run every call beside a broker that runs, and give the code of each."""
+    """Run every call beside a running broker, and return the exit code of each."""
     for name, text in FILES.items():
         house.write(name, text)
         (house.directory / name).chmod(0o600)
@@ -283,7 +283,7 @@ def read(house: House) -> dict[str, dict[str, int]]:
         BROKER_AWAY: {**house.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"},
     }
     houses = {"": house, **{name: replace(house, environment=found) for name, found in environments.items()}}
-    # Workers that start have a state directory of their own, and run one after another: `worker stop --all` of another
+    # Workers that start have a private state directory, and run one after another: `worker stop --all` of another
     # call would end them, and `worker logs` would find what they have left.
     own = {**house.environment, "XDG_STATE_HOME": str(house.directory / "starting")}
     starting = {**houses, "": replace(house, environment=own)}

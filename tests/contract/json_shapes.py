@@ -29,7 +29,7 @@ _TYPES: Final[dict[type, str]] = {
 
 
 def shape_of(documents: Iterable[Any]) -> Shape:
-    """Return the shape of documents of one kind: every path that is in one of them, with every type that is there."""
+    """Return the shape of documents of one kind: every path that is in one of them, with all its types."""
     types: dict[str, set[str]] = {}
     for document in documents:
         for path, kind in _walk(document, ""):
@@ -38,7 +38,7 @@ def shape_of(documents: Iterable[Any]) -> Shape:
 
 
 def documents_of(output: str) -> list[Any]:
-    """Read the documents that a command wrote, one on a line; answers of rows are no documents."""
+    """Return the documents that a command wrote, one per line; answers of rows are not documents."""
     found = [json.loads(line) for line in output.splitlines()]
     return [document for document in found if "schema" in document]
 

@@ -1,4 +1,4 @@
-"""Placeholders: values that differ from run to run are replaced by what kind of value they are."""
+"""Placeholders: values that differ from run to run are replaced by the kind of value that they are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _JSON_NUMBER: Final = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _KINDS: Final = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in [
-        # A stack names files and lines of the code, which may move.
+        # A stack names files and lines of the code, which change.
         (r'("traceback": ?)"(?:[^"\\]|\\.)+"', r'\1"<traceback>"'),
-        # What mlq says of a message that it refuses is prose, behind the word for the reason.
+        # The text about a refused message is prose that follows the word for the reason.
         (r'("exc_message": ?\["unknown-task: )[^"]*"', r'\1<prose>"'),
         (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<uuid>"),
         (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?=\+00:00)", "<date and time>.<microseconds>"),
@@ -51,7 +51,7 @@ def replace_volatile(text: str) -> str:
 
 
 def replace_names(text: str) -> str:
-    """Replace also the names of jobs, tasks and claims, where only their place matters."""
+    """Also replace the names of jobs, tasks and claims, if only their place matters."""
     text = replace_volatile(text)
     for pattern, kind in _NAMES:
         text = pattern.sub(kind, text)
@@ -59,5 +59,5 @@ def replace_names(text: str) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """Replace what is volatile in a JSON text, and cut it in front of its keys; joined, the pieces are the text."""
+    """Replace volatile parts of a JSON text, and cut it before its keys; joined, the pieces are the text."""
     return re.split(r'(?<=,)(?= ?"[\w.-]+": ?)|(?<=\n)', replace_volatile(text))

@@ -1,9 +1,9 @@
 """Write tests/contract/contract.json anew.  python -m tests.contract.record [--everything]
 
-Allowed for additions that CHANGELOG.md names: a new command, option, field, key, header, setting. Nothing that is
-recorded may go away or change, because scripts, other Celery clients and workers of other versions rely on it: then
-nothing is written, and the paths of what would be lost are printed. `--everything` writes it all the same; that is a
-break of the contract, which CHANGELOG.md names as such, or the correction of a recording that was wrong.
+This is allowed for additions that CHANGELOG.md names: a new command, option, field, key, header or setting. Scripts,
+other Celery clients and workers of other versions rely on everything recorded, so it may not go away or change: the
+command then writes nothing, and prints the paths that would be lost. `--everything` writes the file nevertheless; that
+is a break of the contract, which CHANGELOG.md names as such, or the correction of a wrong recording.
 """
 
 from __future__ import annotations

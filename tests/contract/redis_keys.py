@@ -1,4 +1,4 @@
-"""Redis keys at one moment: their names without what is volatile, their types, whether they expire, what they hold."""
+"""Redis keys at one moment: their names without volatile parts, their types, whether they expire, and their content."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.contract.json_shapes import shape_of
 from tests.contract.placeholders import replace_names
 
 Held = dict[str, set[str]]
-"""What a key holds: field (or "member", "value") to the forms in which it was seen."""
+"""The content of a key: field (or "member", "value") → the forms in which it was seen."""
 
 Field = tuple[str, Iterable[str]]
 
 _PASSING: Final = re.compile(r"^mlq:(?:probe$|bell:|claims:|watches$|last-lines:|job:[^:]+:sender:)")
-"""Keys that come and go in an instant, so no moment can promise them."""
+"""Keys that exist only for an instant, so that a recording may miss them."""
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 
 
 class KeyLog:
-    """The keys of named moments, and all that was ever seen of each key."""
+    """The keys of named moments, and all content of each key that was seen."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -33,13 +33,13 @@ class KeyLog:
         self._held: dict[str, Held] = {}
 
     def note(self, moment: str, *passing: str) -> None:
-        """Note the keys of this moment. Passing keys are noted only where they are named: `mlq:claims:`."""
+        """Record the keys of this moment. Short-lived keys are recorded only if they are named: `mlq:claims:`."""
         names = {self._look(key) for key in self._redis.scan_iter(count=1000)} - {""}
         wanted = [n for n in names if not _PASSING.match(n) or n.startswith(passing)] if passing else _lasting(names)
         self._moments[moment] = sorted(wanted)
 
     def document(self) -> dict[str, Any]:
-        """Give what is recorded: the names of every moment, and the form of every key that a moment names."""
+        """Return the recorded document: the names of every moment, and the form of every key in it."""
         named = {name for names in self._moments.values() for name in names}
         forms = {
             name: {
@@ -51,7 +51,7 @@ class KeyLog:
         return {"moments": self._moments, "keys": forms}
 
     def _look(self, key: bytes) -> str:
-        """Note one key, and give its name; an empty name if it went away meanwhile."""
+        """Record one key, and return its name, or an empty name if the key no longer exists."""
         found: Any = self._redis.type(key)
         kind, expires = found.decode(), self._redis.pttl(key) >= 0
         if kind == "none":
@@ -69,7 +69,7 @@ def _lasting(names: Iterable[str]) -> list[str]:
 
 
 def _forms(value: bytes) -> Iterator[str]:
-    """Say of what form a value is: the shape of a JSON object, a number, a text."""
+    """Return the form of a value: the shape of a JSON object, a number, a text."""
     text = value.decode(errors="replace")
     if "\ufffd" in text:
         yield "bytes"
@@ -84,7 +84,7 @@ def _forms(value: bytes) -> Iterator[str]:
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    """Read a JSON object from the first line of a text, or give None."""
+    """Read a JSON object from the first line of a text, or return None."""
     try:
         found = json.loads(text.partition("\n")[0])
     except ValueError:
@@ -93,7 +93,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _with_message(text: str) -> str:
-    """Only name the message that is part of a text."""
+    """Replace the message that is part of a text by a placeholder."""
     return replace_names(re.sub(r"\{.*\}", "<message>", text, flags=re.DOTALL))
 
 

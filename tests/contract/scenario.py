@@ -1,6 +1,6 @@
-"""One life of a broker: rows are sent and answered, tasks fail, wait, are revoked, workers die, drain and are scaled.
+"""The life of one broker: rows are sent and answered, tasks fail, wait and are revoked, workers die, drain and scale.
 
-Everything that others can see is noted on the way: messages, results, files, keys, JSON documents.
+Everything that others can see is recorded on the way: messages, results, files, keys, JSON documents.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Model:
             time.sleep(0.01)
         return {"row": row}
 """
-"""Its text decides its fingerprint, which is recorded."""
+"""The text of the model decides its fingerprint, which is recorded."""
 
 ROWS: Final = {
     "single.json": '{"x": 1}\n',
@@ -51,7 +51,7 @@ ROWS: Final = {
 
 
 class Scenario:
-    """The life, step by step. Each step waits for what it causes, so that its moment is the same in every run."""
+    """The scenario, step by step. Each step waits for its effects, so that the order is the same in every run."""
 
     def __init__(self, house: House, redis: Redis, client: Celery) -> None:
         self._house = house
@@ -67,31 +67,31 @@ class Scenario:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The shapes of the JSON documents of all commands that were asked."""
+        """The shapes of the JSON documents of all commands that were run."""
         return {command: shape_of(found) for command, found in self._documents.items()}
 
     def mlq(self, *words: str, code: int = 0) -> str:
-        """Run a command, which ends with this code, and give what it wrote."""
+        """Run a command, check its exit code, and return its output."""
         done = self._house.run(*words)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stdout
 
     def ask(self, command: str, *words: str, code: int = 0) -> list[Any]:
-        """Run a command with --json, and note the documents that it writes."""
+        """Run a command with --json, and record its documents."""
         found = documents_of(self.mlq(*command.split(), *words, "--json", code=code))
         assert found, command
         self._documents.setdefault(command, []).extend(found)
         return found
 
     def ask_without_broker(self) -> None:
-        """Ask what needs no broker."""
+        """Run the commands that need no broker."""
         self.ask("config")
         self.ask("acl", "client", "--queue", "realtime")
         self.ask("acl", "worker")
         self.ask("autoscale simulate", "trace.csv")
 
     def send_rows(self, broker: str) -> None:
-        """Send files of every kind while no worker runs, and note the messages in the queues."""
+        """Send files of every kind while no worker runs, and record the messages in the queues."""
         self.ask("submit", "single.json", "--job-id", "job-single")
         self.ask("submit", "numbers.jsonl", "--chunk", "2", "--job-id", "job-numbers")
         self.mlq("submit", "objects.jsonl", "--queue", "default", "--priority", "7", "--job-id", "job-objects")
@@ -107,15 +107,15 @@ class Scenario:
         self.keys.note("rows wait and no worker runs")
 
     def wait_for_a_row(self) -> Running:
-        """Send a row and wait for its answer while no worker runs: the sender says that it lives."""
+        """Send a row and wait for its answer while no worker runs: the sender reports that it lives."""
         waiting = self._house.command("submit", "single.json", "--wait", "--job-id", "job-open")
-        self._until(lambda: any(self._redis.scan_iter("mlq:job:*:sender:*")), "the sender says that it lives")
+        self._until(lambda: any(self._redis.scan_iter("mlq:job:*:sender:*")), "the sender has a heartbeat")
         self._until(lambda: bool(self._redis.exists("mlq:job:job-open:chunks")), "the row is sent")
         self.keys.note("a row is waited for", "mlq:job:<job>:sender:")
         return waiting
 
     def answer_rows(self, waiting: Running) -> None:
-        """Let a worker, which has been started, answer the rows that wait; note what it files under each job."""
+        """Let a running worker answer the waiting rows; record the results of each job."""
         assert waiting.wait() == 0, waiting.lines
         self._until(self._is_served, "all rows are answered")
         for key in sorted(self._redis.scan_iter("mlq:job:job-*:ends")):
@@ -125,7 +125,7 @@ class Scenario:
         self.keys.note("rows are answered and not collected")
 
     def collect_rows(self) -> None:
-        """Collect answers into stdout and files, and note the files."""
+        """Collect answers to stdout and to files, and record the files."""
         self.ask("job ls")
         self.ask("job show", "job-tasks")
         self.ask("result", "job-numbers")
@@ -137,7 +137,7 @@ class Scenario:
         self.keys.note("rows are collected")
 
     def answer_tasks(self) -> None:
-        """Let tasks of a Celery client succeed and fail, and note what is stored of them."""
+        """Let tasks of a Celery client succeed and fail, and record their stored results."""
         self._send("task-ok", 1)
         self._send("task-failed", {"fail": "no such pixel"})
         self._send("task-batch", [1, {"fail": "no such pixel"}], name="mlq.batch_predict")
@@ -150,7 +150,7 @@ class Scenario:
         self.keys.note("tasks are answered")
 
     def set_messages_aside(self) -> None:
-        """Delay a task, revoke another, and look at the dead letters: one of an unknown task, one malformed."""
+        """Delay a task, revoke another, and read the dead letters: one of an unknown task, one malformed."""
         self._send("task-later", 1, countdown=3600)
         self._until(lambda: bool(self._redis.zcard("mlq:delays")), "the task is delayed")
         self._client.control.revoke("task-revoked")
@@ -167,7 +167,7 @@ class Scenario:
         self.keys.note("messages are set aside")
 
     def order_queues(self) -> None:
-        """Pause a queue, cancel a job in it, empty it, and let it go on."""
+        """Pause a queue, cancel a job in it, purge it, and resume it."""
         self.mlq("queues", "pause", "batch")
         self.mlq("submit", "numbers.jsonl", "--job-id", "job-paused")
         self.ask("queues ls")
@@ -179,14 +179,14 @@ class Scenario:
         self.mlq("queues", "resume", "batch")
 
     def decide_once(self) -> None:
-        """Ask the autoscaler what it would do, once the heartbeat tells what the worker has done."""
+        """Ask the autoscaler for a decision after the heartbeat shows the worker's tasks."""
         self._until(lambda: any(beat["forwards"][0] for beat in self._beats()), "the heartbeat counts forwards")
         words = ("--once", "--dry-run", "--queue", "realtime", "--cpus", "2", "--model", "serve.py:Model")
         self.ask("autoscale run", *words)
         self.keys.note("an autoscaler has looked once")
 
     def die_and_drain(self, worker: Running) -> None:
-        """Kill a worker while its task runs; drain the next one while the same task runs."""
+        """Kill a worker during its task, and drain the next one during the same task."""
         self.ask("worker ls")
         self._send("task-held", {"wait_for": "gate"})
         self._until(lambda: self._runs_held_task(None), "the task runs")
@@ -205,7 +205,7 @@ class Scenario:
         self.keys.note("no worker is left")
 
     def scale(self) -> None:
-        """Let an autoscaler start two workers, and order each to do something."""
+        """Let an autoscaler start two workers, and give each of them an order."""
         words = ("--queue", "realtime", "--cpus", "2", "--min", "2", "--max", "2", "--model", "serve.py:Model")
         scaler = self._house.command("autoscale", *words)
         try:
@@ -245,7 +245,7 @@ class Scenario:
         return sorted(beat["state"] for beat in self._beats())
 
     def _is_served(self) -> bool:
-        """Tell whether nothing waits, nothing runs, and every heartbeat says so."""
+        """Return whether no message waits, no task runs, and every heartbeat shows that."""
         busy = any(self._redis.exists(key) for key in self._queue_keys()) or any(self._redis.scan_iter("mlq:claims:*"))
         return not busy and self._states() == ["idle"]
 
@@ -253,7 +253,7 @@ class Scenario:
         return [key for queue in ("realtime", "default", "batch") for key in self._redis.scan_iter(f"{queue}*")]
 
     def _runs_held_task(self, killed: int | None) -> bool:
-        """Tell whether another process than the killed one runs the task that waits for the gate."""
+        """Return whether another process than the killed one runs the task that waits for the gate."""
         claimed = any(self._redis.scan_iter("mlq:claims:*"))
-        announced = self._redis.exists("celery-task-meta-task-held")  # state STARTED, by a thread of the worker
+        announced = self._redis.exists("celery-task-meta-task-held")  # a thread of the worker sets the state STARTED
         return bool(claimed and announced) and any(beat["task"] and beat["pid"] != killed for beat in self._beats())

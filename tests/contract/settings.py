@@ -1,4 +1,4 @@
-"""Settings: every key of mlq.toml with its default, and what comes of a value in a file and in the environment."""
+"""Settings: every key of mlq.toml with its default, and the effect of a value in a file and in the environment."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _SAMPLES: Final[dict[str, tuple[str, str]]] = {
     "worker.error_texts": ("withhold", '"withhold"'),
     "worker.drain_timeout": ("15", "15"),
 }
-"""A value for each setting: as a variable of the environment has it, and as a file has it."""
+"""A value for each setting, in the form of an environment variable and in the form of a file."""
 
 _URLS: Final = ("broker_url", "result_backend", "state_url")
 _URL_FILES: Final = tuple(f"{name}_file" for name in _URLS)
 
 
 def read(house: House) -> dict[str, Any]:
-    """Ask `mlq config` for every setting: by default, and as each source sets it."""
+    """Read every setting with `mlq config`: the default, and the value of each source."""
     house.write("url", "redis://file.example:6379/3\n")
     (house.directory / "url").chmod(0o600)
     environment = {_variable(key): value for key, (value, _) in _SAMPLES.items()}
@@ -75,7 +75,7 @@ def _variable(key: str) -> str:
 
 
 def _values(house: House, environment: Mapping[str, str], file: str = "") -> dict[str, Any]:
-    """Give the value of every setting under these circumstances."""
+    """Return the value of every setting under these circumstances."""
     path = house.write("mlq.toml", file)
     asking = House(house.directory, {**house.environment, **environment}, house.mlq)
     done = asking.run("config", "--json")

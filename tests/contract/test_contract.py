@@ -1,4 +1,4 @@
-"""What scripts, other clients and other versions rely on is as recorded: see document.py and record.py."""
+"""Everything that scripts, other clients and other versions rely on is as recorded: see document.py and record.py."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ Check = Callable[[str, Any], None]
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
         yield client
 
 
-def test_every_command_takes_the_options_and_arguments_that_it_took(house: House, assert_as_recorded: Check) -> None:
-    """A script that ran yesterday is understood today."""
+def test_every_command_accepts_the_recorded_options_and_arguments(house: House, assert_as_recorded: Check) -> None:
+    """A script that ran with an older version still works."""
     commands = command_line.read(house.mlq)
     assert_as_recorded("commands", {**commands, **command_line.read_modules()})
 
 
 def test_every_setting_has_its_default_and_its_sources(house: House, assert_as_recorded: Check) -> None:
-    """An mlq.toml and a unit file mean what they meant."""
+    """An mlq.toml and a unit file keep their meaning."""
     assert_as_recorded("settings", settings.read(house))
 
 
 @pytest.mark.timeout(600)
 def test_every_failure_ends_with_its_exit_code(house: House, broker: str, assert_as_recorded: Check) -> None:
-    """Scripts branch on codes; a person reads two lines, what failed and what to do."""
+    """Scripts depend on the codes. A user reads two lines: what failed, and what to do."""
     del broker
     assert_as_recorded("exit codes", exit_codes.read(house))
 
 
 @pytest.mark.timeout(900)
-def test_what_others_see_of_a_broker_and_its_workers_is_as_it_was(
+def test_a_broker_and_its_workers_look_to_others_as_recorded(
     house: House, broker: str, redis: Redis, client: Celery, start: Start, contract: Contract
 ) -> None:
-    """Messages, results, files, keys and JSON documents through a life with every kind of event."""
+    """Messages, results, files, keys and JSON documents in a scenario with every kind of event."""
     life = Scenario(house, redis, client)
     life.ask_without_broker()
     life.send_rows(broker)

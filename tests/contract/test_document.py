@@ -1,4 +1,4 @@
-"""A recording loses nothing unseen, and a difference names its place."""
+"""A recording never loses a part silently, and a difference names its place."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.contract.document import difference, losses
         ({}, ["/a"]),
     ],
 )
-def test_a_recording_may_add_and_never_change_or_remove(new: Any, lost: list[str]) -> None:
-    """An addition is written without a question; everything else is named, and stops the recording."""
+def test_a_recording_may_only_add(new: Any, lost: list[str]) -> None:
+    """Additions are written at once. A change or a loss is named, and stops the recording."""
     assert list(losses({"a": {"b": [1, 2], "c": "x"}}, new)) == lost
 
 
 def test_a_difference_names_the_path_of_each_value() -> None:
-    """A person finds the place without a search in a file of thousands of lines."""
+    """A reader finds the place without a search in a file of thousands of lines."""
     shown = difference({"up": {"up more": 2}}, {"up": {"up more": 3}}, "recorded", "found").splitlines()
     assert shown[:4] == ["--- recorded", "+++ found", "-/up/up more: 2", "+/up/up more: 3"]

@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: the user's own tasks beside the model, and a look into the broker."""
+"""Fixtures of the end-to-end tests: the user's own tasks beside the model, and access to the broker's Redis."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.conftest import House
 
 @pytest.fixture
 def ran(house: House) -> Callable[[], list[str]]:
-    """Put own_tasks.py where workers are started, and give what its tasks write down."""
+    """Copy own_tasks.py to the workers' directory, and return a function that reads the log of its tasks."""
     shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
     log = house.directory / "ran.log"
     return lambda: log.read_text().splitlines() if log.exists() else []
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis
 
@@ -44,12 +44,12 @@ def hold(sender=None, **_):
         while os.path.exists("hold"):
             time.sleep(0.01)
 """
-"""Stops between a task's end and its acknowledgement while the file `hold` is there: the moment to be killed in."""
+"""A module that holds a task before its acknowledgement while the file `hold` exists. There tests kill the worker."""
 
 
 @dataclass
 class World:
-    """A worker that knows the user's own tasks, and what its Redis and its files say of it."""
+    """A worker that knows the user's own tasks, with access to its Redis and its files."""
 
     house: Any
     begin: Any
@@ -61,18 +61,18 @@ class World:
         self.workers = self.begin("--cpus", str(ready), ready=ready, MLQ_WORKER_IMPORTS=imports, **options)
 
     def kill(self) -> None:
-        """Kill the worker, and wait until others may have what it held: its lease is gone, a new one is ready."""
+        """Kill the worker, and wait until its lease is gone and a new worker is ready."""
         (dead,) = self.leases()
         os.kill(self.workers.pids()["cpu0"], signal.SIGKILL)
         self.house.directory.joinpath("hold").unlink(missing_ok=True)
         self.house.until(lambda: self.leases() and dead not in self.leases(), "it is declared dead and replaced")
 
     def leases(self) -> list[bytes]:
-        """Name the workers that may work."""
+        """Return the ids of the workers with a lease."""
         return list(self.redis.zrange("mlq:leases", 0, -1))
 
     def claimed(self) -> int:
-        """Count the messages in workers' hands."""
+        """Count the messages that workers hold."""
         return sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter("mlq:claims:*"))
 
     def delayed(self) -> int:
@@ -80,15 +80,15 @@ class World:
         return int(self.redis.zcard("mlq:delays"))
 
     def hold(self) -> None:
-        """From now on, a task that has ended is not acknowledged."""
+        """Hold every task between its end and its acknowledgement from now on."""
         self.house.write("hold", "")
 
     def ran(self) -> list[str]:
-        """Give what the user's own tasks wrote down."""
+        """Return the lines that the user's own tasks wrote."""
         return self._lines("ran.log")
 
     def predicted(self) -> list[str]:
-        """Give what the model wrote down: a line for each row that it began."""
+        """Return the lines that the model wrote: one for each row that it began."""
         return self._lines("model.log")
 
     def _lines(self, name: str) -> list[str]:
@@ -98,7 +98,7 @@ class World:
 
 @pytest.fixture
 def world(house: Any, start: Any, broker: str) -> Iterator[World]:
-    """Put the user's own tasks where the worker is started."""
+    """Copy the user's own tasks to the directory in which the worker is started."""
     shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
     house.write("holding.py", HOLDING)
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
@@ -106,8 +106,8 @@ def world(house: Any, start: Any, broker: str) -> Iterator[World]:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[str]:
-    """Run a second server, and give its URL."""
+def other_server_url() -> Iterator[str]:
+    """Run a second server, and yield its URL."""
     with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
         server = embedded.Server(embedded.program(), Path(directory))
         server.start()

@@ -1,4 +1,4 @@
-"""The autoscaler with real workers: up with the work, down to nothing, never too many, never one device twice."""
+"""The autoscaler with real workers: it starts and stops them with the work, within its maximum and its devices."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.conftest import is_alive
 Scale = Callable[..., Any]
 
 BRIEF = ("--preset", "economy", "--zero-after", "2")
-"""Lets workers go within seconds of not being needed."""
+"""Options with which idle workers are drained within seconds."""
 
 
 @pytest.fixture
 def scale(house: Any, broker: str) -> Iterator[Scale]:
-    """Start `mlq autoscale …` beside a broker that outlives it."""
+    """Return a function that starts `mlq autoscale …` beside a broker that outlives it."""
     del broker
     started: list[Any] = []
 
@@ -47,8 +47,8 @@ def scale(house: Any, broker: str) -> Iterator[Scale]:
 
 
 @contextmanager
-def counting(house: Any) -> Iterator[list[int]]:
-    """Count the workers whose processes are there, over and over."""
+def count_workers(house: Any) -> Iterator[list[int]]:
+    """Count the running worker processes again and again."""
     counts, ended = [0], threading.Event()
 
     def count() -> None:
@@ -65,14 +65,14 @@ def counting(house: Any) -> Iterator[list[int]]:
         thread.join()
 
 
-def workers(house: Any) -> list[str]:
-    """Name the workers that are there."""
+def worker_names(house: Any) -> list[str]:
+    """Return the names of the workers."""
     return [w["name"] for w in house.json("worker")["workers"] if w["state"] not in {"lost", "failed"}]
 
 
 @pytest.mark.timeout(200)
-def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Scale) -> None:
-    """From none to two and back to none; nothing is killed, and every task is done once."""
+def test_workers_start_for_work_and_stop_when_it_is_done(house: Any, scale: Scale) -> None:
+    """From none to two and back to none. No worker is killed, and every task runs once."""
     bounds = ("--cpus", "2", "--max", "2", "--min", "0")
     scaler = scale("--queue", "realtime", *bounds, *BRIEF)
     scaler.wait_for("0 workers, want 0")
@@ -80,9 +80,9 @@ def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Sc
     done = house.run("submit", "rows.json", "--chunk", "1", "--queue", "realtime", "--wait", "--timeout", "60")
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(line)["result"]["row"]["n"] for line in done.stdout.splitlines()) == list(range(100))
-    assert len(workers(house)) == 2
+    assert len(worker_names(house)) == 2
     assert {w["max_batch_size"] for w in house.json("worker")["workers"]} == {4}, "as the model has it"
-    house.until(lambda: workers(house) == [], "they have gone", within_s=120)
+    house.until(lambda: worker_names(house) == [], "they have ended", within_s=120)
     ran = Counter((house.directory / "model.log").read_text().split("start ")[1:])
     assert len(ran) == 100
     assert scaler.end() == 0
@@ -90,25 +90,25 @@ def test_workers_come_with_the_work_and_go_when_it_is_done(house: Any, scale: Sc
 
 
 @pytest.mark.timeout(200)
-def test_a_server_that_stands_still_in_the_middle_stops_nobody(house: Any, client: Celery, scale: Scale) -> None:
-    """For twenty seconds nothing is known: that is no reason to stop anybody, or to start more."""
+def test_a_frozen_server_causes_no_start_and_no_stop_of_workers(house: Any, client: Celery, scale: Scale) -> None:
+    """For twenty seconds the state of the queue is unknown. That is no reason to stop workers, or to start more."""
     scaler = scale("--queue", "realtime", "--cpus", "2", "--max", "2", "--min", "0", *BRIEF)
     sent = [client.send_task("mlq.predict", [{"sleep": 0.1, "n": n}], queue="realtime") for n in range(300)]
-    house.until(lambda: len(workers(house)) == 2, "there are two")
+    house.until(lambda: len(worker_names(house)) == 2, "there are two")
     sent[0].get(timeout=60)
     before = {w["pid"] for w in house.json("worker")["workers"]}
     server = embedded.find(house.state)
     assert server is not None
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        time.sleep(20)  # the fault itself
+        time.sleep(20)  # the freeze itself
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    assert all(map(psutil.pid_exists, before)), "nobody was stopped"
+    assert all(map(psutil.pid_exists, before)), "no worker was stopped"
     assert {task.get(timeout=60)["pid"] for task in sent} <= before
     ran = Counter(line.rsplit(" ", 1)[0] for line in (house.directory / "model.log").read_text().splitlines())
     assert set(ran.values()) == {1}, "every task was done once"
-    house.until(lambda: workers(house) == [], "they have gone", within_s=120)
+    house.until(lambda: worker_names(house) == [], "they have ended", within_s=120)
     assert scaler.end() == 0
 
 
@@ -116,43 +116,44 @@ def test_a_server_that_stands_still_in_the_middle_stops_nobody(house: Any, clien
 def test_two_autoscalers_of_one_queue_never_run_more_than_its_maximum_even_when_one_dies(
     house: Any, client: Celery, scale: Scale
 ) -> None:
-    """As on two hosts: one decides; when it is killed while tasks wait the other does, and nothing is lost."""
+    """As on two hosts, one autoscaler leads.
+
+    If it is killed while tasks wait, the other one leads, and no task is lost.
+    """
     argv = ("--queue", "realtime", "--cpus", "2", "--min", "1", "--max", "2", "--preset", "economy")
     one = scale(*argv, "--name", "one")
-    house.until(lambda: workers(house) == ["one-cpu0"], "it decides")
+    house.until(lambda: worker_names(house) == ["one-cpu0"], "it decides")
     other = scale(*argv, "--name", "other")
     other.wait_for("broker ")
-    with counting(house) as counts:
+    with count_workers(house) as counts:
         sent = [client.send_task("mlq.predict", [{"sleep": 0.2, "n": n}], queue="realtime") for n in range(200)]
         house.until(lambda: max(counts) >= 2, "both places are filled")
         sent[20].get(timeout=60)
         one.process.kill()
         one.process.wait()
         answers = [task.get(timeout=90) for task in sent]
-        house.until(lambda: workers(house) == ["other-cpu0", "other-cpu1"], "the other's have replaced them")
+        house.until(lambda: worker_names(house) == ["other-cpu0", "other-cpu1"], "the other's have replaced them")
     assert sorted(answer["row"]["n"] for answer in answers) == list(range(200))
     assert max(counts) == 2, "one-cpu0 and other-cpu0 are different places, and yet never three"
     assert not [line for line in other.lines if "want 3" in line or "want 4" in line]
 
 
 def test_autoscalers_of_two_queues_never_book_one_device_twice(house: Any, scale: Scale) -> None:
-    """Both want two of two devices: together they have two."""
+    """Both want two of two devices, so together they get two."""
     argv = ("--cpus", "2", "--min", "2", "--max", "2")
     scalers = [scale("--queue", queue, "--queues", queue, *argv) for queue in ("realtime", "batch")]
-    house.until(lambda: len(workers(house)) == 2, "all devices are used")
+    house.until(lambda: len(worker_names(house)) == 2, "all devices are used")
     for scaler in scalers:
         scaler.wait_for("want 2", times=8)
-    assert sorted(workers(house)) == ["cpu0", "cpu1"]
+    assert sorted(worker_names(house)) == ["cpu0", "cpu1"]
 
 
 @pytest.mark.timeout(120)
-def test_workers_that_are_kept_go_on_and_the_next_autoscaler_takes_them_over(
-    house: Any, client: Celery, scale: Scale
-) -> None:
-    """The one who kept them ends at once, with 0; who comes next counts them, and drains them when it may."""
+def test_kept_workers_go_on_and_the_next_autoscaler_takes_them_over(house: Any, client: Celery, scale: Scale) -> None:
+    """The autoscaler that keeps them ends at once with exit code 0. The next one counts them, and may drain them."""
     argv = ("--queue", "realtime", "--cpus", "2", "--zero-after", "1")
     first = scale(*argv, "--min", "2", "--max", "2", "--keep-workers")
-    house.until(lambda: len(workers(house)) == 2, "there are two")
+    house.until(lambda: len(worker_names(house)) == 2, "there are two")
     before = {w["pid"] for w in house.json("worker")["workers"]}
     assert first.end() == 0
     assert [line for line in first.lines if "2 workers left running" in line]
@@ -164,17 +165,17 @@ def test_workers_that_are_kept_go_on_and_the_next_autoscaler_takes_them_over(
 
 
 def test_a_look_changes_nothing(house: Any, broker: str) -> None:
-    """--once tells what would be done, with every figure."""
+    """--once prints the decision with every figure, and does not carry it out."""
     del broker
     seen = house.json("autoscale", "--queue", "realtime", "--once")
     assert (seen["schema"], seen["queue"], seen["action"], seen["live"]) == ("mlq.decision/1", "realtime", "start", 0)
-    assert workers(house) == []
+    assert worker_names(house) == []
     assert house.run("autoscale", "--queue", "nowhere", "--once").returncode == 5
     assert house.run("autoscale", "--once", "--min", "3", "--max", "2").returncode == 2
 
 
-def test_a_trace_is_replayed_and_a_bad_one_is_named_by_its_line(house: Any) -> None:
-    """What would have been: cost, share in time, waits; and --min where no policy could have helped."""
+def test_a_trace_is_replayed_and_the_error_about_a_bad_one_names_the_line(house: Any) -> None:
+    """The output has the cost, the share in time, the waits, and --min if no policy could have helped."""
     burst = "\n".join(f"{900 * k + n / 10},0.5" for k in range(1, 5) for n in range(200))
     house.write("bursts.csv", f"at,service\n{burst}\n")
     done = house.run("autoscale", "simulate", "bursts.csv", "--json")

@@ -1,4 +1,4 @@
-"""Celery's monitors see a worker that is deep in a task as what it is, and a revoke reaches it."""
+"""Celery's monitors see the true state of a worker during a long task, and can revoke that task."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from chaos.faultkit import until
 
 @pytest.fixture
 def busy(house: Any, client: Celery, start: Any) -> Any:
-    """One of two workers in a task of half a minute."""
+    """Start two workers, of which one runs a task of half a minute."""
     workers = start("--cpus", "2", ready=2)
     task = client.send_task("mlq.predict", [{"sleep": 30}], queue="realtime")
-    # Until the task has been running for a while, and the idle worker's mailbox listens.
+    # Wait until the task has run for a while, and until the idle worker's mailbox listens.
     house.until(lambda: len(client.control.ping(timeout=1) or []) == 2, "both answer")
     return workers, task
 
 
-def test_a_busy_worker_answers_as_an_idle_one_does_and_once(client: Celery, busy: Any) -> None:
-    """Stock solo workers are deaf while they work, and monitors count them as offline."""
+def test_a_busy_worker_answers_once_like_an_idle_worker(client: Celery, busy: Any) -> None:
+    """Stock solo workers do not answer during a task, and monitors count them as offline."""
     _, task = busy
     inspect = client.control.inspect(timeout=1)
     active = {name: [t["id"] for t in tasks] for name, tasks in (inspect.active() or {}).items()}
@@ -41,10 +41,10 @@ def test_a_busy_worker_answers_as_an_idle_one_does_and_once(client: Celery, busy
     client.control.revoke(task.id, terminate=True)
 
 
-def test_a_revoke_with_terminate_ends_a_running_task_and_nobody_is_blamed(
+def test_a_revoke_with_terminate_ends_a_running_task_without_counting_a_crash(
     house: Any, client: Celery, busy: Any
 ) -> None:
-    """Its client is told, the worker is replaced at once, and nothing comes back."""
+    """The client gets the answer, the worker is replaced at once, and the message does not come back."""
     workers, task = busy
     client.control.revoke(task.id, terminate=True)
     with pytest.raises(TaskRevokedError):
@@ -54,8 +54,8 @@ def test_a_revoke_with_terminate_ends_a_running_task_and_nobody_is_blamed(
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=20)["row"] == 1
 
 
-def test_control_messages_that_make_no_sense_deafen_nobody(client: Celery, busy: Any) -> None:
-    """A revoke of nothing, and what some monitor of another configuration sends."""
+def test_workers_still_answer_after_invalid_control_messages(client: Celery, busy: Any) -> None:
+    """The messages are a revoke without a task, and those that a monitor with another configuration sends."""
     _, task = busy
     client.control.revoke([])
     client.control.broadcast("revoke", arguments={"task_id": {"a": 1}})
@@ -69,17 +69,20 @@ def test_control_messages_that_make_no_sense_deafen_nobody(client: Celery, busy:
     client.control.revoke(task.id, terminate=True)
 
 
-def test_a_revoke_of_what_waits_behind_a_busy_worker_holds(house: Any, client: Celery, start: Any) -> None:
-    """Also for a worker that starts afterwards: a broadcast alone would be forgotten."""
+def test_a_revoke_of_a_message_that_waits_behind_a_busy_worker_holds(house: Any, client: Celery, start: Any) -> None:
+    """It also holds for a worker that starts later, which a broadcast alone would not reach."""
     gate = house.directory / "gate"
     workers = start("--cpus", "1")
     client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     waits, later = (client.send_task("mlq.predict", ["never"], queue=queue) for queue in ("realtime", "batch"))
-    house.until(lambda: bool(client.control.ping(timeout=1)), "somebody hears")
+    house.until(lambda: bool(client.control.ping(timeout=1)), "a worker listens")
     client.control.revoke([waits.id, later.id])
     house.run("queues", "pause", "batch")
-    house.until(lambda: len((client.control.inspect(timeout=1).revoked() or {"": []}).popitem()[1]) == 2, "it is heard")
+    house.until(
+        lambda: len((client.control.inspect(timeout=1).revoked() or {"": []}).popitem()[1]) == 2,
+        "the worker has received it",
+    )
     gate.touch()
     with pytest.raises(TaskRevokedError):
         waits.get(timeout=20)
@@ -91,15 +94,15 @@ def test_a_revoke_of_what_waits_behind_a_busy_worker_holds(house: Any, client: C
     assert "never" not in (house.directory / "model.log").read_text()
 
 
-def test_what_was_revoked_while_nobody_listened_is_revoked_here_too(client: Celery, busy: Any, broker: str) -> None:
-    """Another host has heard of it and remembered; a connection that was lost hears nothing."""
+def test_a_revoke_that_only_another_host_received_holds_here_too(client: Celery, busy: Any, broker: str) -> None:
+    """The other host stores the revoke. This host may have missed it while its connection was lost."""
     _, task = busy
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
         redis.zadd("mlq:revoked", {"elsewhere": redis.time()[0]})
         redis.client_kill_filter(_type="pubsub")
 
-    def told() -> bool:
+    def is_revoked_here() -> bool:
         return any("elsewhere" in ids for ids in (client.control.inspect(timeout=1).revoked() or {}).values())
 
-    until(told, "it is known here")
+    until(is_revoked_here, "it is known here")
     client.control.revoke(task.id, terminate=True)

@@ -1,4 +1,4 @@
-"""Chords as Celery's clients use them: no consequence is seen before its cause, and a worker's death loses nothing."""
+"""Chords of Celery's clients: no consequence is visible before its cause, and a worker's death loses nothing."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from tests.e2e.conftest import World
 
 GET_S = 30
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # raised by Celery's client
 
 
 def add(client: Celery, *numbers: int) -> Any:
-    """Name the task that adds two numbers, one of which may be the result before it."""
+    """Return the task that adds two numbers, of which one may be the previous result."""
     return client.signature("own.add", numbers)
 
 
 def total(client: Celery) -> Any:
-    """Name the body that adds up the parts' results."""
+    """Return the body that adds up the results of the parts."""
     return client.signature("own.total_of_all")
 
 
 def fails(client: Celery) -> Any:
-    """Name a task that fails, whatever it is given."""
+    """Return a task that fails with any argument."""
     return client.signature("own.fails", ["broken"], immutable=True)
 
 
 def test_a_worker_that_dies_with_the_last_part_of_a_chord_does_not_lose_its_body(world: World, client: Celery) -> None:
-    """Stock Celery deletes the chord's parts before it acknowledges: the part that runs again finds none."""
+    """Stock Celery deletes the chord's parts before it acknowledges, so a part that runs again finds none."""
     world.start(imports="own_tasks,holding")
     parts = [client.signature("own.add", [n, 0]) for n in (1, 2)]
     gate = world.house.directory / "gate"
@@ -47,7 +47,7 @@ def test_a_worker_that_dies_with_the_last_part_of_a_chord_does_not_lose_its_body
 
 
 def test_a_chord_of_groups_and_chains_ends(world: World, client: Celery) -> None:
-    """Celery joins such parts one by one, the last one among them, whose end is not recorded yet."""
+    """Celery joins the results of such parts one by one, including the last part, whose end is not recorded yet."""
     world.start()
     add = [client.signature("own.add", [n, 1]) for n in range(4)]
     fanned = chain(client.signature("own.add", [1, 1]), group(client.signature("own.add", [5])))
@@ -64,7 +64,7 @@ def test_a_chord_of_twenty_calls_its_body_once(world: World, client: Celery) -> 
 
 
 def failing_headers(client: Celery) -> dict[str, list[Any]]:
-    """Give headers of chords in which a part fails, each in another place."""
+    """Return headers of chords in which one part fails, each at another position."""
     return {
         "a single task": [fails(client)],
         "one of many": [add(client, 1, 1), fails(client), add(client, 2, 2)],
@@ -77,21 +77,21 @@ def failing_headers(client: Celery) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("place", list(failing_headers(Celery(set_as_current=False))))
 def test_a_chord_fails_with_the_error_of_its_part(world: World, client: Celery, place: str) -> None:
-    """The body's failure follows from the part's: a client that sees it first is told of a ChordError."""
+    """The body fails because of the part. A client that sees the body's failure first gets a ChordError."""
     world.start(ready=2)
     for _ in range(5):
         body = total(client)
         body.link_error(client.signature("own.regrets"))
         result = chord(failing_headers(client)[place], app=client)(body)
         world.house.until(result.ready, "the body has failed")
-        with pytest.raises(ValueError, match="broken"):  # a client looks at the parts first
+        with pytest.raises(ValueError, match="broken"):  # a client checks the parts first
             result.get(timeout=GET_S)
     regrets = [line.split()[1:] for line in world.ran() if line.startswith("regrets")]
     assert [kind for _, kind in regrets] == ["ChordError"] * 5
 
 
 def test_a_body_runs_when_all_its_parts_have_their_results(world: World, client: Celery) -> None:
-    """It may read them, and so may the client that it answers."""
+    """The body may read these results, and so may its client."""
     world.start(ready=2)
     for _ in range(10):
         parts = [add(client, n, n) for n in range(6)]
@@ -101,7 +101,7 @@ def test_a_body_runs_when_all_its_parts_have_their_results(world: World, client:
 
 
 def test_parts_that_a_part_adds_belong_to_the_chord(world: World, client: Celery) -> None:
-    """Tasks and whole chords: all have the index of the part that adds them."""
+    """Tasks and whole chords may be added. All have the index of the part that adds them."""
     world.start(ready=2)
     adding = [client.signature("own.adds", [10], {"many": 4}), client.signature("own.adds_a_chord", [[1, 2, 3]])]
     assert chord(adding, app=client)(total(client)).get(timeout=GET_S) == 10 + (10 + 11 + 12 + 13) + (1 + 2 + 3)
@@ -116,7 +116,7 @@ def test_groups_in_chains_in_groups_end(world: World, client: Celery) -> None:
 
 
 def test_a_worker_that_dies_with_a_part_that_adds_others_adds_each_once(world: World, client: Celery) -> None:
-    """A chord that has grown by a part that was never sent would wait without end."""
+    """A chord that grew by a part that was never sent would wait without end."""
     world.hold()
     world.start(imports="own_tasks,holding")
     body = chord([client.signature("own.adds", [10], {"many": 2})], app=client)(total(client))
@@ -126,8 +126,8 @@ def test_a_worker_that_dies_with_a_part_that_adds_others_adds_each_once(world: W
     assert world.ran().count("adds") == 2
 
 
-def test_a_worker_that_dies_with_a_task_that_was_replaced_replaces_it_once(world: World, client: Celery) -> None:
-    """What replaces a task is sent with its end, like a retry."""
+def test_a_worker_that_dies_with_a_replaced_task_replaces_it_once(world: World, client: Celery) -> None:
+    """The replacement is sent in the step that ends the task, like a retry."""
     world.hold()
     world.start(imports="own_tasks,holding")
     result = client.send_task("own.replaced", [1, 2])
@@ -138,8 +138,8 @@ def test_a_worker_that_dies_with_a_task_that_was_replaced_replaces_it_once(world
     assert (world.ran().count("replaced"), world.ran().count("total")) == (2, 1)
 
 
-def test_a_worker_that_dies_with_a_failed_part_has_failed_nothing_yet(world: World, client: Celery) -> None:
-    """Part and body fail in one step; before it, a client sees neither."""
+def test_a_worker_that_dies_with_a_failed_part_has_not_failed_the_chord_yet(world: World, client: Celery) -> None:
+    """Part and body fail in one step. Before it a client sees neither failure."""
     world.hold()
     world.start(imports="own_tasks,holding")
     part = fails(client)
@@ -154,12 +154,15 @@ def test_a_worker_that_dies_with_a_failed_part_has_failed_nothing_yet(world: Wor
 
 
 def test_with_results_on_another_server_a_death_with_the_last_part_does_not_lose_the_body(
-    world: World, elsewhere: str, client: Celery
+    world: World, other_server_url: str, client: Celery
 ) -> None:
-    """Parts are counted there before their claim ends here: the chord must stay until the body is published."""
+    """Parts are counted on that server before their claim ends on this one.
+
+    The chord must stay until the body is published.
+    """
     world.hold()
-    world.start(imports="own_tasks,holding", MLQ_RESULT_BACKEND=elsewhere)
-    client.conf.update(result_backend=elsewhere)
+    world.start(imports="own_tasks,holding", MLQ_RESULT_BACKEND=other_server_url)
+    client.conf.update(result_backend=other_server_url)
     body = chord([add(client, 1, 1)], app=client)(client.signature("own.total"))
     world.house.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
     world.kill()
@@ -169,7 +172,7 @@ def test_with_results_on_another_server_a_death_with_the_last_part_does_not_lose
 
 
 def test_an_errback_that_raises_fails_alone(world: World, client: Celery) -> None:
-    """Celery calls it in the worker of the task that failed; it must neither end the worker nor stop other errbacks."""
+    """Celery calls it in the worker of the failed task. It must neither end the worker nor stop other errbacks."""
     world.start()
     pid = world.workers.pids()["cpu0"]
     errbacks: Any = [client.signature("own.breaks"), client.signature("own.sorry")]

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.compare` measures two versions from their own environments."""
+"""`python -m benchmarks.compare` measures two versions, each in its own environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.server
 
 @pytest.mark.timeout(300)
 def test_a_version_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every figure has a value for both, and one round is too few for a verdict."""
+    """Every figure has a value for both, and one round is not enough for a verdict."""
     assert compare.main([sys.prefix, sys.prefix, "--quick", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["versions"]) == {"base", "other"}
@@ -24,7 +24,7 @@ def test_a_version_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -
         assert figure["verdict"] == "needs more rounds"
 
 
-def test_a_commit_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2 is no verdict: 1 would say that the version is worse."""
+def test_the_error_names_a_commit_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is 2: 1 would say that the version is worse."""
     assert compare.main(["no-such-commit", "--quick"]) == 2
     assert "no-such-commit" in capsys.readouterr().err

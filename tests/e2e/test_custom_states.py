@@ -1,4 +1,4 @@
-"""States of a task's own: seen while it runs, and never after its end."""
+"""Custom states of a task are visible while it runs, and never after its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery import shared_task
 
 @shared_task(name="own.progress", bind=True)
 def progress(self, gate):
-    """Say how far it is, and go on when told to."""
+    """Report the progress, and go on when the gate opens."""
     for done in (1, 2):
         self.update_state(state="PROGRESS", meta={"done": done})
         while not Path(f"{gate}.{done}").exists():
@@ -22,22 +22,22 @@ def progress(self, gate):
 
 @shared_task(name="own.late", bind=True)
 def late(self, gate):
-    """Leave a thread behind that goes on telling."""
-    def tell(task_id):
+    """Leave a thread behind that sets a state later."""
+    def set_late_state(task_id):
         while not Path(gate).exists():
             time.sleep(0.01)
         self.update_state(task_id=task_id, state="PROGRESS", meta={"done": 99})
-        Path(gate + ".told").touch()
+        Path(gate + ".set").touch()
 
-    threading.Thread(target=tell, args=[self.request.id], daemon=True).start()
+    threading.Thread(target=set_late_state, args=[self.request.id], daemon=True).start()
     return "done"
 '''
 
 
-def test_a_task_tells_how_far_it_is_while_it_runs(house: House, client: Celery, start: Start) -> None:
-    """A stock client sees each state with what belongs to it; the end replaces the last of them."""
-    house.write("telling.py", TASKS)
-    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+def test_clients_see_the_progress_of_a_running_task(house: House, client: Celery, start: Start) -> None:
+    """A stock client sees each state with its metadata; the end of the task replaces the last one."""
+    house.write("own_states.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
     gate = house.directory / "gate"
     task = client.send_task("own.progress", [str(gate)])
     for done in (1, 2):
@@ -47,13 +47,15 @@ def test_a_task_tells_how_far_it_is_while_it_runs(house: House, client: Celery, 
     assert task.state == "SUCCESS"
 
 
-def test_what_a_task_leaves_behind_changes_nothing_of_its_end(house: House, client: Celery, start: Start) -> None:
-    """As with Celery: who has read a success reads it again."""
-    house.write("telling.py", TASKS)
-    start("--cpus", "1", MLQ_WORKER_IMPORTS="telling")
+def test_a_state_that_is_written_after_the_end_does_not_change_the_result(
+    house: House, client: Celery, start: Start
+) -> None:
+    """As with Celery, a client that has read a success reads it again."""
+    house.write("own_states.py", TASKS)
+    start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
     gate = house.directory / "gate"
     task = client.send_task("own.late", [str(gate)])
     assert task.get(timeout=30) == "done"
     gate.touch()
-    house.until((house.directory / "gate.told").exists, "the thread has told")
+    house.until((house.directory / "gate.set").exists, "the thread has set the state")
     assert client.AsyncResult(task.id).state == "SUCCESS"

@@ -1,4 +1,4 @@
-"""Dead letters: seen, reproduced away from the queues, queued again when the cause is mended, forgotten."""
+"""Dead letters are listed, reproduced without the queues, requeued after a fix, and dropped."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Model(Good):
 
 
 def dead(house: Any, *filters: str) -> list[dict[str, Any]]:
-    """Read the dead letters."""
+    """Return the dead letters."""
     entries: list[dict[str, Any]] = house.json("dead", *filters)["entries"]
     return entries
 
 
-def test_poison_is_buried_reproduced_and_retried_once_its_cause_is_mended(
+def test_a_message_that_kills_workers_is_dead_lettered_reproduced_and_requeued_after_a_fix(
     house: Any, client: Celery, start: Any
 ) -> None:
-    """The whole life of one: three dead workers, a FAILURE, the stacks, a fix, the answer."""
+    """Its whole life: three dead workers, a FAILURE, the stacks, a fix, the answer."""
     house.write("killer.py", KILLER)
     start("--cpus", "1", model="killer.py:Model")
     task = client.send_task("mlq.predict", ["die"], queue="realtime")
@@ -54,8 +54,8 @@ def test_poison_is_buried_reproduced_and_retried_once_its_cause_is_mended(
     assert dead(house) == []
 
 
-def test_how_many_workers_a_message_may_take_down_is_a_setting(house: Any, client: Celery, start: Any) -> None:
-    """And so is how long a silent host is waited for."""
+def test_the_number_of_workers_that_a_message_may_kill_is_a_setting(house: Any, client: Celery, start: Any) -> None:
+    """The time after which a silent host counts as dead is a setting, too."""
     house.write("killer.py", KILLER)
     start("--cpus", "1", model="killer.py:Model", MLQ_WORKER_MAX_CRASHES="1", MLQ_LEASE="60")
     (worker,) = house.json("worker")["workers"]
@@ -67,18 +67,23 @@ def test_how_many_workers_a_message_may_take_down_is_a_setting(house: Any, clien
 
 @pytest.fixture
 def letters(house: Any, client: Celery, start: Any) -> list[dict[str, Any]]:
-    """Two messages that cannot be read, one of them hostile, and one of an unknown task, whose worker is gone."""
+    """Make three dead letters, of which one is hostile.
+
+    Two cannot be read, and one is of an unknown task; the worker is gone.
+    """
     workers = start("--cpus", "1")
     with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
         redis.lpush("realtime", b"not json", b"\x1b]0;owned\x07\n[red]")
     client.send_task("no.such", queue="batch")
-    house.until(lambda: len(dead(house)) == 3, "three are buried")
+    house.until(lambda: len(dead(house)) == 3, "there are three dead letters")
     assert workers.end() == 0
     return dead(house)
 
 
-def test_filters_choose_and_what_came_from_a_payload_steers_nothing(house: Any, letters: list[dict[str, Any]]) -> None:
-    """By queue, reason and time; control characters are shown as escapes."""
+def test_letters_are_filtered_and_payloads_cannot_control_the_terminal(
+    house: Any, letters: list[dict[str, Any]]
+) -> None:
+    """The filters are queue, reason and time; control characters are shown as escapes."""
     assert [e["queue"] for e in letters] == ["realtime", "realtime", "batch"]
     assert {e["host"] for e in letters} == {socket.gethostname()}
     assert [e["reason"] for e in dead(house, "--reason", "malformed")] == ["malformed"] * 2
@@ -92,8 +97,11 @@ def test_filters_choose_and_what_came_from_a_payload_steers_nothing(house: Any, 
     assert [base64.b64decode(e["raw"]) for e in exported][:2] == [b"not json", b"\x1b]0;owned\x07\n[red]"]
 
 
-def test_nothing_is_dropped_or_retried_by_a_slip(house: Any, letters: list[dict[str, Any]]) -> None:
-    """Silence is not everything, a dry run is none, off a terminal --yes is asked for, a wrong id is an error."""
+def test_letters_are_not_dropped_or_requeued_by_mistake(house: Any, letters: list[dict[str, Any]]) -> None:
+    """A call without ids does not mean all, and a dry run changes nothing.
+
+    A script needs --yes, and a wrong id is an error.
+    """
     assert house.run("dead", "drop").returncode == 2
     assert house.run("dead", "retry", "--all").returncode == 2
     assert house.run("dead", "drop", "--all").returncode == 2

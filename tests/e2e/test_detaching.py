@@ -1,4 +1,4 @@
-"""Workers in the background: the command returns when they are ready, and says why when they are not."""
+"""Workers in the background: the command returns when they are ready, or says why they are not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.conftest import is_alive
 
 
 @pytest.fixture
-def detached(house: Any) -> Iterator[Any]:
-    """A function that starts workers in the background; whatever runs at the end of the test is stopped."""
+def start_detached(house: Any) -> Iterator[Any]:
+    """Return a function that starts workers in the background, which are stopped at the end of the test."""
 
     def start(*argv: str, model: str = "serve.py:Model") -> Any:
         return house.run("worker", "start", *argv, "--model", model, "--detach")
@@ -21,9 +21,9 @@ def detached(house: Any) -> Iterator[Any]:
     house.run("worker", "stop", "--all", "--drain-timeout", "0")
 
 
-def test_the_command_returns_once_the_workers_are_ready(house: Any, detached: Any) -> None:
-    """What runs in the background is seen, logged and stopped like any other worker, broker included."""
-    done = detached("--cpus", "2")
+def test_the_command_returns_once_the_workers_are_ready(house: Any, start_detached: Any) -> None:
+    """Background workers are listed, logged and stopped like all others, and so is their broker."""
+    done = start_detached("--cpus", "2")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("ready after") == 2
     workers = house.json("worker")["workers"]
@@ -35,31 +35,31 @@ def test_the_command_returns_once_the_workers_are_ready(house: Any, detached: An
     assert house.run("worker").returncode == 4, "and with it the embedded broker"
 
 
-def test_workers_that_do_not_start_say_why_to_whoever_waits(detached: Any) -> None:
-    """With the exit code that the foreground has."""
-    done = detached("--cpus", "1", model="missing.py:Model")
+def test_the_waiting_command_says_why_workers_do_not_start(start_detached: Any) -> None:
+    """The exit code is the same as in the foreground."""
+    done = start_detached("--cpus", "1", model="missing.py:Model")
     assert done.returncode == 3
     assert "there is no file missing.py" in done.stderr
 
 
-def test_some_that_do_not_start_are_named_and_the_others_serve(house: Any, detached: Any) -> None:
-    """The second to be there fails: a device that is sick, say."""
+def test_workers_that_do_not_start_are_named_and_the_others_serve(house: Any, start_detached: Any) -> None:
+    """The second one fails, as it would on a faulty device."""
     house.write(
         "picky.py",
         "import os\nfrom serve import Model as Good\nclass Model(Good):\n    def setup(self, device):\n"
         "        if not os.path.exists('taken'): open('taken', 'x'); super().setup(device)\n"
         "        else: raise SystemExit(3)\n",
     )
-    done = detached("--cpus", "2", model="picky.py:Model")
+    done = start_detached("--cpus", "2", model="picky.py:Model")
     assert done.returncode == 1, done.stderr
     assert "1 of 2 workers did not start" in done.stderr
-    # Heartbeats tell of it a moment later.
+    # The heartbeats show it a moment later.
     house.until(lambda: sorted(w["state"] for w in house.json("worker")["workers"]) == ["failed", "idle"], "it is told")
 
 
-def test_logs_are_kept_of_what_each_worker_wrote(house: Any, detached: Any) -> None:
-    """Also when it runs no more, and of another host's workers the last lines."""
-    detached("--cpus", "1")
+def test_the_log_of_each_worker_is_kept(house: Any, start_detached: Any) -> None:
+    """It can be read after the worker has ended; of workers on another host the last lines can be read."""
+    start_detached("--cpus", "1")
     here = house.run("worker", "logs", "cpu0", "-n", "100")
     assert "ready after" in here.stdout
     assert "loaded serve.py:Model" in here.stdout
@@ -73,7 +73,7 @@ def test_logs_are_kept_of_what_each_worker_wrote(house: Any, detached: Any) -> N
 
 
 def last_lines(house: Any) -> list[str]:
-    """Read the registry."""
+    """Return the last lines in the registry."""
     from redis import Redis
 
     with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:

@@ -1,4 +1,4 @@
-"""What people do all day: start with nothing configured, pipe rows through, watch, wait, ask what would be."""
+"""Everyday use: start without configuration, pipe rows, watch, wait, and ask for a decision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlq.broker import embedded
 from tests.conftest import MLQ, MODEL, House, Start
 
 
-def test_up_needs_nothing_configured_and_leaves_nothing_behind(house: House) -> None:
-    """A broker and a worker by one command; Ctrl-C ends both, and the next one finds what was queued."""
+def test_up_needs_no_configuration_and_leaves_nothing_running(house: House) -> None:
+    """One command starts a broker and a worker, and Ctrl-C ends both. The next one finds the queued messages."""
     up = house.command("up", "--model", "serve.py:Model")
     up.wait_for("ready after")
     assert house.run("submit", str(house.write("rows.json", [1, 2])), "--wait").returncode == 0
@@ -21,8 +21,8 @@ def test_up_needs_nothing_configured_and_leaves_nothing_behind(house: House) -> 
     assert embedded.find(house.state) is None
 
 
-def test_rows_come_through_a_pipe_and_answers_go_on_in_another(house: House, start: Start) -> None:
-    """A repeated id is an error row there, since a pipe cannot be looked at first."""
+def test_rows_come_from_a_pipe_and_answers_go_to_another(house: House, start: Start) -> None:
+    """A repeated id makes an error row, because a pipe cannot be checked in advance."""
     start("--cpus", "1")
     rows = '{"id": "a", "input": 1}\n{"id": "b", "input": 2}\n{"id": "a", "input": 3}\n'
     done = house.run("submit", "-", "--wait", input=rows)
@@ -31,8 +31,8 @@ def test_rows_come_through_a_pipe_and_answers_go_on_in_another(house: House, sta
     assert done.returncode == 6
 
 
-def test_answers_come_in_the_order_of_their_ends_where_that_is_asked_for(house: House, start: Start) -> None:
-    """The slow row is first in the file; one of the two workers has it, and perhaps one more behind it."""
+def test_answers_come_in_the_order_of_completion_on_request(house: House, start: Start) -> None:
+    """The slow row is the first of the file. One of two workers holds it, and perhaps one more row behind it."""
     house.write("single.py", MODEL.replace("max_batch_size = 4", "max_batch_size = 1"))
     start("--cpus", "2", model="single.py:Model", ready=2)
     path = house.write("rows.json", [{"wait_for": str(house.directory / "go")}, 1, 2, 3, 4])
@@ -47,8 +47,8 @@ def test_answers_come_in_the_order_of_their_ends_where_that_is_asked_for(house: 
 
 
 @pytest.mark.usefixtures("broker")
-def test_a_watch_shows_again_until_ctrl_c(house: House) -> None:
-    """And that is its end, not an error."""
+def test_a_watch_refreshes_until_ctrl_c(house: House) -> None:
+    """Ctrl-C is its normal end, not an error."""
     argv = [MLQ, "queues", "--watch", "0.1", "--json"]
     with subprocess.Popen(argv, env=house.environment, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
@@ -58,8 +58,8 @@ def test_a_watch_shows_again_until_ctrl_c(house: House) -> None:
     assert seen == ["mlq.queues/1"] * 3
 
 
-def test_workers_wait_for_a_broker_that_is_on_its_way(house: House, server: embedded.Server) -> None:
-    """One line a try, and then work."""
+def test_workers_wait_for_a_broker_that_starts_later(house: House, server: embedded.Server) -> None:
+    """Each try prints one line; then the workers serve."""
     house.environment["MLQ_BROKER_URL"] = server.url
     server.stop()
     workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model", "--wait-broker", "60")
@@ -75,10 +75,10 @@ def test_workers_wait_for_a_broker_that_is_on_its_way(house: House, server: embe
 
 
 @pytest.mark.usefixtures("broker")
-def test_an_autoscaler_that_only_tells_counts_the_devices_that_it_would_have(house: House) -> None:
-    """Else it would want what the real one, with the same options, could never start."""
-    told = house.json("autoscale", "--queue", "batch", "--cpus", "20", "--min", "20", "--once")
-    assert told["want"] == 20
+def test_a_look_of_the_autoscaler_counts_the_devices_of_its_options(house: House) -> None:
+    """Otherwise it would want workers that an autoscaler with the same options could never start."""
+    decision = house.json("autoscale", "--queue", "batch", "--cpus", "20", "--min", "20", "--once")
+    assert decision["want"] == 20
     refused = house.run("autoscale", "--queue", "batch", "--cpus", "3", "--min", "5", "--once")
     assert refused.returncode == 2
     assert "--max 3" in refused.stderr

@@ -1,4 +1,4 @@
-"""Clients that are not mlq's: whatever they call a task or put into it, it is run, or they are told why not."""
+"""Clients other than mlq's: their tasks run with any id and content, or they get an error as the answer."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ GET_S: Final = 60
 
 
 def redis_of(broker: str) -> Redis:
-    """Speak to the workers' server."""
+    """Return a client of the workers' server."""
     return Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30)
 
 
-def test_a_task_may_have_any_id_and_each_stays_where_it_belongs(
-    house: Any, client: Celery, start: Any, broker: str
-) -> None:
-    """An id makes one Redis key, and no line of a log or a table; stock workers run all of these."""
+def test_a_task_may_have_any_id(house: Any, client: Celery, start: Any, broker: str) -> None:
+    """An id makes one Redis key, and cannot add a line to a log or a table. Stock workers run all of these."""
     workers = start("--cpus", "1")
     with redis_of(broker) as redis:
         client.send_task("mlq.predict", ({"row": 0},), queue="realtime").get(timeout=GET_S)
         before = set(redis.keys())
         sent = [client.send_task("mlq.predict", ({"n": n},), task_id=i, queue="realtime") for n, i in enumerate(IDS)]
         assert [task.get(timeout=GET_S)["row"]["n"] for task in sent] == list(range(len(IDS)))
-        new = set(redis.keys()) - before - {keys.WATCHES.encode()}  # which comes and goes with an idle worker
+        new = set(redis.keys()) - before - {keys.WATCHES.encode()}  # which an idle worker adds and removes
     assert new == {b"celery-task-meta-" + i.encode() for i in IDS}
     for number, task_id in enumerate(IDS):
-        if "\x00" not in task_id:  # which no argument of a command can hold
+        if "\x00" not in task_id:  # which cannot be an argument of a command
             shown = house.run("result", "--json", "--", task_id)
             assert shown.returncode == 0, shown.stderr
             assert f'"n":{number}' in shown.stdout
@@ -49,18 +47,18 @@ def test_a_task_may_have_any_id_and_each_stays_where_it_belongs(
     assert not any("\x1b" in line for line in workers.lines)
 
 
-def test_what_is_refused_is_answered_and_listed(house: Any, client: Celery, start: Any) -> None:
-    """Else .get() hangs: an id that is too long, protocol 1, a task that nobody knows."""
+def test_refused_messages_are_answered_and_listed(house: Any, client: Celery, start: Any) -> None:
+    """Otherwise .get() hangs. They have an id that is too long, protocol 1, or an unknown task."""
     start("--cpus", "1")
-    told = client.send_task("mlq.predict", (1,), task_id="x" * 513).get(timeout=GET_S, propagate=False)
-    assert "the id has 513 bytes, the limit is 512" in str(told)
+    failure = client.send_task("mlq.predict", (1,), task_id="x" * 513).get(timeout=GET_S, propagate=False)
+    assert "the id has 513 bytes, the limit is 512" in str(failure)
     amqp: Any = client.amqp
-    amqp.create_task_message = amqp.as_task_v1  # task_protocol = 1, of which a client learns only once
-    told = client.send_task("mlq.predict", (1,), task_id="first\x1b[2J").get(timeout=GET_S, propagate=False)
-    assert "version 1 of Celery's message protocol" in str(told)
+    amqp.create_task_message = amqp.as_task_v1  # task_protocol = 1, which a client reads only once
+    failure = client.send_task("mlq.predict", (1,), task_id="first\x1b[2J").get(timeout=GET_S, propagate=False)
+    assert "version 1 of Celery's message protocol" in str(failure)
     amqp.create_task_message = amqp.as_task_v2
-    told = client.send_task("no.\udcff", (1,), task_id="half").get(timeout=GET_S, propagate=False)
-    assert "is known here" in str(told)
+    failure = client.send_task("no.\udcff", (1,), task_id="half").get(timeout=GET_S, propagate=False)
+    assert "is known here" in str(failure)
     letters = house.json("dead")["entries"]
     assert {"x" * 513, "first\x1b[2J", "half"} == {letter["task_id"] for letter in letters}
     table = house.run("dead").stdout
@@ -69,11 +67,11 @@ def test_what_is_refused_is_answered_and_listed(house: Any, client: Celery, star
 
 
 @pytest.mark.parametrize("value", [2**70, -(2**63) - 1, "x\udcff", {"\ud800": 2**64}])
-def test_values_that_only_pythons_json_holds_arrive_as_they_are(
+def test_values_that_only_pythons_json_supports_arrive_unchanged(
     house: Any, client: Celery, start: Any, value: Any
 ) -> None:
-    """A stock worker hands them to its task, and so the model gets them; their answers can be collected, too."""
-    start("--cpus", "1", MODEL_LOG="")  # the test's model writes its log in UTF-8
+    """A stock worker passes them to its task, so the model gets them, too. Their answers can be collected."""
+    start("--cpus", "1", MODEL_LOG="")  # the test's model writes its log as UTF-8
     task = client.send_task("mlq.predict", (value,), headers={"score": float("nan"), "big": 2**70, "half": "\udcff"})
     assert task.get(timeout=GET_S)["row"] == value
     shown = house.run("result", task.id)
@@ -82,10 +80,10 @@ def test_values_that_only_pythons_json_holds_arrive_as_they_are(
 
 @pytest.mark.parametrize("method", ["gzip", "zlib", "bzip2", "lzma"])
 @pytest.mark.parametrize("pool", [(), ("--pool", "prefork", "--concurrency", "1")], ids=["solo", "prefork"])
-def test_a_body_may_be_compressed_but_hold_no_bomb(
+def test_a_compressed_body_is_read_but_not_a_decompression_bomb(
     client: Celery, start: Any, method: str, pool: tuple[str, ...]
 ) -> None:
-    """The client is told, and the worker lives: 40 MB of it fit into a hundred bytes."""
+    """A hundred bytes can hold 40 MB. The client gets an error, and the worker lives."""
     workers = start(*pool or ("--cpus", "1"))
     before = workers.pids()
     client.conf.task_compression = method
@@ -101,8 +99,8 @@ def test_a_body_may_be_compressed_but_hold_no_bomb(
 
 
 @pytest.mark.parametrize("spoil", ["expires", "eta"])
-def test_a_prefork_pool_tells_the_clients_of_what_celery_calls_invalid(client: Celery, start: Any, spoil: str) -> None:
-    """Stock Celery logs it and rejects the message; its client waits."""
+def test_a_prefork_pool_answers_messages_that_celery_calls_invalid(client: Celery, start: Any, spoil: str) -> None:
+    """Stock Celery logs the error and rejects the message, and the client waits."""
     start("--pool", "prefork", "--concurrency", "1")
     task = client.send_task("mlq.predict", ([7],), headers={spoil: "tomorrow"})
     with pytest.raises(Exception, match="malformed"):

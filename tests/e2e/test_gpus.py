@@ -1,4 +1,4 @@
-"""One worker a device on the whole host, and none on one that is at fault."""
+"""One worker per device on the whole host, and no worker on a device at fault."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """Make a directory like /run/lock: everybody may write, nobody may remove what is another's."""
+    """Return a directory like /run/lock: every user may write, and may remove only own files."""
     path = tmp_path / "lock"
     path.mkdir()
     path.chmod(0o1777)
@@ -54,7 +54,7 @@ def shared(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other(shared: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run another supervisor, of another user for all that this one knows, which has GPU 0."""
+    """Run another supervisor that has GPU 0; this one treats it as another user's."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(shared)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -67,52 +67,52 @@ def other(shared: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def slots(tmp_path: Path, shared: Path) -> Iterator[Slots]:
-    """Take slots in a state directory of our own."""
+    """Return slots in a private state directory."""
     with closing(Slots(tmp_path / "state", shared)) as slots:
         yield slots
 
 
 @pytest.fixture(autouse=True)
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the driver see two."""
+    """Let the driver report two GPUs."""
     monkeypatch.setattr(nvml, "offered", lambda _library, _environ: GPUS)
 
 
-def names(devices: DeviceRequest, slots: Slots) -> list[str]:
-    """Plan, and name the workers."""
+def plan_names(devices: DeviceRequest, slots: Slots) -> list[str]:
+    """Plan the workers, and return their names."""
     return [spec.name for spec in plan(SETTINGS, devices, slots, {})]
 
 
-def test_a_device_that_another_supervisor_has_is_refused_naming_it(other: subprocess.Popen[str], slots: Slots) -> None:
-    """Other state directories, other users: two workers on one GPU would take each other's memory."""
+def test_a_device_of_another_supervisor_is_refused_with_its_name(other: subprocess.Popen[str], slots: Slots) -> None:
+    """The other one may have another state directory or user: two workers on one GPU would compete for memory."""
     with pytest.raises(DeviceTaken) as raised:
-        names(DeviceRequest(gpus="0"), slots)
+        plan_names(DeviceRequest(gpus="0"), slots)
     holder = f"worker theirs-gpu0 of user {os.getuid()} uses it, under supervisor process {other.pid}"
     assert holder in raised.value.message
 
 
-def test_it_is_free_again_however_its_supervisor_ended(other: subprocess.Popen[str], slots: Slots) -> None:
-    """The kernel frees it: nothing has to be cleaned up after a kill -9."""
+def test_a_device_is_free_after_any_end_of_its_supervisor(other: subprocess.Popen[str], slots: Slots) -> None:
+    """The kernel releases the lock, so no cleanup is needed after a kill -9."""
     other.send_signal(signal.SIGKILL)
     other.wait()
-    assert names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
+    assert plan_names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
 
 
-def test_auto_goes_round_what_was_booked_a_moment_ago(
+def test_auto_skips_a_device_that_was_booked_a_moment_ago(
     other: subprocess.Popen[str], slots: Slots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is still loading uses no GPU yet: the lock tells what the driver cannot."""
+    """A worker that is still loading uses no GPU memory yet. The lock shows what the driver cannot."""
     assert other.pid
     free = [GPUS[0], Gpu(1, "GPU-bbbb", "Some GPU", 0)]
     monkeypatch.setattr(nvml, "offered", lambda _library, _environ: free)
-    assert names(DeviceRequest(gpus="auto"), slots) == ["gpu1"]
+    assert plan_names(DeviceRequest(gpus="auto"), slots) == ["gpu1"]
     free.pop()
     with pytest.raises(DeviceTaken):
-        names(DeviceRequest(gpus="auto"), slots)
+        plan_names(DeviceRequest(gpus="auto"), slots)
 
 
-def test_two_workers_share_a_gpu_when_that_is_asked_for(slots: Slots) -> None:
-    """Each has a name of its own, and both the same mask."""
+def test_two_workers_share_a_gpu_on_request(slots: Slots) -> None:
+    """Each has its own name, and both have the same device mask."""
     specs = plan(SETTINGS, DeviceRequest(gpus="all", per_gpu=2), slots, {}, prefix="a")
     assert [(s.name, s.gpu) for s in specs] == [
         ("a-gpu0-0", GPUS[0]),
@@ -121,21 +121,21 @@ def test_two_workers_share_a_gpu_when_that_is_asked_for(slots: Slots) -> None:
         ("a-gpu1-1", GPUS[1]),
     ]
     with pytest.raises(UsageError, match="goes with --gpus"):
-        names(DeviceRequest(cpus=2, per_gpu=2), slots)
+        plan_names(DeviceRequest(cpus=2, per_gpu=2), slots)
 
 
-def test_slots_of_one_user_are_still_taken_once(slots: Slots, tmp_path: Path) -> None:
-    """CPU workers book no device; their names are their own."""
-    assert names(DeviceRequest(cpus=1), slots) == ["cpu0"]
+def test_a_slot_of_one_user_is_taken_once(slots: Slots, tmp_path: Path) -> None:
+    """CPU workers book no device, but their names are unique."""
+    assert plan_names(DeviceRequest(cpus=1), slots) == ["cpu0"]
     with closing(Slots(tmp_path / "state")) as others, pytest.raises(SlotTaken, match="cpu0"):
         others.take(["cpu0"])
 
 
-def test_another_user_can_lock_what_this_one_made(slots: Slots, shared: Path) -> None:
-    """Whatever the umask: a file that only its maker may open would keep everybody else off for good."""
+def test_another_user_can_lock_the_files_of_this_one(slots: Slots, shared: Path) -> None:
+    """This holds for any umask: a file that only its creator may open would keep all other users off the device."""
     before = os.umask(0o077)
     try:
-        assert names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
+        assert plan_names(DeviceRequest(gpus="0"), slots) == ["gpu0"]
     finally:
         os.umask(before)
     (made,) = shared.iterdir()
@@ -143,8 +143,8 @@ def test_another_user_can_lock_what_this_one_made(slots: Slots, shared: Path) ->
 
 
 @pytest.mark.parametrize("planted", ["link", "hard link", "pipe"])
-def test_what_somebody_planted_is_not_written_to(slots: Slots, shared: Path, tmp_path: Path, planted: str) -> None:
-    """Everybody may write in that directory, a link to a file of ours, too."""
+def test_a_planted_link_is_not_written_to(slots: Slots, shared: Path, tmp_path: Path, planted: str) -> None:
+    """Every user may write to that directory, and could create a link to a file of this user."""
     ours, there = tmp_path / "ours", shared / "mlq-GPU-aaaa.lock"
     ours.write_text("precious")
     if planted == "link":
@@ -154,12 +154,12 @@ def test_what_somebody_planted_is_not_written_to(slots: Slots, shared: Path, tmp
     else:
         os.mkfifo(there)
     with pytest.raises(DeviceLockUnusable):
-        names(DeviceRequest(gpus="0"), slots)
+        plan_names(DeviceRequest(gpus="0"), slots)
     assert ours.read_text() == "precious"
 
 
-def test_what_a_holder_wrote_cannot_steer_a_terminal(shared: Path) -> None:
-    """Anybody may have written it."""
+def test_the_text_of_a_lock_holder_cannot_control_the_terminal(shared: Path) -> None:
+    """Any user may have written it."""
     gpu = GPUS[0]
     with device_locks.book(shared, gpu, "gpu0"):
         (shared / "mlq-GPU-aaaa.lock").write_bytes(b"1 2 \x1b[31m\xff\n")
@@ -167,22 +167,22 @@ def test_what_a_holder_wrote_cannot_steer_a_terminal(shared: Path) -> None:
             device_locks.book(shared, gpu, "gpu0")
 
 
-def test_all_users_look_in_the_same_place(tmp_path: Path, shared: Path) -> None:
-    """Root may write into a directory that is closed to others, and must not lock there."""
+def test_all_users_use_the_same_lock_directory(tmp_path: Path, shared: Path) -> None:
+    """Root may write to a directory that is closed to others, and must not lock there."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o755)
     assert device_locks.shared_directory([tmp_path / "missing", closed, shared]) == shared
 
 
 class LosesItsDevice(WorkerSpec):
-    """A worker that ends as one does whose device answers nothing any more."""
+    """A worker that ends like one whose device no longer answers."""
 
     def argv(self) -> list[str]:
         return [sys.executable, "-c", "raise SystemExit(70)"]
 
 
 class AtFault(FaultWatch):
-    """A driver that tells of a fault as soon as a worker has died."""
+    """A driver that reports a fault as soon as a worker has died."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
@@ -198,7 +198,7 @@ class AtFault(FaultWatch):
 
 
 def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
-    """It would only meet the fault again. What to do about it is said, and left to people: mlq resets no GPU."""
+    """It would only meet the fault again. The log says what to do, and the operator does it: mlq resets no GPU."""
     news: list[News] = []
     fleet = Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=AtFault())
     with pytest.raises(WorkersFailed):
@@ -211,8 +211,8 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
     assert fleet.handle.view().cordoned == {"gpu0"}
 
 
-def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_path: Path, shared: Path) -> None:
-    """Freed, it would be the first that is started on again. One whose worker has ended well is free."""
+def test_an_autoscaler_keeps_the_lock_of_a_device_at_fault(slots: Slots, tmp_path: Path, shared: Path) -> None:
+    """If it were free, the next worker would be started on it. A device whose worker ended normally is free."""
     healthy, at_fault = (WorkerSpec(gpu.slot, SETTINGS, gpu=gpu) for gpu in GPUS)
     pool = devices.DevicePool([healthy, at_fault], slots, pause_s=1.0, host="here")
     assert pool.take(healthy, at=0.0)
@@ -220,13 +220,13 @@ def test_an_autoscaler_keeps_a_device_at_fault_from_everybody(slots: Slots, tmp_
     pool.free({"gpu0": False, "gpu1": True}, frozenset({"gpu1"}), at=0.0)
     assert pool.available(at=1e9) == [healthy]
     with closing(Slots(tmp_path / "others", shared)) as others:
-        assert names(DeviceRequest(gpus="0"), others) == ["gpu0"]
+        assert plan_names(DeviceRequest(gpus="0"), others) == ["gpu0"]
         with pytest.raises(DeviceTaken):
-            names(DeviceRequest(gpus="1"), others)
+            plan_names(DeviceRequest(gpus="1"), others)
 
 
-def test_a_worker_for_which_the_system_has_no_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others must not end because one could not be started, and neither must the fleet."""
+def test_a_worker_whose_process_cannot_be_created_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other workers and the supervisor must not end because of it."""
     refusals = iter([OSError(errno.EAGAIN, "Resource temporarily unavailable")] * 2)
 
     class Refusing(Child):

@@ -1,4 +1,4 @@
-"""Jobs as a user runs them: gone on with, cancelled, interrupted, collected once."""
+"""Jobs as a user runs them: resumed, cancelled, interrupted, collected once."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from tests.conftest import MLQ
 DEADLINE_S = 60
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """Read an output file."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of an output file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def store(house: Any) -> Redis:
-    """Look into the broker."""
+def broker_client(house: Any) -> Redis:
+    """Return a client of the broker."""
     return Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://"))
 
 
-def submit(house: Any, *argv: str) -> subprocess.Popen[bytes]:
-    """Begin `mlq submit` in the background."""
+def start_submit(house: Any, *argv: str) -> subprocess.Popen[bytes]:
+    """Start `mlq submit` in the background."""
     command = (str(Path(sys.executable).with_name("mlq")), "submit", *argv)
     with (house.directory / "client.log").open("ab") as log:
         return subprocess.Popen(command, env=house.environment, cwd=house.directory, stderr=log)
 
 
-def ran(house: Any) -> list[str]:
-    """Tell which rows were computed, in order."""
+def computed_rows(house: Any) -> list[str]:
+    """Return the rows that were computed, in order."""
     log = (house.directory / "model.log").read_text()
     return [line.rpartition(" ")[0].removeprefix("start ") for line in log.splitlines()]
 
 
-def test_resume_runs_only_what_is_missing_or_failed(house: Any, start: Any) -> None:
-    """Rows that are done are not run again; failed ones are; the output has a line a row, in order."""
+def test_resume_runs_only_missing_and_failed_rows(house: Any, start: Any) -> None:
+    """Completed rows do not run again. The output has one line per row, in order."""
     start("--cpus", "1")
     rows = house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in [1, {"fail": "no"}, 3, 4]))
     out = house.directory / "out.jsonl"
@@ -54,15 +54,15 @@ def test_resume_runs_only_what_is_missing_or_failed(house: Any, start: Any) -> N
     assert (house.directory / "errors.jsonl").read_text() == '{"fail": "no"}\n'
     whole = out.read_text()
     (house.directory / "model.log").unlink()
-    out.write_text("".join(whole.splitlines(keepends=True)[:3]) + '{"id": 3, "ind')  # what a kill leaves
+    out.write_text("".join(whole.splitlines(keepends=True)[:3]) + '{"id": 3, "ind')  # as after a kill
     again = house.run("submit", str(rows), "--wait", "-o", str(out), "--resume")
     assert again.returncode == 6, again.stderr
-    assert [line["index"] for line in lines(out)] == [0, 1, 2, 3]
-    assert set(ran(house)) == {"4", "{'fail': 'no'}"}
+    assert [line["index"] for line in read_lines(out)] == [0, 1, 2, 3]
+    assert set(computed_rows(house)) == {"4", "{'fail': 'no'}"}
 
 
-def test_resume_refuses_another_input_and_begins_where_nothing_is(house: Any, start: Any) -> None:
-    """And an output that exists without --resume, one that is the input, one that mlq did not write."""
+def test_resume_refuses_another_input_and_starts_a_job_without_output(house: Any, start: Any) -> None:
+    """It also refuses the input as output, a file that mlq did not write, and an existing output without --resume."""
     start("--cpus", "1")
     house.write("rows.jsonl", "1\n2\n")
     assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
@@ -78,20 +78,20 @@ def test_resume_refuses_another_input_and_begins_where_nothing_is(house: Any, st
     assert (house.directory / "theirs.jsonl").read_text() == "mine\n"
 
 
-def test_the_same_job_submitted_twice_runs_nothing_twice(house: Any, start: Any) -> None:
-    """With --job-id; another file under the same id is refused; collected answers are gone from Redis."""
+def test_a_job_that_is_submitted_twice_runs_once(house: Any, start: Any) -> None:
+    """Both have the same --job-id. Another file under that id is refused, and collected answers are gone from Redis."""
     start("--cpus", "1")
     house.write("rows.jsonl", "1\n2\n3\n")
     for _ in range(2):
         assert house.run("submit", "rows.jsonl", "--job-id", "nightly").stdout == "nightly\n"
     collected = house.run("result", "nightly", "--wait")
     assert [json.loads(line)["index"] for line in collected.stdout.splitlines()] == [0, 1, 2]
-    assert sorted(ran(house)) == ["1", "2", "3"]
+    assert sorted(computed_rows(house)) == ["1", "2", "3"]
     house.write("other.jsonl", "9\n")
     refused = house.run("submit", "other.jsonl", "--job-id", "nightly")
     assert (refused.returncode, "nightly exists" in refused.stderr) == (2, True)
     assert house.run("result", "nightly", "--wait").returncode == 5
-    with store(house) as redis:
+    with broker_client(house) as redis:
         assert redis.xlen(keys.ends("nightly")) == redis.exists(keys.chunks("nightly")) == 0
         assert redis.keys("celery-task-meta-*") == []
     shown = house.json("job", "show", "nightly")
@@ -99,59 +99,61 @@ def test_the_same_job_submitted_twice_runs_nothing_twice(house: Any, start: Any)
     assert [job["job"] for job in house.json("job")["jobs"]] == ["nightly"]
 
 
-def test_a_cancelled_job_stops_within_a_batch_and_keeps_what_was_answered(house: Any, start: Any) -> None:
-    """Its client ends with 7 and the command that goes on, which runs the rest."""
+def test_a_cancelled_job_stops_within_a_batch_and_keeps_its_answers(house: Any, start: Any) -> None:
+    """Its client ends with exit code 7, and names the command that runs the rest."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     rows = [1, 2, 3, 4, {"wait_for": str(gate)}, *range(6, 20)]
     house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-    waiting = submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "long", "--chunk", "2")
-    house.until(lambda: "wait_for" in "".join(ran(house)) if (house.directory / "model.log").exists() else False, "5")
+    waiting = start_submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "long", "--chunk", "2")
+    house.until(
+        lambda: "wait_for" in "".join(computed_rows(house)) if (house.directory / "model.log").exists() else False, "5"
+    )
     assert house.run("job", "cancel", "long").returncode == 0
     gate.touch()
     assert waiting.wait(DEADLINE_S) == 7
-    assert len(ran(house)) < len(rows)
-    assert [line["result"]["row"] for line in lines(house.directory / "out.jsonl")[:4]] == [1, 2, 3, 4]
+    assert len(computed_rows(house)) < len(rows)
+    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")[:4]] == [1, 2, 3, 4]
     assert house.json("job", "show", "long")["state"] == "cancelled"
     resumed = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume", "--chunk", "2")
     assert resumed.returncode == 0, resumed.stderr
-    assert [line["result"]["row"] for line in lines(house.directory / "out.jsonl")] == rows
+    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")] == rows
 
 
-def test_interrupted_once_it_collects_what_is_on_its_way_and_says_how_to_go_on(house: Any, start: Any) -> None:
-    """Exit 7; what was not sent is not lost, it was never taken."""
+def test_an_interrupted_job_collects_the_rows_in_flight_and_names_the_command_to_resume(house: Any, start: Any) -> None:
+    """The exit code is 7. Rows that were not sent are not lost, because they were never read."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(30)))
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4"]
-    waiting = submit(house, *argv)
+    waiting = start_submit(house, *argv)
     house.until((house.directory / "model.log").exists, "the first row runs")
     waiting.send_signal(signal.SIGINT)
     gate.touch()
     assert waiting.wait(DEADLINE_S) == 7
-    assert 1 <= len(lines(house.directory / "out.jsonl")) <= 8
+    assert 1 <= len(read_lines(house.directory / "out.jsonl")) <= 8
     assert house.run("submit", *argv, "--resume").returncode == 0
-    assert [line["result"]["row"]["n"] for line in lines(house.directory / "out.jsonl")] == [*range(30)]
+    assert [line["result"]["row"]["n"] for line in read_lines(house.directory / "out.jsonl")] == [*range(30)]
 
 
 def test_too_many_failed_rows_stop_a_job(house: Any, start: Any) -> None:
-    """A wrong file is found out early; exit 6."""
+    """A wrong file is detected early; the exit code is 6."""
     start("--cpus", "1")
     house.write("rows.jsonl", "".join(json.dumps({"fail": "no", "n": n}) + "\n" for n in range(200)))
     # Without --max-inflight, all 200 rows may be sent, and may have run, before the first failure is known.
     options = ("--max-errors", "5", "--chunk", "1", "--max-inflight", "8")
     done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", *options)
     assert (done.returncode, "--max-errors 5" in done.stderr) == (6, True)
-    assert 5 < len(lines(house.directory / "out.jsonl")) < 200
+    assert 5 < len(read_lines(house.directory / "out.jsonl")) < 200
     house.write("serve.py", (house.directory / "serve.py").read_text().replace('"fail" in row', "False"))
     house.json("worker", "restart", "--all")
     again = ("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--max-errors", "5", "--chunk", "1", "--resume")
     assert house.run(*again).returncode == 0, "the failures of before do not count"
-    assert {line["status"] for line in lines(house.directory / "out.jsonl")} == {"ok"}
+    assert {line["status"] for line in read_lines(house.directory / "out.jsonl")} == {"ok"}
 
 
-def test_answers_are_not_written_over_nor_lost_to_a_second_try(house: Any, start: Any) -> None:
-    """They are taken out of Redis as they are written: the file is all that there is of them."""
+def test_a_second_result_command_does_not_overwrite_or_lose_answers(house: Any, start: Any) -> None:
+    """Answers are removed from Redis when they are written, so the file is the only copy."""
     start("--cpus", "1")
     house.write("rows.jsonl", '{"fail": "no"}\n1\n')
     one_file = house.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "x.jsonl")
@@ -166,37 +168,40 @@ def test_answers_are_not_written_over_nor_lost_to_a_second_try(house: Any, start
     assert not (house.directory / "other.jsonl").exists()
 
 
-def test_nobody_waits_for_answers_that_have_expired(house: Any, start: Any) -> None:
-    """They are kept for a week, what is known of the job for a month: who comes in between is told."""
+def test_a_client_does_not_wait_for_answers_that_have_expired(house: Any, start: Any) -> None:
+    """Answers are kept for a week and the job's record for a month. A client that asks in between gets an error."""
     start("--cpus", "1")
     house.write("rows.jsonl", "1\n2\n")
     job = house.run("submit", "rows.jsonl", "--job-id", "old").stdout.strip()
     house.until(lambda: house.json("job", "show", job)["state"] == "done", "it is done")
-    with store(house) as redis:
+    with broker_client(house) as redis:
         redis.delete(*(f"{keys.ends(job)}{part}" for part in ("", ":done", ":tally")))
         redis.expire(keys.job(job), RECORDED_S - KEPT_S - 60)
     expired = house.run("result", job, "--wait", "-o", "out.jsonl")
     assert (expired.returncode, "have expired" in expired.stderr) == (5, True)
 
 
-def test_a_reader_that_leaves_is_no_broker_that_is_away(house: Any, start: Any) -> None:
-    """`mlq submit … | head -1` has what it wanted."""
+def test_a_closed_output_pipe_is_not_reported_as_a_broker_that_is_away(house: Any, start: Any) -> None:
+    """`mlq submit … | head -1` has read the line that it wanted."""
     start("--cpus", "1")
     house.write("rows.jsonl", "".join(f'"{n} {"x" * 2000}"\n' for n in range(500)))
     argv = [MLQ, "submit", "rows.jsonl", "--wait", "--chunk", "1"]
     with subprocess.Popen(
         argv, env=house.environment, cwd=house.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as submit:
-        assert submit.stdout is not None
-        assert submit.stderr is not None
-        submit.stdout.readline()
-        submit.stdout.close()
-        said = submit.stderr.read()
-        assert (submit.wait(60), said) == (1, ""), "silent, as others in a pipe"
+    ) as submitting:
+        assert submitting.stdout is not None
+        assert submitting.stderr is not None
+        submitting.stdout.readline()
+        submitting.stdout.close()
+        errors = submitting.stderr.read()
+        assert (submitting.wait(60), errors) == (1, ""), "silent, as others in a pipe"
 
 
 def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
-    """Each goes where its row says, and its result is its line; what is no task, or nobody's, is an error."""
+    """Each goes to the queue of its row, and its result is its line.
+
+    A row that is no task, or an unknown one, is an error.
+    """
     start("--cpus", "1")
     rows = [
         {"task": "mlq.predict", "args": ["a"], "queue": "realtime", "priority": 9},
@@ -215,7 +220,7 @@ def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
 
 
 def test_results_may_be_in_another_database_or_on_another_server(house: Any, start: Any, broker: str) -> None:
-    """There each end is filed in the result store; a record and a result are never on two."""
+    """Each chunk's result is recorded in the result store. Record and result are never on two servers."""
     house.write("rows.jsonl", '1\n{"fail": "no"}\n3\n')
     with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
         other = embedded.Server(embedded.program(), Path(directory))
@@ -249,8 +254,11 @@ class Model:
 '''
 
 
-def test_every_way_in_which_a_chunk_can_end_reaches_its_job(house: Any, start: Any) -> None:
-    """Answered, tried again in vain, buried for killing three workers: each row has its line, and the job ends."""
+def test_every_end_of_a_chunk_reaches_its_job(house: Any, start: Any) -> None:
+    """A chunk is answered, retried in vain, or dead-lettered after it killed three workers.
+
+    Each row has its line, and the job ends.
+    """
     house.write("trouble.py", TROUBLE)
     start("--cpus", "1", model="trouble.py:Model")
     house.write("rows.jsonl", '"fine"\n"away"\n"die"\n')
@@ -263,13 +271,13 @@ def test_every_way_in_which_a_chunk_can_end_reaches_its_job(house: Any, start: A
     assert "dead letter" in die["error"]["message"]
 
 
-def test_interrupted_twice_it_leaves_what_is_on_its_way_for_another_time(house: Any, start: Any) -> None:
-    """Exit 130; the command that it names collects what ran meanwhile, and runs nothing twice."""
+def test_a_job_that_is_interrupted_twice_leaves_the_rows_in_flight_for_later(house: Any, start: Any) -> None:
+    """The exit code is 130. The command in the hint collects the rows that ran in the meantime, and runs none twice."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(3)))
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1"]
-    waiting = submit(house, *argv)
+    waiting = start_submit(house, *argv)
     house.until((house.directory / "model.log").exists, "the first row runs")
     waiting.send_signal(signal.SIGINT)
     house.until(lambda: "sending no more" in (house.directory / "client.log").read_text(), "it has taken a note")
@@ -277,14 +285,14 @@ def test_interrupted_twice_it_leaves_what_is_on_its_way_for_another_time(house: 
     assert waiting.wait(DEADLINE_S) == 130
     assert "--resume` continues" in (house.directory / "client.log").read_text()
     gate.touch()
-    house.until(lambda: len(ran(house)) == 3, "all rows run")
+    house.until(lambda: len(computed_rows(house)) == 3, "all rows run")
     assert house.run("submit", *argv, "--resume").returncode == 0
-    assert [line["result"]["row"]["n"] for line in lines(house.directory / "out.jsonl")] == [0, 1, 2]
-    assert len(ran(house)) == 3
+    assert [line["result"]["row"]["n"] for line in read_lines(house.directory / "out.jsonl")] == [0, 1, 2]
+    assert len(computed_rows(house)) == 3
 
 
 def test_a_realtime_row_does_not_wait_for_a_job(house: Any, start: Any) -> None:
-    """It is answered between two forwards, while the job goes on."""
+    """It is answered between two forwards of the job."""
     start("--cpus", "1")
     house.write("rows.jsonl", "".join(json.dumps({"sleep": 0.05, "n": n}) + "\n" for n in range(400)))
     house.write("one.json", "{}")
@@ -292,16 +300,19 @@ def test_a_realtime_row_does_not_wait_for_a_job(house: Any, start: Any) -> None:
     house.until((house.directory / "model.log").exists, "the job runs")
     assert house.run("submit", "one.json", "--wait").returncode == 0
     assert house.json("job", "show", job)["state"] == "running"
-    assert len(ran(house)) < 400
+    assert len(computed_rows(house)) < 400
     assert house.run("job", "cancel", job).returncode == 0
 
 
-def test_rows_whose_messages_somebody_dropped_are_sent_again_after_a_cancel(house: Any, start: Any) -> None:
-    """By hand, past `mlq queues purge`: a cancel ends the wait, and --resume runs the rest under another id."""
+def test_rows_whose_messages_were_deleted_are_sent_again_after_a_cancel(house: Any, start: Any) -> None:
+    """They were deleted by hand, without `mlq queues purge`.
+
+    A cancel ends the wait, and --resume runs the rest under another id.
+    """
     start("--cpus", "1")
     house.write("rows.jsonl", "1\n2\n3\n")
     house.run("queues", "pause", "batch")
-    waiting = submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "lost")
+    waiting = start_submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "lost")
     house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 1, "its message waits")
     with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
         redis.delete("batch")
@@ -310,4 +321,4 @@ def test_rows_whose_messages_somebody_dropped_are_sent_again_after_a_cancel(hous
     assert waiting.wait(DEADLINE_S) == 7
     assert house.run("submit", "rows.jsonl", "--job-id", "lost").returncode == 2
     assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
-    assert [line["result"]["row"] for line in lines(house.directory / "out.jsonl")] == [1, 2, 3]
+    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")] == [1, 2, 3]

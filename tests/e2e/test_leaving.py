@@ -1,4 +1,4 @@
-"""The end of a worker that has nothing left to do: no thread, hook or native code of its model can hold it up."""
+"""The end of a drained worker: no thread, hook or native code of its model can delay it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Model:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("keeps", "said"),
+    ("keeps", "log_text"),
     [
         ("thread", "thread 'uploader' did not end and is left behind: it stands at "),
         ("pool", "thread 'decoder_0' did not end and is left behind: it stands at "),
@@ -61,19 +61,22 @@ class Model:
         ("crash", "had ended its work with exit code 0, its process then ended with signal SIGABRT"),
     ],
 )
-def test_a_drained_worker_ends_whatever_its_model_left_running(
-    house: House, start: Start, keeps: str, said: str
+def test_a_drained_worker_ends_though_its_model_left_threads_or_hooks_running(
+    house: House, start: Start, keeps: str, log_text: str
 ) -> None:
-    """It runs nothing and holds nothing: its exit code is that of a completed drain, and the log says what is left."""
+    """It runs no task and holds no message.
+
+    Its exit code is that of a completed drain, and the log names what is left.
+    """
     house.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS=keeps)
     assert workers.end() == 0, "\n".join(workers.lines)
-    assert any(said in line for line in workers.lines), "\n".join(workers.lines)
+    assert any(log_text in line for line in workers.lines), "\n".join(workers.lines)
 
 
 @pytest.mark.timeout(120)
-def test_an_operator_who_restarts_such_a_worker_gets_the_next_one(house: House, start: Start) -> None:
-    """And no death is counted: it ended as it was told."""
+def test_such_a_worker_is_replaced_on_a_restart_order(house: House, start: Start) -> None:
+    """No death is counted, because it ended on an order."""
     house.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS="thread")
     done = house.run("worker", "restart", "cpu0")

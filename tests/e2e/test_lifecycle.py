@@ -1,4 +1,4 @@
-"""Workers start, end, die and come back; tasks outlive all of it."""
+"""Workers start, end, die and are replaced; tasks survive all of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KILLER = """def answer(self, row):
 
 
 def test_the_first_signal_lets_the_running_task_finish(house: Any, client: Celery, start: Any) -> None:
-    """A drain is a success: exit 0, and the answer is there."""
+    """A drain is a success: the exit code is 0, and the answer arrives."""
     workers = start("--cpus", "1")
     gate = house.directory / "gate"
     task = client.send_task("mlq.predict", [{"wait_for": str(gate)}])
@@ -58,7 +58,7 @@ def test_the_first_signal_lets_the_running_task_finish(house: Any, client: Celer
 
 
 def test_the_second_signal_gives_the_running_task_back(house: Any, client: Celery, start: Any) -> None:
-    """Stock Celery stores it as a failure and acknowledges it: the work is gone."""
+    """Stock Celery stores a failure and acknowledges the message, so the work is lost."""
     workers = start("--cpus", "1")
     task = client.send_task("mlq.predict", [{"sleep": 600}], queue="realtime")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
@@ -71,7 +71,7 @@ def test_the_second_signal_gives_the_running_task_back(house: Any, client: Celer
 
 
 def test_kill_9_of_one_of_two_workers_does_not_stop_a_job(house: Any, start: Any) -> None:
-    """It is replaced, its task runs again, and every row is answered."""
+    """The worker is replaced, its task runs again, and every row is answered."""
     recovery = {"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
     workers = start("--cpus", "2", ready=2, MLQ_BROKER_TRANSPORT_OPTIONS=json.dumps(recovery))
     house.write("rows.json", [{"sleep": 0.3, "n": n} for n in range(60)])
@@ -88,8 +88,8 @@ def test_kill_9_of_one_of_two_workers_does_not_stop_a_job(house: Any, start: Any
 
 
 @pytest.mark.usefixtures("broker")
-def test_a_model_that_does_not_load_never_eats_the_queue(house: Any) -> None:
-    """Exit 3 with the reason; what waits goes on waiting."""
+def test_a_model_that_does_not_load_takes_no_message(house: Any) -> None:
+    """The exit code is 3 with the reason; waiting messages stay in the queue."""
     setup = "    def setup(self, device):\n        raise OSError('no weights here')\n"
     house.write("broken.py", f"class Model:\n{setup}    def predict(self, rows): ...\n")
     house.write("rows.json", [1, 2])
@@ -101,8 +101,8 @@ def test_a_model_that_does_not_load_never_eats_the_queue(house: Any) -> None:
     assert house.json("queues", "batch")["queues"][0]["ready"] == 1
 
 
-def test_a_crash_loop_is_given_up_with_the_last_words(house: Any) -> None:
-    """The others would run on; here there are none, so the fleet ends with 1."""
+def test_a_crash_loop_ends_with_the_last_lines_of_the_log(house: Any) -> None:
+    """Other workers would go on. Here there are none, so the supervisor ends with exit code 1."""
     house.write("dying.py", "import os, sys\nprint('last words', file=sys.stderr)\nsys.stderr.flush()\nos._exit(9)\n")
     setup = "    def setup(self, device):\n        import dying\n"
     house.write("dying_model.py", f"class Model:\n{setup}    def predict(self, rows): ...\n")
@@ -112,8 +112,8 @@ def test_a_crash_loop_is_given_up_with_the_last_words(house: Any) -> None:
     assert "  last words" in done.stderr
 
 
-def test_weights_alone_are_refused_with_how_to_wrap_them(house: Any) -> None:
-    """A state_dict is half a model."""
+def test_weights_without_a_model_are_refused_with_a_hint_to_wrap_them(house: Any) -> None:
+    """A state_dict has no code to run."""
     script = "import torch; torch.save(torch.nn.Linear(2, 2).state_dict(), 'weights.pt')"
     subprocess.run([sys.executable, "-c", script], cwd=house.directory, check=True)
     done = house.run("worker", "start", "--cpus", "1", "--model", "weights.pt")
@@ -133,14 +133,14 @@ def test_a_plain_celery_worker_is_refused(house: Any, start: Any) -> None:
 
 
 def test_a_queued_task_survives_kill_9_of_the_server(house: Any, start: Any) -> None:
-    """The owner starts it again on the same socket, from its append-only file."""
+    """Its owner restarts the server on the same socket, from its append-only file."""
     workers = start("--cpus", "1", "--queues", "realtime")
     house.write("rows.json", [1, 2, 3])
     job = house.run("submit", "rows.json").stdout.strip()
     server = embedded.find(house.state)
     assert server is not None
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://")) as redis:
-        # While the disk is slow, appendfsync everysec lets the newest second wait in the server's own memory.
+        # On a slow disk, appendfsync everysec keeps up to a second of writes only in the server's memory.
         house.until(lambda: redis.info("persistence")["aof_buffer_length"] == 0, "it is in the file")
     os.kill(server.pid, signal.SIGKILL)
     house.until(lambda: embedded.find(house.state) not in {None, server}, "the server is up again")
@@ -150,7 +150,7 @@ def test_a_queued_task_survives_kill_9_of_the_server(house: Any, start: Any) -> 
     assert workers.process.poll() is None
 
 
-def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start: Any) -> None:
+def test_no_process_is_left_when_the_supervisor_is_killed(house: Any, start: Any) -> None:
     """No orphan goes on consuming, and no server goes on serving."""
     workers = start("--cpus", "2", ready=2)
     server = embedded.find(house.state)
@@ -162,19 +162,19 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(house: Any, start:
 
 
 def test_a_gpu_worker_has_its_mask_in_its_environment(house: Any) -> None:
-    """It is there when Python starts, so it is there before torch can look."""
+    """The mask must be set before torch looks for devices, so it is set when Python starts."""
     spec = WorkerSpec("gpu0", config.load({}), gpu=Gpu(0, "GPU-1234", "Some GPU", 2**33))
     child = Child(spec, house.environment, SupervisorNotices(), "supervisor")
     try:
-        environ = Path(f"/proc/{child.pid}/environ")  # empty for a moment, while one program replaces another
+        environ = Path(f"/proc/{child.pid}/environ")  # empty for a moment while exec replaces the program
         house.until(lambda: b"CUDA_VISIBLE_DEVICES=GPU-1234\0" in environ.read_bytes(), "the mask is there")
     finally:
         child.signal(signal.SIGKILL)
         child.reap()
 
 
-def test_gpus_that_are_not_there_are_exit_5(house: Any) -> None:
-    """With what is there; never a silent fall-back to the CPU."""
+def test_missing_gpus_are_exit_5(house: Any) -> None:
+    """The error lists the existing GPUs; mlq never silently uses the CPU instead."""
     house.environment["CUDA_VISIBLE_DEVICES"] = ""
     done = house.run("worker", "start", "--gpus", "0,1", "--model", "serve.py:Model")
     assert done.returncode == 5
@@ -182,10 +182,10 @@ def test_gpus_that_are_not_there_are_exit_5(house: Any) -> None:
     assert "--cpus" in done.stderr
 
 
-def test_what_a_killed_worker_held_runs_elsewhere_long_before_its_lease_runs_out(
+def test_the_tasks_of_a_killed_worker_run_elsewhere_long_before_its_lease_expires(
     house: Any, client: Celery, start: Any
 ) -> None:
-    """Its supervisor saw it die: fenced and given back at once, with nobody waiting for a timeout."""
+    """Its supervisor sees the death, fences the worker and gives its claims back at once, without a timeout."""
     workers = start("--cpus", "2", ready=2)
     task = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "gate")}], queue="realtime")
     log = house.directory / "model.log"
@@ -198,7 +198,10 @@ def test_what_a_killed_worker_held_runs_elsewhere_long_before_its_lease_runs_out
 
 
 def test_a_message_that_kills_its_workers_becomes_a_dead_letter(house: Any, client: Celery, start: Any) -> None:
-    """Three deaths alone in a worker's hands, then FAILURE for its client; innocent work goes on all the while."""
+    """After three deaths as the only message of a worker its client gets FAILURE.
+
+    Other work goes on in the meantime.
+    """
     house.write("serve.py", (house.directory / "serve.py").read_text().replace("def answer(self, row):", KILLER))
     start("--cpus", "2", ready=2)
     pill = client.send_task("mlq.predict", ["die"], queue="realtime")
@@ -210,8 +213,8 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter(house: Any, clie
     assert backend.client.zcard("mlq:dead") == 1
 
 
-def test_a_terminal_that_is_gone_takes_no_task_along(house: House, client: Celery) -> None:
-    """`mlq worker start 2>&1 | tee log`, and Ctrl-C reaches tee, too: what runs is finished all the same."""
+def test_a_closed_terminal_does_not_end_a_running_task(house: House, client: Celery) -> None:
+    """With `mlq worker start 2>&1 | tee log`, Ctrl-C ends tee, too; the running task is still finished."""
     gate = house.directory / "gate"
     argv = [MLQ, "worker", "start", "--cpus", "1", "--model", "serve.py:Model"]
     with subprocess.Popen(argv, env=house.environment, cwd=house.directory, stderr=subprocess.PIPE, text=True) as fleet:
@@ -227,8 +230,8 @@ def test_a_terminal_that_is_gone_takes_no_task_along(house: House, client: Celer
         assert fleet.wait(30) == 0
 
 
-def test_a_worker_that_takes_its_time_to_end_is_not_taken_for_dead(house: House, broker: str, start: Start) -> None:
-    """It has given its lease back; what its libraries do at exit is theirs to finish."""
+def test_a_worker_that_is_slow_to_end_is_not_treated_as_dead(house: House, broker: str, start: Start) -> None:
+    """It has released its lease; its libraries may run their exit handlers."""
     assert broker
     house.write("slow.py", SLOW_TO_END)
     workers = start("--cpus", "1", model="slow.py:Model")

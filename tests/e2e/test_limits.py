@@ -1,4 +1,4 @@
-"""Time limits hold in a solo worker, where stock Celery ignores them; recycling loses nothing."""
+"""Time limits work in a solo worker, where stock Celery ignores them, and recycling loses no task."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Model:
 
 
 @pytest.fixture
-def stuck(house: Any) -> str:
-    """A model that hangs in C while it holds the GIL, where it is told to."""
+def hanging_model(house: Any) -> str:
+    """Return a model that hangs in C with the GIL on request."""
     house.write("stuck.py", STUCK)
     return "stuck.py:Model"
 
 
 def dead(house: Any) -> list[Any]:
-    """Read the dead letters."""
+    """Return the dead letters."""
     from redis import Redis
 
     with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
@@ -43,11 +43,11 @@ def dead(house: Any) -> list[Any]:
         return [letters.read(i) for i in letters.ids()]
 
 
-def test_a_soft_limit_keeps_what_earlier_forwards_of_the_chunk_answered(
-    house: Any, client: Celery, start: Any, stuck: str
+def test_a_soft_limit_keeps_the_answers_of_earlier_forwards(
+    house: Any, client: Celery, start: Any, hanging_model: str
 ) -> None:
-    """The rows that there was no time for say so, each."""
-    start("--cpus", "1", model=stuck)
+    """Each row that did not run in time is an error row that says so."""
+    start("--cpus", "1", model=hanging_model)
     rows = [1, 2, 3, 4, 30.0, 6, 7, 8, 9, 10, 11, 12]
     answers = client.send_task("mlq.batch_predict", [rows], soft_time_limit=1).get(timeout=30)
     assert answers[:4] == [1, 2, 3, 4]
@@ -55,9 +55,11 @@ def test_a_soft_limit_keeps_what_earlier_forwards_of_the_chunk_answered(
     assert house.json("worker")["workers"][0]["restarts"] == 0
 
 
-def test_the_workers_soft_limit_fails_only_who_took_so_long(house: Any, client: Celery, start: Any, stuck: str) -> None:
-    """They shared a forward; each is tried by itself."""
-    start("--cpus", "1", "--soft-time-limit", "1", model=stuck)
+def test_the_soft_limit_of_the_worker_fails_only_the_slow_row(
+    house: Any, client: Celery, start: Any, hanging_model: str
+) -> None:
+    """The rows shared a forward, so each is tried alone."""
+    start("--cpus", "1", "--soft-time-limit", "1", model=hanging_model)
     house.run("queues", "pause", "realtime")
     tasks = [client.send_task("mlq.predict", [row], queue="realtime") for row in (1, 30.0, 2)]
     house.run("queues", "resume", "realtime")
@@ -66,9 +68,11 @@ def test_the_workers_soft_limit_fails_only_who_took_so_long(house: Any, client: 
         tasks[1].get(timeout=30)
 
 
-def test_a_hard_limit_holds_while_c_code_holds_the_gil(house: Any, client: Celery, start: Any, stuck: str) -> None:
-    """Its client is told at once, the stacks are in the log, and the message does not come back."""
-    workers = start("--cpus", "1", model=stuck)
+def test_a_hard_limit_holds_while_c_code_holds_the_gil(
+    house: Any, client: Celery, start: Any, hanging_model: str
+) -> None:
+    """The client gets the answer at once, the stacks are logged, and the message does not come back."""
+    workers = start("--cpus", "1", model=hanging_model)
     with pytest.raises(TimeLimitExceeded):
         client.send_task("mlq.predict", ["stuck"], time_limit=1).get(timeout=30)
     (letter,) = dead(house)
@@ -78,11 +82,11 @@ def test_a_hard_limit_holds_while_c_code_holds_the_gil(house: Any, client: Celer
     assert client.send_task("mlq.predict", [1]).get(timeout=30) == 1
 
 
-def test_who_shared_a_forward_with_one_that_hangs_is_answered(
-    house: Any, client: Celery, start: Any, stuck: str
+def test_rows_that_shared_a_forward_with_a_hanging_row_are_answered(
+    house: Any, client: Celery, start: Any, hanging_model: str
 ) -> None:
-    """The worker's limit covers the forward; of its messages each is then run alone, and one is buried."""
-    start("--cpus", "1", "--time-limit", "1", model=stuck)
+    """The worker's limit covers the forward. Then each of its messages runs alone, and one is dead-lettered."""
+    start("--cpus", "1", "--time-limit", "1", model=hanging_model)
     house.run("queues", "pause", "realtime")
     tasks = [client.send_task("mlq.predict", [row], queue="realtime") for row in (1, "stuck", 2, 3)]
     house.run("queues", "resume", "realtime")
@@ -92,8 +96,8 @@ def test_who_shared_a_forward_with_one_that_hangs_is_answered(
     assert [letter.circumstances["reason"] for letter in dead(house)] == ["hard-time-limit"]
 
 
-def test_a_task_of_the_users_own_has_limits_too(house: Any, client: Celery, start: Any) -> None:
-    """Soft ones are raised inside it, hard ones end it."""
+def test_a_task_of_the_user_has_limits_too(house: Any, client: Celery, start: Any) -> None:
+    """A soft limit is raised inside the task, a hard limit ends it."""
     house.write(
         "own_limits.py",
         "import time\nfrom celery import shared_task\n"
@@ -107,7 +111,7 @@ def test_a_task_of_the_users_own_has_limits_too(house: Any, client: Celery, star
         client.send_task("own.coma", queue="default").get(timeout=30)
 
 
-def test_recycling_loses_nothing_and_runs_nothing_twice(house: Any, start: Any, broker: str) -> None:
+def test_recycling_loses_no_task_and_runs_none_twice(house: Any, start: Any, broker: str) -> None:
     """After five tasks a worker ends and is replaced, under load and without backoff."""
     del broker
     workers = start("--cpus", "1", "--max-tasks", "5")

@@ -1,4 +1,4 @@
-"""A device whose context is gone: its worker ends with exit code 70, is replaced, and a row that did it is found."""
+"""A worker whose device context is lost ends with exit code 70 and is replaced, and the row that causes it is found."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Model:
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_a_device_side_fault_costs_its_worker_and_nothing_else(
-    house: House, client: Celery, start: Start, inside: Redis, *, alone: bool
+def test_a_device_side_fault_costs_only_its_worker(
+    house: House, client: Celery, start: Start, broker_redis: Redis, *, alone: bool
 ) -> None:
-    """What it computed just then is computed again by its replacement, whoever's rows they were: also by Celery."""
+    """The replacement computes the rows of that moment again, for all clients, Celery's included."""
     house.write("fragile.py", FRAGILE)
     workers = start("--cpus", "1", model="fragile.py:Model")
     (first,) = workers.pids().values()
     assert house.run("queues", "pause", "realtime").returncode == 0
-    options: dict[str, Any] = {"expires": 600} if alone else {}  # with which a message runs by itself
+    options: dict[str, Any] = {"expires": 600} if alone else {}  # with which each message runs alone
     rows = ["a", "fault", "b"]
     tasks = [client.send_task("mlq.predict", [row], queue="realtime", **options) for row in rows]
     assert house.run("queues", "resume", "realtime").returncode == 0
@@ -53,7 +53,7 @@ def test_a_device_side_fault_costs_its_worker_and_nothing_else(
     (second,) = workers.pids().values()
     assert dict(answers)["fault"] == second != first
     assert house.json("dead")["entries"] == []
-    assert not inside.exists(keys.CRASHES)
+    assert not broker_redis.exists(keys.CRASHES)
     computed = (house.directory / "computed.log").read_text().splitlines()
     assert sum(line.startswith(str(first)) and "fault" in line for line in computed) == 1, "it is not tried again there"
     (worker,) = house.json("worker")["workers"]
@@ -61,7 +61,10 @@ def test_a_device_side_fault_costs_its_worker_and_nothing_else(
 
 
 def test_a_row_that_breaks_every_device_becomes_a_dead_letter(house: House, client: Celery, start: Start) -> None:
-    """An index out of range breaks the CUDA context of each worker that computes it. The fleet must survive the row."""
+    """An index out of range breaks the CUDA context of each worker that computes the row.
+
+    The workers must survive that.
+    """
     house.write("fragile.py", FRAGILE)
     workers = start("--cpus", "1", model="fragile.py:Model")
     assert house.run("queues", "pause", "realtime").returncode == 0

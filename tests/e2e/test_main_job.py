@@ -1,4 +1,4 @@
-"""The main job: a worker per device, a file in, answers out."""
+"""The main job: one worker per device, a file of rows in, answers out."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from celery import Celery
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """Read an output file."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of an output file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.skipif(not (EXAMPLE / "model.pt2").exists(), reason="`make test` makes examples/digits/model.pt2 first")
-def test_a_file_of_digits_is_answered_in_order_and_right(house: Any, start: Any) -> None:
-    """1,797 rows in, 1,797 lines out, ids in input order, more than 97% as labelled."""
+def test_a_file_of_digits_is_answered_correctly_and_in_order(house: Any, start: Any) -> None:
+    """1,797 rows give 1,797 lines with the ids in input order, of which more than 97% match the labels."""
     start("--cpus", "2", "--output", "classify", model=str(EXAMPLE / "model.pt2"), ready=2)
     out = house.directory / "out.jsonl"
     done = house.run("submit", str(EXAMPLE / "input.json"), "--wait", "-o", str(out))
     assert done.returncode == 0, done.stderr
     labels = json.loads((EXAMPLE / "labels.json").read_text())
-    answers = lines(out)
+    answers = read_lines(out)
     assert [a["id"] for a in answers] == list(labels)
     right = sum(a["result"]["class"] == labels[a["id"]] for a in answers)
     assert right / len(labels) > 0.97
@@ -34,7 +34,7 @@ def test_a_file_of_digits_is_answered_in_order_and_right(house: Any, start: Any)
 
 
 def test_any_celery_client_gets_its_answer(client: Celery, start: Any) -> None:
-    """By name, with a queue or without one: then it publishes to `celery`, and is answered once."""
+    """It names the task, with a queue or without one. Then it publishes to `celery`, and is answered once."""
     start("--cpus", "1")
     assert client.send_task("mlq.predict", ["row"]).get(timeout=30)["row"] == "row"
     assert client.send_task("mlq.predict", ["r"], queue="realtime").get(timeout=30)["row"] == "r"
@@ -44,7 +44,7 @@ def test_any_celery_client_gets_its_answer(client: Celery, start: Any) -> None:
 
 
 def test_a_row_that_fails_is_an_error_row_and_the_others_are_answered(house: Any, start: Any) -> None:
-    """Exit 6 says that there are some; a malformed line is one of them."""
+    """Exit code 6 says that there are error rows; a malformed line is one, too."""
     start("--cpus", "1")
     rows = house.write("rows.jsonl", '{"id": "a", "input": 1}\n{oops\n{"id": "c", "input": {"fail": "too wide"}}\n4\n')
     done = house.run("submit", str(rows), "--wait")
@@ -62,7 +62,7 @@ def test_a_row_that_fails_is_an_error_row_and_the_others_are_answered(house: Any
 
 
 def test_a_jobs_answers_can_be_collected_later(house: Any, start: Any) -> None:
-    """`submit` prints an id; `result` waits if told to, and says what is missing if not."""
+    """`submit` prints an id. `result` waits on request, and otherwise says what is missing."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     rows = house.write("rows.json", [{"wait_for": str(gate)}, 2])
@@ -77,7 +77,7 @@ def test_a_jobs_answers_can_be_collected_later(house: Any, start: Any) -> None:
 
 
 def test_a_single_row_goes_to_realtime_and_a_file_to_batch(house: Any, start: Any) -> None:
-    """What a person waits for passes what a night job left."""
+    """A row that a user waits for overtakes the rest of a long job."""
     start("--cpus", "1")
     one, many = house.write("one.json", {"a": 1}), house.write("many.json", [1, 2, 3])
     assert house.json("submit", str(one), "--wait", "-o", "one.out")["queue"] == "realtime"
@@ -85,8 +85,8 @@ def test_a_single_row_goes_to_realtime_and_a_file_to_batch(house: Any, start: An
     assert shown == {**shown, "schema": "mlq.job/1", "queue": "batch", "rows": 3, "tasks": 1, "ok": 3, "failed": 0}
 
 
-def test_nobody_on_the_queue_is_said_by_name_and_the_wait_goes_on(house: Any, start: Any) -> None:
-    """--timeout ends it with 7; nothing is lost, and the hint says how to collect it."""
+def test_a_queue_without_workers_is_named_and_the_wait_goes_on(house: Any, start: Any) -> None:
+    """--timeout ends the wait with exit code 7. No row is lost, and the hint says how to collect the answers."""
     start("--cpus", "1", "--queues", "realtime")
     rows = house.write("rows.json", [1, 2])
     done = house.run("submit", str(rows), "--wait", "--timeout", "6")
@@ -97,19 +97,22 @@ def test_nobody_on_the_queue_is_said_by_name_and_the_wait_goes_on(house: Any, st
     assert {q["name"]: q["ready"] for q in house.json("queues")["queues"]}["batch"] == 1
 
 
-def test_queues_and_workers_are_seen_while_they_are_busy(house: Any, start: Any) -> None:
-    """A busy solo worker answers nobody, but its heartbeat says what it does; what runs is in flight."""
+def test_queues_and_workers_are_listed_while_they_are_busy(house: Any, start: Any) -> None:
+    """A busy solo worker answers no control message, but its heartbeat says what it does.
+
+    Running rows are in flight.
+    """
     start("--cpus", "1")
     gate = house.directory / "gate"
     house.write("rows.json", [{"wait_for": str(gate)}, 2, 3])
-    house.run("queues", "pause", "batch")  # or its worker might take the first before the others are there
+    house.run("queues", "pause", "batch")  # so that the worker takes them together
     job = house.run("submit", "rows.json", "--chunk", "1", "--queue", "batch").stdout.strip()
     house.run("queues", "resume", "batch")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "the worker is busy")
     (worker,) = house.json("worker")["workers"]
     assert worker["task"] == f"{job}.0"
     batch = next(q for q in house.json("queues")["queues"] if q["name"] == "batch")
-    # All three fit into one forward of this model, so its worker holds them.
+    # All three fit into one forward of this model, so one worker holds them.
     assert (batch["ready"], batch["in_flight"], batch["workers"]) == (0, 3, 1)
     gate.touch()
     assert house.run("result", job, "--wait").returncode == 0
@@ -117,7 +120,7 @@ def test_queues_and_workers_are_seen_while_they_are_busy(house: Any, start: Any)
 
 
 def test_a_second_set_of_workers_shares_the_broker_and_takes_free_names(house: Any, start: Any) -> None:
-    """Two terminals, one user: the second finds what the first started."""
+    """One user has two terminals: the second command finds the broker and the workers of the first."""
     start("--cpus", "2", ready=2)
     second = start("--cpus", "1")
     assert second.pids().keys() == {"cpu2"}
@@ -126,8 +129,8 @@ def test_a_second_set_of_workers_shares_the_broker_and_takes_free_names(house: A
     assert len(house.json("worker")["workers"]) == 2
 
 
-def test_a_paused_queue_keeps_what_is_sent_until_it_is_resumed(house: Any, start: Any) -> None:
-    """Nothing is refused and nothing runs; the idle worker learns of the end of the pause by itself."""
+def test_a_paused_queue_keeps_its_messages_until_it_is_resumed(house: Any, start: Any) -> None:
+    """No message is refused and none runs. The idle worker notices the resume without a new message."""
     start("--cpus", "1")
     house.write("rows.json", [1, 2])
     assert house.run("queues", "pause", "batch").returncode == 0
@@ -138,8 +141,8 @@ def test_a_paused_queue_keeps_what_is_sent_until_it_is_resumed(house: Any, start
     assert house.run("result", job, "--wait", "--timeout", "30").returncode == 0
 
 
-def test_purge_asks_and_drops_what_waits(house: Any, start: Any) -> None:
-    """Off a terminal nobody can be asked, so --yes is demanded."""
+def test_purge_asks_and_drops_the_waiting_messages(house: Any, start: Any) -> None:
+    """Without a terminal it cannot ask, so it needs --yes."""
     start("--cpus", "1", "--queues", "realtime")
     house.write("rows.json", [1, 2, 3])
     job = house.run("submit", "rows.json", "--chunk", "1").stdout.strip()
@@ -147,7 +150,7 @@ def test_purge_asks_and_drops_what_waits(house: Any, start: Any) -> None:
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     assert house.run("queues", "purge", "batch", "--yes").stdout == "3 dropped from batch\n"
-    told = house.run("result", job, "--wait", "--timeout", "30")
-    assert told.returncode == 6, "nobody waits for rows that will not come"
-    assert told.stdout.count("its queue was purged") == 3
+    collected = house.run("result", job, "--wait", "--timeout", "30")
+    assert collected.returncode == 6, "the command does not wait for purged rows"
+    assert collected.stdout.count("its queue was purged") == 3
     assert house.run("queues", "purge", "nothing", "--yes").returncode == 5

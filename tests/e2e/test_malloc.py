@@ -1,4 +1,4 @@
-"""What glibc reads of the environment before a worker's first instruction."""
+"""The settings of glibc in the environment of a worker, which are read before its first instruction."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.conftest import Start
 TUNED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 
-def test_a_cpu_worker_is_born_with_an_allocator_that_keeps_its_memory(broker: str, start: Start) -> None:
-    """Set later it would not count: glibc reads these once, at exec. What a user has set is left alone."""
+def test_a_cpu_worker_starts_with_an_allocator_that_keeps_its_memory(broker: str, start: Start) -> None:
+    """The variables are read once, at exec, so a later change has no effect. Variables that a user has set are kept."""
     assert broker
     workers = start("--cpus", "1", MALLOC_TOP_PAD_="4096")
     born_with = Path(f"/proc/{workers.pids()['cpu0']}/environ").read_bytes().decode().split("\0")
@@ -27,7 +27,7 @@ def test_a_cpu_worker_is_born_with_an_allocator_that_keeps_its_memory(broker: st
 
 
 @pytest.mark.parametrize("variable", TUNED)
-def test_a_gpu_worker_keeps_the_allocator_as_it_is(variable: str) -> None:
-    """Its buffers are elsewhere, and its host memory is others' too."""
+def test_a_gpu_worker_keeps_the_default_allocator(variable: str) -> None:
+    """Its buffers are on the device, and it shares the host's memory with other processes."""
     gpu = Gpu(index=0, uuid="GPU-1", name="any", memory_bytes=1)
     assert variable not in WorkerSpec("gpu0", config.load({}), gpu=gpu).environment({})

@@ -1,4 +1,4 @@
-"""Celery's own monitors see the workers for what they are."""
+"""Celery's own monitors see the workers and their state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVED = ["realtime", "default", "batch", "celery"]
 
 
 def test_stock_inspect_answers_while_workers_are_idle(house: Any, client: Celery, start: Any) -> None:
-    """Every worker tells its queues, in the order in which it serves them."""
+    """Every worker lists its queues in the order in which it serves them."""
     start("--cpus", "2", ready=2)
 
     def answered() -> bool:
@@ -26,13 +26,13 @@ def test_stock_inspect_answers_while_workers_are_idle(house: Any, client: Celery
         queues = {name.partition("@")[0]: [q["name"] for q in found] for name, found in answer.items()}
         return queues == {"cpu0": SERVED, "cpu1": SERVED}
 
-    # A broadcast reaches who listens: a worker takes work a moment before its mailbox is open.
-    house.until(answered, "both tell their queues")
+    # A broadcast is lost for a worker that does not listen yet, and workers are ready a moment before they listen.
+    house.until(answered, "both list their queues")
 
 
 @pytest.fixture
 def flower(house: Any, broker: str) -> Iterator[str]:
-    """Run Flower on a free port of this host, and give its address."""
+    """Run Flower on a free port of this host, and return its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,11 +46,11 @@ def flower(house: Any, broker: str) -> Iterator[str]:
 
 
 def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flower: str) -> None:
-    """It learns of workers by their heartbeat events, which gossip and mingle are not needed for."""
+    """It finds workers by their heartbeat events, for which gossip and mingle are not needed."""
     start("--cpus", "2", ready=2)
 
     def listed() -> bool:
-        found = workers(flower)
+        found = query_workers(flower)
         served = {name.partition("@")[0]: w.get("active_queues") for name, w in found.items()}
         return served.keys() == {"cpu0", "cpu1"} and all(
             [q["name"] for q in queues or []] == SERVED for queues in served.values()
@@ -59,10 +59,10 @@ def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flow
     house.until(listed, "Flower lists both workers with their queues")
 
 
-def test_flower_sees_a_worker_that_was_busy_before_anybody_watched(
+def test_flower_sees_a_worker_that_was_busy_before_flower_started(
     house: Any, client: Celery, start: Any, request: pytest.FixtureRequest
 ) -> None:
-    """It can neither answer nor beat: all that Flower learns of it comes from its supervisor."""
+    """The worker can neither answer nor send heartbeats, so its supervisor does both."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -70,8 +70,8 @@ def test_flower_sees_a_worker_that_was_busy_before_anybody_watched(
     flower = request.getfixturevalue("flower")
 
     def seen() -> bool:
-        online = workers(flower, "status=1")
-        found = {name: workers(flower, f"refresh=1&workername={name}") for name in online}
+        online = query_workers(flower, "status=1")
+        found = {name: query_workers(flower, f"refresh=1&workername={name}") for name in online}
         tasks = [t["id"] for w in found.values() for t in w.get(next(iter(online)), {}).get("active", [])]
         return (list(online.values()), tasks) == ([True], [task.id])
 
@@ -80,8 +80,8 @@ def test_flower_sees_a_worker_that_was_busy_before_anybody_watched(
     assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}
 
 
-def workers(flower: str, query: str = "refresh=1") -> dict[str, Any]:
-    """Ask Flower's API; while it starts there is nobody to answer."""
+def query_workers(flower: str, query: str = "refresh=1") -> dict[str, Any]:
+    """Query Flower's API, which does not answer during its start."""
     try:
         with urllib.request.urlopen(f"{flower}/api/workers?{query}", timeout=10) as answer:  # noqa: S310 (http)
             return dict(json.load(answer))

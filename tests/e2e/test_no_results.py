@@ -1,4 +1,4 @@
-"""`result_backend = "none"`: the work is done, and nothing is kept of it."""
+"""`result_backend = "none"`: tasks run, and no result is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import House, Running, Start
 
 
 def claimed(redis: Redis) -> int:
-    """Count the messages in workers' hands."""
+    """Count the messages that workers hold."""
     return sum(int(redis.hlen(key)) for key in redis.scan_iter("mlq:claims:*"))
 
 
@@ -27,9 +27,9 @@ def fleet(house: House, ran: Callable[[], list[str]], broker: str, start: Start)
 
 @pytest.mark.usefixtures("fleet")
 def test_messages_run_and_end_and_leave_no_result(
-    house: House, client: Celery, ran: Callable[[], list[str]], inside: Redis
+    house: House, client: Celery, ran: Callable[[], list[str]], broker_redis: Redis
 ) -> None:
-    """Of every kind: the model's, a failing one, a task of the user's own; what follows from them runs, too."""
+    """The messages are rows for the model, a failing row, and a task of the user. Their callbacks run, too."""
     client.send_task("mlq.predict", [1], link=client.signature("own.note", ["after a row"]))
     client.send_task("mlq.batch_predict", [[2, 3]], link=client.signature("own.note", ["after rows"]))
     client.send_task("own.add", [1, 2], link=client.signature("own.note", ["after a task"]))
@@ -39,15 +39,15 @@ def test_messages_run_and_end_and_leave_no_result(
     followed = {line.rpartition(" after ")[2]: line[:11] for line in ran() if " after " in line}
     assert followed == {"a row": "{'row': 1, ", "rows": "[{'row': 2,", "a task": "3 after a t"}
     assert {f"sorry {failed.id}", "twice 0", "twice 1"} <= set(ran())
-    house.until(lambda: claimed(inside) == 0, "every message has ended")
-    assert list(inside.scan_iter("*celery-task-meta-*")) == []
+    house.until(lambda: claimed(broker_redis) == 0, "every message has ended")
+    assert list(broker_redis.scan_iter("*celery-task-meta-*")) == []
     assert (retried.state, house.json("dead")["entries"]) == ("PENDING", [])
-    assert sum(inside.llen(queue) for queue in ("realtime", "default", "batch", "celery")) == 0
+    assert sum(broker_redis.llen(queue) for queue in ("realtime", "default", "batch", "celery")) == 0
 
 
 @pytest.mark.usefixtures("fleet")
-def test_who_waits_for_what_is_not_kept_is_told_so_and_nothing_is_queued(house: House, inside: Redis) -> None:
-    """Before a row is sent: it would be worked on, and nobody could read what came of it."""
+def test_a_client_that_waits_for_a_result_is_refused_before_it_sends(house: House, broker_redis: Redis) -> None:
+    """Otherwise the rows would be computed, and the results could not be read."""
     rows = house.write("rows.json", [1, 2, 3])
     for arguments in (("--wait",), ("--wait", "-o", "out.jsonl")):
         refused = house.run("submit", str(rows), *arguments)
@@ -59,4 +59,4 @@ def test_who_waits_for_what_is_not_kept_is_told_so_and_nothing_is_queued(house: 
     assert accepted.returncode == 0, accepted.stderr
     log = house.directory / "model.log"
     house.until(lambda: log.exists() and len(log.read_text().splitlines()) == 3, "the rows run")
-    house.until(lambda: claimed(inside) == 0, "their messages have ended")
+    house.until(lambda: claimed(broker_redis) == 0, "their messages have ended")

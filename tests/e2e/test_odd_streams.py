@@ -1,4 +1,4 @@
-"""Inputs that can be read only once, outputs that are no files, and files that cannot be written to their end."""
+"""Inputs that can be read only once, outputs that are not regular files, and files that cannot be completed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEADLINE_S = 60
 ROWS = '{"id":"a","input":1}\n{"id":"b","input":2}\n'
 
 
-def answered(text: str) -> list[Any]:
-    """Give the ids of the lines of an output, and what was answered to each."""
+def read_answers(text: str) -> list[Any]:
+    """Return the ids of an output's lines, and the answer of each."""
     return [(line["id"], line["result"]["row"]) for line in map(json.loads, text.splitlines())]
 
 
-def shell(house: Any, script: str, limits: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+def run_in_bash(house: Any, script: str, limits: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a line of bash, with mlq as $MLQ."""
     return subprocess.run(
         ["/bin/bash", "-c", script],
@@ -34,8 +34,8 @@ def shell(house: Any, script: str, limits: Callable[[], None] | None = None) -> 
     )
 
 
-def test_what_can_be_read_only_once_is_read_once(house: Any, start: Any) -> None:
-    """A substituted command, standard input by any name, a socket, a file of rows that the shell has open."""
+def test_an_input_that_can_be_read_only_once_is_read_once(house: Any, start: Any) -> None:
+    """The inputs are a process substitution, standard input under any name, a socket, and a file that bash opened."""
     start("--cpus", "1")
     house.write("rows.jsonl", ROWS)
     for script in (
@@ -46,19 +46,19 @@ def test_what_can_be_read_only_once_is_read_once(house: Any, start: Any) -> None
         "gzip -c rows.jsonl | $MLQ submit - --wait -o -",
         "(printf '\\xef\\xbb\\xbf'; cat rows.jsonl) | $MLQ submit - --wait -o /dev/stdout",
     ):
-        done = shell(house, script)
-        assert (done.returncode, answered(done.stdout)) == (0, [("a", 1), ("b", 2)]), (script, done.stderr)
+        done = run_in_bash(house, script)
+        assert (done.returncode, read_answers(done.stdout)) == (0, [("a", 1), ("b", 2)]), (script, done.stderr)
     for option in ("--resume -o out.jsonl", "--errors bad.jsonl", "--job-id mine"):
-        refused = shell(house, f"$MLQ submit <(cat rows.jsonl) --wait {option}")
+        refused = run_in_bash(house, f"$MLQ submit <(cat rows.jsonl) --wait {option}")
         assert (refused.returncode, refused.stdout) == (2, ""), option
-    broken = shell(house, "printf 'x\\n1\\n2\\n3\\n\\xe9\\n' | $MLQ submit - --format csv --wait")
+    broken = run_in_bash(house, "printf 'x\\n1\\n2\\n3\\n\\xe9\\n' | $MLQ submit - --format csv --wait")
     assert (broken.returncode, "the 2 rows before that were read" in broken.stderr) == (2, True) or (
         "is not UTF-8" in broken.stderr
     )
 
 
-def test_a_named_pipe_waits_for_its_other_end_and_says_so(house: Any, start: Any) -> None:
-    """As an input for a writer, as an output for a reader."""
+def test_a_named_pipe_waits_for_its_other_end_and_reports_that(house: Any, start: Any) -> None:
+    """An input waits for a writer, an output for a reader."""
     start("--cpus", "1")
     for name in ("in.jsonl", "out.jsonl"):
         os.mkfifo(house.directory / name)
@@ -66,18 +66,18 @@ def test_a_named_pipe_waits_for_its_other_end_and_says_so(house: Any, start: Any
     waiting.wait_for("waiting for a process that writes to the named pipe in.jsonl")
     (house.directory / "in.jsonl").write_text(ROWS)
     waiting.wait_for("waiting for a process that reads the named pipe out.jsonl")
-    assert answered((house.directory / "out.jsonl").read_text()) == [("a", 1), ("b", 2)]
+    assert read_answers((house.directory / "out.jsonl").read_text()) == [("a", 1), ("b", 2)]
     assert waiting.wait() == 0
     assert not (house.directory / "out.jsonl.mlq").exists()
 
 
-def test_an_output_that_is_no_file_takes_the_answers_and_cannot_be_gone_on_with(house: Any, start: Any) -> None:
-    """A device, a descriptor; names of other formats are refused."""
+def test_an_output_that_is_not_a_file_takes_the_answers_and_cannot_be_resumed(house: Any, start: Any) -> None:
+    """It is a device or a descriptor; names of other formats are refused."""
     start("--cpus", "1")
     house.write("rows.jsonl", ROWS)
     assert house.run("submit", "rows.jsonl", "--wait", "-o", "/dev/null").returncode == 0
-    other = shell(house, "$MLQ submit rows.jsonl --wait -o /dev/fd/5 5> five.jsonl")
-    assert (other.returncode, answered((house.directory / "five.jsonl").read_text())) == (0, [("a", 1), ("b", 2)])
+    other = run_in_bash(house, "$MLQ submit rows.jsonl --wait -o /dev/fd/5 5> five.jsonl")
+    assert (other.returncode, read_answers((house.directory / "five.jsonl").read_text())) == (0, [("a", 1), ("b", 2)])
     for name in ("-", "/dev/null", "/dev/fd/1"):
         assert house.run("submit", "rows.jsonl", "--wait", "-o", name, "--resume").returncode == 2
     for name in ("out.csv", "out.PARQUET", "out.jsonl.gz", "out.tsv"):
@@ -86,19 +86,22 @@ def test_an_output_that_is_no_file_takes_the_answers_and_cannot_be_gone_on_with(
         assert not (house.directory / name).exists()
     full = house.run("submit", "rows.jsonl", "--wait", "-o", "/dev/full")
     assert (full.returncode, "cannot write to /dev/full: no space left on device" in full.stderr) == (1, True)
-    stdout = shell(house, "$MLQ submit rows.jsonl --wait > /dev/full")
+    stdout = run_in_bash(house, "$MLQ submit rows.jsonl --wait > /dev/full")
     assert (stdout.returncode, "cannot write to standard output: no space left on device" in stdout.stderr) == (1, True)
 
 
-def test_a_file_that_cannot_grow_is_gone_on_with_once_it_can(house: Any, start: Any) -> None:
-    """A full disk, a quota, a limit of the system's: the command that goes on is named, and nothing runs twice."""
+def test_an_output_that_could_not_grow_can_be_resumed(house: Any, start: Any) -> None:
+    """The disk is full, or a quota or a limit is reached.
+
+    The hint names the command that resumes, and no row runs twice.
+    """
     start("--cpus", "1")
     house.write("rows.jsonl", "".join(f'"row {n}"\n' for n in range(300)))
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
-    full = shell(house, "$MLQ submit rows.jsonl --wait -o out.jsonl", small)
+    full = run_in_bash(house, "$MLQ submit rows.jsonl --wait -o out.jsonl", small)
     assert full.returncode == 1, full.stderr
     assert "mlq: cannot write to out.jsonl: file too large" in full.stderr
     assert "submit rows.jsonl --wait -o out.jsonl --resume` continues" in full.stderr
@@ -107,8 +110,8 @@ def test_a_file_that_cannot_grow_is_gone_on_with_once_it_can(house: Any, start: 
     assert [line["result"]["row"] for line in lines] == [f"row {n}" for n in range(300)]
 
 
-def test_answers_are_not_taken_out_of_redis_into_a_file_that_was_removed(house: Any, start: Any) -> None:
-    """They would be gone with the process."""
+def test_answers_stay_in_redis_if_the_output_file_was_removed(house: Any, start: Any) -> None:
+    """In a removed file they would be lost at the end of the process."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     house.write("rows.jsonl", json.dumps({"wait_for": str(gate)}) + "\n1\n")

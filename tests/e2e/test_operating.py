@@ -1,4 +1,4 @@
-"""Workers are seen, ended and started anew from anywhere; their leases are their supervisor's business."""
+"""Workers are listed, stopped and restarted from any host, and their supervisor keeps their leases."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HOLDS_THE_GIL = """    def predict(self, rows):
 
 
 def states(house: Any) -> dict[str, str]:
-    """Give each worker's state."""
+    """Return each worker's state."""
     return {w["name"]: w["state"] for w in house.json("worker")["workers"]}
 
 
-def test_a_call_that_holds_the_gil_for_two_leases_costs_a_worker_nothing(
+def test_a_call_that_holds_the_gil_for_two_leases_does_not_cost_the_lease(
     house: Any, client: Celery, start: Any
 ) -> None:
-    """A thread in the worker would not run; its supervisor renews, and goes on saying that it is busy."""
+    """A thread in the worker could not run. Its supervisor renews the lease, and reports the worker as busy."""
     house.write("holds.py", f"class Model:\n    def setup(self, device): ...\n{HOLDS_THE_GIL}")
     workers = start("--cpus", "1", model="holds.py:Model")
     pid = workers.pids()["cpu0"]
@@ -39,7 +39,7 @@ def test_a_call_that_holds_the_gil_for_two_leases_costs_a_worker_nothing(
 
 
 def test_the_messages_of_a_dead_host_run_elsewhere(house: Any, client: Celery, start: Any) -> None:
-    """The supervisor takes its children along; another host's supervisor sees that nobody renews."""
+    """The workers die with their supervisor. The supervisor of another host sees that the leases are not renewed."""
     gate = house.directory / "gate"
     doomed = start("--cpus", "1", "--name", "doomed")
     task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -52,8 +52,8 @@ def test_the_messages_of_a_dead_host_run_elsewhere(house: Any, client: Celery, s
     assert task.status == "SUCCESS"
 
 
-def test_a_frozen_worker_is_seen_as_hung(house: Any, start: Any) -> None:
-    """It cannot say so itself, and Celery's monitors would list it as if nothing were."""
+def test_a_frozen_worker_is_listed_as_hung(house: Any, start: Any) -> None:
+    """It cannot report that, and Celery's monitors would list it as healthy."""
     workers = start("--cpus", "2", ready=2)
     os.kill(workers.pids()["cpu0"], signal.SIGSTOP)
     house.until(lambda: states(house) == {"cpu0": "hung", "cpu1": "idle"}, "the frozen one is hung")
@@ -62,7 +62,7 @@ def test_a_frozen_worker_is_seen_as_hung(house: Any, start: Any) -> None:
 
 
 def test_a_slot_that_was_given_up_is_still_listed(house: Any, start: Any) -> None:
-    """A worker that nobody sees any more is the one that is looked for."""
+    """An operator looks for exactly the worker that no longer runs."""
     workers = start("--cpus", "2", ready=2)
     house.write("serve.py", "raise RuntimeError('broken while it ran')")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
@@ -74,8 +74,11 @@ def test_a_slot_that_was_given_up_is_still_listed(house: Any, start: Any) -> Non
     assert workers.wait() == 3
 
 
-def test_a_drained_worker_finishes_what_it_runs_and_the_other_goes_on(house: Any, client: Celery, start: Any) -> None:
-    """By name, from any host; the supervisor ends with its last worker, and that is a success."""
+def test_a_drained_worker_finishes_its_task_and_the_other_goes_on(house: Any, client: Celery, start: Any) -> None:
+    """The order names the worker, and may come from any host.
+
+    The supervisor ends with its last worker, with exit code 0.
+    """
     workers = start("--cpus", "2", ready=2)
     gate = house.directory / "gate"
     task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -93,8 +96,8 @@ def test_a_drained_worker_finishes_what_it_runs_and_the_other_goes_on(house: Any
     assert workers.wait() == 0
 
 
-def test_stop_gives_back_what_runs_past_its_deadline(house: Any, client: Celery, start: Any) -> None:
-    """To the head of its queue, and to nobody's blame."""
+def test_stop_gives_back_a_task_that_runs_past_the_deadline(house: Any, client: Celery, start: Any) -> None:
+    """It returns to the head of its queue, and no crash is counted."""
     workers = start("--cpus", "1")
     client.send_task("mlq.predict", [{"sleep": 600}], queue="realtime")
     house.until(lambda: states(house) == {"cpu0": "busy"}, "it is busy")
@@ -107,7 +110,7 @@ def test_stop_gives_back_what_runs_past_its_deadline(house: Any, client: Celery,
 
 
 def test_a_rolling_restart_serves_all_the_time(house: Any, start: Any) -> None:
-    """One after the other, each ready before the next: there is never nobody."""
+    """Each worker is ready before the next one stops, so at least one always serves."""
     workers = start("--cpus", "2", ready=2)
     before = workers.pids()
     done = house.run("worker", "restart", "--all", "--rolling")
@@ -121,7 +124,7 @@ def test_a_rolling_restart_serves_all_the_time(house: Any, start: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "code"), [(["drain"], 2), (["stop", "nobody"], 5), (["restart", "--all", "--host", "nowhere"], 5)]
 )
-def test_an_order_names_whom_it_means(house: Any, start: Any, words: list[str], code: int) -> None:
-    """Silence is not everybody, and a name that nobody has is an error."""
+def test_an_order_must_name_its_workers(house: Any, start: Any, words: list[str], code: int) -> None:
+    """An order without names does not mean all workers, and an unknown name is an error."""
     start("--cpus", "1")
     assert house.run("worker", *words).returncode == code

@@ -1,4 +1,4 @@
-"""Who is served first: by queue, by priority, and between two forwards of somebody's long message."""
+"""The order of service: by queue, by priority, and between two forwards of a long message."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class Model:
 
 
 class Forwards:
-    """What the model computed so far, and the gates that let it go on."""
+    """The forwards that the model has begun, and the gates that let each one end."""
 
     def __init__(self, house: Any) -> None:
         self._house = house
         self._directory: Path = house.directory
 
     def seen(self) -> list[list[str]]:
-        """Give the rows of each forward that began."""
+        """Return the rows of each forward that began."""
         log = self._directory / "forwards.log"
         return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
     def wait_for(self, number: int) -> None:
-        """Wait until so many have begun."""
+        """Wait until this number of forwards have begun."""
         self._house.until(lambda: len(self.seen()) >= number, f"forward {number} has begun")
 
     def let(self, number: int | str) -> None:
-        """Let one end, or "all" from now on."""
+        """Let one forward end, or "all" from now on."""
         self._house.write(f"gates/{number}", "")
 
 
 @pytest.fixture
 def forwards(house: Any) -> Forwards:
-    """Write the models, one for each batch size that is asked for here."""
+    """Write the models, one for each batch size of these tests."""
     for rows in (1, 3, 100):
         house.write(f"gated_{rows}.py", MODEL.format(rows=rows))
     return Forwards(house)
@@ -62,7 +62,7 @@ def forwards(house: Any) -> Forwards:
 
 @pytest.mark.parametrize(
     ("priority_order", "promised"),
-    # No priority is the same as 0: these two are served as they came.
+    # No priority is the same as 0: these two are served in the order of their arrival.
     [
         ("mlq", ["9-1", "9-2", "0-1", "none-1", "0-2", "none-2"]),
         ("stock", ["0-1", "none-1", "0-2", "none-2", "9-1", "9-2"]),
@@ -71,7 +71,7 @@ def forwards(house: Any) -> Forwards:
 def test_priorities_and_queues_are_served_in_the_promised_order(
     house: Any, client: Celery, start: Any, forwards: Forwards, broker: str, priority_order: str, promised: list[str]
 ) -> None:
-    """Stock workers serve 9 last and take turns among queues: whoever says urgent waits longest."""
+    """Stock workers serve priority 9 last and alternate between queues, so urgent messages wait longest."""
     start("--cpus", "1", model="gated_1.py:Model", MLQ_PRIORITY_ORDER=priority_order)
     running = [client.send_task("mlq.predict", [n], queue="batch") for n in ("running", "staged")]
     forwards.wait_for(1)
@@ -84,7 +84,7 @@ def test_priorities_and_queues_are_served_in_the_promised_order(
         for queue in ("batch", "default", "realtime")
         for priority in options
     ]
-    # One by one at first: as long as the staged one waits behind more urgent ones, the device is asked for each.
+    # One by one at first: while the staged message waits behind more urgent ones, each has a forward of its own.
     for number in range(1, 6):
         forwards.let(number)
         forwards.wait_for(number + 1)
@@ -98,8 +98,8 @@ def test_priorities_and_queues_are_served_in_the_promised_order(
         assert served == promised
 
 
-def test_rows_wait_for_a_full_batch_only_where_they_are_told_to(client: Celery, start: Any, forwards: Forwards) -> None:
-    """By default what is there is computed at once; with --max-wait it waits for the rest, but not longer."""
+def test_rows_wait_for_a_full_batch_only_with_max_wait(client: Celery, start: Any, forwards: Forwards) -> None:
+    """By default the waiting rows are computed at once. With --max-wait they wait for more rows, but not longer."""
     workers = start("--cpus", "1", "--max-wait", "60", model="gated_3.py:Model")
     forwards.let("all")
     tasks = [client.send_task("mlq.predict", [n]) for n in range(2)]
@@ -114,7 +114,7 @@ def test_rows_wait_for_a_full_batch_only_where_they_are_told_to(client: Celery, 
 def test_a_realtime_row_waits_for_one_forward_of_a_foreign_clients_chunk(
     client: Celery, start: Any, forwards: Forwards
 ) -> None:
-    """A thousand rows in one message hold the device for ten forwards; what a person waits for goes between two."""
+    """A thousand rows in one message keep the device for ten forwards. An urgent row runs between two of them."""
     start("--cpus", "1", model="gated_100.py:Model")
     chunk = client.send_task("mlq.batch_predict", [list(range(1000))], queue="batch")
     forwards.wait_for(1)
@@ -123,17 +123,17 @@ def test_a_realtime_row_waits_for_one_forward_of_a_foreign_clients_chunk(
     forwards.wait_for(2)
     assert forwards.seen()[1] == ["urgent0", "urgent1", "urgent2", *map(str, range(100, 197))]
     forwards.let(2)
-    # Their answers are recorded before the next forward ends, which waits for its gate.
+    # Their answers are recorded before the next forward, which waits for its gate, ends.
     assert [task.get(timeout=GET_S) for task in urgent] == ["urgent0", "urgent1", "urgent2"]
     assert not chunk.ready()
     forwards.let("all")
     assert chunk.get(timeout=GET_S) == list(range(1000))
 
 
-def test_a_realtime_row_passes_at_every_forward_and_not_at_the_first_alone(
+def test_a_realtime_row_runs_after_any_forward_of_a_long_message(
     client: Celery, start: Any, forwards: Forwards
 ) -> None:
-    """A long message stays polite to its end."""
+    """Not only after the first one."""
     start("--cpus", "1", model="gated_100.py:Model")
     chunk = client.send_task("mlq.batch_predict", [list(range(500))], queue="batch")
     for number in (1, 2, 3):
@@ -145,10 +145,10 @@ def test_a_realtime_row_passes_at_every_forward_and_not_at_the_first_alone(
     assert [rows[0] for rows in forwards.seen()[:4]] == ["0", "urgent1", "urgent2", "urgent3"]
 
 
-def test_batch_rows_do_not_pass_a_chunk_of_their_own_queue(
+def test_batch_rows_do_not_overtake_a_chunk_of_their_own_queue(
     client: Celery, start: Any, forwards: Forwards, broker: str
 ) -> None:
-    """Between two forwards only what is more urgent is taken: the rest stays in the queue for an idle worker."""
+    """Between two forwards only more urgent rows are claimed. The others stay in the queue for an idle worker."""
     start("--cpus", "1", model="gated_100.py:Model")
     chunk = client.send_task("mlq.batch_predict", [list(range(300))], queue="default")
     forwards.wait_for(1)

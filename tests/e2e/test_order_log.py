@@ -1,4 +1,4 @@
-"""Orders are recorded: who ordered what, when, from where, and what became of it. A record never stops an order."""
+"""The event log: who gave which order, when, from which host, and its result. A record never stops an order."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from mlq.store import event_log
 from tests.conftest import House, Start
 
 
-def events(house: House, *argv: str) -> list[dict[str, Any]]:
-    """Give what `mlq events --json` writes."""
+def read_events(house: House, *argv: str) -> list[dict[str, Any]]:
+    """Return the output of `mlq events --json`."""
     done = house.run("events", "--json", *argv)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def summary(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """Keep what does not differ from run to run."""
+    """Return the parts of the events that are the same in every run."""
     return [(event["order"], event["what"], event["result"]) for event in found]
 
 
 def test_orders_about_queues_are_recorded_with_their_results(house: House, client: Celery) -> None:
-    """Also one that failed: its record says why."""
+    """A failed order is recorded, too, with the reason."""
     client.send_task("mlq.predict", [1], queue="batch")
     house.run("queues", "pause", "batch")
     house.run("queues", "purge", "batch", "--yes")
     assert house.run("queues", "pause", "nosuch").returncode == 5
-    found = events(house, "--orders")
+    found = read_events(house, "--orders")
     assert summary(found) == [
         ("queues pause", "batch", "done"),
         ("queues purge", "batch", "done"),
@@ -50,28 +50,28 @@ def test_orders_about_queues_are_recorded_with_their_results(house: House, clien
     assert f"{me}@{socket.gethostname()} (pid {found[0]['pid']})" in shown
 
 
-def test_since_is_a_time(house: House, inside: Redis) -> None:
-    """A time that has not come yet has no events; a word is wrong usage."""
-    event_log.begin(inside, "queues purge", "batch", "me", "here", 1)
-    assert len(events(house, "--since", "1h")) == 1
-    assert events(house, "--since", "2999-01-01") == []
+def test_since_is_a_time(house: House, broker_redis: Redis) -> None:
+    """A time in the future has no events; a word is wrong usage."""
+    event_log.begin(broker_redis, "queues purge", "batch", "me", "here", 1)
+    assert len(read_events(house, "--since", "1h")) == 1
+    assert read_events(house, "--since", "2999-01-01") == []
     assert house.run("events", "--since", "yesterday").returncode == 2
 
 
-def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, inside: Redis) -> None:
-    """What was only looked at (--dry-run) is no order."""
+def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, broker_redis: Redis) -> None:
+    """A dry run is no order."""
     workers = start("--cpus", "1")
     house.write("rows.jsonl", '{"wait_for": "gate"}\n')
     job = house.json("submit", "rows.jsonl")["job"]
     house.run("job", "cancel", job)
-    inside.lpush("realtime", "{")
+    broker_redis.lpush("realtime", "{")
     house.write("gate", "")
-    house.until(lambda: inside.zcard(keys.DEAD) == 1, "there is a dead letter")
+    house.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "there is a dead letter")
     house.run("dead", "drop", "--all", "--dry-run")
     assert house.run("dead", "drop", "--all", "--yes").returncode == 0
     assert house.run("worker", "drain", "cpu0").returncode == 0
     workers.wait()
-    found = events(house)
+    found = read_events(house)
     letter = found[1]["what"]
     assert letter.startswith("1: ")
     assert summary(found) == [
@@ -81,49 +81,52 @@ def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, 
     ]
 
 
-def test_an_order_whose_command_was_killed_is_told_apart(house: House, client: Celery, start: Start) -> None:
-    """The order stands, and the record says that it was given and not that it was done."""
+def test_an_order_whose_command_was_killed_has_its_own_result(house: House, client: Celery, start: Start) -> None:
+    """The order stands, and the record says that it was given, not that it was carried out."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     running = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
     house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     command = house.command("worker", "drain", "cpu0")
-    house.until(lambda: [e["result"] for e in events(house)] == ["pending"], "the order is given")
+    house.until(lambda: [e["result"] for e in read_events(house)] == ["pending"], "the order is given")
     command.end(signal.SIGKILL)
     assert house.run("worker", "drain", "cpu0", "--timeout", "0.2").returncode == 7
-    assert [e["result"] for e in events(house)] == ["pending", "pending"]
+    assert [e["result"] for e in read_events(house)] == ["pending", "pending"]
     gate.touch()
     assert running.get(timeout=60)
 
 
-def test_an_order_without_an_end_is_shown_as_that(house: House, inside: Redis) -> None:
-    """Its command died between the record and what it recorded."""
-    event_log.begin(inside, "queues purge", "batch", "me", "here", 1)
-    assert [e["result"] for e in events(house)] == [None]
+def test_an_order_without_a_result_is_shown_as_such(house: House, broker_redis: Redis) -> None:
+    """Its command died before it recorded the result."""
+    event_log.begin(broker_redis, "queues purge", "batch", "me", "here", 1)
+    assert [e["result"] for e in read_events(house)] == [None]
     assert "no end recorded" in house.run("events").stdout
 
 
-def test_an_order_is_carried_out_whatever_its_record_meets(house: House, inside: Redis) -> None:
-    """A key of the wrong type: the order is done, and the missing record is said. Full memory: both are done."""
-    inside.lpush("batch", "x")
-    inside.set(keys.EVENTS, "not a stream")
+def test_an_order_is_carried_out_though_its_record_fails(house: House, broker_redis: Redis) -> None:
+    """With a key of the wrong type the order is carried out, and a warning names the missing record.
+
+    With full memory both work.
+    """
+    broker_redis.lpush("batch", "x")
+    broker_redis.set(keys.EVENTS, "not a stream")
     done = house.run("queues", "pause", "batch")
-    assert (done.returncode, inside.smembers(keys.PAUSED)) == (0, {b"batch"})
+    assert (done.returncode, broker_redis.smembers(keys.PAUSED)) == (0, {b"batch"})
     assert "warning: the order is not recorded for `mlq events`: WRONGTYPE" in done.stderr
     shown = house.run("events")
     assert shown.returncode == 4
     assert "Traceback" not in shown.stderr
-    inside.delete(keys.EVENTS)
-    inside.config_set("maxmemory", 1)
+    broker_redis.delete(keys.EVENTS)
+    broker_redis.config_set("maxmemory", 1)
     assert house.run("queues", "resume", "batch").returncode == 0
     assert house.run("queues", "pause", "batch").returncode == 0
-    inside.config_set("maxmemory", 0)
-    assert summary(events(house)) == [("queues resume", "batch", "done"), ("queues pause", "batch", "done")]
+    broker_redis.config_set("maxmemory", 0)
+    assert summary(read_events(house)) == [("queues resume", "batch", "done"), ("queues pause", "batch", "done")]
 
 
-def test_what_is_no_entry_is_left_out_and_no_text_steers_a_terminal(house: House, inside: Redis) -> None:
-    """Whoever may write to the server may write to the stream; later versions add kinds."""
-    event_log.begin(inside, "queues pause", "b\x1b[2J\nforged\u202e", "me", "here", 1)
+def test_invalid_entries_are_left_out_and_no_text_controls_the_terminal(house: House, broker_redis: Redis) -> None:
+    """Every client that may write to the server may write to the stream, and later versions add kinds of events."""
+    event_log.begin(broker_redis, "queues pause", "b\x1b[2J\nforged\u202e", "me", "here", 1)
     for fields in (
         {"x": "y"},
         {"kind": "order", "body": "{"},
@@ -134,7 +137,7 @@ def test_what_is_no_entry_is_left_out_and_no_text_steers_a_terminal(house: House
         {"kind": "tomorrow", "body": "{}"},
         {"kind": b"\xff", "body": "[" * 100_000},
     ):
-        inside.xadd(keys.EVENTS, fields)  # type: ignore[arg-type]  # dict is invariant
+        broker_redis.xadd(keys.EVENTS, fields)  # type: ignore[arg-type]  # dict is invariant
     shown = house.run("events")
     assert shown.returncode == 0, shown.stderr
     assert "\x1b" not in shown.stdout
@@ -142,18 +145,18 @@ def test_what_is_no_entry_is_left_out_and_no_text_steers_a_terminal(house: House
     assert "\u202e" not in shown.stdout
 
 
-def test_the_log_is_capped(inside: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By number, and each text by its length."""
+def test_the_event_log_is_capped(broker_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of entries is limited, and the length of each text."""
     monkeypatch.setattr(event_log, "MOST_ENTRIES", 200)
     for _ in range(1000):
-        event_log.begin(inside, "queues pause", "b" * 100_000, "me", "here", 1)
-    assert 200 <= inside.xlen(keys.EVENTS) < 400
-    assert {len(order.what) for order in event_log.read(inside)} == {event_log.MOST_CHARACTERS}
+        event_log.begin(broker_redis, "queues pause", "b" * 100_000, "me", "here", 1)
+    assert 200 <= broker_redis.xlen(keys.EVENTS) < 400
+    assert {len(order.what) for order in event_log.read(broker_redis)} == {event_log.MOST_CHARACTERS}
 
 
-def test_events_can_be_followed_until_ctrl_c(house: House, inside: Redis) -> None:
-    """A line when an order is given, another with its result; Ctrl-C is the end as it should be."""
-    inside.lpush("batch", "x")
+def test_events_can_be_followed_until_ctrl_c(house: House, broker_redis: Redis) -> None:
+    """An order prints a line, and its result another one. Ctrl-C is the normal end."""
+    broker_redis.lpush("batch", "x")
     house.run("queues", "pause", "batch")
     following = house.command("events", "--follow", "--since", "1h", "--json")
     assert following.process.stdout is not None
@@ -165,15 +168,15 @@ def test_events_can_be_followed_until_ctrl_c(house: House, inside: Redis) -> Non
     assert following.end(signal.SIGINT) == 0
 
 
-def test_the_start_and_the_end_of_an_autoscaler_are_recorded(house: House, inside: Redis) -> None:
-    """Not each of its decisions: those are in its own output."""
-    del inside
+def test_the_start_and_the_end_of_an_autoscaler_are_recorded(house: House, broker_redis: Redis) -> None:
+    """Its decisions are not: they are in its own output."""
+    del broker_redis
     scaling = house.command(
         "autoscale", "--queue", "realtime", "--cpus", "1", "--min", "0", "--model", "serve.py:Model"
     )
-    house.until(lambda: [e["order"] for e in events(house)] == ["autoscale start"], "it is recorded")
+    house.until(lambda: [e["order"] for e in read_events(house)] == ["autoscale start"], "it is recorded")
     scaling.end(signal.SIGTERM)
-    assert summary(events(house)) == [
+    assert summary(read_events(house)) == [
         ("autoscale start", "realtime", "done"),
         ("autoscale stop", "realtime", "done"),
     ]

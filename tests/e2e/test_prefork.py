@@ -1,4 +1,4 @@
-"""Celery's own prefork pool, under our supervisor: stock promises, kept for stock clients."""
+"""Celery's own prefork pool under mlq's supervisor keeps Celery's promises for stock clients."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def sleep():
 '''
 
 
-def only(house: Any) -> dict[str, Any]:
-    """Give the only worker, as it is listed."""
+def only_worker(house: Any) -> dict[str, Any]:
+    """Return the only listed worker."""
     (worker,) = house.json("worker")["workers"]
     found: dict[str, Any] = worker
     return found
@@ -44,26 +44,26 @@ def only(house: Any) -> dict[str, Any]:
 def test_each_process_loads_the_model_once_and_the_pool_grows_with_the_work(
     house: Any, client: Celery, start: Any
 ) -> None:
-    """From one process to two, as Celery's autoscaler wants; the rows answered are counted for both."""
+    """Celery's autoscaler grows the pool from one process to two; the answered rows of both are counted."""
     workers = start("--pool", "prefork", "--concurrency", "1-2")
     gate = house.directory / "gate"
     one, other = (client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime") for _ in range(2))
     house.until(lambda: len(psutil.Process(workers.pids()["pool0"]).children()) == 2, "there is a second process")
-    house.until(lambda: only(house)["state"] == "busy", "it is busy")
-    assert only(house)["task"] in {one.id, other.id}
+    house.until(lambda: only_worker(house)["state"] == "busy", "it is busy")
+    assert only_worker(house)["task"] in {one.id, other.id}
     log = Path(house.environment["MODEL_LOG"])
     house.until(lambda: log.exists() and log.read_text().count("start ") == 2, "both run at once")
     gate.touch()
     assert len({task.get(timeout=60)["pid"] for task in (one, other)}) == 2
     assert client.send_task("mlq.batch_predict", [[1, 2, 3]]).get(timeout=60)[2]["row"] == 3
-    house.until(lambda: (w := only(house))["state"] == "idle" and w["rows_done"] == 5, "five rows are counted")
-    assert (only(house)["tasks_done"], only(house)["device"]) == (3, "cpu")
-    assert only(house)["fingerprint"]
+    house.until(lambda: (w := only_worker(house))["state"] == "idle" and w["rows_done"] == 5, "five rows are counted")
+    assert (only_worker(house)["tasks_done"], only_worker(house)["device"]) == (3, "cpu")
+    assert only_worker(house)["fingerprint"]
     assert workers.end() == 0
 
 
 def test_a_file_is_answered_by_a_pool(house: Any, broker: str, start: Any) -> None:
-    """Whoever submits need not know who serves."""
+    """A client that submits a file needs to know nothing about the workers."""
     assert broker
     start("--pool", "prefork", "--concurrency", "2")
     house.write("rows.jsonl", "".join(f"{n}\n" for n in range(300)))
@@ -72,43 +72,46 @@ def test_a_file_is_answered_by_a_pool(house: Any, broker: str, start: Any) -> No
     assert len((house.directory / "out.jsonl").read_text().splitlines()) == 300
 
 
-def test_a_pool_that_lost_its_connection_goes_on_telling_what_it_does(
+def test_a_pool_that_lost_its_connection_still_reports_what_it_does(
     house: Any, client: Celery, start: Any, broker: str
 ) -> None:
-    """With each connection Celery forgets who reads its counts. Nobody would, and in the end the pool stands still."""
+    """With each new connection Celery drops the reader of the pool's counts.
+
+    Without one the pool finally stands still.
+    """
     workers = start("--pool", "prefork", "--concurrency", "1")
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
         redis.client_kill_filter(_type="normal", skipme=True)
         redis.client_kill_filter(_type="pubsub", skipme=True)
     workers.wait_for("Connection to broker lost")
     assert client.send_task("mlq.batch_predict", [[1, 2, 3]], queue="realtime").get(timeout=60)[2]["row"] == 3
-    house.until(lambda: only(house)["rows_done"] == 3, "the rows are counted")
+    house.until(lambda: only_worker(house)["rows_done"] == 3, "the rows are counted")
 
 
 def test_a_killed_process_fails_its_task_alone_and_is_replaced(house: Any, client: Celery, start: Any) -> None:
-    """Stock Celery's promise: the client hears WorkerLostError. The others go on, and so does the worker."""
+    """As in stock Celery, the client gets WorkerLostError. The other processes and the worker go on."""
     house.write("own.py", TASKS)
     workers = start("--pool", "prefork", "--concurrency", "2", MLQ_WORKER_IMPORTS="own")
     main = psutil.Process(workers.pids()["pool0"])
     gate = house.directory / "gate"
     fine = client.send_task("own.wait", [str(gate)], queue="default")
-    house.until(lambda: Path(f"{gate}.began").exists(), "the one that will be fine runs")
+    house.until(lambda: Path(f"{gate}.began").exists(), "the row that succeeds runs")
     doomed = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "never")}], queue="realtime")
     log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "start " in log.read_text(), "the doomed one runs")
+    house.until(lambda: log.exists() and "start " in log.read_text(), "the row that fails runs")
     os.kill(int(log.read_text().split()[-1]), signal.SIGKILL)
     with pytest.raises(WorkerLostError):
         doomed.get(timeout=60)
     gate.touch()
     assert fine.get(timeout=60) == str(gate)
     assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
-    assert (main.is_running(), only(house)["restarts"]) == (True, 0)
+    assert (main.is_running(), only_worker(house)["restarts"]) == (True, 0)
     with pytest.raises(SoftTimeLimitExceeded):
         client.send_task("own.sleep", queue="default").get(timeout=60)
 
 
-def test_nothing_of_a_pool_outlives_its_supervisor(house: Any, broker: str, start: Any) -> None:
-    """Its processes die with the worker's, busy or not, and that one with its supervisor."""
+def test_no_process_of_a_pool_outlives_its_supervisor(house: Any, broker: str, start: Any) -> None:
+    """The pool's processes, busy or not, die with the worker, and the worker with its supervisor."""
     assert broker
     workers = start("--pool", "prefork", "--concurrency", "2")
     main = psutil.Process(workers.pids()["pool0"])
@@ -119,7 +122,7 @@ def test_nothing_of_a_pool_outlives_its_supervisor(house: Any, broker: str, star
 
 
 def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, client: Celery, start: Any) -> None:
-    """Rows that are sent there all the same fail with the reason, for their client to read."""
+    """Rows that are sent to it fail, and their client can read the reason."""
     house.write("own.py", TASKS)
     gate = house.directory / "gate"
     gate.touch()
@@ -130,8 +133,8 @@ def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, 
         client.send_task("mlq.predict", [1], queue="default").get(timeout=60)
 
 
-def test_a_model_that_does_not_load_eats_no_queue(house: Any, broker: str) -> None:
-    """It is tried before anything is consumed: exit 3, with the reason."""
+def test_a_pool_whose_model_does_not_load_takes_no_message(house: Any, broker: str) -> None:
+    """The model is loaded before the pool consumes; the exit code is 3, with the reason."""
     assert broker
     done = house.run("worker", "start", "--pool", "prefork", "--model", "serve.py:Missing")
     assert done.returncode == 3
@@ -139,7 +142,7 @@ def test_a_model_that_does_not_load_eats_no_queue(house: Any, broker: str) -> No
 
 
 def test_another_model_is_refused_in_a_pool_too(house: Any, broker: str, start: Any) -> None:
-    """A pool has no lease; its heartbeat tells, and others' tell it."""
+    """A pool has no lease, so the heartbeats of the workers show which model each one has."""
     assert broker
     house.write("other.py", (house.directory / "serve.py").read_text() + "\n")
     start("--pool", "prefork", "--concurrency", "1", "--queues", "realtime")

@@ -1,4 +1,4 @@
-"""A pool's time limits, and orders to it."""
+"""The time limits of a pool, and orders to it."""
 
 from __future__ import annotations
 
@@ -27,41 +27,39 @@ def wait(gate):
 
 
 @pytest.fixture
-def gate(house: House) -> Path:
-    """Name a file to wait for, and write the task that does."""
+def gate_file(house: House) -> Path:
+    """Return a file to wait for, and write the task that waits for it."""
     house.write("own.py", TASKS)
     return house.directory / "gate"
 
 
 def test_a_time_limit_ends_one_task_of_a_pool_and_the_others_go_on(
-    house: House, client: Celery, start: Start, gate: Path
+    house: House, client: Celery, start: Start, gate_file: Path
 ) -> None:
-    """Its process is replaced; nobody else's is, nor the worker."""
+    """Its process is replaced; the other processes and the worker are not."""
     pool = ("--pool", "prefork", "--concurrency", "2", "--time-limit", "2")
     workers = start(*pool, MLQ_WORKER_IMPORTS="own")
     main = psutil.Process(workers.pids()["pool0"])
     before = {p.pid for p in main.children()}
-    stuck = client.send_task("own.wait", [str(gate)], queue="default")
-    house.until(Path(f"{gate}.began").exists, "it is stuck")
+    stuck = client.send_task("own.wait", [str(gate_file)], queue="default")
+    house.until(Path(f"{gate_file}.began").exists, "it is stuck")
     beside = [client.send_task("mlq.predict", [n], queue="realtime").get(timeout=30)["row"] for n in range(5)]
     assert beside == list(range(5))
     with pytest.raises(TimeLimitExceeded):
         stuck.get(timeout=30)
     house.until(lambda: len({p.pid for p in main.children()} - before) == 1, "its process is replaced")
     assert len({p.pid for p in main.children()} & before) == 1
-    gate.touch()
-    assert client.send_task("own.wait", [str(gate)], queue="default").get(timeout=30)
+    gate_file.touch()
+    assert client.send_task("own.wait", [str(gate_file)], queue="default").get(timeout=30)
     (worker,) = house.json("worker")["workers"]
     assert (worker["restarts"], main.is_running()) == (0, True)
 
 
-def test_a_pool_that_is_told_to_drain_finishes_what_it_runs(
-    house: House, client: Celery, start: Start, gate: Path
-) -> None:
-    """In all of its processes; it takes nothing more, and its supervisor ends with it, which is a success."""
+def test_a_drained_pool_finishes_its_running_tasks(house: House, client: Celery, start: Start, gate_file: Path) -> None:
+    """All its processes do. The pool takes no more tasks, and its supervisor ends with it, with exit code 0."""
     workers = start("--pool", "prefork", "--concurrency", "2", MLQ_WORKER_IMPORTS="own")
-    tasks = [client.send_task("own.wait", [f"{gate}.{n}"], queue="default") for n in range(2)]
-    house.until(lambda: all(Path(f"{gate}.{n}.began").exists() for n in range(2)), "both processes are busy")
+    tasks = [client.send_task("own.wait", [f"{gate_file}.{n}"], queue="default") for n in range(2)]
+    house.until(lambda: all(Path(f"{gate_file}.{n}.began").exists() for n in range(2)), "both processes are busy")
     waited = house.run("worker", "drain", "pool0", "--timeout", "0.5")
     assert waited.returncode == 7
     assert "the order remains in force" in waited.stderr

@@ -1,6 +1,6 @@
-"""What is in a message stays out of the logs: its rows, its arguments, what came of them.
+"""The content of a message stays out of the logs: its rows, its arguments and its results.
 
-What an exception of the model's or of a task's own says is its author's, and is logged: nobody could fix it else.
+The text of an exception of the model or of a task is logged, because its author needs it to fix the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CANARY = "canary-5f0d1c"
 
 
 def send_everything(client: Celery) -> list[Any]:
-    """Send messages of every kind with the canary in them; the last two are answered when the others are."""
+    """Send messages of every kind that contain the canary; the last two are answered after the others."""
     secret = {"name": CANARY}
     client.send_task("mlq.predict", [secret])
     client.send_task("mlq.predict", [{"fail": "the row is broken", **secret}])
@@ -35,7 +35,7 @@ def send_everything(client: Celery) -> list[Any]:
     client.send_task("own.note", [{"__type__": "nobody.knows", "__value__": CANARY}])
     with client.producer_pool.acquire() as producer:
         producer.publish({"no": "task", "name": CANARY}, routing_key="batch", exchange="", serializer="json")
-    # The bare queue is served last.
+    # The default queue of Celery's clients is served last.
     return [client.send_task("own.add", [1, 2], queue="celery"), client.send_task("mlq.predict", [9], queue="celery")]
 
 
@@ -59,7 +59,7 @@ def retries(self, secret):
 def test_no_payload_is_ever_logged(
     house: House, client: Celery, ran: Callable[[], list[str]], start: Start, pool: list[str]
 ) -> None:
-    """Not with --verbose either, when each task is; nor when a worker dies with a message in its hands."""
+    """Not with --verbose, which logs each task, and not when a worker dies with a message in hand."""
     house.write("broken.py", OWN)
     workers = start(*pool, "--verbose", MLQ_WORKER_IMPORTS="own_tasks,broken")
     for task in send_everything(client):

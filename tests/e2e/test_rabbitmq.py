@@ -1,4 +1,4 @@
-"""RabbitMQ as the broker: Celery's own transport takes the messages; what mlq promises there holds."""
+"""RabbitMQ as the broker: Celery's own transport delivers the messages, and mlq's promises for it hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.rabbitmq import RabbitServer
 
 pytestmark = [
     pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
-    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute where the processors are busy
+    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute on a busy machine
 ]
 
 QUEUES = ("realtime", "default", "batch", "celery", "theirs")
@@ -31,14 +31,14 @@ TEN = {"realtime": {"arguments": {"x-max-priority": 10}}}
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
-    """One server for all tests of this file: it takes seconds to start."""
+    """Run one server for all tests of this file, because its start takes seconds."""
     with rabbitmq.running() as server:
         yield server
 
 
 @pytest.fixture
 def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
-    """Let mlq use RabbitMQ, with the queues of no earlier test; results and records are in the embedded Redis."""
+    """Let mlq use RabbitMQ without queues of earlier tests; results and job records are in the embedded Redis."""
     node.delete(*QUEUES)
     house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     return node
@@ -46,7 +46,7 @@ def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
 
 @pytest.fixture
 def client(rabbit: RabbitServer, broker: str) -> Iterator[Celery]:
-    """Make a stock Celery client; its declaration of `realtime` has ten priorities."""
+    """Return a stock Celery client; its declaration of `realtime` has ten priorities."""
     with stock_client(rabbit.url(), broker) as app:
         app.conf.task_queues = [
             Queue("realtime", Exchange("realtime"), routing_key="realtime", queue_arguments={"x-max-priority": 10}),
@@ -55,23 +55,23 @@ def client(rabbit: RabbitServer, broker: str) -> Iterator[Celery]:
         yield app
 
 
-def ten(house: House) -> None:
+def configure_ten_priorities(house: House) -> None:
     """Configure the arguments that the stock client declares."""
     house.environment["MLQ_QUEUE"] = json.dumps(TEN)
 
 
-def answered(house: House, name: str = "out.jsonl") -> list[int]:
-    """Give the rows of an output, in the order of its lines."""
+def read_rows(house: House, name: str = "out.jsonl") -> list[int]:
+    """Return the rows of an output, in the order of its lines."""
     return [json.loads(line)["result"]["row"] for line in (house.directory / name).read_text().splitlines()]
 
 
 def test_the_rows_of_a_file_come_back_in_order(house: House, start: Start, rabbit: RabbitServer) -> None:
-    """The main job: thousands of rows; what the lists show is what RabbitMQ tells, and unknown is unknown."""
+    """The main job with thousands of rows. The lists show the figures of RabbitMQ, and - for unknown ones."""
     start("--cpus", "1")
     rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
     done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert answered(house) == list(range(3000))
+    assert read_rows(house) == list(range(3000))
     (batch,) = house.json("queues", "batch")["queues"]
     assert (batch["ready"], batch["in_flight"], batch["workers"]) == (0, None, 1)
     (worker,) = house.json("worker")["workers"]
@@ -79,26 +79,24 @@ def test_the_rows_of_a_file_come_back_in_order(house: House, start: Start, rabbi
     assert rabbit.depth("batch") == 0
 
 
-def test_the_worker_never_waits_with_an_acknowledgement_in_its_hands(
-    house: House, start: Start, client: Celery
-) -> None:
-    """Stock solo workers stand still where the next message arrives early: kombu's loop polls first.
+def test_the_worker_never_waits_before_it_sends_an_acknowledgement(house: House, start: Start, client: Celery) -> None:
+    """Stock solo workers wait if the next message arrives early, because kombu's loop polls first.
 
-    A timer ends each of these waits, after a quarter of a second on average. So there is one deadline for all messages,
+    A timer ends each of these waits after a quarter of a second on average. So there is one deadline for all messages,
     far above the seconds that they take and far below the sum of such waits.
     """
-    ten(house)
+    configure_ten_priorities(house)
     start("--cpus", "1")
     deadline = time.monotonic() + 60
     tasks = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(800)]
     assert [task.get(timeout=deadline - time.monotonic())["row"] for task in tasks] == list(range(800))
 
 
-def test_nine_is_served_before_zero_where_the_queue_has_priorities(
+def test_priority_9_is_served_before_0_if_the_queue_has_priorities(
     house: House, start: Start, client: Celery, rabbit: RabbitServer
 ) -> None:
-    """Both sides declare `realtime` with x-max-priority 10, so neither meets a 406."""
-    ten(house)
+    """Client and workers both declare `realtime` with x-max-priority 10, so neither gets a 406."""
+    configure_ten_priorities(house)
     start("--cpus", "1")
     gate = house.directory / "gate"
     first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -117,8 +115,8 @@ def test_nine_is_served_before_zero_where_the_queue_has_priorities(
 
 
 def test_retries_and_limits_hold(house: House, start: Start, client: Celery) -> None:
-    """Celery's semantics on Celery's transport; the hard limit ends the process, and the client is told."""
-    ten(house)
+    """Celery's semantics hold on Celery's transport. A hard limit ends the process, and the client gets the failure."""
+    configure_ten_priorities(house)
     start("--cpus", "1")
     assert client.send_task("mlq.predict", [1], queue="realtime", countdown=1).get(timeout=30)["row"] == 1
     with pytest.raises(ValueError, match="not this one"):
@@ -131,9 +129,9 @@ def test_retries_and_limits_hold(house: House, start: Start, client: Celery) -> 
     assert client.send_task("mlq.predict", [2], queue="realtime").get(timeout=60)["row"] == 2
 
 
-def test_what_a_killed_worker_held_is_run_by_the_next(house: House, start: Start, client: Celery) -> None:
-    """RabbitMQ gives back what was not acknowledged as soon as the connection is gone."""
-    ten(house)
+def test_the_next_worker_runs_the_tasks_of_a_killed_worker(house: House, start: Start, client: Celery) -> None:
+    """RabbitMQ requeues unacknowledged messages as soon as the connection is closed."""
+    configure_ten_priorities(house)
     workers = start("--cpus", "1")
     gate = house.directory / "gate"
     held = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -141,17 +139,17 @@ def test_what_a_killed_worker_held_is_run_by_the_next(house: House, start: Start
     log = Path(house.environment["MODEL_LOG"])
     house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
-    workers.wait_for("ready after", times=2)  # with that message in its hands
+    workers.wait_for("ready after", times=2)  # while it holds that message
     gate.touch()
     assert held.get(timeout=60)["row"] == {"wait_for": str(gate)}
     assert [task.get(timeout=60)["row"] for task in rest] == list(range(5))
 
 
-def test_a_drained_worker_finishes_what_it_runs_and_leaves_the_rest(
+def test_a_drained_worker_finishes_its_task_and_leaves_the_rest(
     house: House, start: Start, client: Celery, rabbit: RabbitServer
 ) -> None:
-    """Exit 0; what was prefetched is in the queue again."""
-    ten(house)
+    """The exit code is 0; prefetched messages are in the queue again."""
+    configure_ten_priorities(house)
     workers = start("--cpus", "1")
     gate = house.directory / "gate"
     first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -164,13 +162,13 @@ def test_a_drained_worker_finishes_what_it_runs_and_leaves_the_rest(
     gate.touch()
     assert workers.wait() == 0
     assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
-    house.until(lambda: rabbit.depth("realtime") == 5, "what was not begun waits")
+    house.until(lambda: rabbit.depth("realtime") == 5, "the messages that did not begin wait")
 
 
-def test_an_idle_worker_ends_as_soon_as_it_is_told_to(start: Start, rabbit: RabbitServer) -> None:
-    """No timer of kombu's loop has to come first, also after the connection was made anew.
+def test_an_idle_worker_ends_at_once_on_an_order(start: Start, rabbit: RabbitServer) -> None:
+    """It does not wait for a timer of kombu's loop, even after a reconnect.
 
-    Timers wake an idle worker every 10 s: one that waits for them misses the deadline.
+    Timers wake an idle worker every 10 s: a worker that waits for them misses the deadline.
     """
     for is_restarted in (False, True):
         workers = start("--cpus", "1")
@@ -182,10 +180,10 @@ def test_an_idle_worker_ends_as_soon_as_it_is_told_to(start: Start, rabbit: Rabb
         assert workers.process.wait(6) == 0
 
 
-def test_an_interrupted_job_goes_on_and_a_cancelled_one_sends_no_more(
+def test_an_interrupted_job_resumes_and_a_cancelled_one_sends_no_more(
     house: House, start: Start, rabbit: RabbitServer
 ) -> None:
-    """The record is in Redis, whatever the broker: one line a row at the end."""
+    """The job's record is in Redis for every broker. At the end there is one line per row."""
     rows = house.write("rows.jsonl", "\n".join(map(str, range(300))))
     slow = house.write("slow.jsonl", '{"sleep": 5}\n{"sleep": 5}\n{"sleep": 5}\n')
     out = ("--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "8")
@@ -197,7 +195,7 @@ def test_an_interrupted_job_goes_on_and_a_cancelled_one_sends_no_more(
     start("--cpus", "1")
     done = house.run("submit", str(rows), *out, "--resume")
     assert done.returncode == 0, done.stderr
-    assert answered(house) == list(range(300))
+    assert read_rows(house) == list(range(300))
     job = json.loads(house.run("submit", str(slow), "--chunk", "1", "--json").stdout)["job"]
     assert house.run("job", "cancel", job).returncode == 0
     assert house.json("job", "show", job)["state"] == "cancelled"
@@ -206,7 +204,7 @@ def test_an_interrupted_job_goes_on_and_a_cancelled_one_sends_no_more(
 
 
 def test_a_restart_of_the_server_ends_no_job_and_loses_no_row(house: House, start: Start, rabbit: RabbitServer) -> None:
-    """Queues and messages are durable, and what was published is confirmed: submitter and worker wait, and go on."""
+    """Queues and messages are durable and publishing is confirmed, so submitter and worker wait and go on."""
     start("--cpus", "1")
     rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
     out = house.directory / "out.jsonl"
@@ -216,12 +214,12 @@ def test_a_restart_of_the_server_ends_no_job_and_loses_no_row(house: House, star
     rabbit.start()
     assert job.process.wait(100) == 0, job.lines
     job.close()
-    assert answered(house) == list(range(3000))
+    assert read_rows(house) == list(range(3000))
 
 
-def test_rows_that_are_purged_have_failed(house: House, client: Celery, rabbit: RabbitServer) -> None:
-    """Nobody waits for them; messages of other clients go, too."""
-    ten(house)
+def test_purged_rows_are_failed_rows(house: House, client: Celery, rabbit: RabbitServer) -> None:
+    """No client waits for them; messages of other clients are purged, too."""
+    configure_ten_priorities(house)
     rows = house.write("rows.jsonl", "1\n2\n3\n")
     job = house.run("submit", str(rows), "--chunk", "1", "--queue", "realtime").stdout.strip()
     client.send_task("mlq.predict", [1], queue="realtime", headers={"mlq_job": "made up"})
@@ -260,7 +258,10 @@ def test_rows_that_are_purged_have_failed(house: House, client: Celery, rabbit: 
 def test_a_queue_that_exists_with_other_arguments_is_named_with_both_values(
     house: House, rabbit: RabbitServer, theirs: dict[str, object], ours: dict[str, object], words: str, advice: str
 ) -> None:
-    """RabbitMQ's 406 in words, at the start of workers and at a submit; nothing is sent, no worker tries for ever."""
+    """RabbitMQ's 406 is explained at the start of workers and at a submit.
+
+    No row is sent, and no worker retries without end.
+    """
     rabbit.declare("realtime", **theirs)  # type: ignore[arg-type]  # names of arguments, and of an exchange's type
     house.environment["MLQ_QUEUE"] = json.dumps({"realtime": {"arguments": ours}})
     rows = house.write("rows.jsonl", "1\n2\n")
@@ -277,14 +278,14 @@ def test_a_queue_that_exists_with_other_arguments_is_named_with_both_values(
 
 
 def test_a_quorum_queue_is_served_as_it_is_configured(house: House, start: Start, rabbit: RabbitServer) -> None:
-    """Replicated queues, declared so by every client."""
+    """Every client declares it as a replicated queue."""
     rabbit.declare("batch", queue_type="quorum")
     (house.directory / "mlq.toml").write_text('[queue.batch]\narguments = {"x-queue-type" = "quorum"}\n')
     start("--cpus", "1")
     rows = house.write("rows.jsonl", "\n".join(map(str, range(100))))
     done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert answered(house) == list(range(100))
+    assert read_rows(house) == list(range(100))
     shown = {s["key"]: s for s in house.json("config")["settings"]}["queue"]
     assert shown["value"] == {"batch": {"arguments": {"x-queue-type": "quorum"}}}
     assert shown["origin"].endswith("mlq.toml")
@@ -302,7 +303,7 @@ def test_a_quorum_queue_is_served_as_it_is_configured(house: House, start: Start
 def test_a_refusal_is_exit_4_with_its_reason(
     house: House, rabbit: RabbitServer, command: str, who: tuple[str, str, str], reason: str, advice: str
 ) -> None:
-    """Two lines, the password masked."""
+    """Two lines with the password masked."""
     house.environment["MLQ_BROKER_URL"] = rabbit.url(*who)
     house.write("rows.jsonl", "1\n2\n")
     argv = {
@@ -319,7 +320,7 @@ def test_a_refusal_is_exit_4_with_its_reason(
 
 
 def test_a_closed_port_is_exit_4(house: House, broker: str) -> None:
-    """Nothing listens there."""
+    """No server listens on it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     url = f"amqp://guest:guest@127.0.0.1:{port}//"

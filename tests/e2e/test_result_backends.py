@@ -1,4 +1,4 @@
-"""A result backend that cannot be used is found before a message is taken, and never costs one later."""
+"""A result backend that cannot be used is detected before a message is claimed, and never costs a message later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import House, Start
 
 @pytest.fixture
 def results(house: House) -> Iterator[embedded.Server]:
-    """Make a server for results alone, which the test starts."""
+    """Return a server for results, which the test starts."""
     directory = house.directory / "results"
     server = embedded.Server(embedded.program(), directory)
     yield server
@@ -56,10 +56,10 @@ POOL = ["--pool", "prefork", "--concurrency", "1"]
         (SOLO, "redis+socket://{broker}?virtual_host=99", "DB index is out of range"),
     ],
 )
-def test_an_unusable_backend_is_exit_3_and_nothing_was_taken(
+def test_an_unusable_backend_is_exit_3_before_a_message_is_claimed(
     house: House, client: Celery, broker: str, pool: list[str], url: str, said: str
 ) -> None:
-    """With the reason and the setting; a stock worker ends at its start, too."""
+    """The error has the reason and the setting; a stock worker ends at its start, too."""
     client.send_task("mlq.predict", ["row"], queue="realtime")
     house.environment["MLQ_RESULT_BACKEND"] = url.format(broker=broker.removeprefix("redis+socket://"))
     done = house.run("worker", "start", *pool, "--model", "serve.py:Model")
@@ -72,10 +72,10 @@ def test_an_unusable_backend_is_exit_3_and_nothing_was_taken(
 
 
 @pytest.mark.timeout(120)
-def test_a_backend_that_is_away_is_waited_for_with_nothing_taken(
+def test_workers_wait_for_a_backend_that_is_away_without_claiming_messages(
     house: House, client: Celery, results: embedded.Server
 ) -> None:
-    """Its server may start after the workers do."""
+    """Its server may start after the workers."""
     client.send_task("mlq.predict", ["row"], queue="realtime")
     house.environment["MLQ_RESULT_BACKEND"] = results.url
     workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
@@ -104,10 +104,10 @@ def _hide_keys(redis: Redis) -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("spoil", [_forbid_setting, _close_channels, _hide_keys])
-def test_a_backend_that_becomes_unusable_gets_no_more_messages_and_loses_none(
+def test_a_backend_that_becomes_unusable_loses_no_message(
     house: House, client: Celery, start: Start, results: embedded.Server, spoil: Callable[[Redis], None]
 ) -> None:
-    """Celery would acknowledge each message and log that its result is lost. The rows did nothing wrong."""
+    """Celery would acknowledge each message and log that its result is lost. The rows are not at fault."""
     results.start()
     workers = start("--cpus", "1", MLQ_RESULT_BACKEND=results.url)
     with _client(results) as redis:
@@ -120,13 +120,16 @@ def test_a_backend_that_becomes_unusable_gets_no_more_messages_and_loses_none(
 
 
 @pytest.mark.timeout(180)
-def test_a_right_that_is_lost_where_results_lie_beside_the_queues_loses_no_message(
-    house: House, client: Celery, start: Start, inside: Redis
+def test_a_right_that_is_lost_on_a_shared_server_loses_no_message(
+    house: House, client: Celery, start: Start, broker_redis: Redis
 ) -> None:
-    """The answer and the end of the claim are one step there: what is refused stays claimed, and goes back."""
+    """Results are on the broker's server, so the answer and the end of the claim are one step.
+
+    A refused message stays claimed, and goes back.
+    """
     workers = start("--cpus", "1")
-    inside.execute_command("ACL", "SETUSER", "default", "-set")  # type: ignore[no-untyped-call]
+    broker_redis.execute_command("ACL", "SETUSER", "default", "-set")  # type: ignore[no-untyped-call]
     client.send_task("mlq.predict", ["row"], queue="realtime")
     assert workers.wait() == 3
-    inside.execute_command("ACL", "SETUSER", "default", "+set")  # type: ignore[no-untyped-call]
+    broker_redis.execute_command("ACL", "SETUSER", "default", "+set")  # type: ignore[no-untyped-call]
     assert _waiting(house) == (1, 0)

@@ -1,4 +1,4 @@
-"""One model a queue: what is refused, what is let in, and how a new file reaches every worker."""
+"""One model per queue: another one is refused, a rollout admits it, and a new file reaches every worker."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Model:
 
 
 def fingerprints(house: Any) -> list[str]:
-    """Give each worker's, by name."""
+    """Return each worker's model fingerprint by its name."""
     return [w["fingerprint"] for w in house.json("worker")["workers"]]
 
 
-def test_another_model_is_refused_on_a_queue_that_is_served_until_it_is_rolled_out(
+def test_another_model_is_refused_on_a_served_queue_until_it_is_rolled_out(
     house: Any, client: Celery, start: Any
 ) -> None:
-    """Clients would be answered by the one and the other by turns."""
+    """Otherwise clients would get answers of one model or the other by chance."""
     house.write("old.py", MODEL.format("old"))
     house.write("new.py", MODEL.format("new"))
     start("--cpus", "1", "--queues", "realtime", model="old.py:Model")
@@ -40,7 +40,10 @@ def test_another_model_is_refused_on_a_queue_that_is_served_until_it_is_rolled_o
 
 
 def test_a_rolling_restart_brings_a_new_file_to_every_worker(house: Any, client: Celery, start: Any) -> None:
-    """The first of them differs from all others, and is let in: this is what was asked for, once."""
+    """The first restarted worker has another model than all others.
+
+    It is admitted, because the order allows that once.
+    """
     house.write("model.py", MODEL.format("old"))
     workers = start("--cpus", "2", "--queues", "realtime", model="model.py:Model", ready=2)
     (old,) = set(fingerprints(house))

@@ -1,4 +1,4 @@
-"""A share keeps a queue moving that strict order would starve."""
+"""A share keeps a queue moving that would starve under strict order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery import Celery
 def test_batch_moves_while_realtime_is_saturated(
     house: Any, client: Celery, start: Any, share: list[str], *, moves: bool
 ) -> None:
-    """Without a share, realtime comes first for as long as there is any; what really ran says in which order."""
+    """Without a share realtime always comes first. The model's log shows the order in which the rows ran."""
     rows = [("realtime", f"r{n}") for n in range(200)] + [("batch", f"b{n}") for n in range(20)]
     for queue, n in rows:
         client.send_task("mlq.predict", [{"n": n, "sleep": 0.001}], queue=queue)

@@ -1,4 +1,4 @@
-"""A client that ends, however it ends: it ends in time, says how to go on, and its job does not run for ever."""
+"""A client that ends: it ends in time and says how to resume, and its job does not run without end."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import pytest
 
 
 def write_rows(house: Any, number: int) -> None:
-    """Write rows that wait for a file which never comes."""
+    """Write rows that wait for a file that is never created."""
     gate = str(house.directory / "gate")
     house.write("rows.jsonl", "".join(json.dumps({"wait_for": gate, "n": n}) + "\n" for n in range(number)))
 
 
 def state_of(house: Any) -> str:
-    """Tell the state of the only job."""
+    """Return the state of the only job."""
     (job,) = house.json("job")["jobs"]
     return str(job["state"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
 def test_one_signal_ends_a_client_that_no_worker_answers(house: Any, broker: str, number: signal.Signals) -> None:
-    """CI and notebooks send one signal and wait. What is on its way is named, and nothing moves for ten seconds."""
+    """CI and notebooks send one signal and wait.
+
+    The hint names the rows in flight, and no answer comes for ten seconds.
+    """
     assert broker
     house.write("rows.jsonl", "".join(f"{n}\n" for n in range(40)))
     waiting = house.command("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4")
@@ -39,7 +42,7 @@ def test_one_signal_ends_a_client_that_no_worker_answers(house: Any, broker: str
 
 @pytest.mark.parametrize("words", [("--wait", "-o", "out.jsonl"), ()], ids=["collecting", "sending"])
 def test_one_signal_ends_a_client_whose_broker_is_gone(house: Any, server: Any, words: tuple[str, ...]) -> None:
-    """It would try again until the broker is back, which may be never."""
+    """Otherwise it would retry until the broker is back, which may be never."""
     house.environment["MLQ_BROKER_URL"] = server.url
     write_rows(house, 50_000)
     waiting = house.command("submit", "rows.jsonl", *words, "--chunk", "1")
@@ -50,8 +53,8 @@ def test_one_signal_ends_a_client_whose_broker_is_gone(house: Any, server: Any, 
     assert waiting.wait() == 7
 
 
-def test_a_job_whose_reader_has_left_is_stopped_and_can_go_on(house: Any, start: Any) -> None:
-    """`mlq submit … --wait | head`: the pipe breaks in the middle, and nobody sends the rest."""
+def test_a_job_whose_output_pipe_is_closed_is_stopped_and_can_be_resumed(house: Any, start: Any) -> None:
+    """With `mlq submit … --wait | head` the pipe closes midway, and the rest is not sent."""
     start("--cpus", "1")
     house.write("rows.jsonl", "".join(json.dumps({"n": n, "pad": "x" * 2000}) + "\n" for n in range(600)))
     argv = ["rows.jsonl", "--wait", "--chunk", "1", "--max-inflight", "4", "--job-id", "piped"]
@@ -67,23 +70,23 @@ def test_a_job_whose_reader_has_left_is_stopped_and_can_go_on(house: Any, start:
     assert house.json("job", "show", "piped")["state"] == "done"
 
 
-def test_a_killed_sender_is_known_to_be_gone_and_a_new_one_to_be_there(house: Any, broker: str) -> None:
-    """Its signs of life run out; `--resume` gives the job another sender."""
+def test_the_job_shows_that_its_sender_was_killed_and_that_a_new_one_runs(house: Any, broker: str) -> None:
+    """The sender's heartbeat expires; `--resume` gives the job another sender."""
     assert broker
     write_rows(house, 40)
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4"]
     killed = house.command("submit", *argv)
     house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
-    assert state_of(house) == "running"  # nobody can know yet
-    house.until(lambda: state_of(house) == "stopped", "its signs of life have run out")
+    assert state_of(house) == "running"  # its heartbeat has not expired yet
+    house.until(lambda: state_of(house) == "stopped", "its heartbeat has expired")
     resumed = house.command("submit", *argv, "--resume")
     house.until(lambda: state_of(house) == "running", "another process sends it")
     resumed.process.kill()
     resumed.wait()
 
 
-def test_a_job_that_is_sent_needs_no_sender(house: Any, broker: str) -> None:
+def test_a_completely_sent_job_needs_no_sender(house: Any, broker: str) -> None:
     """`mlq submit` without --wait has ended, and workers do the rest."""
     assert broker
     house.write("rows.jsonl", "1\n2\n3\n")
@@ -93,7 +96,7 @@ def test_a_job_that_is_sent_needs_no_sender(house: Any, broker: str) -> None:
 
 @pytest.mark.parametrize("kind", ["a task", "a job"])
 def test_waiting_for_a_result_ends_with_one_signal(house: Any, broker: str, kind: str) -> None:
-    """It takes nothing with it: the answer stays where it comes."""
+    """The answer stays in Redis."""
     assert broker
     house.write("rows.jsonl", "1\n2\n3\n")
     wanted = house.run("submit", "rows.jsonl").stdout.strip() if kind == "a job" else "some-task"
@@ -109,6 +112,6 @@ def _status(running: Any) -> bytes:
 
 
 def _catches(running: Any, number: signal.Signals) -> bool:
-    """Tell whether a process has a handler of its own for a signal."""
+    """Return whether a process has its own handler for a signal."""
     mask = int(_status(running).split(b"SigCgt:")[1].split()[0], 16)
     return bool(mask >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""Chunks of foreign clients, whose rows nobody has counted: a busy worker keeps its hands off what others can run."""
+"""Chunks of foreign clients, whose rows are not counted: a busy worker leaves the chunks that others can run."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from redis import Redis
 
 from tests.conftest import House, Start
 
-ROWS = 4  # the model's batch
+ROWS = 4  # the model's batch size
 MESSAGES = 8
-HELD_AT_MOST = 2  # one that runs, and one that is staged behind it
+HELD_AT_MOST = 2  # one runs, and one is staged behind it
 
 
 def test_a_busy_worker_leaves_the_surplus_to_an_idle_one(
-    house: House, client: Celery, start: Start, inside: Redis
+    house: House, client: Celery, start: Start, broker_redis: Redis
 ) -> None:
-    """Taken as one row each, four of these are four batches: what is more than one goes back at once."""
+    """Each of the four claimed messages counts as one row but is a whole batch. All except one go back at once."""
     gate = house.directory / "gate"
     chunks = [[{"wait_for": str(gate), "n": [m, n]} for n in range(ROWS)] for m in range(MESSAGES)]
     tasks = [client.send_task("mlq.batch_predict", [rows], queue="batch") for rows in chunks]
     busy = start("--cpus", "1", "--name", "busy")
     log = house.directory / "model.log"
     house.until(lambda: log.exists() and len(log.read_text().splitlines()) == 1, "it is busy")
-    (wid,) = inside.zrange("mlq:leases", 0, -1)
+    (wid,) = broker_redis.zrange("mlq:leases", 0, -1)
     assert isinstance(wid, bytes)
     claims = f"mlq:claims:{wid.decode()}"
-    assert inside.hlen(claims) <= HELD_AT_MOST
-    assert inside.llen("batch") + inside.hlen(claims) == MESSAGES
+    assert broker_redis.hlen(claims) <= HELD_AT_MOST
+    assert broker_redis.llen("batch") + broker_redis.hlen(claims) == MESSAGES
     start("--cpus", "1", "--name", "idle")
     house.until(lambda: len(log.read_text().splitlines()) == 2, "the other works beside it")
-    assert inside.hlen(claims) <= HELD_AT_MOST
+    assert broker_redis.hlen(claims) <= HELD_AT_MOST
     gate.touch()
     answers = [task.get(timeout=30) for task in tasks]
     assert [[answer["row"]["n"] for answer in rows] for rows in answers] == [[r["n"] for r in c] for c in chunks]

@@ -1,4 +1,4 @@
-"""rediss://: the server's certificate and its name are checked by default, by every connection that mlq makes."""
+"""rediss://: every connection of mlq checks the server's certificate and its name by default."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def openssl(directory: Path, *words: str) -> None:
 
 
 def authority(directory: Path, name: str) -> Path:
-    """Make a certificate authority."""
+    """Create a certificate authority."""
     new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}")
     openssl(directory, *new, "-keyout", f"{name}.key", "-out", f"{name}.pem")
     return directory / f"{name}.pem"
@@ -63,7 +63,7 @@ def authority(directory: Path, name: str) -> Path:
 
 @dataclass
 class Secured:
-    """A server behind TLS, its certificate for `localhost`, signed by `ours`; `theirs` has nothing to do with it."""
+    """A server behind TLS with a certificate for `localhost`, which `ours` has signed and `theirs` has not."""
 
     port: int
     ours: Path
@@ -72,7 +72,7 @@ class Secured:
 
 @pytest.fixture
 def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
-    """Sign a certificate, and serve with it."""
+    """Sign a certificate, and run a server with it."""
     here = house.directory
     ours, theirs = authority(here, "ours"), authority(here, "theirs")
     openssl(here, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=any", "-keyout", "s.key", "-out", "s.csr")
@@ -89,7 +89,7 @@ def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
 
 
 def test_a_server_with_the_right_certificate_serves_everything(house: House, secured: Secured, start: Start) -> None:
-    """Commands, the worker's claims and its doorbell, and the results."""
+    """Commands, the worker's claims and its bell, and the results."""
     house.environment["MLQ_BROKER_URL"] = f"rediss://localhost:{secured.port}/0"
     house.environment["SSL_CERT_FILE"] = str(secured.ours)
     workers = start("--cpus", "1")
@@ -110,10 +110,10 @@ def test_a_server_with_the_right_certificate_serves_everything(house: House, sec
         ("127.0.0.1", "ours", "IP address mismatch"),
     ],
 )
-def test_a_server_with_another_certificate_is_not_spoken_to(
+def test_no_connection_is_made_to_a_server_with_another_certificate(
     house: House, secured: Secured, host: str, authority: str | None, why: str
 ) -> None:
-    """Exit 4 with the reason, whoever asks; the password stays out of what is said."""
+    """Every command ends with exit code 4 and the reason, and does not show the password."""
     house.environment["MLQ_BROKER_URL"] = f"rediss://:secret@{host}:{secured.port}/0"
     if authority is not None:
         house.environment["SSL_CERT_FILE"] = str(getattr(secured, authority))
@@ -126,7 +126,7 @@ def test_a_server_with_another_certificate_is_not_spoken_to(
         assert "secret" not in refused.stderr
 
 
-def test_certificates_and_names_are_demanded_of_every_secure_url_and_of_no_other() -> None:
-    """By itself kombu accepts any certificate, without a word."""
+def test_certificates_are_checked_for_every_secure_url_and_for_no_other() -> None:
+    """Without a setting kombu accepts any certificate silently."""
     assert tls.options("rediss://host/0") == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
     assert [tls.options(f"{s}://host") for s in ("redis", "redis+socket", "sentinel", "amqp")] == [None] * 4

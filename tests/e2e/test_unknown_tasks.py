@@ -1,4 +1,4 @@
-"""Another application's queue is not moved to the dead letters by a worker that lacks its tasks."""
+"""A worker that lacks the tasks of another application's queue does not move its messages to the dead letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mail(n):
 
 
 def send(client: Celery, *names: str, queue: str = "celery", times: int = 30) -> None:
-    """Send messages of these tasks by turns."""
+    """Send messages of these tasks in turn."""
     for n in range(times):
         client.send_task(names[n % len(names)], [n], queue=queue)
 
@@ -41,9 +41,9 @@ def send(client: Celery, *names: str, queue: str = "celery", times: int = 30) ->
     ],
 )
 def test_workers_do_not_start_on_a_queue_of_unknown_tasks(
-    house: House, client: Celery, inside: Redis, argv: list[str]
+    house: House, client: Celery, broker_redis: Redis, argv: list[str]
 ) -> None:
-    """Exit 3 with the names of the tasks; every message stays where it is."""
+    """The exit code is 3, with the names of the tasks; every message stays in its queue."""
     send(client, "shop.pay", "shop.mail", "shop.\x1b[2J")
     done = house.run(*argv, "--model", "serve.py:Model")
     assert done.returncode == 3, done.stderr
@@ -51,12 +51,15 @@ def test_workers_do_not_start_on_a_queue_of_unknown_tasks(
     assert "'shop.pay'" in done.stderr
     assert "\x1b" not in done.stderr
     assert "--take-unknown" in done.stderr
-    assert inside.llen("celery") == 30
-    assert not inside.exists("mlq:dead")
+    assert broker_redis.llen("celery") == 30
+    assert not broker_redis.exists("mlq:dead")
 
 
 def test_a_worker_that_knows_the_tasks_starts(house: House, start: Start, client: Celery) -> None:
-    """What worker.imports brings is known, before anything is taken; so are aliases, and a minority is no reason."""
+    """Tasks of worker.imports and aliases are known before a message is claimed.
+
+    A minority of unknown tasks is accepted.
+    """
     house.write("shop.py", TASKS)
     send(client, "shop.pay", "shop.mail")
     send(client, "their.predict", queue="realtime", times=3)
@@ -66,19 +69,19 @@ def test_a_worker_that_knows_the_tasks_starts(house: House, start: Start, client
     assert client.send_task("shop.pay", [7], queue="realtime").get(timeout=30) == 7
 
 
-def test_take_unknown_starts_and_warns_once(house: House, start: Start, client: Celery, inside: Redis) -> None:
-    """They become dead letters, as from any worker that met them later."""
+def test_take_unknown_starts_and_warns_once(house: House, start: Start, client: Celery, broker_redis: Redis) -> None:
+    """Unknown tasks become dead letters, as with any worker that meets them later."""
     send(client, "shop.pay")
     workers = start("--cpus", "1", "--take-unknown")
-    house.until(lambda: inside.zcard("mlq:dead") == 30, "all are dead letters")
+    house.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=30)["row"] == 1
     assert sum("no task of this name is known here" in line for line in workers.lines) == 1
 
 
-def test_a_restart_is_not_prevented_by_what_a_client_sends(
-    house: House, start: Start, client: Celery, inside: Redis
+def test_messages_of_a_client_do_not_prevent_a_restart(
+    house: House, start: Start, client: Celery, broker_redis: Redis
 ) -> None:
-    """Nor is the start of a worker by an autoscaler: both have no operator who would see the error."""
+    """They do not prevent a start by an autoscaler, either: in both cases no operator would see the error."""
     workers = start("--cpus", "1")
     gate = house.directory / "gate"
     held = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
@@ -89,7 +92,7 @@ def test_a_restart_is_not_prevented_by_what_a_client_sends(
     workers.wait_for("ready after", times=2)
     gate.touch()
     assert held.get(timeout=30)["row"] == {"wait_for": str(gate)}
-    house.until(lambda: inside.zcard("mlq:dead") == 30, "all are dead letters")
+    house.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
     assert workers.end() == 0
     send(client, "shop.pay")
     scaler = house.command("autoscale", "--cpus", "1", "--min", "1", "--model", "serve.py:Model")

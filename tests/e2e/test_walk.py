@@ -1,4 +1,4 @@
-"""The script that counts what a row passes through, on this version."""
+"""The script that lists what a row passes through, run on this version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.walk import Installation, trace
 
 
 def test_a_rows_walk_is_traced_through_both_processes() -> None:
-    """The figure is compared between versions, so it must hold each process's part and leave out its start."""
+    """The figure is compared between versions, so it must include both processes and exclude their start."""
     walk = trace(Installation.find(Path(__file__).parents[2]), rows=10)
     assert [process.name for process in walk.processes] == ["submitter", "worker"]
     for process in walk.processes:

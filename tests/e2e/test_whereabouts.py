@@ -1,4 +1,4 @@
-"""`mlq result ID` of a task without an answer says where it is, and never looks through everything to say so."""
+"""`mlq result ID` of an unanswered task says where the task is, without a search of unlimited length."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ IDS: Final = ["plain", "user@example.com", "naïve é", "\x1b[2J", 'a"b\\c']
 
 
 def redis_of(broker: str) -> Redis:
-    """Speak to the workers' server."""
+    """Return a client of the workers' server."""
     return Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30)
 
 
 @pytest.mark.parametrize("task_id", IDS)
 def test_a_queued_task_is_found_in_its_queue(house: Any, client: Celery, task_id: str) -> None:
-    """With how many are before it, whichever priority they have, and exit 7: it is not finished."""
+    """The output has the number of messages before it, at all priorities. The exit code is 7: not finished."""
     for n in range(5):
         client.send_task("mlq.predict", (n,), queue="default", priority=0)
     client.send_task("mlq.predict", (1,), queue="default", priority=9)
     client.send_task("mlq.predict", (1,), task_id=task_id, queue="default")
     client.send_task("mlq.predict", (1,), queue="default", root_id=task_id, parent_id=task_id)
-    said = house.run("result", "--", task_id)
-    assert said.returncode == 7
-    assert "it waits in queue 'default' behind 6 messages" in said.stderr
-    assert "result --wait" in said.stderr
-    assert "\x1b" not in said.stderr
+    ended = house.run("result", "--", task_id)
+    assert ended.returncode == 7
+    assert "it waits in queue 'default' behind 6 messages" in ended.stderr
+    assert "result --wait" in ended.stderr
+    assert "\x1b" not in ended.stderr
 
 
-def test_a_running_a_delayed_and_a_dead_task_are_found_where_they_are(house: Any, client: Celery, start: Any) -> None:
-    """By the worker that holds it, the time that it waits for, the dead letter that it is."""
+def test_running_delayed_and_dead_tasks_are_found(house: Any, client: Celery, start: Any) -> None:
+    """The output names the worker that holds it, the time that it waits for, or the dead letter."""
     start("--cpus", "1")
     gate = house.directory / "gate"
     later = datetime.now(timezone.utc) + timedelta(hours=1)
@@ -48,44 +48,44 @@ def test_a_running_a_delayed_and_a_dead_task_are_found_where_they_are(house: Any
     gate.touch()
     client.send_task("mlq.predict", (1,), task_id="dead", headers={"eta": "tomorrow"})
     house.until(lambda: len(house.json("dead")["entries"]) == 1, "it is a dead letter")
-    client.AsyncResult("dead").forget()  # as if its answer had expired
-    said = house.run("result", "dead")
-    assert said.returncode == 6
-    assert "it is dead letter" in said.stderr
-    assert "malformed" in said.stderr
+    client.AsyncResult("dead").forget()  # as after the expiry of its answer
+    ended = house.run("result", "dead")
+    assert ended.returncode == 6
+    assert "it is dead letter" in ended.stderr
+    assert "malformed" in ended.stderr
 
 
 def test_an_unknown_task_is_unknown(house: Any, broker: str) -> None:
-    """Exit 5, and no word of what was not looked at, since everything was."""
+    """The exit code is 5, and the search was complete, so no part is named as not searched."""
     assert broker
     for task_id in ("no-such", "*", "a:b"):
-        said = house.run("result", task_id)
-        assert said.returncode == 5
-        assert "the id is unknown, or the result has expired\n" in said.stderr
+        ended = house.run("result", task_id)
+        assert ended.returncode == 5
+        assert "the id is unknown, or the result has expired\n" in ended.stderr
 
 
 def test_a_part_of_a_job_leads_to_its_job(house: Any, broker: str) -> None:
-    """Its answer is filed there, and a result key of its own never comes."""
+    """Its answer is recorded in the job, and its own result key never exists."""
     assert broker
     house.write("rows.jsonl", "1\n2\n3\n")
     job = house.run("submit", "rows.jsonl", "--chunk", "1").stdout.strip()
     with redis_of(broker) as redis:
         raw = redis.lindex("batch", -2)
     assert isinstance(raw, bytes)
-    said = house.run("result", json.loads(raw)["headers"]["id"])
-    assert said.returncode == 5
-    assert f"is part of job {job}" in said.stderr
-    assert "behind 1 messages" in said.stderr
+    ended = house.run("result", json.loads(raw)["headers"]["id"])
+    assert ended.returncode == 5
+    assert f"is part of job {job}" in ended.stderr
+    assert "behind 1 messages" in ended.stderr
 
 
-def test_of_a_long_queue_a_bounded_part_is_looked_at_and_the_rest_is_named(house: Any, broker: str) -> None:
-    """A million messages would stop the server for a second, and the operator for a minute."""
+def test_a_limited_part_of_a_long_queue_is_searched_and_the_rest_is_named(house: Any, broker: str) -> None:
+    """A search of a million messages would block the server for a second, and the operator for a minute."""
     with redis_of(broker) as redis:
         for start in range(0, 30_000, 5_000):
             redis.lpush("default", *(json.dumps({"headers": {"id": f"t{n}"}}) for n in range(start, start + 5_000)))
     assert search.MOST_MESSAGES == 20_000
-    said = house.run("result", "t19999")
-    assert "behind 19,999 messages" in said.stderr or "not looked at" in said.stderr
-    said = house.run("result", "t29999")
-    assert said.returncode == 5
-    assert "messages of queue default" in said.stderr
+    ended = house.run("result", "t19999")
+    assert "behind 19,999 messages" in ended.stderr or "not looked at" in ended.stderr
+    ended = house.run("result", "t29999")
+    assert ended.returncode == 5
+    assert "messages of queue default" in ended.stderr

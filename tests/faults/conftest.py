@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: a server, workers that nobody supervises, and a wire that can be cut."""
+"""Fixtures of the fault tests: a server, workers without a supervisor, and a connection that can be cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlq.broker import embedded
 
 @pytest.fixture
 def faulty(state: Path) -> Iterator[embedded.Server]:
-    """A server whose append-only file is never rewritten: it is the witness of what was recorded."""
+    """Run a server whose append-only file is never rewritten, so that it shows everything that was recorded."""
     server = faultkit.serve(state)
     yield server
     server.stop()
@@ -23,7 +23,7 @@ def faulty(state: Path) -> Iterator[embedded.Server]:
 
 @pytest.fixture
 def world(state: Path, faulty: embedded.Server) -> Iterator[World]:
-    """Workers on a socket that nothing disturbs but the server's own fate."""
+    """Return workers on a socket, which only a fault of the server disturbs."""
     world = World(state, faulty.url)
     yield world
     world.close()
@@ -31,7 +31,7 @@ def world(state: Path, faulty: embedded.Server) -> Iterator[World]:
 
 @pytest.fixture
 def wire(faulty: embedded.Server) -> Iterator[Wire]:
-    """The workers' way to the server, as a TCP port that the test can freeze, cut and refuse."""
+    """Run a proxy between the workers and the server: a TCP port that the test can freeze, cut and refuse."""
     wire = Wire(faulty.url.removeprefix("redis+socket://"))
     yield wire
     wire.close()
@@ -39,7 +39,7 @@ def wire(faulty: embedded.Server) -> Iterator[Wire]:
 
 @pytest.fixture
 def remote(state: Path, wire: Wire) -> Iterator[World]:
-    """Workers that reach the server over the wire; the test itself looks past it."""
+    """Return workers that reach the server through the proxy; the test itself reads the server directly."""
     world = World(state, f"redis://127.0.0.1:{wire.port}/0")
     yield world
     world.close()

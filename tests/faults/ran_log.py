@@ -1,4 +1,4 @@
-"""The log of what ran: the user's own tasks of a test write a line each into ran.log, and the test reads them."""
+"""The log of all runs: each task of a test writes a line to ran.log, which the test reads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def ran(name):
 
 
 def read(world: World) -> list[str]:
-    """Say what ran."""
+    """Return the lines of the log."""
     log = world.directory / "ran.log"
     return log.read_text().splitlines() if log.exists() else []

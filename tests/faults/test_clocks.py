@@ -1,4 +1,4 @@
-"""Hosts whose clocks are wrong: every wait and every age follows the server's clock, and a wrong clock is said."""
+"""Hosts with wrong clocks: every wait and every age follows the server's clock, and a wrong clock is reported."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ time_t time(time_t *at) {
     return ts.tv_sec;
 }
 """
-"""Put in front of libc: the time of day, off by SKEW_S."""
+"""A library that is loaded before libc, and returns the time of day with SKEW_S added."""
 
 OWN = """
 from celery import shared_task
@@ -78,7 +78,7 @@ def child(*given):
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the shim."""
+    """Compile the library."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler (gcc): no process can be given a wrong clock")
@@ -90,7 +90,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def skewed(shim: Path, seconds: int) -> dict[str, str]:
-    """Give the environment of a process whose clock is off."""
+    """Return the environment of a process whose clock is wrong."""
     return {"LD_PRELOAD": str(shim), "SKEW_S": str(seconds)}
 
 
@@ -103,32 +103,35 @@ def start(world: World, name: str, **environment: str) -> Worker:
 
 
 @pytest.fixture(params=SKEWED, ids=["behind", "ahead"])
-def off(request: pytest.FixtureRequest, world: World, shim: Path) -> Worker:
-    """Start a worker whose clock is an hour off."""
+def wrong_clock_worker(request: pytest.FixtureRequest, world: World, shim: Path) -> Worker:
+    """Start a worker whose clock is wrong by an hour."""
     return start(world, "off", **skewed(shim, request.param))
 
 
-def test_a_retry_waits_as_long_as_it_asks(world: World, off: Worker) -> None:
-    """An hour behind, a retry of 0.2 s waited for an hour; ahead, it did not wait at all."""
+def test_a_retry_waits_for_the_requested_time(world: World, wrong_clock_worker: Worker) -> None:
+    """With a clock an hour behind, a retry of 0.2 s waited for an hour.
+
+    With one an hour ahead it did not wait at all.
+    """
     task = world.send(task="own.again")
     world.answered(30)
     assert world.result(task) == 2
-    assert off.lives
+    assert wrong_clock_worker.lives
 
 
-def test_a_countdown_and_an_expiry_of_a_tasks_own_messages_are_right(world: World, off: Worker) -> None:
-    """What a worker sends is run by workers whose clocks are right, and by itself."""
+def test_a_countdown_and_an_expiry_of_a_tasks_own_messages_are_right(world: World, wrong_clock_worker: Worker) -> None:
+    """The messages of this worker run in it, and in workers whose clocks are right."""
     tasks = [
         world.send({"countdown": 0.2}, task="own.sends"),
         world.send({"expires": 600}, task="own.sends"),
         world.send({"countdown": 0.2, "expires": 600}, task="own.sends"),
     ]
     until(lambda: all(world.result(f"{i}.child") == "child" for i in tasks), "the children ran", 30, world.whereabouts)
-    assert off.lives
+    assert wrong_clock_worker.lives
 
 
-def test_what_a_client_dates_is_run_when_the_servers_clock_says_so(world: World, off: Worker) -> None:
-    """Neither sooner, by a clock that is ahead, nor never, by one that is behind."""
+def test_a_message_with_a_date_runs_at_that_time_of_the_servers_clock(world: World, wrong_clock_worker: Worker) -> None:
+    """A clock that is ahead would run it too early, a clock that is behind too late or never."""
     now = datetime.now(timezone.utc)
     later = world.send(task="own.child", eta=now + timedelta(seconds=HOUR_S / 2))
     soon = world.send(task="own.child", eta=now + timedelta(seconds=0.3), expires=now + timedelta(seconds=HOUR_S / 2))
@@ -139,11 +142,14 @@ def test_what_a_client_dates_is_run_when_the_servers_clock_says_so(world: World,
     delayed: Any = world.redis.zrange(keys.DELAYS, 0, -1, withscores=True)
     ((_, due_ms),) = delayed
     assert due_ms == pytest.approx(1000 * (now.timestamp() + HOUR_S / 2), abs=1000)
-    assert off.lives
+    assert wrong_clock_worker.lives
 
 
-def test_the_age_of_what_waits_and_of_workers_is_right(world: World, off: Worker) -> None:
-    """An autoscaler would start workers for a wait of an hour, and a person would look for one that never was."""
+def test_the_ages_of_messages_and_workers_are_right(world: World, wrong_clock_worker: Worker) -> None:
+    """An autoscaler would start workers because of a wait of an hour that never was.
+
+    A user would look for its cause.
+    """
     world.redis.sadd(keys.PAUSED, "batch")
     world.send({"queue": "batch"}, task="own.sends")
     world.answered(30)
@@ -154,15 +160,15 @@ def test_the_age_of_what_waits_and_of_workers_is_right(world: World, off: Worker
     (beat,) = heartbeats.read(world.redis)
     assert abs(beat.started_at - time.time()) < HOUR_S / 2
     assert abs(abs(beat.clock_skew_s or 0) - HOUR_S) < HOUR_S / 2
-    assert off.log.read_text().count("this host's clock is") == 1
+    assert wrong_clock_worker.log.read_text().count("this host's clock is") == 1
     shown = subprocess.run([MLQ, "worker"], env=world.environment, capture_output=True, text=True, check=True).stdout
     assert "3600.0 s" in shown
     assert "the server's clock" in shown
 
 
 @pytest.mark.parametrize("skew", SKEWED)
-def test_a_person_whose_clock_is_wrong_sees_right_ages(world: World, shim: Path, skew: int) -> None:
-    """`mlq worker` shows how wrong a host's clock is, `mlq queues` how long the oldest message has waited."""
+def test_a_user_whose_clock_is_wrong_sees_right_ages(world: World, shim: Path, skew: int) -> None:
+    """`mlq worker` shows the error of a host's clock, `mlq queues` how long the oldest message has waited."""
     worker = start(world, "right")
 
     def asked(*argv: str) -> Any:
@@ -184,16 +190,16 @@ def test_a_person_whose_clock_is_wrong_sees_right_ages(world: World, shim: Path,
     assert worker.lives
 
 
-def test_stock_workers_messages_are_given_their_time_on_their_clocks() -> None:
-    """Kombu gives back what a stock worker has held for longer than a time-out, by the clock of whoever looks."""
+def test_messages_of_stock_workers_get_their_full_time_by_the_workers_clock() -> None:
+    """Kombu restores a stock worker's message after a timeout, by the clock of the process that checks."""
     qos: Any = object.__new__(_QoS)
     for skew_s in SKEWED:
         qos.channel = SimpleNamespace(visibility_timeout=100, owner=SimpleNamespace(skew_s=skew_s + 0.2))
         assert qos.visibility_timeout == 100 + skew_s
 
 
-def test_a_clock_that_is_set_meanwhile_changes_nothing(redis: Any) -> None:
-    """NTP may step it by any amount between two looks."""
+def test_setting_a_clock_between_two_looks_changes_nothing(redis: Any) -> None:
+    """NTP may step it by any amount."""
     wall = [1000.0]
     clock = ServerClock(redis, lambda: wall[0])
     assert clock.now() == 1000.0, "nothing better is known"

@@ -1,4 +1,4 @@
-"""Work that sends other work, and drops the results of that while the server is away: it waits for nothing."""
+"""Tasks that send other tasks and drop their results while the server is away: dropping them blocks no thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def sends(kind, where):
 @pytest.mark.parametrize("where", ["in its thread", "in another"])
 @pytest.mark.parametrize("kind", ["group", "chord", "group of chains", "tasks"])
 def test_a_result_is_dropped_without_its_server(world: World, faulty: embedded.Server, kind: str, where: str) -> None:
-    """Celery reconnects to cancel its subscription: any thread, that which renews leases too, waited ten minutes."""
+    """Celery reconnects to cancel its subscription.
+
+    Any thread may have to wait for ten minutes, even the one that renews leases.
+    """
     (world.directory / "own.py").write_text(ran_log.WRITER + OWN)
     world.start("a", MLQ_WORKER_IMPORTS="own").wait_ready()
     world.producer.send_task("own.sends", [kind, where])

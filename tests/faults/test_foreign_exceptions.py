@@ -1,4 +1,4 @@
-"""What a model or a task raises that is no Exception, and what ends its process: one message never ends the fleet."""
+"""Errors that are no Exception, and those that end the process: one message never ends all workers."""
 
 from __future__ import annotations
 
@@ -128,16 +128,16 @@ def fine(value):
 """
 
 
-def _raised(task: Any) -> str:
-    """Name what a stock client raises for a task: an Exception, or the client itself would end."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (its kind is what is looked at)
+def name_raised_error(task: Any) -> str:
+    """Return the name of the error that a stock client raises for a task, which must be an Exception."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (the test looks at its type)
         task.get(timeout=60)
     return type(caught.value).__name__
 
 
 @pytest.mark.timeout(180)
-def test_whatever_a_row_raises_fails_that_row_and_no_other(house: House, start: Start) -> None:
-    """A stock worker passes a BaseException up through its own loop, and ends; so would the next one."""
+def test_an_error_of_any_type_fails_only_its_row(house: House, start: Start) -> None:
+    """A BaseException passes through the loop of a stock worker and ends it, and then the next worker."""
     house.write("raises.py", RAISES)
     workers = start("--cpus", "1", model="raises.py:Model")
     where = ("raise", "before", "after", "slot")
@@ -161,16 +161,16 @@ def test_whatever_a_row_raises_fails_that_row_and_no_other(house: House, start: 
 @pytest.mark.parametrize(
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
-def test_a_stock_client_is_told_of_a_failure_that_it_survives_itself(
+def test_a_stock_client_gets_a_failure_that_does_not_end_it(
     house: House, client: Celery, start: Start, pool: list[str]
 ) -> None:
-    """Celery rebuilds exceptions by name: a result that says builtins.SystemExit would end whoever reads it."""
+    """Celery rebuilds exceptions by name: a result with builtins.SystemExit would end the client that reads it."""
     house.write("raises.py", RAISES)
     start(*pool, model="raises.py:Model")
     kinds = NAMES if "--cpus" in pool else ("panic", "cancelled", "exit", "interrupt")
     tasks = {kind: client.send_task("mlq.predict", [{"raise": kind}], queue="realtime") for kind in kinds}
     for kind, task in tasks.items():
-        assert _raised(task) == NAMES[kind]
+        assert name_raised_error(task) == NAMES[kind]
     assert client.send_task("mlq.predict", ["fine"], queue="realtime").get(timeout=60)[0] == "fine"
     assert house.json("dead")["entries"] == []
 
@@ -182,27 +182,27 @@ def test_a_stock_client_is_told_of_a_failure_that_it_survives_itself(
 def test_a_users_own_task_that_exits_fails_and_its_worker_goes_on(
     house: House, client: Celery, start: Start, pool: list[str]
 ) -> None:
-    """Whether it says so in its body, or an exception's own pickling does."""
+    """It exits in its body, or in the pickling of an exception."""
     house.write("raises.py", RAISES)
     house.write("own.py", TASKS)
     workers = start(*pool, model="raises.py:Model", MLQ_WORKER_IMPORTS="own")
     exits = [client.send_task("own.exit", [code], queue="default") for code in (0, 3, "a text")]
-    assert [_raised(task) for task in exits] == ["SystemExit"] * 3
-    assert _raised(client.send_task("own.broken", queue="default")) == "Broken"
-    if "--cpus" in pool:  # Celery's own pool loses the process there, and says so in the log alone
+    assert [name_raised_error(task) for task in exits] == ["SystemExit"] * 3
+    assert name_raised_error(client.send_task("own.broken", queue="default")) == "Broken"
+    if "--cpus" in pool:  # Celery's own pool loses the process in that case, and only logs it
         for hook in ("before_start", "on_success"):
             for kind in ("exit", "shutdown", "terminate", "interrupt"):
-                assert _raised(client.send_task("own.hook", [hook, kind], queue="default")) == NAMES[kind]
+                assert name_raised_error(client.send_task("own.hook", [hook, kind], queue="default")) == NAMES[kind]
     assert client.send_task("own.fine", [7], queue="default").get(timeout=60) == 7
     assert house.json("dead")["entries"] == []
     assert sum(" starting on " in line for line in workers.lines) == 1
 
 
 @pytest.mark.timeout(300)
-def test_pills_that_end_the_process_become_dead_letters_one_after_the_other(
+def test_messages_that_end_the_process_become_dead_letters_one_after_the_other(
     house: House, client: Celery, start: Start
 ) -> None:
-    """Even with the exit codes by which a worker says that it was drained, misconfigured or recycled."""
+    """Even if they exit with the codes of a worker that was drained, misconfigured or recycled."""
     house.write("raises.py", RAISES)
     workers = start("--cpus", "1", model="raises.py:Model")
     pills: list[dict[str, Any]] = [{"end": 0}, {"end": 3}, {"abort": True}]

@@ -1,4 +1,4 @@
-"""Processes that stand still: a worker, and the server itself."""
+"""Frozen processes: a worker, and the server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlq.broker import embedded
 
 
 def test_a_message_that_arrives_while_the_watcher_is_frozen_is_answered_by_another(world: World) -> None:
-    """The watcher alone is rung; the others look each second, and take its role when it runs out."""
+    """Only the watcher is rung. The others poll each second, and one takes over the role when it expires."""
     watcher, other = world.start("watcher"), world.start("other")
     for worker in (watcher, other):
         worker.wait_ready()
-    until(lambda: bool(world.redis.hlen("mlq:watches")), "somebody watches")
+    until(lambda: bool(world.redis.hlen("mlq:watches")), "a worker watches")
     if b":other:" in next(iter(world.redis.hgetall("mlq:watches").values())):
         watcher, other = other, watcher
     watcher.freeze()
@@ -30,7 +30,7 @@ def test_a_message_that_arrives_while_the_watcher_is_frozen_is_answered_by_anoth
 
 
 def test_a_frozen_worker_that_was_taken_for_dead_can_record_nothing(world: World) -> None:
-    """Its message runs elsewhere; what it says when it wakes is void, and it ends to be replaced."""
+    """Its message runs elsewhere. When it wakes, its results are refused, and it ends and is replaced."""
     gate = world.directory / "gate"
     zombie = world.start("zombie")
     zombie.wait_ready()
@@ -50,10 +50,8 @@ def test_a_frozen_worker_that_was_taken_for_dead_can_record_nothing(world: World
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seconds", [2, 30])
-def test_a_server_that_stands_still_for_a_while_costs_nothing_but_time(
-    world: World, faulty: embedded.Server, seconds: int
-) -> None:
-    """Every lease has run out when it goes on. Nobody is dead, so nobody may be taken for dead."""
+def test_a_server_that_freezes_for_a_while_costs_only_time(world: World, faulty: embedded.Server, seconds: int) -> None:
+    """Every lease has expired when it goes on. No worker is dead, so none may be treated as dead."""
     workers = [world.start(name) for name in ("a", "b", "c")]
     for worker in workers:
         worker.wait_ready()
@@ -64,7 +62,7 @@ def test_a_server_that_stands_still_for_a_while_costs_nothing_but_time(
     os.kill(faulty.pid, signal.SIGSTOP)
     try:
         stand_still(faulty.pid)
-        time.sleep(seconds)  # the fault itself: so long it stands still
+        time.sleep(seconds)  # the fault itself: the duration of the freeze
     finally:
         os.kill(faulty.pid, signal.SIGCONT)
     world.answered()

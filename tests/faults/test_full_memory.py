@@ -1,4 +1,4 @@
-"""A server whose memory is full: nothing can be added, so what is there must be worked off."""
+"""A server whose memory is full: it accepts no new work, so the existing work must be finished."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chaos.faultkit import World, until
 
 FULL = 16 * 2**20
 LONG_MS = 13_000
-"""Longer than every timer of kombu's and Celery's, each of which may try to write something."""
+"""Longer than every timer of kombu and Celery, each of which may try to write a key."""
 
 
 @contextmanager
-def full_memory(world: World) -> Iterator[None]:
-    """Fill the server to its brim and over it with a key of somebody else's, which then goes."""
+def fill_memory(world: World) -> Iterator[None]:
+    """Fill the server beyond its limit with the key of another client, which is deleted at the end."""
     world.redis.set("filler", b"x" * 2 * FULL)
     world.redis.config_set("maxmemory", FULL)
     yield
@@ -27,8 +27,8 @@ def full_memory(world: World) -> Iterator[None]:
     world.redis.delete("filler")
 
 
-def submit(world: World) -> subprocess.Popen[str]:
-    """Begin `mlq submit` as a user does."""
+def start_submit(world: World) -> subprocess.Popen[str]:
+    """Start `mlq submit` as a user does."""
     rows = world.directory / "rows.json"
     rows.write_text('[{"id": "1"}, {"id": "2"}]')
     command = [str(Path(sys.executable).with_name("mlq")), "submit", str(rows), "--wait"]
@@ -42,8 +42,8 @@ def submit(world: World) -> subprocess.Popen[str]:
     )
 
 
-def test_workers_work_off_a_full_server_while_submit_waits(world: World) -> None:
-    """A stock worker exits at its next write, even an acknowledgement, and its result is lost."""
+def test_workers_empty_a_full_server_while_submit_waits(world: World) -> None:
+    """A stock worker exits at its next write, which may be an acknowledgement, and its result is lost."""
     workers = [world.start(name) for name in ("a", "b")]
     for worker in workers:
         worker.wait_ready()
@@ -51,10 +51,10 @@ def test_workers_work_off_a_full_server_while_submit_waits(world: World) -> None
     for _ in range(300):
         world.send({"gate": str(gate)})
     until(lambda: len(world.starts()) >= 2, "both are at work")
-    with full_memory(world):
+    with fill_memory(world):
         gate.touch()
         world.answered()
-        submitted = submit(world)
+        submitted = start_submit(world)
         before = world.leases()
         until(
             lambda: all(at > before[wid] + LONG_MS for wid, at in world.leases().items()),
@@ -63,20 +63,20 @@ def test_workers_work_off_a_full_server_while_submit_waits(world: World) -> None
         )
         assert world.leases().keys() == before.keys()
         assert submitted.poll() is None, "it waits, and drops nothing"
-    answers, said = submitted.communicate(timeout=60)
-    assert submitted.returncode == 0, said
-    assert said.count("memory is nearly full; waiting until there is room") == 1
+    answers, log = submitted.communicate(timeout=60)
+    assert submitted.returncode == 0, log
+    assert log.count("memory is nearly full; waiting until there is room") == 1
     assert len(answers.splitlines()) == 2
-    until(lambda: not world.left(), "what is submitted later is worked off, too", why_not=world.whereabouts)
+    until(lambda: not world.left(), "later messages are answered, too", why_not=world.whereabouts)
     assert {worker.stop() for worker in workers} == {0}
     answered = {task_id: n for (task_id, _), n in world.recorded().items()}
     assert {i: answered.get(i) for i in world.sent} == dict.fromkeys(world.sent, 1)
 
 
-def test_a_worker_that_starts_while_memory_is_full_works_off_the_queue(world: World) -> None:
-    """Else the last worker to die would leave a server that nobody can empty."""
+def test_a_worker_that_starts_while_memory_is_full_empties_the_queue(world: World) -> None:
+    """Otherwise no worker could empty the server after the last one has died."""
     tasks = [world.send() for _ in range(20)]
-    with full_memory(world):
+    with fill_memory(world):
         worker = world.start("late")
         world.answered(30)
         assert worker.lives
@@ -87,7 +87,10 @@ def test_a_worker_that_starts_while_memory_is_full_works_off_the_queue(world: Wo
 
 @pytest.mark.parametrize("limit", [1, None], ids=["one-byte", "what-is-used"])
 def test_workers_that_lose_their_connections_while_memory_is_full_come_back(world: World, limit: int | None) -> None:
-    """Redis 7 refuses every command in MULTI then, in which kombu declares queues: no worker attached, all logged."""
+    """Redis 7 then refuses every command in MULTI, in which kombu declares queues.
+
+    No worker reconnected, and all logged errors.
+    """
     idle, busy = world.start("idle"), world.start("busy")
     for worker in (idle, busy):
         worker.wait_ready()
@@ -101,13 +104,13 @@ def test_workers_that_lose_their_connections_while_memory_is_full_come_back(worl
     world.redis.client_kill_filter(_type="pubsub")
     gate.touch()
     world.answered(30)
-    world.redis.client_kill_filter(_type="normal", skipme=True)  # both are idle now
+    world.redis.client_kill_filter(_type="normal", skipme=True)  # both workers are idle now
     world.redis.config_set("maxmemory", 0)
     task = world.send()
     world.answered(30)
     assert world.result(task)["pid"] in {idle.pid, busy.pid}
     assert {worker.stop() for worker in (idle, busy)} == {0}
-    said = "".join(worker.log.read_text() for worker in (idle, busy))
-    assert "Traceback" not in said
-    assert len(said) < 12_000, "a loss is a line, and no line is repeated"
+    log = "".join(worker.log.read_text() for worker in (idle, busy))
+    assert "Traceback" not in log
+    assert len(log) < 12_000, "a loss is a line, and no line is repeated"
     world.check()

@@ -1,4 +1,4 @@
-"""Redis fails between a claim and what is done with it: nothing stays in the hands of a worker that forgot it."""
+"""Redis fails between a claim and its handling: no message stays with a worker that does not know of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WID = "host:interrupted:1"
 
 
 class Interrupted(Rejection):
-    """Fails once, as if the connection broke."""
+    """A rejection that fails once, as if the connection broke."""
 
     failed = False
 
@@ -41,10 +41,10 @@ class Interrupted(Rejection):
 
 
 @pytest.mark.parametrize("disturbing", ["eta", "malformed"])
-def test_what_was_claimed_with_a_message_that_could_not_be_set_aside_is_run_all_the_same(
+def test_messages_claimed_with_one_that_could_not_be_dead_lettered_still_run(
     server: embedded.Server, redis: Redis, disturbing: str
 ) -> None:
-    """Its worker said that it held it, so it was never handed out again: stranded for as long as the worker lived."""
+    """The worker reported these claims as held, so they were never handed out again while it lived."""
     ledger = Ledger()
     claims = Claims(redis, WID, ["q"], together=["t"])
     aside = Interrupted(redis, WID, claims, ledger, lambda *_: None, lambda _: True)

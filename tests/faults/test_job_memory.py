@@ -1,4 +1,4 @@
-"""Memory while a job runs: the window bounds it on both sides, whatever the file's size."""
+"""Memory during a job: the window limits it in the client and in Redis, for files of any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.server
 
 
 def test_the_memory_of_client_and_redis_does_not_grow_with_the_file(state: Path) -> None:
-    """50,000 rows are 20 MB of messages and answers; eight of them are on their way at once."""
+    """50,000 rows are 20 MB of messages and answers; eight chunks are in flight at the same time."""
     small = job_memory.run(state / "small", 5_000, "--max-inflight", "8", "-q")
     large = job_memory.run(state / "large", 50_000, "--max-inflight", "8", "-q")
     assert large.in_order, str(large)

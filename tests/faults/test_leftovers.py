@@ -1,4 +1,4 @@
-"""What a worker's model has started ends with the worker, before the next one starts; and nothing else ends."""
+"""Processes that a worker's model has started end with the worker, before its successor starts. No others end."""
 
 from __future__ import annotations
 
@@ -77,8 +77,11 @@ KINDS = 6
 
 
 @pytest.fixture
-def started(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]]:
-    """Give the processes that the models have started so far, by pid; those that a failed test leaves are ended."""
+def started_processes(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]]:
+    """Return a function that returns the processes that the models have started, by pid.
+
+    Those that a failed test leaves are ended.
+    """
     house.write("starts.py", STARTS)
     directory = house.directory / "started"
     known: dict[int, psutil.Process] = {}
@@ -100,7 +103,7 @@ def started(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]
 
 
 def is_zombie(process: psutil.Process) -> bool:
-    """Tell whether a process has ended and was not collected; one that is gone was."""
+    """Return whether a process has ended without being collected; a process that does not exist was collected."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -121,19 +124,19 @@ def _none_lives(processes: dict[int, psutil.Process]) -> bool:
 Look = Callable[..., dict[int, psutil.Process]]
 
 
-def _all(house: House, started: Look, slot: str = "") -> dict[int, psutil.Process]:
-    house.until(lambda: len(started(slot)) == KINDS, "all have started")
-    return started(slot)
+def _all(house: House, started_processes: Look, slot: str = "") -> dict[int, psutil.Process]:
+    house.until(lambda: len(started_processes(slot)) == KINDS, "all have started")
+    return started_processes(slot)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("end", ["kill", "exit", "restart"])
-def test_the_next_worker_meets_nothing_of_what_its_predecessor_had_started(
-    house: House, start: Start, started: Look, end: str
+def test_a_successor_meets_no_process_of_its_predecessor(
+    house: House, start: Start, started_processes: Look, end: str
 ) -> None:
-    """It would find the GPU's memory taken, by a server that no operator knows of."""
+    """Otherwise a server that no operator knows of could hold the GPU's memory."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    first = _all(house, started)
+    first = _all(house, started_processes)
     (pid,) = workers.pids().values()
     if end == "kill":
         os.kill(pid, signal.SIGKILL)
@@ -149,22 +152,22 @@ def test_the_next_worker_meets_nothing_of_what_its_predecessor_had_started(
 
 
 @pytest.mark.timeout(120)
-def test_a_drained_fleet_leaves_no_process(house: House, start: Start, started: Look) -> None:
-    """Also not with parent 1, where no one looks for it."""
+def test_drained_workers_leave_no_process(house: House, start: Start, started_processes: Look) -> None:
+    """Not even as a child of PID 1, where no one looks for it."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    left = _all(house, started)
+    left = _all(house, started_processes)
     assert workers.end() == 0
     assert _none_lives(left)
 
 
 @pytest.mark.timeout(120)
-def test_a_killed_supervisor_takes_along_what_its_workers_had_started(
-    house: House, broker: str, start: Start, started: Look
+def test_the_processes_of_the_workers_end_when_the_supervisor_is_killed(
+    house: House, broker: str, start: Start, started_processes: Look
 ) -> None:
-    """The kernel kills its workers; its guard ends the rest, and no process that only looks like it."""
+    """The kernel kills the workers. The supervisor's guard ends the rest, and no process that only looks similar."""
     assert broker
     workers = start("--cpus", "1", model="starts.py:Model")
-    left = _all(house, started)
+    left = _all(house, started_processes)
     stranger = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(3600)"],
         env={**house.environment, "MLQ_OWNER": "another-supervisor/host:cpu0:1"},
@@ -180,10 +183,10 @@ def test_a_killed_supervisor_takes_along_what_its_workers_had_started(
 
 
 @pytest.mark.timeout(120)
-def test_a_dead_workers_sibling_keeps_what_it_has_started(house: House, start: Start, started: Look) -> None:
+def test_the_processes_of_another_worker_are_kept(house: House, start: Start, started_processes: Look) -> None:
     """Its daemons are children of the same supervisor by then, and look the same."""
     workers = start("--cpus", "2", model="starts.py:Model", ready=2)
-    gone, kept = _all(house, started, "cpu0"), _all(house, started, "cpu1")
+    gone, kept = _all(house, started_processes, "cpu0"), _all(house, started_processes, "cpu1")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
     workers.wait_for("ready after", times=3)
     assert _none_lives(gone)
@@ -191,10 +194,10 @@ def test_a_dead_workers_sibling_keeps_what_it_has_started(house: House, start: S
 
 
 @pytest.mark.timeout(120)
-def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start, started: Look) -> None:
-    """They are the supervisor's children from the moment that they lose their parent."""
+def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start, started_processes: Look) -> None:
+    """They become the supervisor's children when they lose their parent."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    _all(house, started)
+    _all(house, started_processes)
     house.write("rows.jsonl", '"orphan"\n' * 5)
     assert house.run("submit", "rows.jsonl", "--wait").returncode == 0
     supervisor = psutil.Process(workers.process.pid)
@@ -209,9 +212,9 @@ def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start,
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="a PID namespace needs root")
-def test_as_pid_1_the_supervisor_collects_what_it_is_handed(house: House, started: Look) -> None:
-    """A container without --init: every orphan of the model's becomes a child of PID 1."""
-    assert not started()
+def test_as_pid_1_the_supervisor_collects_orphans(house: House, started_processes: Look) -> None:
+    """In a container without --init every orphan of the model becomes a child of PID 1."""
+    assert not started_processes()
     log = house.directory / "log"
     argv = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", MLQ, "worker", "start", "--cpus", "1"]
     with log.open("w") as file:
@@ -235,7 +238,7 @@ def test_as_pid_1_the_supervisor_collects_what_it_is_handed(house: House, starte
 
 
 def _parent_of_an_orphan() -> int:
-    """Start a process whose parent ends, and give the pid of its next parent."""
+    """Start a process whose parent ends, and return the pid of its next parent."""
     script = "sleep 60 >/dev/null 2>&1 & echo $!"
     pid = int(subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout)
     parent = psutil.Process(pid).ppid()
@@ -246,8 +249,8 @@ def _parent_of_an_orphan() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is adopted")
-def test_orphans_are_adopted_while_a_fleet_runs_and_not_afterwards() -> None:
-    """A process that goes on after its fleet collects none of them: each would stay a zombie."""
+def test_orphans_are_adopted_only_while_workers_run() -> None:
+    """After the end of its workers a process no longer collects orphans: each would stay a zombie."""
     elsewhere = _parent_of_an_orphan()
     with adopting_orphans():
         assert _parent_of_an_orphan() == os.getpid()

@@ -1,4 +1,4 @@
-"""Moving a running service from stock Celery workers to mlq's, and back."""
+"""The migration of a running service from stock Celery workers to mlq's, and back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keep_busy(world: World) -> None:
 
 
 def start(world: World, kind: str, number: int) -> Worker:
-    """Start a worker of one kind; the service is under load until it is ready."""
+    """Start a worker of one kind, and keep the service under load until it is ready."""
     name = f"{kind}{number}"
     if kind == "mlq":
         worker = world.start(name, MLQ_ALIASES=ALIASES)
@@ -62,20 +62,20 @@ def start(world: World, kind: str, number: int) -> Worker:
 
 
 def has_answered(world: World, worker: Worker) -> bool:
-    """Tell whether a worker has answered anything, with the service under load meanwhile."""
+    """Return whether a worker has answered a message, and keep the service under load."""
     keep_busy(world)
     return any(begun.pid == worker.pid for begun in world.begun())
 
 
 def has_ended(world: World, worker: Worker) -> bool:
-    """Tell whether a worker has drained, with the service under load meanwhile."""
+    """Return whether a worker has drained, and keep the service under load."""
     keep_busy(world)
     return not worker.lives
 
 
 @pytest.mark.timeout(240)
 def test_stock_workers_are_replaced_one_by_one_under_load_and_back_again(world: World) -> None:
-    """Neither clients nor messages change: whoever tries mlq can go back without draining anything."""
+    """Clients and messages do not change, so a user who tries mlq can go back without draining the queues."""
     (world.directory / "stock.py").write_text(STOCK)
     fleet = [start(world, "stock", number) for number in range(3)]
     for kind in ("mlq", "stock"):

@@ -1,4 +1,4 @@
-"""A server that dies, forgets its clients, refuses them, or is not there when results are to be stored."""
+"""A server that dies, closes its clients' connections, refuses them, or is away when results are stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT = {"sleep": 0.005}
 
 
 def _under_load(world: World, faults: int, fault: Callable[[], object]) -> None:
-    """Keep two workers loaded while a fault happens so often, each when fifty more messages are answered."""
+    """Keep two workers loaded during this number of faults, one after every fifty answered messages."""
     for name in ("one", "other"):
         world.start(name).wait_ready()
     for _ in range(faults):
@@ -32,7 +32,7 @@ def _under_load(world: World, faults: int, fault: Callable[[], object]) -> None:
             try:
                 world.keep_in_flight(40, lambda: _SHORT)
                 return len(world.sent) - len(world.unanswered()) >= before + 50
-            except (RedisError, OSError):  # the producer notices, too
+            except (RedisError, OSError):  # the producer's connection breaks, too
                 return False
 
         until(went_on, "messages are answered again", 30, world.whereabouts)
@@ -44,7 +44,7 @@ def _under_load(world: World, faults: int, fault: Callable[[], object]) -> None:
 
 @pytest.mark.timeout(180)
 def test_a_server_that_is_killed_under_load_loses_nothing(world: World, faulty: embedded.Server) -> None:
-    """With an append-only file every claim is where it was: the workers go on, and nothing is recorded twice."""
+    """With an append-only file every claim is kept: the workers go on, and no result is recorded twice."""
 
     def kill() -> None:
         pid = faulty.pid
@@ -56,7 +56,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing(world: World, faulty: 
 
 
 def answers(redis: Redis) -> bool:
-    """Tell whether a server answers."""
+    """Return whether a server answers."""
     try:
         return bool(redis.ping())
     except (RedisError, OSError):
@@ -65,17 +65,17 @@ def answers(redis: Redis) -> bool:
 
 @pytest.mark.timeout(180)
 def test_clients_that_are_killed_under_load_reconnect_and_lose_nothing(world: World) -> None:
-    """A reply that got lost with messages in it: they are handed out again, to the same worker."""
+    """The claims of a lost reply are handed out again, to the same worker."""
     _under_load(world, 10, lambda: world.redis.client_kill_filter(_type="normal"))
 
 
-def test_idle_workers_ask_for_little(remote: World, wire: Any) -> None:
-    """No more than two requests a second each, their supervisor's included: hundreds may wait at one server."""
+def test_idle_workers_send_few_requests(remote: World, wire: Any) -> None:
+    """Each sends at most two requests a second, its supervisor included: hundreds may wait at one server."""
     argv = [sys.executable, "-m", "mlq", "worker", "start", "--cpus", "4", "--model", "serve.py:Model"]
     fleet = remote.run(argv, "fleet")
     until(lambda: fleet.log.read_text().count("ready after") == 4, "they are ready")
     until(lambda: bool(remote.redis.hlen("mlq:watches")), "one is idle, and watches")
     before = wire.requests
-    threading.Event().wait(9)  # a rate needs a while to be counted in
+    threading.Event().wait(9)  # the time over which the rate is counted
     assert (wire.requests - before) / 9 / 4 <= 2
     assert fleet.stop() == 0

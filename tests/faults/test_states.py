@@ -1,4 +1,4 @@
-"""States of a task's own, told by a worker that was taken for dead."""
+"""Custom states of a task, sent by a worker that was treated as dead."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import os, time
 from pathlib import Path
 from celery import shared_task
 
-def tell(word):
-    with open("told.log", "a") as file:
+def log(word):
+    with open("states.log", "a") as file:
         file.write(f"{word} {os.getpid()}\\n")
 
 @shared_task(name="own.states", bind=True)
 def states(self, row):
-    """Wait for a file, tell a last state, and fail: of Celery's backend a failure could be overwritten."""
-    tell("began")
+    """Wait for a file, set a last state, and fail: with Celery's backend a failure could be overwritten."""
+    log("began")
     while not Path(row["gate"]).exists():
         time.sleep(0.01)
     self.update_state(state="LATE", meta={"pid": os.getpid()})
-    tell("told")
+    log("sent")
     raise ValueError("the end")
 '''
 
 
-def test_a_state_that_comes_late_does_not_replace_the_end(world: World) -> None:
-    """The worker that was frozen goes on as if nothing were, and tells it of a task that has ended elsewhere."""
+def test_a_late_state_does_not_replace_the_end(world: World) -> None:
+    """The worker was frozen and then goes on, and sets a state for a task that has ended elsewhere."""
     (world.directory / "own_states.py").write_text(TASKS)
-    told, gate = world.directory / "told.log", world.directory / "gate"
+    log, gate = world.directory / "states.log", world.directory / "gate"
 
     def lines(word: str) -> list[int]:
-        return [int(line.split()[1]) for line in told.read_text().splitlines() if line.startswith(word)]
+        return [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith(word)]
 
     zombie = world.start("zombie", MLQ_WORKER_IMPORTS="own_states")
     zombie.wait_ready()
     task = world.send({"gate": str(gate)}, task="own.states")
-    until(lambda: told.exists() and lines("began") == [zombie.pid], "it runs")
+    until(lambda: log.exists() and lines("began") == [zombie.pid], "it runs")
     zombie.freeze()
     heir = world.start("heir", MLQ_WORKER_IMPORTS="own_states")
     until(lambda: lines("began") == [zombie.pid, heir.pid], "it runs again elsewhere", 30, world.whereabouts)
@@ -46,7 +46,7 @@ def test_a_state_that_comes_late_does_not_replace_the_end(world: World) -> None:
     world.answered()
     zombie.thaw()
     assert zombie.process.wait(30) == 76
-    assert lines("told") == [heir.pid, zombie.pid], "both have told the state"
+    assert lines("sent") == [heir.pid, zombie.pid], "both have set the state"
     stored = world.redis.get(f"celery-task-meta-{task}")
     assert isinstance(stored, bytes)
     assert json.loads(stored)["status"] == "FAILURE"

@@ -1,6 +1,6 @@
-"""Fixtures of the tests that need a real GPU. Where there is none, they are skipped.
+"""Fixtures of the tests that need a real GPU. Without one they are skipped.
 
-`tests/gpu/run.sh` sets GPU_REPORT: the outcome of each test and the facts that it noted go into that JSON file.
+`tests/gpu/run.sh` sets GPU_REPORT: the outcome of each test and its facts go into that JSON file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models that need a GPU and bring it into trouble on purpose. Each writes what it did to a file named by MODEL_LOG."""
+"""Models that need a GPU, and cause errors on it on purpose. Each writes its actions to a file named by MODEL_LOG."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ time.sleep(120)
 
 
 def record(*words: object) -> None:
-    """Append one line: the process id and these words. Survives the process, however it ends."""
+    """Append one line of the process id and these words, which survives any end of the process."""
     with Path(os.environ["MODEL_LOG"]).open("a") as file:
         file.write(f"{os.getpid()} {' '.join(map(str, words))}\n")
 
 
 class Sum:
-    """Adds up the numbers of each row on the GPU."""
+    """A model that adds up the numbers of each row on the GPU."""
 
     max_batch_size = 4
 
     def setup(self, device: str) -> None:
-        """Record what this process can see of the GPUs."""
+        """Record the GPUs that this process can see."""
         self.device = device
         record("setup", device, torch.cuda.device_count(), os.environ["CUDA_VISIBLE_DEVICES"])
 
@@ -41,7 +41,7 @@ class Sum:
 
 
 class TooLarge(Sum):
-    """Needs more memory in setup than the GPU has."""
+    """A model that needs more memory in setup than the GPU has."""
 
     def setup(self, device: str) -> None:
         """Allocate twice the memory of the GPU."""
@@ -52,12 +52,12 @@ class TooLarge(Sum):
 
 
 class Hungry:
-    """Four rows fit into the free memory at once, five do not."""
+    """A model of which four rows fit into the free memory at once, and five do not."""
 
     max_batch_size = 8
 
     def setup(self, device: str) -> None:
-        """Take a fifth of the free memory, and a little more, as the need of one row."""
+        """Take a fifth of the free memory, and a little more, as the memory of one row."""
         self.device = device
         free, _ = torch.cuda.mem_get_info()
         self.row_bytes = int(free * 0.21)
@@ -66,12 +66,12 @@ class Hungry:
         """Allocate the memory that these rows need."""
         record("forward", len(rows))
         needed = torch.empty(len(rows) * self.row_bytes, dtype=torch.uint8, device=self.device)
-        needed[::4096] = 1  # every page is touched
+        needed[::4096] = 1  # this writes to every page
         return [int(needed[0])] * len(rows)
 
 
 class OutOfRange(Sum):
-    """Breaks the CUDA context: "always" indexes out of range in each process, "once" only in the first."""
+    """A model that breaks the CUDA context: "always" indexes out of range in each process, "once" only in the first."""
 
     def predict(self, rows: Sequence[Any]) -> list[float]:
         """Look each row up in a table of four values."""
@@ -86,10 +86,10 @@ class OutOfRange(Sum):
 
 
 class WithServer(Sum):
-    """Starts a process in a session of its own that holds 60% of the GPU's memory, as an inference server would."""
+    """A model that starts a process in its own session with 60% of the GPU's memory, like an inference server."""
 
     def setup(self, device: str) -> None:
-        """Return when the process holds its memory."""
+        """Return when the process has its memory."""
         super().setup(device)
         total = torch.cuda.get_device_properties(0).total_memory
         self.server = subprocess.Popen(
@@ -105,7 +105,7 @@ class WithServer(Sum):
 
 
 class Large(Sum):
-    """Holds most of the GPU's memory: two of it do not fit."""
+    """A model with most of the GPU's memory: two of it do not fit."""
 
     def setup(self, device: str) -> None:
         """Allocate 60% of the memory, and record how much was free before."""

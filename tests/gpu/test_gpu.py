@@ -34,7 +34,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def busy(gpu: Gpu) -> Iterator[int]:
-    """Run a program of somebody else that holds 2 GiB of the GPU; return its process id."""
+    """Run a foreign program that holds 2 GiB of the GPU; return its process id."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -45,14 +45,14 @@ def busy(gpu: Gpu) -> Iterator[int]:
 
 
 def model(name: str) -> str:
-    """Name a class of models.py as `--model` takes it."""
+    """Return a class of models.py in the form of `--model`."""
     return f"{MODELS}:{name}"
 
 
 def test_the_digits_are_read_on_the_gpu(
     gpu: Gpu, house: House, start: Start, compute_processes: Callable[[], dict[int, int]], note: Note
 ) -> None:
-    """The main job with the worker chosen by UUID. nvidia-smi sees the process that `mlq worker` lists."""
+    """The main job with a worker that is chosen by UUID. nvidia-smi lists the process of `mlq worker`."""
     start("--gpus", gpu.uuid, "--output", "classify", model=str(DIGITS / "model.pt2"))
     (worker,) = house.json("worker")["workers"]
     assert (worker["gpu"], worker["device"]) == (gpu.uuid, "cuda:0")
@@ -71,7 +71,7 @@ def test_the_digits_are_read_on_the_gpu(
 
 @pytest.mark.parametrize("how", ["index", "beginning of the UUID", "all", "auto"])
 def test_a_gpu_can_be_named_in_every_way(gpu: Gpu, start: Start, client: Celery, recorded: Recorded, how: str) -> None:
-    """In each case the process is masked to the UUID, and sees one device."""
+    """For each form the process has the UUID as its mask, and sees one device."""
     named = {"index": "0", "beginning of the UUID": gpu.uuid[:12]}.get(how, how)
     start("--gpus", named, model=model("Sum"))
     assert client.send_task("mlq.predict", [[1, 2, 3]]).get(timeout=60) == 6
@@ -79,7 +79,7 @@ def test_a_gpu_can_be_named_in_every_way(gpu: Gpu, start: Start, client: Celery,
 
 
 def test_memory_that_setup_lacks_is_named(gpu: Gpu, house: House, recorded: Recorded, note: Note) -> None:
-    """Exit 3 with the figures, after one attempt: it would fail in the same way again."""
+    """Exit code 3 with the figures after one attempt, because it would fail again in the same way."""
     done = house.run("worker", "start", "--gpus", gpu.uuid, "--model", model("TooLarge"))
     assert done.returncode == 3, done.stderr
     assert "out of memory: needs about" in done.stderr
@@ -95,7 +95,7 @@ def test_memory_that_setup_lacks_is_named(gpu: Gpu, house: House, recorded: Reco
 def test_memory_that_predict_lacks_halves_the_batch(
     gpu: Gpu, start: Start, client: Celery, recorded: Recorded, note: Note
 ) -> None:
-    """Every row is answered, and the next batches begin with the size that did fit."""
+    """Every row is answered, and the next batches begin with the size that fitted."""
     start("--gpus", gpu.uuid, model=model("Hungry"))
     answers = client.send_task("mlq.batch_predict", [list(range(24))]).get(timeout=120)
     assert answers == [1] * 24
@@ -107,7 +107,7 @@ def test_memory_that_predict_lacks_halves_the_batch(
 def test_a_device_side_assert_costs_one_worker_and_no_message(
     gpu: Gpu, house: House, start: Start, client: Celery, recorded: Recorded, note: Note
 ) -> None:
-    """Nothing in that process can compute on the GPU again: it is replaced, and its messages run there."""
+    """The process cannot compute on the GPU any more. It is replaced, and its messages run in the replacement."""
     workers = start("--gpus", gpu.uuid, model=model("OutOfRange"))
     (first,) = workers.pids().values()
     assert client.send_task("mlq.predict", ["once"]).get(timeout=120) == 4
@@ -124,7 +124,7 @@ def test_a_device_side_assert_costs_one_worker_and_no_message(
 def test_a_row_that_always_breaks_the_device_becomes_a_dead_letter(
     gpu: Gpu, house: House, start: Start, client: Celery
 ) -> None:
-    """It breaks three workers, then its client is told. Every other row is answered."""
+    """It breaks three workers, then its client gets a failure. Every other row is answered."""
     start("--gpus", gpu.uuid, model=model("OutOfRange"))
     broken = client.send_task("mlq.predict", ["always"])
     others = [client.send_task("mlq.predict", [word]) for word in ("a", "bb", "ccc")]
@@ -137,7 +137,7 @@ def test_a_row_that_always_breaks_the_device_becomes_a_dead_letter(
 def test_memory_of_a_killed_worker_is_free_before_the_next_one_loads(
     gpu: Gpu, start: Start, client: Celery, recorded: Recorded, note: Note
 ) -> None:
-    """Two of this model do not fit: the replacement would run out of memory if it loaded too early."""
+    """Two of this model do not fit, so the replacement would run out of memory if it loaded too early."""
     workers = start("--gpus", gpu.uuid, model=model("Large"))
     (pid,) = workers.pids().values()
     os.kill(pid, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_two_workers_share_a_gpu(
 
 
 def test_auto_leaves_a_busy_gpu_alone(gpu: Gpu, house: House, busy: int, note: Note) -> None:
-    """The error names the program that uses it. (Where there are other GPUs, `auto` takes those.)"""
+    """The error names the program that uses it. (If there are other GPUs, `auto` takes those.)"""
     environment = {**house.environment, "CUDA_VISIBLE_DEVICES": gpu.uuid}
     alone = House(house.directory, environment)
     done = alone.run("worker", "start", "--gpus", "auto", "--model", model("Sum"))
@@ -187,7 +187,7 @@ def test_auto_leaves_a_busy_gpu_alone(gpu: Gpu, house: House, busy: int, note: N
 
 
 def test_a_gpu_that_is_not_there_is_an_error(gpu: Gpu, house: House) -> None:
-    """Never a silent fall-back to the CPU."""
+    """The worker must not silently use the CPU instead."""
     done = house.run("worker", "start", "--gpus", "99", "--model", model("Sum"))
     assert done.returncode == 5
     assert gpu.uuid in done.stderr

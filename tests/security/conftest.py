@@ -1,4 +1,4 @@
-"""Fixtures of the security tests: a look into the broker."""
+"""Fixtures of the security tests: access to the broker's Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis import Redis
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis

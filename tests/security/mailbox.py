@@ -1,4 +1,4 @@
-"""What any client can do to Celery's control mailbox: publish there, whatever it likes."""
+"""Messages that any client can publish to Celery's control mailbox."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis import Redis
 
 
 def frame(said: Any, *, headers: Any = None, properties: Any = None, **fields: Any) -> bytes:
-    """Write a control message as kombu does on Redis; each part may be replaced."""
+    """Return a control message as kombu writes it on Redis; each part may be replaced."""
     body = base64.b64encode(said if isinstance(said, bytes) else json.dumps(said).encode()).decode()
     written = {
         "body": body,
@@ -30,18 +30,18 @@ def frame(said: Any, *, headers: Any = None, properties: Any = None, **fields: A
 
 
 def command(method: Any, arguments: Any = None, **fields: Any) -> dict[str, Any]:
-    """Make the body of a control message."""
+    """Return the body of a control message."""
     return {"method": method, "arguments": arguments or {}, "destination": None, **fields}
 
 
 @dataclass
 class Stranger:
-    """A client that publishes to the mailbox past Celery's own interface."""
+    """A client that publishes to the mailbox without Celery's own interface."""
 
     url: str
 
     def tell(self, *bodies: dict[str, Any]) -> None:
-        """Publish bodies, as Celery would."""
+        """Publish bodies as Celery does."""
         with Connection(self.url) as connection:
             channel: Any = connection.channel()
             producer = Producer(channel, Exchange("celery.pidbox", type="fanout", durable=False), serializer="json")
@@ -49,7 +49,7 @@ class Stranger:
                 producer.publish(body, headers={"clock": 1})
 
     def compressed(self, body: dict[str, Any], zeros: int) -> None:
-        """Publish a body that grows by so many bytes when it is decompressed."""
+        """Publish a body that grows by this number of bytes when it is decompressed."""
         content = zlib.compress(json.dumps({**body, "padding": ""}).encode()[:-2] + b"0" * zeros + b'"}', 9)
         with Connection(self.url) as connection:
             channel: Any = connection.channel()
@@ -62,13 +62,13 @@ class Stranger:
             )
 
     def publish(self, *frames: bytes) -> None:
-        """Publish bytes to the channel that Redis has for the mailbox."""
+        """Publish bytes to the Redis channel of the mailbox."""
         with Redis(unix_socket_path=self.url.removeprefix("redis+socket://"), socket_timeout=10) as redis:
             for each in frames:
                 redis.publish("/0.celery.pidbox", each)
 
 
 def answers(client: Celery, method: str, arguments: dict[str, Any] | None = None, timeout: float = 1.0) -> list[Any]:
-    """Ask all workers, and give what each said."""
+    """Send a control message to all workers, and return their replies."""
     replies = client.control.broadcast(method, arguments or {}, reply=True, timeout=timeout) or []
     return [said for reply in replies for said in reply.values()]

@@ -1,4 +1,4 @@
-"""`mlq acl`: what it prints is what a server takes, and no password is in it."""
+"""`mlq acl` prints lines that a server accepts, and no password."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CANARY = "c4n4ry with spaces"
 HASH = hashlib.sha256(CANARY.encode()).hexdigest()
 
 
-def acl(*argv: str, given: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command where nothing is configured."""
+def run_acl(*argv: str, given: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command without configuration."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLQ_", "CELERY_"))}
     return subprocess.run(
         [sys.executable, "-m", "mlq", "acl", *argv],
@@ -40,8 +40,8 @@ def acl(*argv: str, given: str = "", **environ: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture
-def modern(redis: Redis) -> Redis:
-    """A server that has selectors."""
+def server_with_selectors(redis: Redis) -> Redis:
+    """Return a server that has selectors."""
     info: Any = redis.info("server")
     if int(info["redis_version"].partition(".")[0]) < 7:
         pytest.skip("selectors, of which the roles are made, come with Redis 7")
@@ -49,16 +49,16 @@ def modern(redis: Redis) -> Redis:
 
 
 @pytest.mark.parametrize("argv", [[], ["--format", "file"], ["--json"], ["-v"], ["--debug"]], ids=" ".join)
-def test_a_password_is_printed_as_its_hash_alone(argv: list[str]) -> None:
-    """It comes by stdin, and nobody sees it again: not in the line, not in talk."""
-    done = acl("client", "--password-stdin", *argv, given=f"{CANARY}\nsecond line\n")
+def test_only_the_hash_of_a_password_is_printed(argv: list[str]) -> None:
+    """It comes from stdin, and is neither in the line nor in a message."""
+    done = run_acl("client", "--password-stdin", *argv, given=f"{CANARY}\nsecond line\n")
     assert done.returncode == 0, done.stderr
     assert CANARY not in done.stdout + done.stderr
     assert f"#{HASH}" in done.stdout
 
 
 def test_a_password_is_asked_for_on_a_terminal_and_not_echoed() -> None:
-    """Twice, since nobody sees what is typed."""
+    """It is asked for twice, because the input is not visible."""
     ours, theirs = pty.openpty()
     argv = [sys.executable, "-m", "mlq", "acl", "client", "--password-stdin"]
     with subprocess.Popen(
@@ -68,7 +68,7 @@ def test_a_password_is_asked_for_on_a_terminal_and_not_echoed() -> None:
         assert asking.stderr is not None
         talk = b""
         for _ in range(2):
-            while not talk.endswith(b": "):  # what is typed before is thrown away
+            while not talk.endswith(b": "):  # earlier input is discarded
                 talk += asking.stderr.read(1)
             os.write(ours, f"{CANARY}\n".encode())
             talk += b"|"
@@ -81,32 +81,32 @@ def test_a_password_is_asked_for_on_a_terminal_and_not_echoed() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "\n", "x" * 5000])
-def test_a_line_that_is_no_password_is_refused(given: str) -> None:
-    """An empty one would be a user whom anybody is."""
-    done = acl("client", "--password-stdin", given=given)
+def test_an_invalid_password_is_refused(given: str) -> None:
+    """With an empty one every client could log in as that user."""
+    done = run_acl("client", "--password-stdin", given=given)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "openssl rand" in done.stderr
 
 
-def test_a_line_without_a_password_opens_no_door(modern: Redis) -> None:
-    """A new user stays off; one that is there keeps its password, and loses rights that the line does not name."""
-    line = acl("client", "--queue", "realtime").stdout.rstrip("\n")
-    modern.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
-    made: Any = modern.acl_getuser("client")
+def test_a_line_without_a_password_gives_no_access(server_with_selectors: Redis) -> None:
+    """A new user stays off. An existing user keeps its password, and loses the rights that the line does not name."""
+    line = run_acl("client", "--queue", "realtime").stdout.rstrip("\n")
+    server_with_selectors.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
+    made: Any = server_with_selectors.acl_getuser("client")
     assert "off" in made["flags"]
     assert made["passwords"] == []
-    modern.acl_setuser("client", enabled=True, passwords=["+kept"], keys=["other"], commands=["+get"])
-    modern.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
-    kept: Any = modern.acl_getuser("client")
+    server_with_selectors.acl_setuser("client", enabled=True, passwords=["+kept"], keys=["other"], commands=["+get"])
+    server_with_selectors.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
+    kept: Any = server_with_selectors.acl_getuser("client")
     assert "on" in kept["flags"]
     assert len(kept["passwords"]) == 1
     assert "+get" not in str(kept["commands"]).split()
     assert "other" not in str(kept["keys"])
 
 
-def rights(redis: Redis, name: str) -> list[set[Any]]:
-    """Read what a user may do, in no order: a server gives the commands in that of a hash table."""
+def read_rights(redis: Redis, name: str) -> list[set[Any]]:
+    """Return the rights of a user without their order: a server lists the commands in the order of a hash table."""
     found: Any = redis.acl_getuser(name)
     plain = [{str(one) for one in found[part]} for part in ("keys", "commands", "categories", "channels")]
     return [
@@ -115,8 +115,8 @@ def rights(redis: Redis, name: str) -> list[set[Any]]:
     ]
 
 
-def test_a_server_starts_with_the_lines_as_its_acl_file(modern: Redis, state: Path) -> None:
-    """All three roles in one file, with the password that was given, as at the prompt."""
+def test_a_server_starts_with_the_lines_as_its_acl_file(server_with_selectors: Redis, state: Path) -> None:
+    """All three roles are in one file with the given password, in the same form as for the prompt."""
     lines = [users.line(role, AclFormat.FILE) for role in users.ROLES]
     file = state / "users.acl"
     file.write_text("user default on nopass ~* &* +@all\n" + "\n".join(lines) + "\n")
@@ -124,22 +124,25 @@ def test_a_server_starts_with_the_lines_as_its_acl_file(modern: Redis, state: Pa
         for role in users.ROLES:
             with Redis(port=port, username=role, password=users.PASSWORD) as user:
                 assert user.ping()
-            users.make(modern, role)
+            users.make(server_with_selectors, role)
             with Redis(port=port) as admin:
-                assert rights(admin, role) == rights(modern, role)
+                assert read_rights(admin, role) == read_rights(server_with_selectors, role)
         with Redis(port=port, username="client", password="wrong") as stranger, pytest.raises(AuthenticationError):  # noqa: S106
             stranger.ping()
 
 
 @pytest.mark.parametrize("queue", ["a*", "a?b", "a[b]", "a\\b", 'a"b', "a'b", "a b", "a(b)", "große", "a|b", "~a"])
-def test_a_queue_of_any_name_is_opened_and_no_other(modern: Redis, queue: str) -> None:
-    """A name is no pattern: a queue `a*` opens no queue `ab`. What a line cannot hold stands for one character."""
-    line = acl("client", "--queue", queue).stdout.rstrip("\n")
-    modern.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
+def test_the_line_opens_exactly_the_named_queue(server_with_selectors: Redis, queue: str) -> None:
+    """A name is not a pattern: a queue `a*` does not open a queue `ab`.
+
+    A character that a line cannot contain becomes `?`.
+    """
+    line = run_acl("client", "--queue", queue).stdout.rstrip("\n")
+    server_with_selectors.execute_command(*line.split(" "))  # type: ignore[no-untyped-call]
     for key in (queue, f"{queue}\x06\x169"):
-        assert users.dry_run(modern, "client", "LPUSH", key, "m") == "OK", line
+        assert users.dry_run(server_with_selectors, "client", "LPUSH", key, "m") == "OK", line
     for other in ("ab", "a-longer-name", "a", "mlq:paused", f"{queue}-2", f"{queue}\x06\x161"):
-        assert users.dry_run(modern, "client", "LPUSH", other, "m") != "OK", (other, line)
+        assert users.dry_run(server_with_selectors, "client", "LPUSH", other, "m") != "OK", (other, line)
 
 
 @pytest.mark.parametrize(
@@ -155,18 +158,18 @@ def test_a_queue_of_any_name_is_opened_and_no_other(modern: Redis, queue: str) -
         ([], {}, "Missing argument"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words(argv: list[str], environ: dict[str, str], what: str) -> None:
-    """Two lines and exit 2, before anything is read or printed."""
-    done = acl(*argv, **environ)
+def test_contradicting_options_are_refused(argv: list[str], environ: dict[str, str], what: str) -> None:
+    """Two lines and exit code 2, before anything is read or printed."""
+    done = run_acl(*argv, **environ)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 2)
     assert what in done.stderr.splitlines()[0]
 
 
 def test_the_queues_and_databases_are_those_of_the_configuration() -> None:
-    """Nothing is asked of a server: none runs there. Another database than 0 needs SELECT, which opens all of them."""
+    """No server is asked, and none runs there. A database other than 0 needs SELECT, which opens all databases."""
 
     def read(**environ: str) -> Any:
-        return json.loads(acl("client", "--json", "-q", MLQ_QUEUES="fast,slow", **environ).stdout)
+        return json.loads(run_acl("client", "--json", "-q", MLQ_QUEUES="fast,slow", **environ).stdout)
 
     here = read(MLQ_BROKER_URL="redis://127.0.0.1:1/0")
     assert here["queues"] == ["fast", "slow", "celery"]

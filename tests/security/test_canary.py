@@ -1,4 +1,4 @@
-"""One canary password in every setting that may hold one: no failure writes it anywhere, in any encoding."""
+"""A canary password in every setting that may contain one: no failure writes it anywhere, in any encoding."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.server
 WORD = "c4n4ry"
 CANARY = f"#{WORD}/7%"
 AS = quote(CANARY, safe="")
-"""As it stands in a URL."""
+"""The canary as it is written in a URL."""
 
 _RAW = CANARY.encode()
 FORMS = (
     WORD.encode(),
     _RAW.hex().encode(),
-    *(base64.b64encode(b"x" * shift + _RAW)[4:-4] for shift in (1, 2, 3)),  # whatever stands before it
+    *(base64.b64encode(b"x" * shift + _RAW)[4:-4] for shift in (1, 2, 3)),  # for any text before it
     CANARY.encode("utf-16-le"),
 )
 
@@ -46,8 +46,8 @@ COMMANDS = (
 )
 
 
-def found(place: Path, *texts: str) -> list[str]:
-    """Name where the canary is: in these texts, and in each file below a directory."""
+def find_canary(place: Path, *texts: str) -> list[str]:
+    """Return where the canary is: in these texts, and in each file below a directory."""
     held = {f"text {number}": text.encode() for number, text in enumerate(texts)}
     held |= {str(file): file.read_bytes() for file in place.rglob("*") if file.is_file() and not file.is_symlink()}
     return [where for where, content in held.items() for form in FORMS if form in content]
@@ -81,10 +81,10 @@ FAILURES = {
     },
     "a-url-in-another-setting": {"MLQ_RESULT_EXPIRES": f"redis://:{AS}@127.0.0.1/0"},
 }
-"""What is wrong, without any server."""
+"""Failing configurations that need no server."""
 
 
-def files(place: Path) -> None:
+def write_files(place: Path) -> None:
     """Write a row and a model."""
     (place / "row.json").write_text("[1]")
     (place / "serve.py").write_text("class Model:\n    def predict(self, rows):\n        return rows\n")
@@ -92,8 +92,8 @@ def files(place: Path) -> None:
 
 @pytest.fixture
 def run(house: House) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
-    """Run commands, two at a time."""
-    files(house.directory)
+    """Return a function that runs commands, two at a time."""
+    write_files(house.directory)
 
     def one(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -118,10 +118,10 @@ Run = Callable[..., "list[subprocess.CompletedProcess[str]]"]
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_no_failure_of_a_command_shows_it(house: House, run: Run, name: str) -> None:
-    """With --debug there are tracebacks, with -v the settings; each command fails in its own place."""
+def test_no_failure_of_a_command_shows_the_password(house: House, run: Run, name: str) -> None:
+    """--debug shows tracebacks, and -v the settings; each command fails at another point."""
     ended = run([(*command, "--debug", "-v") for command in COMMANDS], **FAILURES[name])
-    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert all("mlq: " in e.stderr and "bug in mlq" not in e.stderr for e in ended), ended
 
 
@@ -134,12 +134,12 @@ def test_no_failure_of_a_command_shows_it(house: House, run: Run, name: str) -> 
         "no-such-thing://user:{}@127.0.0.1:1/db",
     ],
 )
-def test_no_result_backend_shows_it(house: House, run: Run, broker: str, backend: str) -> None:
-    """Backends of Celery's own raise what their drivers raise, in the worker: its supervisor passes that on."""
+def test_no_result_backend_shows_the_password(house: House, run: Run, broker: str, backend: str) -> None:
+    """Celery's own backends raise errors of their drivers in the worker, and the supervisor prints them."""
     url = backend.format(AS)
     ended = run([(*WORKER, "--debug"), ("config", "-v"), ("result", "x", "--debug")], MLQ_RESULT_BACKEND=url)
     assert broker
-    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert [e.returncode for e in ended] != [0, 0, 0]
 
 
@@ -157,25 +157,25 @@ def test_no_result_backend_shows_it(house: House, run: Run, broker: str, backend
     ],
     ids=["wrong", "wrong-user", "cluster", "evicts", "renamed", "no-database", "no-tls", "no-amqp"],
 )
-def test_no_server_that_refuses_it_shows_it(
+def test_no_server_that_refuses_the_password_shows_it(
     house: House, run: Run, options: tuple[str, ...], url: str, tmp_path: Path
 ) -> None:
-    """The words of the server and of the client libraries reach the user."""
+    """The user sees replies of the server and errors of the client libraries."""
     with serving(tmp_path, *options) as port:
         broker = url.format(AS, port)
         ended = run([(*command, "--debug") for command in COMMANDS], MLQ_BROKER_URL=broker)
-    assert found(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert any(e.returncode for e in ended)
     assert all("bug in mlq" not in e.stderr for e in ended), ended
 
 
 @pytest.fixture
-def guarded(house: House, tmp_path: Path) -> Iterator[int]:
-    """Run a server that wants the canary."""
-    files(house.directory)
+def server_with_password(house: House, tmp_path: Path) -> Iterator[int]:
+    """Run a server that asks for the canary."""
+    write_files(house.directory)
     with serving(tmp_path, "--requirepass", CANARY) as port:
         house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
-        # Unused on Redis, and told by `celery inspect stats` all the same.
+        # Unused on Redis, but shown by `celery inspect stats`.
         house.environment["MLQ_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"sentinel_kwargs": {"password": CANARY}})
         yield port
 
@@ -196,8 +196,10 @@ def leak():
 
 
 @pytest.mark.parametrize("command", [WORKER, PREFORK], ids=["engine", "prefork"])
-def test_no_worker_shows_it_while_its_password_is_changed(house: House, guarded: int, command: tuple[str, ...]) -> None:
-    """Supervisor, workers, their logs and state files, what Redis is told of them, and every command line."""
+def test_no_worker_shows_a_password_that_is_changed(
+    house: House, server_with_password: int, command: tuple[str, ...]
+) -> None:
+    """Supervisor, workers, their logs and state files, their client names in Redis, and every command line."""
     house.write("own.py", TASKS)
     house.environment["MLQ_WORKER_IMPORTS"] = "own"
     workers = Running([*command, "-v"], house.environment, house.directory)
@@ -209,27 +211,27 @@ def test_no_worker_shows_it_while_its_password_is_changed(house: House, guarded:
             replies = [client.control.broadcast(name, reply=True, timeout=10, limit=1) for name in INSPECTED]
         lines = [" ".join(p.cmdline()) for p in psutil.Process(workers.process.pid).children(recursive=True)]
         assert lines
-        with Redis(port=guarded, password=CANARY) as redis:
+        with Redis(port=server_with_password, password=CANARY) as redis:
             held = [repr(redis.dump(key)) for key in redis.scan_iter()]
             redis.config_set("requirepass", "another")
             redis.client_kill_filter(_type="normal", skipme=True)
         workers.wait_for("invalid username-password pair")
         refused = house.run("queues", "--debug")
-        with Redis(port=guarded, password="another") as redis:  # noqa: S106 (of the test)
+        with Redis(port=server_with_password, password="another") as redis:  # noqa: S106 (of the test)
             redis.config_set("requirepass", CANARY)
         assert workers.end() == 0
     finally:
-        workers.process.kill()  # its workers die with it
+        workers.process.kill()  # its workers die with the supervisor
         workers.close()
     assert all(replies), replies
     said = [*workers.lines, *map(str, replies), *lines, *held, sent.stdout, sent.stderr, refused.stdout, refused.stderr]
     assert sum("redis://:***@127.0.0.1" in line for line in workers.lines) >= 4, workers.lines
-    assert found(house.directory.parent, *said) == []
+    assert find_canary(house.directory.parent, *said) == []
 
 
-def test_a_supervisor_that_loses_its_server_does_not_show_it(house: House, tmp_path: Path) -> None:
-    """A detached one: all that it says is in its log."""
-    files(house.directory)
+def test_a_supervisor_that_loses_its_server_does_not_show_the_password(house: House, tmp_path: Path) -> None:
+    """The supervisor is detached, so all its output is in its log."""
+    write_files(house.directory)
     with serving(tmp_path, "--requirepass", CANARY) as port:
         house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
         begun = house.run(*WORKER, "--detach", "-v", "--debug")
@@ -244,7 +246,7 @@ def test_a_supervisor_that_loses_its_server_does_not_show_it(house: House, tmp_p
     )
     supervisors[0].terminate()
     supervisors[0].wait(60)
-    assert found(house.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []
+    assert find_canary(house.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []
 
 
 def _logged(house: House) -> str:
@@ -259,7 +261,7 @@ def _is_ours(process: psutil.Process, house: House) -> bool:
         return False
 
 
-def test_the_canary_is_found_where_it_is(tmp_path: Path) -> None:
-    """The search itself works: in a text, in a file, in base64 and in hex."""
+def test_the_search_finds_the_canary(tmp_path: Path) -> None:
+    """In a text, in a file, in base64 and in hex."""
     (tmp_path / "file").write_bytes(base64.b64encode(b"user:" + _RAW + b"@host"))
-    assert found(tmp_path, AS, _RAW.hex()) == ["text 0", "text 1", str(tmp_path / "file")]
+    assert find_canary(tmp_path, AS, _RAW.hex()) == ["text 0", "text 1", str(tmp_path / "file")]

@@ -1,4 +1,4 @@
-"""A configuration names code and a broker: one that another user may have written is refused, in words."""
+"""A configuration names code and a broker: a file that another user may have written is refused with an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlq.settings.errors import UntrustedConfig
 from tests.conftest import House
 
 MALLORY = 12345
-"""A user id that is not ours; to make such a user's files takes root."""
+"""The id of another user; only root can create files of that user."""
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
 
@@ -30,21 +30,21 @@ class Model:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory of ours with a configuration, outside of any repository and home."""
+    """Return a directory of this user with a configuration, outside any repository or home directory."""
     directory = tmp_path / "project"
     (directory / "deep").mkdir(parents=True)
     (directory / "mlq.toml").write_text(EXPIRES)
     return directory
 
 
-def expires(cwd: Path) -> int:
+def read_setting(cwd: Path) -> int:
     """Read a setting from a working directory."""
     return load({}, cwd=cwd).result_expires
 
 
 @as_root
 def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(house: House) -> None:
-    """Finding a file in a directory above is enough to run what it names: so whose it is decides."""
+    """Commands run the model that a file in a parent directory names, so the owner of the file must be trusted."""
     theirs = house.directory / "theirs"
     (theirs / "deep").mkdir(parents=True)
     (theirs / "serve.py").write_text(ATTACK)
@@ -73,51 +73,54 @@ def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(hous
         (".", 0o777, "every user", "o-w"),
     ],
 )
-def test_what_others_may_write_is_refused_with_the_command_that_ends_it(
+def test_a_file_that_others_may_write_is_refused_with_the_command_that_fixes_it(
     project: Path, place: str, mode: int, who: str, fix: str
 ) -> None:
-    """The file itself, or the directory in which it could be replaced."""
+    """Others may write to the file itself, or to the directory, in which they could replace it."""
     (project / place).chmod(mode)
     with pytest.raises(UntrustedConfig) as raised:
-        expires(project / "deep")
+        read_setting(project / "deep")
     assert f"mode {mode:04o}" in raised.value.message
     assert who in raised.value.message
     assert fix in raised.value.hint
     (project / place).chmod(mode & 0o755)
-    assert expires(project / "deep") == 7
+    assert read_setting(project / "deep") == 7
 
 
 @as_root
-def test_a_group_may_write_only_if_it_is_the_owners_own(project: Path) -> None:
-    """Where each user has a group of their own, umask 002 makes every file group-writable."""
+def test_the_group_may_write_only_if_it_is_the_owners_private_group(project: Path) -> None:
+    """If each user has a private group, umask 002 makes every file group-writable."""
     (project / "mlq.toml").chmod(0o664)
-    assert expires(project) == 7  # root:root
+    assert read_setting(project) == 7  # root:root
     os.chown(project / "mlq.toml", 0, MALLORY)
     with pytest.raises(UntrustedConfig, match=f"group {MALLORY} may write it"):
-        expires(project)
+        read_setting(project)
 
 
 @as_root
-def test_a_link_is_judged_and_so_is_what_it_leads_to(project: Path, tmp_path: Path) -> None:
-    """A link of ours to another user's file is their file; in /tmp a link of theirs may lead to any file of ours."""
+def test_a_link_and_its_target_are_both_checked(project: Path, tmp_path: Path) -> None:
+    """A link of this user to another user's file is that user's file.
+
+    In /tmp another user's link may lead to any file.
+    """
     other = tmp_path / "other.toml"
     (project / "mlq.toml").replace(other)
     (project / "mlq.toml").symlink_to(other)
-    assert expires(project) == 7  # as Kubernetes mounts a ConfigMap
+    assert read_setting(project) == 7  # as Kubernetes mounts a ConfigMap
     os.chown(other, MALLORY, MALLORY)
     with pytest.raises(UntrustedConfig, match=f"{MALLORY}"):
-        expires(project)
+        read_setting(project)
     os.chown(other, 0, 0)
     project.chmod(0o1777)
     os.chown(project / "mlq.toml", MALLORY, MALLORY, follow_symlinks=False)
     with pytest.raises(UntrustedConfig, match=f"{MALLORY}"):
-        expires(project)
+        read_setting(project)
 
 
-def test_a_file_that_is_exchanged_after_the_look_is_judged_all_the_same(
+def test_a_file_that_is_replaced_after_the_check_is_still_checked(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was opened is judged, not the name: that may stand for another file by then."""
+    """The opened file is checked, not the name, which may stand for another file by then."""
     look = config_files._facts
     other = tmp_path / "other"
     other.write_text("result_expires = 8\n")
@@ -131,38 +134,41 @@ def test_a_file_that_is_exchanged_after_the_look_is_judged_all_the_same(
 
     monkeypatch.setattr(config_files, "_facts", look_and_exchange)
     with pytest.raises(UntrustedConfig, match="0666"):
-        expires(project)
+        read_setting(project)
 
 
 def test_the_search_ends_at_the_root_of_the_repository_and_at_the_users_home(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies above is no part of the project."""
+    """Directories above do not belong to the project."""
     below = project / "deep" / "deeper"
     below.mkdir()
-    assert expires(below) == 7
-    (project / "deep" / ".git").touch()  # a worktree's is a file
-    assert expires(below) == 3600
+    assert read_setting(below) == 7
+    (project / "deep" / ".git").touch()  # in a worktree it is a file
+    assert read_setting(below) == 3600
     (project / "deep" / ".git").unlink()
     monkeypatch.setenv("HOME", str(project / "deep"))
-    assert expires(below) == 3600
+    assert read_setting(below) == 3600
     monkeypatch.setenv("HOME", str(project))
-    assert expires(below) == 7
+    assert read_setting(below) == 7
 
 
-def test_no_user_can_stop_what_runs_below_a_directory_like_tmp(project: Path) -> None:
-    """There anybody can leave a file: to refuse it would stop every command and every restart of those below it."""
+def test_no_user_can_block_commands_below_a_directory_like_tmp(project: Path) -> None:
+    """Every user can create a file there.
+
+    If mlq refused it, all commands and restarts below that directory would fail.
+    """
     (project / "mlq.toml").chmod(0o666)
     project.chmod(0o1777)
-    assert expires(project / "deep") == 3600
-    with pytest.raises(UntrustedConfig, match="0666"):  # who works in it is told
-        expires(project)
+    assert read_setting(project / "deep") == 3600
+    with pytest.raises(UntrustedConfig, match="0666"):  # a command that runs in it gets the error
+        read_setting(project)
     (project / "mlq.toml").chmod(0o600)
-    assert expires(project) == 7  # nobody else can exchange it there
+    assert read_setting(project) == 7  # no other user can replace it there
 
 
-def test_the_users_own_file_and_one_that_is_named_are_judged_too(project: Path) -> None:
-    """XDG_CONFIG_HOME may be inherited from another user through su or sudo; --config may be a file in /tmp."""
+def test_the_users_own_file_and_a_named_file_are_checked_too(project: Path) -> None:
+    """XDG_CONFIG_HOME of another user may stay set under su or sudo, and --config may name a file in /tmp."""
     own = project / "xdg" / "mlq" / "config.toml"
     own.parent.mkdir(parents=True)
     own.write_text(EXPIRES)
@@ -177,21 +183,21 @@ def test_the_users_own_file_and_one_that_is_named_are_judged_too(project: Path) 
         load({}, config=named)
 
 
-def test_a_project_file_of_another_tool_is_nothing_to_complain_about(project: Path) -> None:
-    """A pyproject.toml that others may write stops no command unless it speaks of mlq."""
+def test_a_project_file_without_settings_of_mlq_is_not_refused(project: Path) -> None:
+    """A pyproject.toml that others may write stops no command unless it has a table for mlq."""
     (project / "mlq.toml").unlink()
     file = project / "pyproject.toml"
     file.write_text("[project]\nname = 'x'\n")
     file.chmod(0o666)
-    assert expires(project) == 3600
+    assert read_setting(project) == 3600
     file.write_text("[tool.mlq]\nresult_expires = 7\n")
     with pytest.raises(UntrustedConfig, match="0666"):
-        expires(project)
+        read_setting(project)
     file.write_text("no toml")
-    assert expires(project) == 3600
+    assert read_setting(project) == 3600
 
 
-def test_a_worker_takes_its_settings_from_its_supervisor_alone(project: Path) -> None:
-    """With --config the supervisor passed the file here by: its workers must, too."""
+def test_a_worker_takes_its_settings_only_from_its_supervisor(project: Path) -> None:
+    """With --config the supervisor ignored the file in this directory, so its workers must ignore it, too."""
     assert load({ORIGINS: "{}"}, cwd=project).result_expires == 3600
     assert load({ORIGINS: "{}"}, cwd=project, config=project / "mlq.toml").result_expires == 7

@@ -1,4 +1,4 @@
-"""Celery's control mailbox: a client that may publish there neither ends workers, nor fills them, nor deafens them."""
+"""Celery's control mailbox: a client that may publish there can neither end, nor fill, nor block workers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ REPLIES = {"exchange": "reply.celery.pidbox", "routing_key": "nobody"}
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis
 
 
 @dataclass
 class Fleet:
-    """A supervisor with one worker, that a stranger attacks."""
+    """A supervisor with one worker, which the test attacks."""
 
     house: House
     client: Celery
@@ -37,54 +37,54 @@ class Fleet:
     running: Running
 
     def pids(self) -> tuple[int, list[int]]:
-        """Name the supervisor and its workers."""
+        """Return the pids of the supervisor and its workers."""
         return self.running.process.pid, [w["pid"] for w in self.house.json("worker")["workers"]]
 
     def bytes(self) -> int:
-        """Measure the memory of the supervisor and all that it has started."""
+        """Return the memory of the supervisor and all its child processes in bytes."""
         top = psutil.Process(self.running.process.pid)
         return sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
 
     def answers(self, row: Any = 1) -> bool:
-        """Whether a row is answered."""
+        """Return whether a row is answered."""
         return bool(self.client.send_task("mlq.predict", [row], queue="realtime").get(timeout=60)["row"] == row)
 
     def hears(self) -> bool:
-        """Whether the worker answers a control message; its mailbox opens a moment after it has taken work."""
+        """Return whether the worker answers a control message; it listens a moment after it is ready."""
         return answers(self.client, "ping") == [{"ok": "pong"}]
 
 
 @pytest.fixture(params=POOLS)
-def begin(
+def start_fleet(
     request: pytest.FixtureRequest, house: House, start: Start, client: Celery, broker: str
 ) -> Callable[..., Fleet]:
-    """Start a fleet on the engine, and on Celery's own pool."""
+    """Return a function that starts a supervisor, with mlq's engine or with Celery's own pool."""
 
-    def start_fleet(**environment: str) -> Fleet:
+    def run(**environment: str) -> Fleet:
         fleet = Fleet(house, client, Stranger(broker), start(*POOLS[request.param], **environment))
         if environment.get("MLQ_CONTROLS") != "none":
             house.until(fleet.hears, "the mailbox is open")
         return fleet
 
-    return start_fleet
+    return run
 
 
-def test_no_client_shuts_a_fleet_down_or_resizes_it(begin: Callable[..., Fleet]) -> None:
-    """Each command that ends or resizes a worker is refused, in words, and the worker is the same afterwards."""
-    fleet = begin()
+def test_no_client_can_stop_or_resize_workers(start_fleet: Callable[..., Fleet]) -> None:
+    """Each command that ends or resizes a worker is refused with an error, and the worker does not change."""
+    fleet = start_fleet()
     before = fleet.pids()
     refused = ("shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "time_limit", "election", "report")
     for method in refused:
-        (said,) = answers(fleet.client, method)
-        assert "controls" in said["error"], (method, said)
+        (reply,) = answers(fleet.client, method)
+        assert "controls" in reply["error"], (method, reply)
     fleet.stranger.tell(*[command("shutdown")] * 12)
     assert fleet.answers()
     assert fleet.hears()
     assert fleet.pids() == before
 
 
-def hostile() -> list[bytes]:
-    """Make frames that no client of Celery's sends."""
+def hostile_frames() -> list[bytes]:
+    """Return frames that no client of Celery sends."""
     ask = command("ping")
     typed = {"__type__": "uuid", "__value__": {"hex": 5}}
     uncountable = {"__type__": "decimal", "__value__": "no number"}
@@ -130,39 +130,41 @@ def hostile() -> list[bytes]:
     ]
 
 
-def test_no_frame_ends_a_worker_or_moves_its_clock(begin: Callable[..., Fleet], inside: Redis) -> None:
-    """Whatever is published, the next question is answered, by the same process, and nothing is written anywhere."""
-    fleet = begin()
+def test_no_frame_ends_a_worker_or_changes_its_clock(start_fleet: Callable[..., Fleet], broker_redis: Redis) -> None:
+    """After each frame the same process answers the next control message, and no key is written."""
+    fleet = start_fleet()
     before = fleet.pids()
-    for each in hostile():
+    for each in hostile_frames():
         fleet.stranger.publish(each)
     assert fleet.answers()
     fleet.house.until(fleet.hears, "it answers a question")
     assert fleet.pids() == before
-    assert (inside.exists("mlq:paused"), inside.exists("mlq:cancelled")) == (0, 0)
+    assert (broker_redis.exists("mlq:paused"), broker_redis.exists("mlq:cancelled")) == (0, 0)
     (clock,) = answers(fleet.client, "clock")
     assert clock["clock"] < 10**6
 
 
-def test_a_busy_worker_s_supervisor_survives_the_same(begin: Callable[..., Fleet], inside: Redis) -> None:
-    """It hears what its busy worker does not, and so it is attacked with all of it, too."""
-    fleet = begin()
+def test_the_supervisor_of_a_busy_worker_survives_the_same_frames(
+    start_fleet: Callable[..., Fleet], broker_redis: Redis
+) -> None:
+    """It listens for its busy worker, so it gets all these frames, too."""
+    fleet = start_fleet()
     before = fleet.pids()
     gate = fleet.house.directory / "gate"
     task = fleet.client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
     fleet.house.until(lambda: fleet.house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
-    for each in hostile():
+    for each in hostile_frames():
         fleet.stranger.publish(each)
     fleet.house.until(fleet.hears, "its supervisor answers for it")
     gate.touch()
     assert task.get(timeout=60)["row"] == {"wait_for": str(gate)}
     assert fleet.pids() == before
-    assert not inside.exists("mlq:paused")
+    assert not broker_redis.exists("mlq:paused")
 
 
-def test_nothing_that_is_published_is_decompressed_or_read_beyond_a_mebibyte(begin: Callable[..., Fleet]) -> None:
-    """A few kilobytes would grow to gigabytes, in every process that listens at once."""
-    fleet = begin()
+def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_fleet: Callable[..., Fleet]) -> None:
+    """A few kilobytes would grow to gigabytes in every listening process at once."""
+    fleet = start_fleet()
     before, pids = fleet.bytes(), fleet.pids()
     fleet.stranger.compressed(command("ping"), zeros=300_000_000)
     fleet.stranger.tell(command("ping", {"padding": "0" * 3_000_000}))
@@ -173,11 +175,11 @@ def test_nothing_that_is_published_is_decompressed_or_read_beyond_a_mebibyte(beg
     assert fleet.pids() == pids
 
 
-def test_an_operator_sees_a_rate_limit_and_a_client_lifts_it(begin: Callable[..., Fleet]) -> None:
-    """A worker that is idle while its queue waits needs an explanation."""
-    fleet = begin()
-    (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
-    assert "ok" in said
+def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet: Callable[..., Fleet]) -> None:
+    """It explains why a worker is idle while its queue waits."""
+    fleet = start_fleet()
+    (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
+    assert "ok" in reply
     house = fleet.house
     limits = {"mlq.predict": "1/h"}
     house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == limits, "`mlq worker` shows it")
@@ -186,16 +188,19 @@ def test_an_operator_sees_a_rate_limit_and_a_client_lifts_it(begin: Callable[...
     for command_line in (("worker",), ("queues",)):
         assert "mlq.predict has a rate limit of 1/h" in house.run(*command_line).stdout
     for bad in ("nan/s", "-1/s", 10**400, "1/fortnight", ["1/h"], True, "1" * 10_000):
-        (said,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
-        assert "error" in said, bad
+        (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
+        assert "error" in reply, bad
     answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": 0})
-    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "it is lifted")
+    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "the limit is removed")
     assert fleet.answers()
 
 
-def test_where_all_is_obeyed_a_shutdown_replaces_the_worker_and_gives_none_up(begin: Callable[..., Fleet]) -> None:
-    """An end that the supervisor did not ask for is no death: six of them in a row once ended a fleet for good."""
-    fleet = begin(MLQ_CONTROLS="all")
+def test_if_all_commands_are_accepted_a_shutdown_only_replaces_the_worker(start_fleet: Callable[..., Fleet]) -> None:
+    """An end that the supervisor did not order is not a crash.
+
+    Six of them in a row once stopped all workers permanently.
+    """
+    fleet = start_fleet(MLQ_CONTROLS="all")
     for ended in (1, 2):
         fleet.stranger.tell(command("shutdown"))
         fleet.running.wait_for("ended with exit code 0", times=ended)
@@ -204,9 +209,9 @@ def test_where_all_is_obeyed_a_shutdown_replaces_the_worker_and_gives_none_up(be
     assert fleet.answers()
 
 
-def test_with_none_orders_of_an_operator_are_still_carried_out(begin: Callable[..., Fleet]) -> None:
-    """The mailbox is closed to all but the news that an order waits."""
-    fleet = begin(MLQ_CONTROLS="none")
+def test_if_no_commands_are_accepted_orders_of_an_operator_still_work(start_fleet: Callable[..., Fleet]) -> None:
+    """The mailbox then accepts only the announcement of an order."""
+    fleet = start_fleet(MLQ_CONTROLS="none")
     assert fleet.answers()
     _, (first,) = fleet.pids()
     assert answers(fleet.client, "ping") == []
@@ -219,8 +224,8 @@ def test_with_none_orders_of_an_operator_are_still_carried_out(begin: Callable[.
     assert (drained.returncode, fleet.running.wait()) == (0, 0)
 
 
-def test_every_command_of_celery_s_has_its_place() -> None:
-    """A command that a new version adds must be decided upon."""
+def test_every_control_command_of_celery_is_classified() -> None:
+    """A command of a new Celery version needs a decision."""
     from celery.worker.control import Panel
 
     from mlq.protocol.control_policy import OF_CELERY

@@ -1,4 +1,4 @@
-"""Texts of exceptions may quote a row: where they are withheld, no log, result or dead letter holds one."""
+"""Texts of exceptions may contain a row: if they are withheld, no log, result or dead letter contains one."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Model:
 """
 
 
-def everything(redis: Redis) -> bytes:
-    """Read all that Redis holds, of any type."""
+def read_all(redis: Redis) -> bytes:
+    """Read all keys of Redis, of any type."""
     found = []
     for key in redis.scan_iter():
         found += [key, redis.dump(key) or b"", redis.get(key) if redis.type(key) == b"string" else b""]
@@ -80,7 +80,7 @@ def everything(redis: Redis) -> bytes:
 
 
 def fail_in_every_way(client: Celery) -> list[AsyncResult[Any]]:
-    """Have each kind of failure happen; return the results that will come."""
+    """Cause each kind of failure, and return the results that will arrive."""
     sent = [
         client.send_task("mlq.predict", ["raise"]),
         client.send_task("mlq.predict", ["slot"]),
@@ -96,8 +96,13 @@ def fail_in_every_way(client: Celery) -> list[AsyncResult[Any]]:
 @pytest.mark.parametrize(
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
-def test_a_withheld_text_is_nowhere(house: House, client: Celery, start: Start, inside: Redis, pool: list[str]) -> None:
-    """Not in results, retries, chord errors, tracebacks, job answers, dead letters or logs; the types are."""
+def test_a_withheld_text_is_nowhere(
+    house: House, client: Celery, start: Start, broker_redis: Redis, pool: list[str]
+) -> None:
+    """Not in results, retries, chord errors, tracebacks, job answers, dead letters or logs.
+
+    The types of the errors are.
+    """
     house.write("own.py", OWN)
     house.write("secretive.py", MODEL)
     options = {"MLQ_WORKER_IMPORTS": "own", "MLQ_WORKER_ERROR_TEXTS": "withhold"}
@@ -107,7 +112,7 @@ def test_a_withheld_text_is_nowhere(house: House, client: Celery, start: Start, 
     sent = fail_in_every_way(client)
     answers = []
     for result in sent:
-        if result is sent[-2] and "prefork" in pool:  # stock Celery stores nothing of a task that rejects
+        if result is sent[-2] and "prefork" in pool:  # stock Celery stores no result of a task that rejects
             continue
         answers.append(result.get(timeout=60, propagate=False))
     kinds = [type(answer).__name__ for answer in answers]
@@ -120,4 +125,4 @@ def test_a_withheld_text_is_nowhere(house: House, client: Celery, start: Start, 
     for place, text in {"log": "\n".join(workers.lines), "files": logs, "output": output}.items():
         assert "withheld" in text or place == "log"
         assert CANARY not in text, place
-    assert CANARY.encode() not in everything(inside)
+    assert CANARY.encode() not in read_all(broker_redis)

@@ -1,4 +1,4 @@
-"""Forged results: what is stored of a task is text to mlq, whoever stored it."""
+"""Forged results: mlq treats a stored result as text, and any client may have stored it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TASK = "0f3b1d5e-0000-4000-8000-00000000000a"
 
 
 @pytest.fixture
-def stored(redis: Redis, house: House, server: Any) -> Any:
-    """Store bytes as the result of a task, and collect it with mlq."""
+def collect_stored(redis: Redis, house: House, server: Any) -> Any:
+    """Return a function that stores bytes as the result of a task, and collects it with mlq."""
     house.environment["MLQ_BROKER_URL"] = server.url
 
     def collect(value: bytes) -> Any:
@@ -31,8 +31,8 @@ def stored(redis: Redis, house: House, server: Any) -> Any:
     return collect
 
 
-def failure(kind: Any, module: Any, *message: Any) -> bytes:
-    """Write what Celery would store of a task that raised this."""
+def stored_failure(kind: Any, module: Any, *message: Any) -> bytes:
+    """Return what Celery would store for a task that raised this."""
     raised = {"exc_type": kind, "exc_message": message, "exc_module": module}
     return json.dumps({"status": "FAILURE", "result": raised, "traceback": "forged", "task_id": TASK}).encode()
 
@@ -49,10 +49,10 @@ def failure(kind: Any, module: Any, *message: Any) -> bytes:
     ],
 )
 def test_a_stored_exception_is_a_line_of_the_output(
-    stored: Any, house: House, kind: Any, module: str, message: Any
+    collect_stored: Any, house: House, kind: Any, module: str, message: Any
 ) -> None:
-    """Celery's own client makes an exception of the name that is stored, and raises it: SystemExit ends its process."""
-    done = stored(failure(kind, module, message))
+    """Celery's own client rebuilds the stored exception by its name and raises it, and SystemExit ends its process."""
+    done = collect_stored(stored_failure(kind, module, message))
     assert done.returncode == 6, done.stderr
     (line,) = map(json.loads, done.stdout.splitlines())
     assert (line["status"], line["error"]["type"]) == (
@@ -79,14 +79,14 @@ def test_a_stored_exception_is_a_line_of_the_output(
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: bytes) -> None:
-    """Neither a fault of mlq's nor an answer: two lines that name the task."""
-    done = stored(value)
+def test_an_invalid_result_is_reported_as_invalid(collect_stored: Any, house: House, value: bytes) -> None:
+    """It is neither an internal error nor an answer: two lines name the task."""
+    done = collect_stored(value)
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
-    said = done.stderr.splitlines()
-    assert len(said) == 2, said
-    assert said[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, lines
+    assert lines[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
     assert not (house.directory / "pwned").exists()
 
 
@@ -99,8 +99,8 @@ def test_what_is_no_result_is_said_to_be_none(stored: Any, house: House, value: 
     ],
     ids=str,
 )
-def test_an_answer_that_looks_like_the_error_of_a_row_is_the_error_of_its_row(answer: Any) -> None:
-    """Any task may answer with the key by which workers mark a failed row; it must not end who collects the job."""
+def test_an_answer_that_looks_like_an_error_row_fails_only_its_row(answer: Any) -> None:
+    """Any task may answer with the key that marks a failed row. It must not end the client that collects the job."""
     end = ChunkResult("SUCCESS", [orjson.dumps({ROW_ERROR: answer}), b"2"], failed=1)
     lines, _ = lines_of(Chunk(0, range(2), ["a", "b"]), end, single=False)
     bad, good = map(json.loads, lines.splitlines())
@@ -108,9 +108,9 @@ def test_an_answer_that_looks_like_the_error_of_a_row_is_the_error_of_its_row(an
     assert [type(bad["error"][k]) for k in ("type", "message", "retryable", "attempts")] == [str, str, bool, int]
 
 
-def test_a_stock_client_that_does_not_raise_outlives_a_forged_exit(server: Any, redis: Redis) -> None:
-    """What docs/security.md tells clients to do, where a worker or an operator may be hostile."""
-    redis.set(f"celery-task-meta-{TASK}", failure("SystemExit", "builtins", 0))
+def test_a_stock_client_that_does_not_raise_survives_a_forged_exit(server: Any, redis: Redis) -> None:
+    """docs/security.md tells clients to do that if workers or operators may be hostile."""
+    redis.set(f"celery-task-meta-{TASK}", stored_failure("SystemExit", "builtins", 0))
     with Celery("victim", broker=server.url, backend=server.url, set_as_current=False) as app:
         result = app.AsyncResult(TASK)
         with pytest.raises(SystemExit):

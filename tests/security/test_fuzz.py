@@ -1,6 +1,6 @@
-"""20,000 messages of any content to one worker and its supervisor: each ends, and neither process does.
+"""20,000 messages of any content to one worker and its supervisor: each message ends, and neither process does.
 
-Hypothesis makes them, from raw bytes to messages of Celery that differ from a sound one in a few places, and control
+Hypothesis generates raw bytes, and messages of Celery that differ from a valid one in a few places, and control
 messages beside them. A message has ended when its task has a result, when the model ran its row, when it is a dead
 letter, or when it waits for its time.
 """
@@ -28,7 +28,7 @@ from mlq.store.messages.dead_letters import DeadLetters
 
 MESSAGES: Final = 20_000
 DRAWN: Final = 20
-"""Messages of one example: of more, Hypothesis draws none."""
+"""Messages of one example: Hypothesis draws no larger examples."""
 
 AT_ONCE: Final = 200
 MORE_MEMORY: Final = 50 * 2**20
@@ -73,7 +73,7 @@ _PATHS: Final = (
     *(("parts", name) for name in ("args", "kwargs", "embed", "count")),
     *(("embed", name) for name in _EMBEDDED),
 )
-"""Where a message differs from a sound one: in its envelope, or in the parts of its body."""
+"""The places that may differ from a valid message: in its envelope, or in the parts of its body."""
 
 _CONTROLS: Final = (
     *("ping", "stats", "report", "conf", "active", "scheduled", "reserved", "revoked", "registered", "active_queues"),
@@ -92,8 +92,8 @@ _CONTROLS: Final = (
 )
 
 
-def sound(n: int) -> dict[str, Any]:
-    """Make a message as a stock client sends it; its row is its number."""
+def valid_message(n: int) -> dict[str, Any]:
+    """Return a message as a stock client sends it; its row is its number."""
     return {
         "headers": {"id": f"fuzz-{n}", "task": "mlq.predict", "lang": "py", "retries": 0, "timelimit": [None, None]},
         "properties": {
@@ -110,8 +110,8 @@ def sound(n: int) -> dict[str, Any]:
     }
 
 
-def written(message: Mapping[str, Any]) -> bytes:
-    """Write a message as kombu does; one whose `body` was changed has that body."""
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """Return a message as kombu writes it; a replaced `body` is kept."""
     rest = dict(message)
     parts = rest.pop("parts")
     content = list(parts.values()) if isinstance(parts, dict) else parts
@@ -119,7 +119,7 @@ def written(message: Mapping[str, Any]) -> bytes:
     return json.dumps(rest).encode()
 
 
-def changed(message: dict[str, Any], changes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+def change_message(message: dict[str, Any], changes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
     """Put values into some places of a message."""
     message = copy.deepcopy(message)
     for path, value in changes.items():
@@ -133,7 +133,7 @@ def changed(message: dict[str, Any], changes: Mapping[tuple[str, ...], Any]) -> 
 
 @dataclass(frozen=True, repr=False)
 class Sent:
-    """A message for the queue, with the number of its row, or a control message."""
+    """A message for the queue with the number of its row, or a control message."""
 
     raw: bytes
     n: int = 0
@@ -145,14 +145,14 @@ _numbers: Final = iter(range(1, 10 * MESSAGES))
 
 @st.composite
 def messages(draw: st.DrawFn) -> Sent:
-    """Make a message of the queue, or one of the control mailbox."""
+    """Draw a message for the queue or for the control mailbox."""
     n = next(_numbers)
     kind = draw(st.sampled_from(["changed"] * 7 + ["bytes", "control", "control"]))
     if kind == "bytes":
         return Sent(draw(st.binary(min_size=1, max_size=64)) + f" {n}".encode(), n)
     values = st.dictionaries(st.sampled_from(_PATHS), _ANY, min_size=1, max_size=3)
     if kind == "changed":
-        return Sent(written(changed(sound(n), draw(values))), n)
+        return Sent(encode_message(change_message(valid_message(n), draw(values))), n)
     arguments = draw(
         st.dictionaries(st.sampled_from(["task_id", "task_name", "rate_limit", "n", "soft", "hard"]), _ANY, max_size=3)
     )
@@ -168,14 +168,14 @@ def messages(draw: st.DrawFn) -> Sent:
             )
         ),
     }
-    control = {**sound(n), "parts": None, "body": base64.b64encode(json.dumps(body).encode()).decode()}
+    control = {**valid_message(n), "parts": None, "body": base64.b64encode(json.dumps(body).encode()).decode()}
     control["headers"] = {"clock": n, "expires": None}
-    return Sent(written(changed(control, draw(values | st.just({})))), control=True)
+    return Sent(encode_message(change_message(control, draw(values | st.just({})))), control=True)
 
 
 @dataclass
 class Fuzzed:
-    """A worker and its supervisor under fire, what became of each message, and what is wrong."""
+    """A worker and its supervisor under test, with the end of each message and the errors found."""
 
     redis: Redis
     house: Any
@@ -188,7 +188,7 @@ class Fuzzed:
     read: int = 0
 
     def send(self, batch: list[Sent]) -> None:
-        """Send messages at once, wait until the worker has none of them, and look for the end of each."""
+        """Send messages at once, wait until the worker holds none of them, and look for the end of each."""
         with self.redis.pipeline(transaction=False) as pipe:
             for sent in batch:
                 if sent.control:
@@ -211,7 +211,7 @@ class Fuzzed:
                 self.wrong.append(f"has no end: {sent.raw[:2000]!r}")
 
     def look(self) -> None:
-        """See that both processes are the same as ever, that commands work, and that a good message is answered."""
+        """Check that both processes are the same, that commands work, and that a valid message is answered."""
         for command in COMMANDS:
             done = self.house.run(*command)
             if done.returncode != 0:
@@ -223,25 +223,25 @@ class Fuzzed:
             self.wrong.append("a process has ended:\n" + "\n".join(self.workers.lines[-40:]))
 
     def memory(self) -> int:
-        """Bytes that both processes hold."""
+        """Return the memory of both processes in bytes."""
         return sum(process.memory_info().rss for process in self.processes)
 
     def _waiting(self) -> list[bytes]:
-        """Give what is in the worker's hands, or in a queue that it serves."""
+        """Return the messages that the worker holds, or that are in a queue which it serves."""
         claimed = [raw for key in self.redis.scan_iter("mlq:claims:*") for raw in self.redis.hvals(key)]
         lists = self.redis.scan_iter(f"{QUEUE}*", _type="list")
         queued = [raw for key in lists for raw in self.redis.lrange(key, 0, -1)]
         return cast("list[bytes]", claimed + queued)
 
     def _is_answered(self, raw: bytes) -> bool:
-        """Tell whether a message's task has a result, or was sent by a client that wants none."""
+        """Return whether a message's task has a result, or its client wants none."""
         if _asks_for_no_result(raw):
             return True
         task_id = names_of(raw)[1]
         return task_id is not None and bool(self.redis.exists(b"celery-task-meta-" + task_id.encode()))
 
     def _take_dead_letters(self) -> set[bytes]:
-        """Read the dead letters, and drop them: there would be thousands at the end."""
+        """Read the dead letters, and drop them, because thousands would be left at the end."""
         letters = DeadLetters(self.redis)
         found = [letters.read(name) for name in letters.ids()]
         for letter in filter(None, found):
@@ -249,7 +249,7 @@ class Fuzzed:
         return {letter.raw for letter in found if letter is not None}
 
     def _read_log(self) -> None:
-        """Read which rows the model began."""
+        """Read which rows the model has begun."""
         with (self.house.directory / "model.log").open("rb") as file:
             file.seek(self.read)
             new = file.read()
@@ -259,7 +259,7 @@ class Fuzzed:
 
 
 def _asks_for_no_result(raw: bytes) -> bool:
-    """Tell whether a failure of the message's task is stored nowhere: the worker's log alone has it."""
+    """Return whether a failure of the message's task is not stored, but only in the worker's log."""
     try:
         headers = json.loads(raw)["headers"]
         return bool(headers["ignore_result"])
@@ -269,7 +269,7 @@ def _asks_for_no_result(raw: bytes) -> bool:
 
 @pytest.fixture
 def fuzzed(house: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzzed]:
-    """Start one worker under a supervisor."""
+    """Start one worker with a supervisor."""
     workers = start("--cpus", "1")
     house.write("model.log", "")
     processes = [psutil.Process(pid) for pid in (workers.process.pid, *workers.pids().values())]
@@ -279,10 +279,10 @@ def fuzzed(house: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzz
 
 @pytest.mark.timeout(900)
 def test_no_message_ends_a_worker_or_its_supervisor(fuzzed: Fuzzed) -> None:
-    """Same processes, flat memory, every message accounted for, commands that work, the next good message answered."""
+    """The processes and their memory stay the same, every message ends, and the next valid message is answered."""
     before, drawn = 0, list[Sent]()
 
-    # What a message leaves behind depends on those before it, so there is nothing to replay and to shrink.
+    # The effect of a message depends on those before it, so an example cannot be replayed and shrunk.
     @settings(
         max_examples=MESSAGES // DRAWN,
         deadline=None,
@@ -300,7 +300,7 @@ def test_no_message_ends_a_worker_or_its_supervisor(fuzzed: Fuzzed) -> None:
         drawn.clear()
         if fuzzed.count % (MESSAGES // 10) == 0:
             fuzzed.look()
-            before = before or (0 if fuzzed.wrong else fuzzed.memory())  # with everything imported
+            before = before or (0 if fuzzed.wrong else fuzzed.memory())  # after all imports
 
     fire()
     assert not fuzzed.wrong, f"after {fuzzed.count} messages: " + "\n".join(fuzzed.wrong)

@@ -28,7 +28,7 @@ exec setpriv --no-new-privs --reuid {user} --regid {user} --clear-groups \
     --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search --bounding-set=-all,+dac_read_search \
     -- "$@"
 """
-"""What systemd does for ProtectSystem=strict, ReadWritePaths=, User=, NoNewPrivileges= and CapabilityBoundingSet=.
+"""A script for ProtectSystem=strict, ReadWritePaths=, User=, NoNewPrivileges= and CapabilityBoundingSet= of systemd.
 
 The capability dac_read_search lets the user run an interpreter that is installed below /root.
 """
@@ -37,7 +37,7 @@ _TRY_TO_MOUNT: Final = ["/bin/sh", "-c", "unshare -m mount --make-rprivate /"]
 
 
 @pytest.fixture
-def locked_up(house: House, tmp_path: Path) -> Iterator[House]:
+def hardened_house(house: House, tmp_path: Path) -> Iterator[House]:
     """A house whose `mlq` is sandboxed if root runs the tests; otherwise, a house with one writable directory."""
     state = house.directory.parent / "var"
     state.mkdir(mode=0o700)
@@ -61,9 +61,9 @@ def locked_up(house: House, tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def worker(locked_up: House) -> Iterator[Running]:
-    """A worker on the hardened host, with its own embedded broker."""
-    running = locked_up.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+def worker(hardened_house: House) -> Iterator[Running]:
+    """Start a worker on the hardened host, with its own embedded broker."""
+    running = hardened_house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
         running.wait_for("ready after")
         yield running
@@ -72,28 +72,28 @@ def worker(locked_up: House) -> Iterator[Running]:
         running.wait()
 
 
-def test_a_worker_needs_one_directory_and_no_capability(locked_up: House, worker: Running) -> None:
+def test_a_worker_needs_one_directory_and_no_capability(hardened_house: House, worker: Running) -> None:
     """The broker, slots, logs and results are all in MLQ_STATE_DIR."""
-    state = Path(locked_up.environment["MLQ_STATE_DIR"])
-    rows = locked_up.directory.parent / "rows.json"
+    state = Path(hardened_house.environment["MLQ_STATE_DIR"])
+    rows = hardened_house.directory.parent / "rows.json"
     rows.write_text("[1, 2, 3]")
-    done = locked_up.run("submit", str(rows), "--wait", "-o", str(state / "out.jsonl"))
+    done = hardened_house.run("submit", str(rows), "--wait", "-o", str(state / "out.jsonl"))
     assert done.returncode == 0, done.stderr
     assert len((state / "out.jsonl").read_text().splitlines()) == 3
-    (row,) = locked_up.json("worker")["workers"]
+    (row,) = hardened_house.json("worker")["workers"]
     serving = psutil.Process(row["pid"])
     status = Path(f"/proc/{row['pid']}/status").read_text()
     assert serving.uids().effective == (NOBODY if os.geteuid() == 0 else os.geteuid())
     if os.geteuid() == 0:
         assert "NoNewPrivs:\t1" in status
     assert not any("Traceback" in line or "root runs" in line for line in worker.lines)
-    assert "ready" in locked_up.run("worker", "logs", "cpu0").stdout
+    assert "ready" in hardened_house.run("worker", "logs", "cpu0").stdout
 
 
-def test_a_start_without_a_writable_directory_names_the_setting(locked_up: House) -> None:
+def test_a_start_without_a_writable_directory_names_the_setting(hardened_house: House) -> None:
     """Without MLQ_STATE_DIR, the error and its hint are two lines."""
-    del locked_up.environment["MLQ_STATE_DIR"]
-    refused = locked_up.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    del hardened_house.environment["MLQ_STATE_DIR"]
+    refused = hardened_house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert refused.returncode == 3
     happened, hint = refused.stderr.splitlines()
     assert happened.startswith("mlq: ")

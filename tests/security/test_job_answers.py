@@ -1,4 +1,4 @@
-"""The answers of a job are those of its own chunks, whatever other messages say of themselves."""
+"""The answers of a job come only from its own chunks, even if other messages claim to belong to it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ROWS = 6
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Look into the broker."""
+    """Return a client of the broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
         yield client
 
 
-def forged(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
-    """Write a message that says that it is of a job. The forged rows say so in their answers."""
+def forge_message(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
+    """Return a message that claims to belong to a job; its rows say so in their answers."""
     name = str(uuid.uuid4())
     head = {"lang": "py", "task": names.BATCH_PREDICT, "id": name, "root_id": name, "parent_id": None, "retries": 0}
     properties = {
@@ -41,25 +41,29 @@ def forged(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
         "delivery_tag": name,
         "body_encoding": None,
     }
-    said = {"headers": {**head, names.JOB_HEADER: place, **headers}, "body": json.dumps(body), "properties": properties}
-    return name, json.dumps({**said, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
+    envelope = {
+        "headers": {**head, names.JOB_HEADER: place, **headers},
+        "body": json.dumps(body),
+        "properties": properties,
+    }
+    return name, json.dumps({**envelope, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])
-def test_a_strangers_message_files_nothing_into_a_job(
+def test_another_clients_message_records_nothing_in_a_job(
     house: House, client: Celery, redis: Redis, start: Any, how: tuple[str, ...]
 ) -> None:
-    """Answers, failures, chunks that were never sent: all that it gets is an answer of its own."""
+    """Answers, failures and chunks that were never sent: such a message only gets its own result."""
     rows = house.write("rows.jsonl", "".join(f"{n}\n" for n in range(ROWS)))
     job = house.json("submit", str(rows), "--chunk", "2")["job"]
     follows = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     places: list[Any] = [[job, n, 2] for n in (0, 1, 2, 3, MOST_CHUNKS - 1)]
     answered = []
     for place in places:
-        name, raw = forged(place, [[["forged", "forged"]], {}, follows], mlq_job_token="0" * 32)
+        name, raw = forge_message(place, [[["forged", "forged"]], {}, follows], mlq_job_token="0" * 32)
         answered.append(name)
         redis.rpush("realtime", raw)
-        redis.rpush("realtime", forged(place, "malformed")[1])
+        redis.rpush("realtime", forge_message(place, "malformed")[1])
     start(*how)
     for name in answered:
         assert [a["row"] for a in client.AsyncResult(name).get(timeout=GET_S)] == ["forged", "forged"]
@@ -69,20 +73,20 @@ def test_a_strangers_message_files_nothing_into_a_job(
     assert redis.strlen(f"{keys.ends(job)}:done") <= 1
 
 
-def test_what_is_purged_of_a_stranger_fails_no_row(house: House, redis: Redis) -> None:
-    """Whoever drops messages answers for those that are of a job, and for no others."""
+def test_purging_another_clients_message_fails_no_row(house: House, redis: Redis) -> None:
+    """A purge fails the rows only of messages that belong to the job."""
     assert redis.ping()
     job = house.json("submit", str(house.write("rows.json", [1, 2, 3])), "--chunk", "1")["job"]
-    redis.rpush("realtime", forged([job, 1, 1], [])[1])
+    redis.rpush("realtime", forge_message([job, 1, 1], [])[1])
     assert house.run("queues", "purge", "realtime", "--yes").returncode == 0
     assert house.json("job", "show", job)["failed"] == 0
     assert house.run("queues", "purge", "batch", "--yes").returncode == 0
     assert house.json("job", "show", job)["failed"] == 3
 
 
-def test_a_job_may_be_sent_in_turns_with_a_version_that_knows_no_token(redis: Redis) -> None:
-    """What that sent has none: it is known by the number of the chunk, and nothing is refused that was sent."""
-    job, tokens = Job("job", "batch", "rows", "f", 100), JobTokens(lambda: redis)  # the client closes itself
+def test_a_job_may_be_sent_in_turns_with_a_version_without_tokens(redis: Redis) -> None:
+    """Messages of that version have no token. They are known by their chunk's number, and none of them is refused."""
+    job, tokens = Job("job", "batch", "rows", "f", 100), JobTokens(lambda: redis)  # Celery closes the client
 
     def vouched(chunk: int, token: str | None = None) -> bool:
         return tokens.vouches(JobChunkRef("job", chunk, 1, token))

@@ -1,4 +1,4 @@
-"""A key of another type than mlq writes stops no worker, and every command names it and its repair."""
+"""A key of another type than mlq's stops no worker, and every command names the key and its repair."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ GET_S = 60
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Look into the broker."""
+    """Return a client of the broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
         yield client
 
 
 def put(redis: Redis, key: str) -> None:
-    """Leave a key of another type, as a script of an operator's might."""
+    """Write a key of another type, as an operator's script might."""
     redis.delete(key)
     if key == keys.PAUSED:
         redis.lpush(key, "what was pushed there")
@@ -37,7 +37,7 @@ def put(redis: Redis, key: str) -> None:
 def test_workers_go_on_without_a_key_and_say_what_repairs_it(
     client: Celery, redis: Redis, start: Any, key: str
 ) -> None:
-    """Before, each claim of each host failed, and workers looked idle until somebody found the key."""
+    """Before, each claim on every host failed, and workers looked idle until an operator found the key."""
     workers = start("--cpus", "1")
     put(redis, key)
     assert client.send_task("mlq.predict", [1], queue="default").get(timeout=GET_S)["row"] == 1
@@ -51,7 +51,7 @@ def test_workers_go_on_without_a_key_and_say_what_repairs_it(
 def test_a_start_that_finds_such_a_key_says_so_and_serves_once_it_is_repaired(
     house: Any, client: Celery, redis: Redis
 ) -> None:
-    """The leases are what no worker can do without."""
+    """No worker can run without the key of the leases."""
     redis.set(keys.LEASES, "what was set there")
     workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
@@ -65,7 +65,7 @@ def test_a_start_that_finds_such_a_key_says_so_and_serves_once_it_is_repaired(
 
 @pytest.mark.parametrize("command", [("queues",), ("queues", "pause", "batch"), ("queues", "resume", "batch")])
 def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redis, command: tuple[str, ...]) -> None:
-    """Redis says WRONGTYPE, and not of which key."""
+    """Redis only says WRONGTYPE, without the key."""
     put(redis, keys.PAUSED)
     done = house.run(*command)
     assert done.returncode == 4
@@ -74,7 +74,7 @@ def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redi
 
 
 def test_both_lists_of_reserved_names_are_the_same() -> None:
-    """Python refuses with words, and the scripts whatever Python lets pass."""
+    """Python refuses the names with an error, and the scripts refuse names that Python let through."""
     assert reserved_names.PREFIXES[0] == keys.PREFIX
     script = Path(reserved_names.__file__).parents[1] / "store" / "scripts" / "parts" / "queue.lua"
     assert "{ " + ", ".join(f"'{p}'" for p in reserved_names.PREFIXES) + " }" in script.read_text()

@@ -1,4 +1,4 @@
-"""What a message makes a worker write goes to queues: links and their kin name the keys of mlq, kombu and Celery."""
+"""Messages that a task leads to go only to queues: a link and the like cannot name a key of mlq, kombu or Celery."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def twice(self, *args):
 
 @pytest.fixture(params=["engine", "prefork"])
 def workers(request: pytest.FixtureRequest, house: Any, start: Any, broker: str) -> Any:
-    """Start one worker, of either kind, that knows the tasks above."""
+    """Start one worker of either kind that knows the tasks above."""
     assert broker
     house.write("own.py", TASKS)
     how = ("--cpus", "1") if request.param == "engine" else ("--pool", "prefork", "--concurrency", "1")
@@ -59,13 +59,13 @@ def workers(request: pytest.FixtureRequest, house: Any, start: Any, broker: str)
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Look into the broker."""
+    """Return a client of the broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as client:
         yield client
 
 
-def forged(task: str, *args: Any, **delivery_info: str) -> tuple[str, bytes]:
-    """Write a message that lies about where it came from."""
+def forge_message(task: str, *args: Any, **delivery_info: str) -> tuple[str, bytes]:
+    """Return a message with a false origin."""
     name = str(uuid.uuid4())
     headers = {"lang": "py", "task": task, "id": name, "root_id": name, "parent_id": None, "group": None, "retries": 0}
     follows = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -78,12 +78,12 @@ def forged(task: str, *args: Any, **delivery_info: str) -> tuple[str, bytes]:
         "delivery_tag": str(uuid.uuid4()),
         "body_encoding": None,
     }
-    told = {"headers": headers, "body": json.dumps([args, {}, follows]), "properties": properties}
-    return name, json.dumps({**told, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
+    fields = {"headers": headers, "body": json.dumps([args, {}, follows]), "properties": properties}
+    return name, json.dumps({**fields, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 
-def unharmed(house: Any, client: Celery, redis: Redis) -> None:
-    """See that no reserved key holds what a message asked for, that commands work, and the next one is answered."""
+def check_unharmed(house: Any, client: Celery, redis: Redis) -> None:
+    """Check that no reserved key was written, that commands work, and that the next message is answered."""
     assert client.send_task("own.add", [1, 2], queue="default").get(timeout=GET_S) == 3
     for name in RESERVED:
         assert redis.type(name) != b"list", name
@@ -93,8 +93,10 @@ def unharmed(house: Any, client: Celery, redis: Redis) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_what_a_task_leads_to_is_not_written_to_a_key(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
-    """One such message would stop every worker: mlq:paused would be a list. Its client hears what was wrong with it."""
+def test_a_message_that_a_task_leads_to_is_not_written_to_a_key(
+    house: Any, client: Celery, redis: Redis, workers: Any
+) -> None:
+    """If mlq:paused became a list, every worker would stop. The client gets an error that names the key."""
     assert workers
     options: list[dict[str, Any]] = [{"queue": name} for name in RESERVED]
     options += [{"exchange": "", "routing_key": "mlq:paused", "exchange_type": "topic"}, {"routing_key": "mlq:paused"}]
@@ -106,11 +108,13 @@ def test_what_a_task_leads_to_is_not_written_to_a_key(house: Any, client: Celery
     for result in sent:
         with pytest.raises(Exception, match=REFUSED):
             result.get(timeout=GET_S)
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)
 
 
-def test_no_other_way_to_ask_for_it_is_open(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
-    """A chain, a chord's body, an errback: each message fails by itself."""
+def test_chains_chords_and_errbacks_cannot_name_a_key_either(
+    house: Any, client: Celery, redis: Redis, workers: Any
+) -> None:
+    """Only the message itself fails."""
     assert workers
     paused = {"queue": "mlq:paused"}
     first, then = (client.signature("own.add", [1, 2], queue="default") for _ in range(2))
@@ -123,20 +127,20 @@ def test_no_other_way_to_ask_for_it_is_open(house: Any, client: Celery, redis: R
     errback = client.signature("own.add", [1], options=paused)
     with pytest.raises(ValueError, match="as asked"):
         client.send_task("own.fails", queue="default", link_error=errback).get(timeout=GET_S)
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)
 
 
-def test_a_message_does_not_say_where_it_came_from(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
-    """A retry goes to where the message came from: that is the queue, whatever its sender wrote."""
+def test_a_retry_ignores_the_origin_in_the_message(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
+    """A retry goes to the queue from which the message was claimed, not to the one that its sender wrote."""
     assert workers
-    for told in (
+    for fields in (
         {"exchange": "", "routing_key": "mlq:paused"},
         {"exchange": "celery.pidbox", "routing_key": "default"},
     ):
-        name, raw = forged("own.twice", **told)
+        name, raw = forge_message("own.twice", **fields)
         redis.lpush("default", raw)
         assert client.AsyncResult(name).get(timeout=GET_S) == "again"
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)
 
 
 def test_a_table_of_bindings_leads_to_no_key(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
@@ -146,11 +150,11 @@ def test_a_table_of_bindings_leads_to_no_key(house: Any, client: Celery, redis: 
     to = client.signature("own.add", [1], options={"exchange": "theirs", "routing_key": "theirs"})
     with pytest.raises(Exception, match="nothing may be sent to 'mlq:paused'"):
         client.send_task("own.add", [1, 2], queue="default", link=to).get(timeout=GET_S)
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)
 
 
 def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
-    """An idle worker replies itself, a busy one's supervisor does: to where the message says."""
+    """An idle worker replies itself, a busy one's supervisor replies for it, to the address in the message."""
     assert workers
     house.until(lambda: client.control.ping(timeout=1), "the worker listens")
     gate = house.directory / "gate"
@@ -160,8 +164,8 @@ def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Cele
     def ask() -> None:
         with client.producer_pool.acquire(block=True) as producer:
             mailbox = Exchange("celery.pidbox", type="fanout", durable=False)
-            told = {**order, "reply_to": to}
-            producer.publish(told, exchange=mailbox, routing_key="", headers={"clock": 1}, declare=[mailbox])
+            fields = {**order, "reply_to": to}
+            producer.publish(fields, exchange=mailbox, routing_key="", headers={"clock": 1}, declare=[mailbox])
 
     ask()
     assert client.control.ping(timeout=5)
@@ -171,15 +175,15 @@ def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Cele
     assert client.control.ping(timeout=5)
     gate.touch()
     busy.get(timeout=GET_S)
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)
 
 
-def test_what_a_stock_worker_left_goes_back_to_queues_only(
+def test_messages_that_a_stock_worker_left_go_back_only_to_queues(
     house: Any, client: Celery, redis: Redis, start: Any
 ) -> None:
-    """A message in `unacked` tells where it came from, in its sender's words; what lies behind it is restored."""
-    _, evil = forged("own.add", 1, 2, exchange="", routing_key="mlq:paused")
-    good, raw = forged("own.add", 3, 4, exchange="", routing_key="default")
+    """A message in `unacked` has the origin that its sender wrote. The following messages are restored, too."""
+    _, evil = forge_message("own.add", 1, 2, exchange="", routing_key="mlq:paused")
+    good, raw = forge_message("own.add", 3, 4, exchange="", routing_key="default")
     for age, (message, key) in enumerate([(evil, "mlq:paused"), (raw, "default")]):
         redis.hset("unacked", f"tag{age}", json.dumps([json.loads(message), "", key]))
         redis.zadd("unacked_index", {f"tag{age}": 1000 - age})
@@ -187,4 +191,4 @@ def test_what_a_stock_worker_left_goes_back_to_queues_only(
     start("--cpus", "1", MLQ_WORKER_IMPORTS="own")
     assert client.AsyncResult(good).get(timeout=GET_S) == 7
     house.until(lambda: not redis.exists("unacked"), "nothing is left")
-    unharmed(house, client, redis)
+    check_unharmed(house, client, redis)

@@ -1,4 +1,4 @@
-"""Links on RabbitMQ: a name that leads nowhere, or to control messages, fails its own message and harms no other."""
+"""Links on RabbitMQ: a name that leads nowhere, or to control messages, fails only its own message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import House
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
-    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute where the processors are busy
+    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute on a busy machine
 ]
 
 GET_S: Final = 60
@@ -39,7 +39,7 @@ REFUSED: Final = (
 
 @pytest.fixture
 def client(house: House, broker: str) -> Iterator[Celery]:
-    """Make a client of RabbitMQ, whose results are in the embedded Redis."""
+    """Return a client of RabbitMQ, whose results are in the embedded Redis."""
     with rabbitmq.running() as server:
         house.environment |= {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
         with stock_client(server.url(), broker) as app:
@@ -47,10 +47,10 @@ def client(house: House, broker: str) -> Iterator[Celery]:
 
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])
-def test_a_link_on_rabbitmq_fails_its_own_message_alone(
+def test_a_link_on_rabbitmq_fails_only_its_own_message(
     house: House, client: Celery, start: Any, how: tuple[str, ...]
 ) -> None:
-    """The server closes the channel that publishes to an exchange that it lacks: the next message's link is sent."""
+    """The server closes a channel that publishes to a missing exchange. The link of the next message is still sent."""
     house.write("own.py", TASKS)
     start(*how, MLQ_WORKER_IMPORTS="own")
 

@@ -1,4 +1,4 @@
-"""What lies in the working directory runs in mlq's processes only if it is the operator's, and never in mlq's place."""
+"""Modules in the working directory run only if they are the operator's, and never replace modules of mlq."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ TASKS = 'from celery import shared_task\n@shared_task(name="own.hello")\ndef hel
 
 
 @pytest.fixture
-def shadowed(house: House) -> House:
-    """A working directory in which every user can leave modules, and one of them did."""
+def shared_directory(house: House) -> House:
+    """Return a working directory to which every user may write, and in which another user has left modules."""
     for name in SHADOWS:
         house.write(f"{name}.py", SHADOW)
     house.directory.chmod(0o777)
@@ -42,7 +42,7 @@ def shadowed(house: House) -> House:
 
 
 def ran(house: House) -> str:
-    """Name the modules that ran."""
+    """Return the names of the modules that ran."""
     log = house.directory / "ran"
     return log.read_text() if log.exists() else ""
 
@@ -51,36 +51,38 @@ def ran(house: House) -> str:
 @pytest.mark.parametrize(
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"]
 )
-def test_a_strangers_module_does_not_run_in_a_worker(
-    shadowed: House, client: Celery, start: Start, pool: list[str]
+def test_another_users_module_does_not_run_in_a_worker(
+    shared_directory: House, client: Celery, start: Start, pool: list[str]
 ) -> None:
-    """A psutil.py in a directory like /tmp. The model was named: it is served, with a warning."""
+    """For example a psutil.py in /tmp. The operator named the model, so it is served, with a warning."""
     workers = start(*pool)
     assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
-    assert ran(shadowed) == ""
-    workers.wait_for(f"no modules are looked for in {shadowed.directory}: {shadowed.directory} belongs to")
-    workers.wait_for(f"every user can exchange the model serve.py: `chmod o-w {shadowed.directory}`")
+    assert ran(shared_directory) == ""
+    workers.wait_for(
+        f"no modules are looked for in {shared_directory.directory}: {shared_directory.directory} belongs to"
+    )
+    workers.wait_for(f"every user can exchange the model serve.py: `chmod o-w {shared_directory.directory}`")
 
 
 @pytest.mark.server
-def test_nor_in_the_supervisor_behind_a_command(shadowed: House) -> None:
+def test_another_users_module_does_not_run_in_a_detached_supervisor(shared_directory: House) -> None:
     """`--detach` starts another Python for it."""
-    started = shadowed.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model", "--detach")
+    started = shared_directory.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model", "--detach")
     try:
         assert started.returncode == 0, started.stderr
-        assert ran(shadowed) == ""
+        assert ran(shared_directory) == ""
     finally:
-        shadowed.run("worker", "stop", "--all", "--drain-timeout", "0")
+        shared_directory.run("worker", "stop", "--all", "--drain-timeout", "0")
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"]
 )
-def test_a_module_of_ones_own_does_not_take_the_place_of_mlqs(
+def test_a_module_of_the_operator_does_not_replace_a_module_of_mlq(
     house: House, client: Celery, start: Start, pool: list[str]
 ) -> None:
-    """A redis.py beside one's tasks is a nuisance, and no reason to fail; one's tasks are found there all the same."""
+    """A redis.py beside the operator's tasks is no reason to fail, and the tasks are still found."""
     for name in ("psutil", "orjson", "redis"):
         house.write(f"{name}.py", SHADOW)
     house.write("own.py", TASKS)
@@ -90,8 +92,8 @@ def test_a_module_of_ones_own_does_not_take_the_place_of_mlqs(
 
 
 @pytest.mark.server
-def test_tasks_in_a_directory_of_others_are_refused_with_two_ways_out(house: House, broker: str, start: Start) -> None:
-    """To change its mode, or to name it in PYTHONPATH, which is the operator's own word."""
+def test_tasks_in_a_directory_of_others_are_refused_with_two_fixes(house: House, broker: str, start: Start) -> None:
+    """Change the directory's mode, or name it in PYTHONPATH, which only the operator sets."""
     del broker
     house.write("own.py", TASKS)
     house.directory.chmod(0o777)
@@ -103,24 +105,24 @@ def test_tasks_in_a_directory_of_others_are_refused_with_two_ways_out(house: Hou
 
 
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker", "mlq.prefork", "mlq.rerun"])
-def test_python_m_looks_elsewhere_as_soon_as_it_has_found_mlq(shadowed: House, module: str) -> None:
-    """People type it, and supervisors of older versions start their workers so. Only -P comes before runpy, too."""
+def test_python_m_drops_the_working_directory_once_it_has_found_mlq(shared_directory: House, module: str) -> None:
+    """Users type it, and supervisors of older versions start workers with it. Only -P works before runpy, too."""
     for name in ("runpy", "pkgutil"):
-        (shadowed.directory / f"{name}.py").unlink()
-    run(shadowed, [sys.executable, "-m", module, "--help"])
-    assert ran(shadowed) == ""
+        (shared_directory.directory / f"{name}.py").unlink()
+    run(shared_directory, [sys.executable, "-m", module, "--help"])
+    assert ran(shared_directory) == ""
 
 
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker"])
-def test_the_launcher_of_python_3_10_never_looks_there(shadowed: House, module: str) -> None:
-    """It has no -P."""
-    said = run(shadowed, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
-    assert said.startswith(("Usage: ", "usage: "))
-    assert ran(shadowed) == ""
+def test_the_launcher_of_python_3_10_never_searches_the_working_directory(shared_directory: House, module: str) -> None:
+    """Python 3.10 has no -P."""
+    output = run(shared_directory, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
+    assert output.startswith(("Usage: ", "usage: "))
+    assert ran(shared_directory) == ""
 
 
 def run(house: House, command: list[str]) -> str:
-    """Run a command in the working directory of a user, and give what it says."""
+    """Run a command in a user's working directory, and return its output."""
     done = subprocess.run(
         command, cwd=house.directory, env=house.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=60, check=False,
@@ -128,8 +130,8 @@ def run(house: House, command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def test_python_is_started_through_the_launcher_alone() -> None:
-    """A new place that starts `python -m` would look into the working directory again."""
+def test_python_is_started_only_through_the_launcher() -> None:
+    """New code that starts `python -m` would search the working directory again."""
     starters = {
         path.name
         for path in Path(python_command.__file__).parents[1].rglob("*.py")
@@ -139,8 +141,8 @@ def test_python_is_started_through_the_launcher_alone() -> None:
 
 
 @as_root
-def test_a_strangers_model_in_a_directory_like_tmp_is_refused(tmp_path: Path) -> None:
-    """There the name of a model that one is about to write can be taken by anybody."""
+def test_another_users_model_in_a_directory_like_tmp_is_refused(tmp_path: Path) -> None:
+    """There any user can take the file name before the operator writes the model."""
     tmp_path.chmod(0o1777)
     model = tmp_path / "serve.py"
     model.write_text("")
@@ -158,8 +160,8 @@ def test_a_strangers_model_in_a_directory_like_tmp_is_refused(tmp_path: Path) ->
 
 
 @as_root
-def test_a_model_that_a_group_keeps_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A store of models is often a group's, and its files another user's than the worker's: they were named."""
+def test_a_model_that_belongs_to_a_group_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A shared store of models often belongs to a group or another user, and the operator named the file."""
     model = tmp_path / "serve.py"
     model.write_text("")
     for path in (model, tmp_path):
@@ -169,8 +171,10 @@ def test_a_model_that_a_group_keeps_is_served(tmp_path: Path, caplog: pytest.Log
     assert caplog.messages == []
 
 
-def test_where_python_looks_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
-    """Directory and remedy, not with each module."""
+def test_the_warning_about_the_directory_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """It has the directory and the fix, and is not repeated for each module."""
     monkeypatch.setattr(places, "_refused", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     tmp_path.chmod(0o777)

@@ -1,4 +1,4 @@
-"""Nested JSON: deep enough to end a parser or a writer, in every place where a worker reads a stranger's JSON."""
+"""Nested JSON that is deep enough to fail a parser or a writer, in every place where a worker reads a client's JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import House, Running, Start
 from tests.rabbitmq import RabbitServer
 
 DEPTHS: Final = (240, 260, 900, 1020, 2000, 200_000)
-"""orjson writes 254 levels and reads 1,024, Python's json ends anywhere between: each limit ended a worker."""
+"""orjson writes 254 levels and reads 1,024, Python's json fails at a depth between: each limit ended a worker."""
 
 VALUE: Final = st.recursive(
     st.none() | st.text() | st.sampled_from(["[" * 300, '"]', "\\", '\\"[[[', "{}"]),
@@ -32,13 +32,13 @@ VALUE: Final = st.recursive(
 )
 
 
-def nested(depth: int) -> str:
-    """Write a list in a list in a list."""
+def nested_list(depth: int) -> str:
+    """Return a list nested this many levels deep."""
     return "[" * depth + "]" * depth
 
 
 def message(task_id: str, body: str, headers: str = "") -> str:
-    """Write a message of Celery's protocol by hand: json.dumps would refuse it."""
+    """Return a message of Celery's protocol as text, because json.dumps would refuse it."""
     return (
         f'{{"body": {json.dumps(body)}, "content-encoding": "utf-8", "content-type": "application/json", "headers": '
         f'{{"lang": "py", "task": "mlq.predict", "id": "{task_id}", "root_id": "{task_id}", "parent_id": null, '
@@ -49,8 +49,8 @@ def message(task_id: str, body: str, headers: str = "") -> str:
 
 
 def attacks(depth: int) -> dict[str, str]:
-    """Write a message for each place that may be nested, by its task's id."""
-    deep = nested(depth)
+    """Return a message for each place that may be nested, by its task's id."""
+    deep = nested_list(depth)
     link = f'{{"task": "mlq.predict", "args": [{deep}], "kwargs": {{}}, "options": {{}}, "immutable": true}}'
     return {
         f"args-{depth}": message(f"args-{depth}", f"[[{deep}], {{}}, {{}}]"),
@@ -62,7 +62,7 @@ def attacks(depth: int) -> dict[str, str]:
 
 
 def depth_of(value: Any) -> int:
-    """Measure by walking; strings have no depth."""
+    """Return the depth of a value by walking it; strings have no depth."""
     if isinstance(value, (list, dict)):
         return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
     return 0
@@ -71,19 +71,19 @@ def depth_of(value: Any) -> int:
 @settings(deadline=None)
 @given(VALUE, st.integers(0, 5))
 def test_the_depth_of_a_text_is_measured_exactly(value: Any, levels: int) -> None:
-    """Brackets in strings are no depth: a text of them is ordinary input for a language model."""
+    """Brackets in strings do not count: they are ordinary input for a language model."""
     assert is_deeper(json.dumps(value).encode(), levels) == (depth_of(value) > levels)
 
 
-def test_the_limit_is_what_is_documented() -> None:
+def test_the_limit_is_the_documented_one() -> None:
     """One level more is refused; a megabyte of brackets in a string is not."""
-    assert not is_deeper(nested(MOST_LEVELS).encode())
-    assert is_deeper(nested(MOST_LEVELS + 1).encode())
+    assert not is_deeper(nested_list(MOST_LEVELS).encode())
+    assert is_deeper(nested_list(MOST_LEVELS + 1).encode())
     assert not is_deeper(json.dumps({"prompt": "[{" * 500_000, "rows": [[1]] * 1000}).encode())
 
 
-def test_an_answer_that_could_not_be_written_fails_its_row_alone() -> None:
-    """A model that returns what it was given, with something around it."""
+def test_an_answer_that_cannot_be_written_fails_only_its_row() -> None:
+    """The set-up is a model that returns its row inside another list."""
     deep: Any = 1
     for _ in range(MOST_LEVELS_OF_AN_ANSWER):
         deep = [deep]
@@ -93,7 +93,7 @@ def test_an_answer_that_could_not_be_written_fails_its_row_alone() -> None:
 
 
 def same_process(workers: Running, name: str) -> psutil.Process:
-    """Give the worker's process, which must not have been replaced."""
+    """Return the worker's pid after a check that the process was not replaced."""
     return psutil.Process(workers.pids()[name])
 
 
@@ -101,7 +101,7 @@ def same_process(workers: Running, name: str) -> psutil.Process:
 def test_a_message_that_is_nested_too_deeply_is_a_dead_letter(
     house: House, client: Celery, start: Start, broker: str
 ) -> None:
-    """Four of five such messages each ended the worker that took them, and their clients waited in vain."""
+    """Four of five such messages each ended the worker that took them, and their clients got no answer."""
     workers = start("--cpus", "1")
     before = same_process(workers, "cpu0")
     sent = {task_id: raw for depth in DEPTHS for task_id, raw in attacks(depth).items()}
@@ -129,14 +129,14 @@ BROKEN: Final = (
     message("tag", "[[1], {}, {}]").replace('"delivery_mode": 2', '"body_encoding": "base64"'),
     message("type", "[[1], {}, {}]").replace('"content-encoding": "utf-8"', '"content-encoding": {}'),
 )
-"""Each ended a prefork worker: kombu raised before Celery saw a message."""
+"""Each of these ended a prefork worker: kombu raised before Celery saw a message."""
 
 
 @pytest.mark.server
-def test_a_prefork_worker_lives_through_what_cannot_be_read(
+def test_a_prefork_worker_survives_messages_that_cannot_be_read(
     house: House, client: Celery, start: Start, broker: str
 ) -> None:
-    """A nested message went back to its queue each time that it ended a worker, so no worker served it ever again."""
+    """A nested message ended each worker and went back to its queue, so no worker served that queue any more."""
     workers = start("--pool", "prefork", "--concurrency", "1")
     before = same_process(workers, "pool0")
     deep = {task_id: raw for depth in (900, 2000) for task_id, raw in attacks(depth).items()}
@@ -153,7 +153,7 @@ def test_a_prefork_worker_lives_through_what_cannot_be_read(
 
 @pytest.fixture
 def node() -> Iterator[RabbitServer]:
-    """A RabbitMQ server."""
+    """Run a RabbitMQ server."""
     with rabbitmq.running() as server:
         yield server
 
@@ -161,10 +161,10 @@ def node() -> Iterator[RabbitServer]:
 @pytest.mark.server
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
-def test_a_worker_on_rabbitmq_lives_through_nested_messages(
+def test_a_worker_on_rabbitmq_survives_nested_messages(
     house: House, start: Start, broker: str, node: RabbitServer
 ) -> None:
-    """There Celery decodes the body, and its headers are no JSON."""
+    """There Celery decodes the body, and the headers are not JSON."""
     house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     workers = start("--cpus", "1")
     before = same_process(workers, "cpu0")
@@ -173,11 +173,11 @@ def test_a_worker_on_rabbitmq_lives_through_nested_messages(
             producer = Producer(connection, Exchange(""), routing_key="realtime")
             for depth in DEPTHS:
                 for task_id, raw in attacks(depth).items():
-                    said = json.loads(raw) if depth < 300 else {"headers": {"task": "mlq.predict", "id": task_id}}
-                    body = f"[[{nested(depth)}], {{}}, {{}}]"
+                    envelope = json.loads(raw) if depth < 300 else {"headers": {"task": "mlq.predict", "id": task_id}}
+                    body = f"[[{nested_list(depth)}], {{}}, {{}}]"
                     producer.publish(
                         body,
-                        headers={k: v for k, v in said["headers"].items() if k != "x"},
+                        headers={k: v for k, v in envelope["headers"].items() if k != "x"},
                         content_type="application/json",
                         content_encoding="utf-8",
                         correlation_id=task_id,

@@ -1,4 +1,4 @@
-"""No message leads to code: nothing that it names is imported, unpickled or called, and its worker goes on."""
+"""No message runs code: no name in it is imported, unpickled or called, and its worker goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 80
 
 
 class Touch:
-    """What a pickle can make whoever reads it do."""
+    """A pickle that creates a file in the process that loads it."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
@@ -29,7 +29,7 @@ class Touch:
 
 
 def message(body: bytes, headers: dict[str, Any], **changes: Any) -> bytes:
-    """Write a message of protocol 2 as kombu does; `changes` are of its envelope and its properties."""
+    """Return a message of protocol 2 as kombu writes it; `changes` are of its envelope and its properties."""
     task_id = str(uuid.uuid4())
     properties = {"correlation_id": task_id, "delivery_mode": 2, "delivery_tag": task_id, "body_encoding": "base64"}
     properties["delivery_info"] = {"exchange": "", "routing_key": "realtime"}
@@ -44,13 +44,13 @@ def message(body: bytes, headers: dict[str, Any], **changes: Any) -> bytes:
 
 
 def body(*args: Any, **embed: Any) -> bytes:
-    """Write the body of protocol 2."""
+    """Return a body of protocol 2."""
     known = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return json.dumps([args, {}, {**known, **embed}]).encode()
 
 
 def hostile(victim: Path) -> list[bytes]:
-    """Make messages that each try to have a file made, in a way that some reader of messages has had."""
+    """Return messages that each try to create a file, in a way that worked in some reader of messages."""
     pickled = pickle.dumps(Touch(victim))
     yaml = f"!!python/object/apply:os.system ['touch {victim}']".encode()
     shell = f"touch {victim}"
@@ -94,10 +94,8 @@ def hostile(victim: Path) -> list[bytes]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"])
-def test_nothing_runs_but_registered_tasks(
-    house: House, start: Start, client: Celery, broker: str, pool: list[str]
-) -> None:
-    """80 hostile messages in a row: no file is made, the worker's process stays, and it answers who comes next."""
+def test_only_registered_tasks_run(house: House, start: Start, client: Celery, broker: str, pool: list[str]) -> None:
+    """80 hostile messages in a row: no file is created, the worker's process stays, and it answers the next message."""
     victim = house.directory / "pwned"
     running = start(*(pool or ["--cpus", "1"]))
     pids = running.pids()
@@ -110,5 +108,5 @@ def test_nothing_runs_but_registered_tasks(
     assert not victim.exists()
     assert running.pids() == pids
     assert [worker["state"] for worker in house.json("worker")["workers"]] == ["idle"]
-    if not pool:  # Celery's own consumer keeps no dead letters
+    if not pool:  # Celery's own consumer has no dead letters
         assert house.json("dead")["entries"]

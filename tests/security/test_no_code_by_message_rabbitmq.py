@@ -1,4 +1,4 @@
-"""No message leads to code on RabbitMQ either, where Celery's own consumer reads it, nor does one end a worker."""
+"""No message runs code on RabbitMQ, where Celery's own consumer reads it, and none ends a worker."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tests.security.test_no_code_by_message import hostile
 
 pytestmark = [
     pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing())),
-    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute where the processors are busy
+    pytest.mark.timeout(300),  # RabbitMQ starts in five seconds, or in a minute on a busy machine
 ]
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
-    """One server for all tests of this file: it takes seconds to start."""
+    """Run one server for all tests of this file, because its start takes seconds."""
     with rabbitmq.running() as server:
         yield server
 
 
 @pytest.fixture
 def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
-    """Let mlq use RabbitMQ; results and records are in the embedded Redis."""
+    """Let mlq use RabbitMQ; results and job records are in the embedded Redis."""
     house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     return node
 
 
 @pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"])
-def test_nothing_runs_but_registered_tasks(
+def test_only_registered_tasks_run(
     house: House, start: Start, rabbit: RabbitServer, broker: str, pool: list[str]
 ) -> None:
-    """Each hostile message, once: no file is made, the worker's process stays, and it answers who comes next."""
+    """Each hostile message once: no file is created, the worker's process stays, and it answers the next message."""
     victim = house.directory / "pwned"
     running = start(*(pool or ["--cpus", "1"]))
     pids = running.pids()

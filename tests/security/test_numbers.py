@@ -1,4 +1,4 @@
-"""Numbers that come with a message: none ends a worker, keeps it busy without end, or leaves its client waiting."""
+"""Numbers in a message: none ends a worker, keeps it busy without end, or leaves its client without an answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LINK: dict[str, Any] = {
 
 
 def followed_by(**options: Any) -> bytes:
-    """Write a body whose answer is followed by a task with these options."""
+    """Return a body with a link that has these options."""
     link = {**LINK, "options": {"queue": "realtime", **options}}
     return json.dumps([[1], {}, {"callbacks": [link], "errbacks": None, "chain": None, "chord": None}]).encode()
 
@@ -95,24 +95,24 @@ HOSTILE = {
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Speak to the workers' server."""
+    """Return a client of the workers' server."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as client:
         yield client
 
 
 @pytest.fixture(params=POOLS)
-def begin(request: pytest.FixtureRequest, house: House, start: Start) -> Callable[..., Any]:
-    """Start one worker with tasks of the user's own."""
+def start_worker(request: pytest.FixtureRequest, house: House, start: Start) -> Callable[..., Any]:
+    """Return a function that starts one worker with tasks of the user."""
     house.write("numbers_own.py", TASKS)
     return lambda **environment: start(*POOLS[request.param], MLQ_WORKER_IMPORTS="numbers_own", **environment)
 
 
 @pytest.mark.timeout(300)
-def test_no_number_of_a_message_harms_more_than_itself(
-    house: House, client: Celery, begin: Callable[..., Any], redis: Redis
+def test_a_number_in_a_message_harms_only_that_message(
+    house: House, client: Celery, start_worker: Callable[..., Any], redis: Redis
 ) -> None:
-    """Each is answered, fails, or is a dead letter; the worker is the same afterwards, and free."""
-    begin()
+    """Each message is answered, fails, or is a dead letter; afterwards the same worker is free."""
+    start_worker()
     (before,) = house.json("worker")["workers"]
     sent = {name: spoiled(change, name.replace(" ", "-")) for name, change in HOSTILE.items()}
     sent["a pause that grows"] = spoiled(put("headers.retries", 10**18), "a-pause-that-grows", "own.again")
@@ -133,9 +133,11 @@ def test_no_number_of_a_message_harms_more_than_itself(
 
 
 @pytest.mark.timeout(300)
-def test_no_limit_of_a_message_s_own_ends_a_fleet(house: House, client: Celery, begin: Callable[..., Any]) -> None:
-    """Twelve of a microsecond did; such a limit is a second, which most tasks do not need."""
-    workers = begin()
+def test_a_time_limit_in_a_message_cannot_end_the_workers(
+    house: House, client: Celery, start_worker: Callable[..., Any]
+) -> None:
+    """Twelve limits of a microsecond did. Now such a limit is at least one second, which is enough for most tasks."""
+    workers = start_worker()
     (before,) = house.json("worker")["workers"]
     limits: Any = {"time_limit": 1e-6, "soft_time_limit": 1e-6}
     tasks = [client.send_task("own.rests", [0.05], queue="default", **limits) for _ in range(25)]
@@ -146,9 +148,9 @@ def test_no_limit_of_a_message_s_own_ends_a_fleet(house: House, client: Celery, 
 
 
 @pytest.mark.timeout(300)
-def test_limits_of_messages_can_be_left_out_of_account(house: House, client: Celery, begin: Callable[..., Any]) -> None:
-    """Where clients are not trusted with any."""
-    begin(MLQ_WORKER_MESSAGE_TIME_LIMITS="ignore", MLQ_WORKER_MIN_TIME_LIMIT="0.1")
+def test_time_limits_in_messages_can_be_ignored(house: House, client: Celery, start_worker: Callable[..., Any]) -> None:
+    """This setting is for operators who do not trust clients with limits."""
+    start_worker(MLQ_WORKER_MESSAGE_TIME_LIMITS="ignore", MLQ_WORKER_MIN_TIME_LIMIT="0.1")
     (before,) = house.json("worker")["workers"]
     limits: Any = {"time_limit": 0.2, "soft_time_limit": 0.1}
     task = client.send_task("own.rests", [1.5], queue="default", **limits)

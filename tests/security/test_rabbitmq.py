@@ -1,4 +1,4 @@
-"""The control mailbox on RabbitMQ, where Celery's own transport hands messages over."""
+"""The control mailbox on RabbitMQ, where Celery's own transport delivers the messages."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[RabbitServer]:
-    """One server for all tests of this file."""
+    """Run one server for all tests of this file."""
     with rabbitmq.running() as server:
         yield server
 
 
 @pytest.fixture
 def client(house: House, node: RabbitServer, broker: str) -> Iterator[Celery]:
-    """Let mlq use RabbitMQ, and make a stock client of it."""
+    """Let mlq use RabbitMQ, and return a stock client of it."""
     house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     with stock_client(node.url(), broker) as app:
         yield app
 
 
 def publish(url: str, *messages: amqp.Message) -> None:
-    """Publish AMQP messages to the mailbox as they are."""
+    """Publish AMQP messages to the mailbox unchanged."""
     with Connection(url) as connection:
         channel: Any = connection.channel()
         for message in messages:
@@ -49,7 +49,7 @@ def publish(url: str, *messages: amqp.Message) -> None:
 
 
 def message(body: Any, headers: dict[str, Any] | None = None, content_type: str = "application/json") -> amqp.Message:
-    """Write an AMQP message."""
+    """Return an AMQP message."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return amqp.Message(content, content_type=content_type, content_encoding="utf-8", application_headers=headers or {})
 
@@ -61,7 +61,7 @@ POOLS = {"solo": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrenc
 def test_no_control_message_ends_or_fills_a_worker(
     house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
 ) -> None:
-    """Neither a command nor what is none; the next question is answered by the same process."""
+    """Neither a command nor an invalid message does; the same process answers the next one."""
     running = start(*pool)
 
     def hears() -> bool:
@@ -100,7 +100,7 @@ def test_no_control_message_ends_or_fills_a_worker(
 def test_no_task_message_ends_a_worker(
     house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
 ) -> None:
-    """What cannot be run is answered where its id can be read; the worker is the same afterwards."""
+    """A message that cannot run is answered if its id can be read; the worker does not change."""
     start(*pool)
     (before,) = house.json("worker")["workers"]
     body = [[1], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
@@ -112,16 +112,16 @@ def test_no_task_message_ends_a_worker(
         {"eta": "tomorrow"},
         {"group_index": -1},
     ]
-    told = [{"task": "mlq.predict", "id": f"bad-{n}", **headers} for n, headers in enumerate(bad)]
+    valid_ids = [{"task": "mlq.predict", "id": f"bad-{n}", **headers} for n, headers in enumerate(bad)]
     bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
     with Connection(node.url()) as connection:
         channel: Any = connection.channel()
-        for headers in (*told, {"task": "mlq.predict"}, {"task": 5, "id": "x"}, {"id": "y"}, {}):
+        for headers in (*valid_ids, {"task": "mlq.predict"}, {"task": 5, "id": "x"}, {"id": "y"}, {}):
             channel.basic_publish(message(body, headers), routing_key="default")
         bombing = {"task": "mlq.predict", "id": "bomb", "compression": "application/x-gzip"}
         channel.basic_publish(message(bomb, bombing), routing_key="default")
-    for task_id in (*(headers["id"] for headers in told), "bomb"):
-        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} is told")  # type: ignore[misc]
+    for task_id in (*(headers["id"] for headers in valid_ids), "bomb"):
+        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} has its failure")  # type: ignore[misc]
     assert client.send_task("mlq.predict", [7], queue="default").get(timeout=60)["row"] == 7
     (after,) = house.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)

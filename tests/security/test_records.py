@@ -1,4 +1,4 @@
-"""What other processes have written: a value that is none ends no thread, no command, and hides nobody else's."""
+"""Records of other processes: an invalid value ends no thread and no command, and hides no other record."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Write into the embedded broker what another process might."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client that writes to the embedded broker as another process might."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis
 
@@ -43,28 +43,28 @@ BAD_ORDERS = [
 ]
 
 
-def test_an_order_that_is_none_is_passed_over_and_the_next_is_carried_out(
-    house: House, start: Start, client: Celery, inside: Redis
+def test_an_invalid_order_is_skipped_and_the_next_is_carried_out(
+    house: House, start: Start, client: Celery, broker_redis: Redis
 ) -> None:
-    """The thread that reads orders also beats: without it nobody sees the workers, or reaches them."""
+    """The thread that reads orders also sends the heartbeats. Without it workers are neither listed nor reachable."""
     workers = start("--cpus", "2", ready=2)
-    one, other = sorted(heartbeats.read(inside), key=lambda h: h.name)
+    one, other = sorted(heartbeats.read(broker_redis), key=lambda h: h.name)
     for value in BAD_ORDERS:
-        inside.hset(keys.ORDERS, one.id, value)
-        assert heartbeats.beat(inside, [one]) == {}, value
+        broker_redis.hset(keys.ORDERS, one.id, value)
+        assert heartbeats.beat(broker_redis, [one]) == {}, value
     workers.wait_for("the order to")
     assert house.run("worker", "drain", other.name).returncode == 0
-    inside.hset(keys.ORDERS, one.id, b'{"word": "restart", "seconds": 0, "later": [1]}')
+    broker_redis.hset(keys.ORDERS, one.id, b'{"word": "restart", "seconds": 0, "later": [1]}')
     workers.wait_for("ready after", times=3)
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
     assert sum("the order to" in line for line in workers.lines) == 1
 
 
-def test_a_heartbeat_that_is_none_hides_no_worker(house: House, start: Start, inside: Redis) -> None:
-    """Any process may have written it, and `mlq worker` is what one looks at then."""
+def test_an_invalid_heartbeat_hides_no_worker(house: House, start: Start, broker_redis: Redis) -> None:
+    """Any process may have written it, and an operator then needs `mlq worker`."""
     start("--cpus", "1")
-    (true,) = heartbeats.read(inside)
-    told = json.loads(inside.get(keys.heartbeat(true.id)) or b"")
+    (true,) = heartbeats.read(broker_redis)
+    valid = json.loads(broker_redis.get(keys.heartbeat(true.id)) or b"")
     bad: list[Any] = [b"", b"\xff", b"7", b"[" * 2000, b"{}"]
     fields: dict[str, Any] = {
         "name": None,
@@ -76,35 +76,39 @@ def test_a_heartbeat_that_is_none_hides_no_worker(house: House, start: Start, in
         "clock_skew_s": {"a": 1},
         "done": {"a": "b"},
     }
-    bad += [json.dumps({**told, name: value}).encode() for name, value in fields.items()]
-    bad.append(json.dumps({**told, "since": float("nan")}).encode())
-    bad.append(json.dumps({**told, "rows_done": 10**400}).encode())
+    bad += [json.dumps({**valid, name: value}).encode() for name, value in fields.items()]
+    bad.append(json.dumps({**valid, "since": float("nan")}).encode())
+    bad.append(json.dumps({**valid, "rows_done": 10**400}).encode())
     for n, value in enumerate(bad):
-        inside.sadd(keys.WORKERS, f"stranger-{n}")
-        inside.set(keys.heartbeat(f"stranger-{n}"), value, ex=60)
-    inside.sadd(keys.WORKERS, b"\xff\xfe")
-    inside.sadd(keys.WORKERS, "a-list")
-    inside.lpush(keys.heartbeat("a-list"), "x")
+        broker_redis.sadd(keys.WORKERS, f"stranger-{n}")
+        broker_redis.set(keys.heartbeat(f"stranger-{n}"), value, ex=60)
+    broker_redis.sadd(keys.WORKERS, b"\xff\xfe")
+    broker_redis.sadd(keys.WORKERS, "a-list")
+    broker_redis.lpush(keys.heartbeat("a-list"), "x")
     for argv in (("worker",), ("queues",)):
         done = house.run(*argv)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert [w["name"] for w in house.json("worker")["workers"]] == [true.name]
 
 
-def test_a_lease_that_is_none_lets_no_other_run_out(house: House, start: Start, client: Celery, inside: Redis) -> None:
-    """The thread that renews leases reads those of strangers, too."""
+def test_an_invalid_lease_lets_no_other_lease_expire(
+    house: House, start: Start, client: Celery, broker_redis: Redis
+) -> None:
+    """The thread that renews leases also reads those of other processes."""
     start("--cpus", "1")
-    (true,) = heartbeats.read(inside)
+    (true,) = heartbeats.read(broker_redis)
     strangers: Any = {b"\xff\xfe": 1, b"endless": float("-inf")}
-    inside.zadd(keys.LEASES, strangers)
-    lease = inside.zscore(keys.LEASES, true.id)
-    house.until(lambda: float(inside.zscore(keys.LEASES, true.id) or 0) > float(lease or 0), "its lease is renewed")
+    broker_redis.zadd(keys.LEASES, strangers)
+    lease = broker_redis.zscore(keys.LEASES, true.id)
+    house.until(
+        lambda: float(broker_redis.zscore(keys.LEASES, true.id) or 0) > float(lease or 0), "its lease is renewed"
+    )
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
     assert [(w["pid"], w["restarts"]) for w in house.json("worker")["workers"]] == [(true.pid, 0)]
 
 
 def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Start, client: Celery, broker: str) -> None:
-    """What a client chooses is escaped in the file, as it is on a terminal, and cut where it would begin a new line."""
+    """Texts of a client are escaped in the log file, like on a terminal, and cut before a line break."""
     workers = start("--cpus", "1")
     forged = "2026-01-01T00:00:00Z ERROR forged"
     evil = f"a\r\n{forged}\x1b[2J\u2028{forged}"
@@ -118,6 +122,6 @@ def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Star
     workers.process.wait(60)
     lines = (house.state / "logs" / "cpu0.log").read_bytes().split(b"\n")
     assert not any(b"\x1b" in line or b"\r" in line for line in lines)
-    told = [line.split(b" ", 1)[1] for line in lines if line]
-    assert not any(line.startswith(forged.encode()) for line in told)
-    assert max(map(len, told)) < 5000
+    texts = [line.split(b" ", 1)[1] for line in lines if line]
+    assert not any(line.startswith(forged.encode()) for line in texts)
+    assert max(map(len, texts)) < 5000

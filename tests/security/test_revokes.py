@@ -1,4 +1,4 @@
-"""Revokes: no client deafens workers to those of others."""
+"""Revokes: no client can make workers ignore the revokes of other clients."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.security.mailbox import Stranger, answers, command, frame
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
         yield redis
 
 
 @pytest.mark.timeout(180)
-def test_ids_that_are_none_deafen_no_supervisor_to_a_revoke(
-    house: House, client: Celery, start: Start, broker: str, inside: Redis
+def test_invalid_ids_do_not_block_later_revokes(
+    house: House, client: Celery, start: Start, broker: str, broker_redis: Redis
 ) -> None:
-    """Of 3 MB they overflowed the page that workers read, and each later revoke failed before its task was ended."""
+    """Ids of 3 MB overflowed the page that workers read, and each later revoke failed before its task was ended."""
     workers = start("--cpus", "1")
     stranger = Stranger(broker)
     task = client.send_task("mlq.predict", [{"sleep": 3600}], queue="realtime")
@@ -44,8 +44,8 @@ def test_ids_that_are_none_deafen_no_supervisor_to_a_revoke(
     with pytest.raises(TaskRevokedError):
         task.get(timeout=90)
     assert workers.process.poll() is None
-    assert inside.zcard(keys.REVOKED) <= MOST_REVOKED
-    assert all(len(member) <= 512 for member in inside.zrange(keys.REVOKED, 0, -1))
+    assert broker_redis.zcard(keys.REVOKED) <= MOST_REVOKED
+    assert all(len(member) <= 512 for member in broker_redis.zrange(keys.REVOKED, 0, -1))
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
 
 
@@ -53,7 +53,7 @@ def test_ids_that_are_none_deafen_no_supervisor_to_a_revoke(
 def test_stamps_that_are_revoked_again_and_again_are_kept_once(
     house: House, client: Celery, start: Start, broker: str
 ) -> None:
-    """Celery keeps each of them, each time, for as long as the worker lives."""
+    """Celery keeps each of them, each time, as long as the worker lives."""
     start("--cpus", "1")
     house.until(lambda: answers(client, "ping") == [{"ok": "pong"}], "the mailbox is open")
     (refused,) = answers(client, "revoke_by_stamped_headers", {"headers": {f"h{n}": ["s"] for n in range(1000)}})
@@ -64,8 +64,8 @@ def test_stamps_that_are_revoked_again_and_again_are_kept_once(
     assert "error" in refused
     stamps = [f"{n:0200}" for n in range(1000)]
     Stranger(broker).tell(*[command("revoke_by_stamped_headers", {"headers": {"batch": stamps}})] * 5)
-    (said,) = answers(client, "revoke_by_stamped_headers", {"headers": {"batch": ["mine"]}}, timeout=10)
-    assert "ok" in said
+    (reply,) = answers(client, "revoke_by_stamped_headers", {"headers": {"batch": ["mine"]}}, timeout=10)
+    assert "ok" in reply
     task = client.send_task(
         "mlq.predict", [1], queue="realtime", headers={"stamped_headers": ["batch"], "stamps": {"batch": "mine"}}
     )
@@ -76,8 +76,8 @@ def test_stamps_that_are_revoked_again_and_again_are_kept_once(
 @pytest.mark.parametrize(
     "written", ["x" * 512, "\x01" * 512, "\N{PILE OF POO}" * 128], ids=["plain", "escaped", "wide"]
 )
-def test_the_page_of_notices_holds_whatever_is_revoked(written: str) -> None:
-    """As many as fit are kept, the latest ones; tickets of other clients fit beside them."""
+def test_the_page_of_notices_never_overflows(written: str) -> None:
+    """It keeps the latest revokes that fit, and tickets of other clients fit beside them."""
     notices = SupervisorNotices()
     ids = [f"{n:05}{written}"[: len(written)] for n in range(3 * MOST_REVOKED)]
     notices.revoke([*ids, "", "y" * 513, "mine"])

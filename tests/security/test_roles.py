@@ -1,4 +1,4 @@
-"""Roles: each user that `mlq acl` prints can do its work, and nothing that is another role's."""
+"""Roles: each user that `mlq acl` prints can do the work of its role, and nothing of another role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import House, Start
 from tests.heartbeats import heartbeat
 from tests.security import users
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py 8 warns
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # raised by Celery's client
 
 BEAT = heartbeat(queues=("batch",), supervisor=1)
 GROUP = "celery-taskset-meta-0f3b1d5e-0000-4000-8000-00000000000a"
@@ -48,7 +48,7 @@ CLIENT_MAY = [
 ]
 
 CLIENT_MAY_NOT = [
-    # What waits: others' payloads.
+    # Waiting messages: the payloads of other clients.
     ["LRANGE", "realtime", "0", "-1"],
     ["LINDEX", "realtime", "0"],
     ["RPOP", "realtime"],
@@ -62,7 +62,7 @@ CLIENT_MAY_NOT = [
     ["SORT", "realtime"],
     ["LPUSH", "elsewhere", "m"],
     ["LPUSH", f"realtime{NEXT}9x", "m"],
-    # Results: to read those whose id one knows, and no more.
+    # Results: a client may read those whose id it knows, and no others.
     ["SET", "celery-task-meta-1", "m"],
     ["SETEX", "celery-task-meta-1", "1", "m"],
     ["DEL", "celery-task-meta-1"],
@@ -74,13 +74,13 @@ CLIENT_MAY_NOT = [
     ["SCAN", "0"],
     ["KEYS", "*"],
     ["RANDOMKEY"],
-    # Chords: the parts that workers have stored, and who publishes the body.
+    # Chords: the parts that workers have stored, and the right to publish the body.
     ["SETEX", f"{GROUP}.j", "1", "m"],
     ["SETEX", f"{GROUP}.c", "1", "m"],
     ["DEL", f"{GROUP}.j"],
     ["GET", f"{GROUP}.j"],
     ["ZADD", f"{GROUP}.j", "1", "m"],
-    # Orders to workers, and where they answer.
+    # Orders to workers, and the keys of their replies.
     ["PUBLISH", CONTROL, "m"],
     ["PUBLISH", "/0.celeryev/worker.offline", "m"],
     ["SUBSCRIBE", CONTROL],
@@ -196,15 +196,15 @@ CONNECTION = {
 }
 NO_KEY = {
     "client": CONNECTION,
-    # In nonsense the server finds no keys of the last three; the tables above have them with keys.
+    # The server finds no keys in the invalid arguments of the last three; the tables above have them with keys.
     "submitter": {*CONNECTION, "info", "time", "eval", "evalsha", "xread"},
 }
-"""What a role may run without naming a key or a channel; `command` and `client` have subcommands."""
+"""The commands that a role may run without a key or a channel; `command` and `client` have subcommands."""
 
 
 @pytest.fixture
 def port(redis: Redis) -> int:
-    """Make the users of `mlq acl` on a server, and give its port."""
+    """Create the users of `mlq acl` on a server, and return its port."""
     info: Any = redis.info("server")
     if int(info["redis_version"].partition(".")[0]) < 7:
         pytest.skip("selectors, of which the roles are made, come with Redis 7")
@@ -214,17 +214,17 @@ def port(redis: Redis) -> int:
 @pytest.mark.usefixtures("port")
 @pytest.mark.parametrize("role", users.ROLES)
 def test_each_role_may_run_its_commands_and_none_of_another_role(redis: Redis, role: str) -> None:
-    """Command by command, as the server itself decides."""
-    said = {" ".join(words): users.dry_run(redis, role, *words) for words in ALLOWED[role]}
-    assert {words: why for words, why in said.items() if why != "OK"} == {}
-    said = {" ".join(words): users.dry_run(redis, role, *words) for words in DENIED[role]}
-    assert [words for words, why in said.items() if why == "OK"] == []
+    """The server decides about each command."""
+    replies = {" ".join(words): users.dry_run(redis, role, *words) for words in ALLOWED[role]}
+    assert {words: why for words, why in replies.items() if why != "OK"} == {}
+    replies = {" ".join(words): users.dry_run(redis, role, *words) for words in DENIED[role]}
+    assert [words for words, why in replies.items() if why == "OK"] == []
 
 
 @pytest.mark.usefixtures("port")
 @pytest.mark.parametrize("role", ["client", "submitter"])
-def test_no_command_of_the_server_opens_another_key_to_them(redis: Redis, role: str) -> None:
-    """A server of a later version has commands that no list of ours names."""
+def test_no_command_of_the_server_opens_another_key_to_a_role(redis: Redis, role: str) -> None:
+    """A later version of the server has commands that are in no list of mlq."""
     table: Any = redis.execute_command("COMMAND")  # type: ignore[no-untyped-call]
     opened = set()
     for name, about in table.items():
@@ -232,13 +232,13 @@ def test_no_command_of_the_server_opens_another_key_to_them(redis: Redis, role: 
         try:
             if users.dry_run(redis, role, name, *victims) == "OK":
                 opened.add(name.lower())
-        except RedisError:  # these are no arguments of that command
+        except RedisError:  # these arguments do not fit that command
             continue
     assert opened - NO_KEY[role] == set()
 
 
 @pytest.fixture
-def serving(house: House, start: Start, port: int) -> House:
+def worker_with_role(house: House, start: Start, port: int) -> House:
     """Run a worker as the user of its role."""
     house.environment["MLQ_BROKER_URL"] = users.url("worker", port)
     start("--cpus", "1")
@@ -247,16 +247,16 @@ def serving(house: House, start: Start, port: int) -> House:
 
 @pytest.fixture
 def client(port: int) -> Iterator[Celery]:
-    """Make a stock client with the rights of a client."""
+    """Return a stock client with the rights of a client."""
     with stock_client(users.url("client", port)) as app:
         yield app
 
 
 def test_a_stock_client_sends_and_collects_with_the_rights_of_a_client(
-    serving: House, client: Celery, redis: Redis
+    worker_with_role: House, client: Celery, redis: Redis
 ) -> None:
-    """Tasks, priorities, countdowns, groups, chains and chords; nothing that it does is refused on its way."""
-    del serving
+    """Tasks, priorities, countdowns, groups, chains and chords; none of its commands is refused."""
+    del worker_with_role
     redis.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
 
     def one(row: Any, **options: Any) -> Any:
@@ -295,13 +295,13 @@ def test_a_stock_client_sends_and_collects_with_the_rights_of_a_client(
     ids=["revoke", "shutdown", "rate-limit", "pool", "purge", "forget", "forge", "reserved-key", "other-queue"],
 )
 def test_a_stock_client_can_neither_operate_nor_touch_results(client: Celery, redis: Redis, order: Any) -> None:
-    """What Celery offers every client reaches no worker, no result and no other key."""
+    """The control commands of Celery's client reach no worker, no result and no other key."""
     with pytest.raises(Exception, match=r"(?i)permission"):
         order(client)
     assert {key for key in redis.scan_iter() if not key.startswith(b"_kombu.binding")} == set()
 
 
-def test_a_client_that_uses_mlq_is_told_which_role_it_needs(house: House, port: int) -> None:
+def test_the_error_for_a_client_that_uses_mlq_names_the_role_it_needs(house: House, port: int) -> None:
     """The rights of a client are for Celery; two lines say how to get more."""
     house.environment["MLQ_BROKER_URL"] = users.url("client", port)
     rows = house.write("rows.json", [1])
@@ -312,15 +312,15 @@ def test_a_client_that_uses_mlq_is_told_which_role_it_needs(house: House, port: 
 
 
 @pytest.fixture
-def submitting(house: House, port: int) -> House:
-    """Be a submitter."""
+def submitter_house(house: House, port: int) -> House:
+    """Configure the rights of a submitter."""
     house.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
     return house
 
 
-def test_a_submitter_submits_and_collects(serving: House, port: int) -> None:
-    """Files go in, answers come out at once or later, of rows and of tasks."""
-    house = serving
+def test_a_submitter_submits_and_collects(worker_with_role: House, port: int) -> None:
+    """Files of rows and of tasks are sent, and the answers are collected at once or later."""
+    house = worker_with_role
     house.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
     rows = house.write("rows.json", [1, 2, 3])
     assert len(house.run("submit", str(rows), "--wait").stdout.splitlines()) == 3
@@ -330,18 +330,18 @@ def test_a_submitter_submits_and_collects(serving: House, port: int) -> None:
     assert len(house.run("result", job, "--wait", "--timeout", "60").stdout.splitlines()) == 3
 
 
-def test_a_submitter_sees_jobs_queues_and_workers(submitting: House, redis: Redis) -> None:
-    """What it may not read, the messages of others, is unknown: no age of the oldest, no number of those that run."""
+def test_a_submitter_sees_jobs_queues_and_workers(submitter_house: House, redis: Redis) -> None:
+    """It may not read messages of others, so the age of the oldest and the number of running ones are unknown."""
     heartbeats.beat(redis, [BEAT])
-    redis.sadd("mlq:workers", "gone")  # a reader that may write would remove it
-    rows = submitting.write("rows.json", [1, 2, 3])
-    job = submitting.json("submit", str(rows))["job"]
-    (batch,) = submitting.json("queues", "batch")["queues"]
+    redis.sadd("mlq:workers", "gone")  # a user with the right to write would delete it
+    rows = submitter_house.write("rows.json", [1, 2, 3])
+    job = submitter_house.json("submit", str(rows))["job"]
+    (batch,) = submitter_house.json("queues", "batch")["queues"]
     assert batch == {**batch, "ready": 1, "in_flight": None, "oldest_age_s": None, "delayed": 0}
-    assert [worker["name"] for worker in submitting.json("worker")["workers"]] == ["cpu0"]
-    assert submitting.run("job", "cancel", job).returncode == 0
-    assert submitting.json("job", "show", job)["state"] == "cancelled"
-    unknown = submitting.run("result", "0f3b1d5e-0000-4000-8000-00000000000a")
+    assert [worker["name"] for worker in submitter_house.json("worker")["workers"]] == ["cpu0"]
+    assert submitter_house.run("job", "cancel", job).returncode == 0
+    assert submitter_house.json("job", "show", job)["state"] == "cancelled"
+    unknown = submitter_house.run("result", "0f3b1d5e-0000-4000-8000-00000000000a")
     assert unknown.returncode == 5
     assert "may not read" in unknown.stderr
 
@@ -365,16 +365,16 @@ def test_a_submitter_sees_jobs_queues_and_workers(submitting: House, redis: Redi
         "worker start --cpus 1 --model serve.py:Model",
     ],
 )
-def test_a_submitter_does_not_operate(submitting: House, redis: Redis, argv: str) -> None:
-    """Every such command says in two lines that it may not, and how a user may; nothing has changed."""
+def test_a_submitter_cannot_give_orders(submitter_house: House, redis: Redis, argv: str) -> None:
+    """Every such command names the missing right and the fix in two lines, and changes nothing."""
     heartbeats.beat(redis, [BEAT])
     redis.sadd("mlq:paused", "batch")
     redis.lpush("batch", "{}")
-    done = submitting.run(*argv.split())
-    said = [line for line in done.stderr.splitlines() if not line.startswith("broker ")]
-    assert (done.returncode, len(said)) == (4, 2), done.stderr
-    assert said[0].startswith("mlq: the broker at redis://submitter:***@127.0.0.1"), said
-    assert "mlq acl worker --user submitter" in said[1], said
+    done = submitter_house.run(*argv.split())
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("broker ")]
+    assert (done.returncode, len(lines)) == (4, 2), done.stderr
+    assert lines[0].startswith("mlq: the broker at redis://submitter:***@127.0.0.1"), lines
+    assert "mlq acl worker --user submitter" in lines[1], lines
     assert redis.llen("batch") == 1
     assert redis.smembers("mlq:paused") == {b"batch"}
     assert redis.hlen("mlq:orders") == 0
@@ -389,12 +389,12 @@ def test_a_submitter_does_not_operate(submitting: House, redis: Redis, argv: str
     ],
     ids=["workers", "queues", "autoscaler"],
 )
-def test_an_operator_with_the_rights_of_a_worker_is_refused_nothing(
-    serving: House, redis: Redis, commands: list[str]
+def test_an_operator_with_the_rights_of_a_worker_can_run_every_command(
+    worker_with_role: House, redis: Redis, commands: list[str]
 ) -> None:
-    """Nothing that workers and mlq do needs a right that the role lacks."""
-    serving.write("rows.json", [1, 2, 3])
+    """No worker and no command of mlq needs a right that the role lacks."""
+    worker_with_role.write("rows.json", [1, 2, 3])
     for argv in commands:
-        done = serving.run(*argv.split())
+        done = worker_with_role.run(*argv.split())
         assert done.returncode == 0, (argv, done.stderr)
     assert redis.execute_command("ACL", "LOG") == []  # type: ignore[no-untyped-call]

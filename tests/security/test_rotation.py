@@ -1,4 +1,4 @@
-"""A password that is changed in its file, on the server and under load: nothing is lost, and no process restarts."""
+"""A password that is changed in its file and on the server under load: no task is lost, and no process restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = 400
 
 @dataclass
 class Rotated:
-    """A server with a user of ours, whose password is in a file."""
+    """A server with a user whose password is in a file."""
 
     admin: Redis
     port: int
@@ -44,15 +44,15 @@ class Rotated:
 
     @property
     def password(self) -> str:
-        """The password of now, with characters that are escaped in a URL."""
+        """The current password, with characters that are escaped in a URL."""
         return f"r0tated%2F{self.number}"
 
     def allow(self) -> None:
-        """Let the user in with the password of now, beside the one before."""
+        """Let the user log in with the current password and the one before."""
         self._acl(f">{self.password.replace('%2F', '/')}")
 
     def rotate(self) -> None:
-        """Add a password, hand it out, take the old one away, and close the user's connections."""
+        """Add a password, write it to the file, remove the old one, and close the user's connections."""
         old = self.password.replace("%2F", "/")
         self.number += 1
         self.allow()
@@ -66,7 +66,7 @@ class Rotated:
 
 @pytest.fixture
 def rotated(house: House, tmp_path: Path) -> Iterator[Rotated]:
-    """Configure the user's URL by its file alone; others may not use the server without a password."""
+    """Configure the user's URL only by its file; other users need a password on the server."""
     with serving(tmp_path, "--requirepass", ADMIN) as port, Redis(port=port, password=ADMIN) as admin:
         found = Rotated(admin, port, house.directory / "broker-url")
         found.allow()
@@ -82,20 +82,23 @@ def wait_for_answers(house: House, number: int) -> None:
 
 
 def check(house: House, submitting: Running, workers: Running, pids: dict[str, int], *, twice: bool = False) -> None:
-    """Every row answered once, every process the one that was started. Without claims some rows may run `twice`."""
+    """Check that every row was answered once, by the processes of the start.
+
+    Without claims some rows may run `twice`.
+    """
     assert submitting.wait() == 0, submitting.lines
     lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(ROWS))
     assert {line["status"] for line in lines} == {"ok"}
     assert workers.pids() == pids
-    assert all(os.path.exists(f"/proc/{pid}") for pid in pids.values())  # noqa: PTH110 (a text)
+    assert all(os.path.exists(f"/proc/{pid}") for pid in pids.values())  # noqa: PTH110 (the path is a string)
     assert not [line for line in workers.lines if "r0tated" in line]
     ran = [line for line in (house.directory / "model.log").read_text().splitlines() if line.startswith("start")]
     assert len({line.rpartition(" ")[0] for line in ran}) == ROWS
     assert twice or len(ran) == ROWS
 
 
-def submit(house: House) -> Running:
+def start_submit(house: House) -> Running:
     """Send rows that take a while, and collect them."""
     house.write("rows.json", [{"row": number, "sleep": 0.02} for number in range(ROWS)])
     return house.command("submit", "rows.json", "--wait", "-o", "out.jsonl")
@@ -107,10 +110,10 @@ def submit(house: House) -> Running:
 def test_workers_and_a_submit_go_on_with_the_new_password(
     house: House, start: Start, rotated: Rotated, how: tuple[str, ...]
 ) -> None:
-    """Three times, while rows run and their results are collected."""
+    """The password is changed three times while rows run and their results are collected."""
     workers = start(*how, ready=2 if "--cpus" in how else 1)
     pids = workers.pids()
-    submitting = submit(house)
+    submitting = start_submit(house)
     for number in (ROWS // 5, 2 * ROWS // 5, 3 * ROWS // 5):
         wait_for_answers(house, number)
         rotated.rotate()
@@ -119,10 +122,10 @@ def test_workers_and_a_submit_go_on_with_the_new_password(
 
 
 def test_the_server_may_change_before_the_file(house: House, start: Start, rotated: Rotated) -> None:
-    """Whoever changes them in this order leaves a while in which no connection succeeds: it is waited for."""
+    """In this order no connection succeeds for a while, and the processes wait."""
     workers = start("--cpus", "1")
     pids = workers.pids()
-    submitting = submit(house)
+    submitting = start_submit(house)
     wait_for_answers(house, ROWS // 5)
     old = rotated.password.replace("%2F", "/")
     rotated.number += 1
@@ -134,11 +137,11 @@ def test_the_server_may_change_before_the_file(house: House, start: Start, rotat
     check(house, submitting, workers, pids)
 
 
-def test_a_file_that_is_gone_leaves_the_last_password(house: House, start: Start, rotated: Rotated) -> None:
-    """And it is said once by each process; the next file counts."""
+def test_without_the_file_the_last_password_is_used(house: House, start: Start, rotated: Rotated) -> None:
+    """Each process logs it once, and uses the next file."""
     workers = start("--cpus", "1")
     pids = workers.pids()
-    submitting = submit(house)
+    submitting = start_submit(house)
     rotated.file.unlink()
     rotated.admin.execute_command("CLIENT", "KILL", "USER", USER)  # type: ignore[no-untyped-call]
     workers.wait_for("cannot be used; the last known password stays in use: No such file")
@@ -150,7 +153,7 @@ def test_a_file_that_is_gone_leaves_the_last_password(house: House, start: Start
 def test_workers_behind_sentinel_go_on_with_the_new_password(
     house: House, start: Start, rotated: Rotated, tmp_path: Path
 ) -> None:
-    """The password is that of the primary, which Sentinel names."""
+    """The password belongs to the primary, which Sentinel names."""
     configuration = tmp_path / "sentinel.conf"
     lines = (f"monitor mymaster 127.0.0.1 {rotated.port} 1", f"auth-pass mymaster {ADMIN}")
     configuration.write_text("".join(f"sentinel {line}\n" for line in lines))
@@ -160,7 +163,7 @@ def test_workers_behind_sentinel_go_on_with_the_new_password(
         house.environment["MLQ_BROKER_TRANSPORT_OPTIONS"] = '{"master_name": "mymaster"}'
         workers = start("--cpus", "1")
         pids = workers.pids()
-        submitting = submit(house)
+        submitting = start_submit(house)
         wait_for_answers(house, ROWS // 5)
         rotated.rotate()
         check(house, submitting, workers, pids)
@@ -178,7 +181,7 @@ def node() -> Iterator[RabbitServer]:
 def test_workers_of_rabbitmq_go_on_with_the_new_password(
     house: House, start: Start, broker: str, node: RabbitServer
 ) -> None:
-    """Its users have one password each, so a file may be wrong for a while: that is an outage, and ends no worker."""
+    """Its users have one password each, so the file may be wrong for a while. That is an outage, and ends no worker."""
     wire = Wire(node.port)
     file = house.directory / "broker-url"
 
@@ -191,7 +194,7 @@ def test_workers_of_rabbitmq_go_on_with_the_new_password(
     house.environment |= {"MLQ_BROKER_URL_FILE": str(file), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     workers = start("--cpus", "1")
     pids = workers.pids()
-    submitting = submit(house)
+    submitting = start_submit(house)
     wait_for_answers(house, ROWS // 5)
     write("r0tated")
     wire.cut()
@@ -202,7 +205,7 @@ def test_workers_of_rabbitmq_go_on_with_the_new_password(
 
 
 def test_an_autoscaler_goes_on_with_the_new_password(house: House, rotated: Rotated) -> None:
-    """What it starts after a change reads the file as it is by then."""
+    """Workers that it starts after the change read the current file."""
     argv = ("autoscale", "--queue", "realtime", "--model", "serve.py:Model", "--cpus", "2", "--interval", "0.5")
     scaling = house.command(*argv, "--min", "1", "--max", "2")
     try:
@@ -216,5 +219,5 @@ def test_an_autoscaler_goes_on_with_the_new_password(house: House, rotated: Rota
         assert pids.items() <= scaling.pids().items()
         assert scaling.end() == 0
     finally:
-        scaling.process.kill()  # its workers die with it
+        scaling.process.kill()  # its workers die with the autoscaler
         scaling.close()

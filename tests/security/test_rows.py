@@ -1,4 +1,4 @@
-"""Rows of a message: no number that a client writes sizes what a worker allocates, and every client gets an answer."""
+"""Rows of a message: no number of a client decides how much a worker allocates, and every client gets an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EIGHT: Final = base64.b64encode(bytes(8)).decode()
 NAN: Final = float("nan")
 
 WITHOUT_END: Final = {"dtype": "int64", "shape": [10**15, 0], "data": ""}
-"""805 bytes as a message. numpy makes an array of it, and a worker took its rows until it had no memory left."""
+"""A message of 805 bytes, of which numpy makes an array. A worker took its rows until it had no memory left."""
 
 NUMBERS: Final[list[Any]] = [1.0, True, "1", NAN, float("inf"), 10**400, None, [1]]
 SHAPES: Final[list[Any]] = [[], "", {}, [-1], [-1, -1], [1, 0], None, 1, *([number] for number in NUMBERS)]
@@ -36,7 +36,7 @@ BLOCKS: Final[list[Any]] = [
     {"dtype": "int64", "shape": [1] * 100, "data": EIGHT},
     {"dtype": "int64", "shape": [2], "data": EIGHT},
     {"dtype": "int64", "shape": [1], "data": EIGHT + EIGHT},
-    {"dtype": "int64", "shape": [1], "data": EIGHT[:-2]},  # torn
+    {"dtype": "int64", "shape": [1], "data": EIGHT[:-2]},  # truncated
     {"dtype": "int64", "shape": [1], "data": EIGHT[:-4] + "!!!="},
     {"dtype": "int64", "shape": [1], "data": "é" * 12},
     {"dtype": "int64", "shape": [1], "data": 12},
@@ -49,9 +49,9 @@ BLOCKS: Final[list[Any]] = [
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(block)[:60])
-def test_packed_rows_that_contradict_themselves_are_refused_before_anything_is_allocated(block: Any) -> None:
-    """The text names the number, so the client's author finds it."""
-    rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT}})  # numpy is imported now
+def test_inconsistent_packed_rows_are_refused_before_memory_is_allocated(block: Any) -> None:
+    """The error names the number, so that the client's author finds it."""
+    rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT}})  # so that numpy is imported
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=r"mlq\.rows: "):
@@ -61,15 +61,15 @@ def test_packed_rows_that_contradict_themselves_are_refused_before_anything_is_a
         tracemalloc.stop()
 
 
-def test_what_other_writers_of_the_format_may_send_is_read() -> None:
-    """No rows at all, and fields that a later version adds."""
+def test_packed_rows_of_other_writers_are_read() -> None:
+    """They may have no rows, or fields of a later version."""
     assert len(rows_in({"mlq.rows": {"dtype": "float64", "shape": [0, 3], "data": ""}})) == 0
     assert list(rows_in({"mlq.rows": {"dtype": "int64", "shape": [1], "data": EIGHT, "order": "C"}})) == [0]
 
 
 @pytest.mark.parametrize("rows", [[[]] * (MOST_ROWS + 1), {"mlq.rows": {"dtype": "int64", "shape": [MOST_ROWS + 1]}}])
 def test_the_rows_of_one_message_are_counted(rows: Any) -> None:
-    """Each gets an answer: 30 MB of empty rows would become gigabytes."""
+    """Each row gets an answer: 30 MB of empty rows would become gigabytes."""
     if isinstance(rows, dict):
         rows["mlq.rows"]["data"] = base64.b64encode(bytes(8 * (MOST_ROWS + 1))).decode()
     with pytest.raises(ValueError, match="at most 65,536 rows in one message, not 65,537"):
@@ -77,15 +77,15 @@ def test_the_rows_of_one_message_are_counted(rows: Any) -> None:
 
 
 def attack(client: Celery, workers: Any, name: str) -> None:
-    """Send what has no end, and more rows than are allowed; the same process answers both, and then a good message."""
+    """Send endless rows, and more rows than are allowed. The same process answers both, and then a valid message."""
     before = psutil.Process(workers.pids()[name])
     sent = [
         client.send_task("mlq.batch_predict", [{"mlq.rows": WITHOUT_END}], queue="realtime"),
         client.send_task("mlq.batch_predict", kwargs={"rows": {"mlq.rows": WITHOUT_END}}, queue="realtime"),
         client.send_task("mlq.batch_predict", [[[]] * 200_000], queue="realtime"),
     ]
-    for result, said in zip(sent, ("mlq.rows: shape", "mlq.rows: shape", "at most 65,536 rows"), strict=True):
-        with pytest.raises(ValueError, match=said):
+    for result, error in zip(sent, ("mlq.rows: shape", "mlq.rows: shape", "at most 65,536 rows"), strict=True):
+        with pytest.raises(ValueError, match=error):
             result.get(timeout=60)
     good = client.send_task("mlq.batch_predict", [[1, 2]], queue="realtime").get(timeout=60)
     assert [answer["row"] for answer in good] == [1, 2]
@@ -96,7 +96,7 @@ def attack(client: Celery, workers: Any, name: str) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("pool", ["solo", "prefork"])
-def test_rows_without_end_are_answered_by_a_worker_that_lives(client: Celery, start: Start, pool: str) -> None:
+def test_a_worker_answers_endless_rows_and_lives(client: Celery, start: Start, pool: str) -> None:
     """One message of 805 bytes ended every worker that took it, one after the other."""
     if pool == "prefork":
         attack(client, start("--pool", "prefork", "--concurrency", "1"), "pool0")
@@ -106,7 +106,7 @@ def test_rows_without_end_are_answered_by_a_worker_that_lives(client: Celery, st
 
 @pytest.fixture
 def node() -> Iterator[RabbitServer]:
-    """A RabbitMQ server."""
+    """Run a RabbitMQ server."""
     with rabbitmq.running() as server:
         yield server
 
@@ -114,16 +114,16 @@ def node() -> Iterator[RabbitServer]:
 @pytest.mark.server
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
-def test_rows_without_end_do_no_harm_on_rabbitmq(house: House, start: Start, broker: str, node: RabbitServer) -> None:
-    """There Celery's own transport takes the message."""
+def test_endless_rows_do_no_harm_on_rabbitmq(house: House, start: Start, broker: str, node: RabbitServer) -> None:
+    """There Celery's own transport delivers the message."""
     house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     with stock_client(node.url(), broker) as client:
         attack(client, start("--cpus", "1"), "cpu0")
 
 
 @pytest.mark.server
-def test_a_negative_number_of_retries_buys_no_more_of_them(client: Celery, start: Start) -> None:
-    """A task would be tried that many times more than it may be, five seconds apart."""
+def test_a_negative_number_of_retries_gives_no_more_retries(client: Celery, start: Start) -> None:
+    """A task would get that many additional tries, five seconds apart."""
     start("--cpus", "1")
     numbers: list[Any] = [-(10**9), 2**40, True, 1.5]
     for retries in numbers:

@@ -1,4 +1,4 @@
-"""The state directory: another user's is not trusted, and what mlq keeps in one of ours is ours alone."""
+"""The state directory: another user's directory is not trusted, and the files in a user's own directory are private."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Model:
 """
 
 
-def modes(directory: Path) -> dict[str, int]:
-    """Give the mode of everything below a directory that others could use."""
+def open_modes(directory: Path) -> dict[str, int]:
+    """Return the mode of each file below a directory that other users could use."""
     found = {}
     for path in directory.rglob("*"):
         facts = path.lstat()
@@ -41,8 +41,8 @@ def modes(directory: Path) -> dict[str, int]:
 
 
 @pytest.fixture
-def forged(house: House) -> Path:
-    """A state directory that says which broker runs, and which program to start as one."""
+def forged_state(house: House) -> Path:
+    """Return a state directory that names a running broker, and a program to start as one."""
     state = house.state
     (state / "broker").mkdir(parents=True)
     (state / "broker.json").write_text(json.dumps({"url": "redis://127.0.0.1:1/0", "pid": 1}))
@@ -55,33 +55,35 @@ def forged(house: House) -> Path:
 
 @as_root
 @pytest.mark.parametrize("command", [["queues"], ["worker", "logs"], ["worker", "start", "--cpus", "1"], ["up"]])
-def test_another_users_state_directory_is_not_trusted(house: House, forged: Path, command: list[str]) -> None:
-    """It says where the broker is, which gets the payloads, and which program is started as one."""
-    for path in (forged, *forged.rglob("*")):
+def test_another_users_state_directory_is_not_trusted(house: House, forged_state: Path, command: list[str]) -> None:
+    """It names the broker that gets the payloads, and the program to start as a broker."""
+    for path in (forged_state, *forged_state.rglob("*")):
         os.chown(path, MALLORY, MALLORY)
     done = house.run(*command)
     assert done.returncode == 3
     happened, hint = done.stderr.splitlines()[-2:]
-    assert f"{forged} belongs to uid {MALLORY}" in happened
+    assert f"{forged_state} belongs to uid {MALLORY}" in happened
     assert "MLQ_STATE_DIR" in hint
     assert not (house.directory / "ran").exists()
 
 
 @pytest.mark.parametrize("command", [["queues"], ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"]])
-def test_a_state_directory_that_others_may_write_is_not_trusted(house: House, forged: Path, command: list[str]) -> None:
-    """MLQ_STATE_DIR=/tmp, for one."""
-    forged.chmod(0o1777)
+def test_a_state_directory_that_others_may_write_is_not_trusted(
+    house: House, forged_state: Path, command: list[str]
+) -> None:
+    """For example MLQ_STATE_DIR=/tmp."""
+    forged_state.chmod(0o1777)
     done = house.run(*command)
     assert done.returncode == 3
-    assert f"`chmod o-w {forged}`" in done.stderr
-    assert stat.S_IMODE(forged.stat().st_mode) == 0o1777  # not ours to change: it may be /tmp
+    assert f"`chmod o-w {forged_state}`" in done.stderr
+    assert stat.S_IMODE(forged_state.stat().st_mode) == 0o1777  # mlq must not change its mode: it may be /tmp
     assert not (house.directory / "ran").exists()
 
 
 @as_root
-def test_a_note_of_another_user_names_no_program(house: House, forged: Path) -> None:
-    """The directory may have been theirs, or everybody's, before."""
-    os.chown(forged / "broker" / "program", MALLORY, MALLORY)
+def test_a_record_of_another_user_names_no_program(house: House, forged_state: Path) -> None:
+    """The directory may have been another user's, or writable for all, before."""
+    os.chown(forged_state / "broker" / "program", MALLORY, MALLORY)
     done = house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert done.returncode == 3
     assert f"program: it belongs to uid {MALLORY}" in done.stderr
@@ -90,10 +92,8 @@ def test_a_note_of_another_user_names_no_program(house: House, forged: Path) -> 
 
 @pytest.mark.server
 @pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "detached"])
-def test_what_is_kept_is_its_users_alone_and_what_a_model_writes_has_the_users_umask(
-    house: House, detach: list[str]
-) -> None:
-    """Logs tell of work, and the append-only file has every payload; a model's files are none of mlq's business."""
+def test_state_files_are_private_and_a_models_files_have_the_users_umask(house: House, detach: list[str]) -> None:
+    """Logs name tasks, and the append-only file contains every payload. mlq does not decide about a model's files."""
     house.write("writing.py", WRITING)
     before = os.umask(0o022)
     try:
@@ -104,7 +104,7 @@ def test_what_is_kept_is_its_users_alone_and_what_a_model_writes_has_the_users_u
     try:
         assert house.run("submit", str(house.write("rows.json", [1, 2])), "--wait", "-o", "out.jsonl").returncode == 0
         (worker,) = house.json("worker")["workers"]
-        assert modes(house.state) == {}
+        assert open_modes(house.state) == {}
         assert stat.S_IMODE((house.directory / "written").stat().st_mode) == 0o644
         assert umask(worker["supervisor"]) == 0o077
         assert umask(worker["pid"]) == 0o022
@@ -114,14 +114,14 @@ def test_what_is_kept_is_its_users_alone_and_what_a_model_writes_has_the_users_u
 
 
 def umask(pid: int) -> int:
-    """Read the umask of a process."""
+    """Return the umask of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("Umask:")]
     return int(line.split()[1], 8)
 
 
 def test_an_output_has_the_mode_that_its_user_wants(house: House, client: Celery, start: Start) -> None:
-    """It was asked for with -o, and others may be meant to read it."""
+    """The user asked for it with -o, and others may be meant to read it."""
     del client
     start("--cpus", "1")
     rows = house.write("rows.json", [1])
@@ -130,9 +130,9 @@ def test_an_output_has_the_mode_that_its_user_wants(house: House, client: Celery
     assert stat.S_IMODE((house.directory / "out.jsonl").stat().st_mode) == 0o640
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="it is root that is told")
-def test_root_is_told_once_and_not_by_each_command(house: House, broker: str, start: Start) -> None:
-    """One line at a fleet's start, with what to do instead."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="the warning is for root")
+def test_root_is_warned_once_and_not_by_each_command(house: House, broker: str, start: Start) -> None:
+    """One line at the start of workers says what to do instead."""
     del broker
     workers = start("--cpus", "2", ready=2)
     workers.wait_for("root runs the model and every task")
@@ -141,7 +141,7 @@ def test_root_is_told_once_and_not_by_each_command(house: House, broker: str, st
 
 
 def test_a_file_of_an_older_version_becomes_private_when_it_is_used(tmp_path: Path) -> None:
-    """Those made it with the user's umask."""
+    """Older versions created it with the user's umask."""
     log = tmp_path / "cpu0.log"
     log.write_text("before\n")
     log.chmod(0o644)
@@ -156,7 +156,7 @@ def test_a_file_of_an_older_version_becomes_private_when_it_is_used(tmp_path: Pa
 
 @pytest.mark.parametrize("mode", ["w", "ab", "a+", "r"])
 def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, mode: str) -> None:
-    """Who makes one under a name that can be guessed would choose the file that is overwritten."""
+    """Another user who creates a link under a predictable name could choose the file that is overwritten."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "broker.lock").symlink_to(victim)
@@ -174,8 +174,8 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path, mode: str) ->
 
 @as_root
 @pytest.mark.parametrize("mode", ["w", "ab", "r"])
-def test_another_users_file_is_neither_read_nor_cut(tmp_path: Path, mode: str) -> None:
-    """It is looked at before anything is done to it."""
+def test_another_users_file_is_neither_read_nor_truncated(tmp_path: Path, mode: str) -> None:
+    """The owner is checked before the file is changed."""
     theirs = tmp_path / "cpu0.log"
     theirs.write_text("theirs")
     os.chown(theirs, MALLORY, MALLORY)
@@ -185,16 +185,16 @@ def test_another_users_file_is_neither_read_nor_cut(tmp_path: Path, mode: str) -
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o644
 
 
-def test_a_pipe_in_place_of_a_file_stops_no_command(tmp_path: Path) -> None:
-    """To open one waits for a process at its other end."""
+def test_a_pipe_in_place_of_a_file_does_not_block_a_command(tmp_path: Path) -> None:
+    """Opening it would wait for a process at its other end."""
     os.mkfifo(tmp_path / "cpu0.log")
     for mode in ("r", "w"):
         with pytest.raises(OSError, match=r"not a regular file|No such device"):
             open_private(tmp_path / "cpu0.log", mode)
 
 
-def test_a_note_beside_an_output_follows_no_link(tmp_path: Path) -> None:
-    """An output in /tmp: the names of what lies beside it can be guessed."""
+def test_a_sidecar_beside_an_output_follows_no_link(tmp_path: Path) -> None:
+    """The output may be in /tmp, and the names of its sidecars are predictable."""
     note = sidecar.Sidecar(job="j", input="i", fingerprint="f", rows=1, options={})
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -203,13 +203,13 @@ def test_a_note_beside_an_output_follows_no_link(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="link"):
         sidecar.write(output, note)
     assert victim.read_text() == "precious"
-    sidecar.write(output, note)  # the link was removed with the attempt
+    sidecar.write(output, note)  # the attempt removed the link
     assert sidecar.read(output) == note
 
 
 @as_root
-def test_another_users_note_continues_no_job(tmp_path: Path) -> None:
-    """It would name the job whose answers are written here."""
+def test_another_users_sidecar_resumes_no_job(tmp_path: Path) -> None:
+    """It would choose the job whose answers are written to this output."""
     note = sidecar.Sidecar(job="j", input="i", fingerprint="f", rows=1, options={})
     sidecar.write(tmp_path / "out.jsonl", note)
     os.chown(tmp_path / "out.jsonl.mlq", MALLORY, MALLORY)

@@ -1,4 +1,4 @@
-"""Celery's own transport, which a prefork pool uses on Redis: no message in its queue ends it."""
+"""Celery's own transport, which a prefork pool uses on Redis: no message in its queue ends the pool."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurre
 
 @pytest.fixture
 def redis(broker: str) -> Iterator[Redis]:
-    """Speak to the workers' server."""
+    """Return a client of the workers' server."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as client:
         yield client
 
 
 @pytest.mark.timeout(180)
 def test_no_message_ends_a_pool(house: House, client: Celery, start: Start, redis: Redis) -> None:
-    """What no client can be told of is logged; the worker is the same afterwards."""
+    """An error that cannot be sent to a client is logged; the worker does not change."""
     start("--pool", "prefork", "--concurrency", "1")
     (before,) = house.json("worker")["workers"]
     redis.rpush("celery", *[spoiled(change, "spoiled") for change, _ in [*ANSWERED.values(), *UNREADABLE.values()]])
@@ -40,17 +40,17 @@ def test_no_message_ends_a_pool(house: House, client: Celery, start: Start, redi
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
-def test_a_compressed_body_grows_to_no_more_than_a_message_may_have(
+def test_a_compressed_body_cannot_exceed_the_maximum_message_size(
     house: House, client: Celery, start: Start, redis: Redis, pool: tuple[str, ...]
 ) -> None:
-    """300 KB of zlib hold 300 MB; its client is told."""
+    """300 KB of zlib contain 300 MB; the client gets an error."""
     running = start(*pool)
     top = psutil.Process(running.process.pid)
     before = sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
     (worker,) = house.json("worker")["workers"]
     bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
     redis.lpush("celery", spoiled(to_compressed(bomb), "bomb"))
-    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client is told")
+    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client has the failure")
     assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 100 * 2**20
     assert client.send_task("mlq.predict", [1]).get(timeout=60)["row"] == 1
     assert [w["pid"] for w in house.json("worker")["workers"]] == [worker["pid"]]

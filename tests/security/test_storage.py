@@ -1,4 +1,4 @@
-"""What clients send is kept within bounds, and what is done at each bound is said."""
+"""The storage for messages of clients is bounded, and each bound is reported when it takes effect."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WID = "host:cpu0:1"
 
 
 @pytest.fixture
-def inside(broker: str) -> Iterator[Redis]:
-    """Look into the embedded broker."""
+def broker_redis(broker: str) -> Iterator[Redis]:
+    """Return a client of the embedded broker."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as client:
         yield client
 
@@ -45,24 +45,24 @@ def claimed(redis: Redis, *messages: bytes) -> list[Claim]:
     return found
 
 
-def test_a_dead_letter_that_is_not_whole_says_so_and_is_not_offered(house: House, inside: Redis, start: Any) -> None:
-    """An operator sees how large it was; nothing that cannot work is tried."""
+def test_a_truncated_dead_letter_says_so_and_cannot_be_requeued(house: House, broker_redis: Redis, start: Any) -> None:
+    """An operator sees its original size, and no command offers an action that cannot work."""
     start("--cpus", "1")
-    inside.lpush("realtime", b"x" * 100_000)
-    house.until(lambda: inside.zcard(keys.DEAD) == 1, "it is a dead letter")
-    inside.set(keys.DEAD_BYTES, GIB)
-    inside.lpush("realtime", b"y" * 100_000)
-    house.until(lambda: inside.zcard(keys.DEAD) == 2, "it is another")
+    broker_redis.lpush("realtime", b"x" * 100_000)
+    house.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "it is a dead letter")
+    broker_redis.set(keys.DEAD_BYTES, GIB)
+    broker_redis.lpush("realtime", b"y" * 100_000)
+    house.until(lambda: broker_redis.zcard(keys.DEAD) == 2, "it is another")
     whole, cut = house.json("dead")["entries"]
     assert (whole["bytes"], cut["bytes"]) == (100_000, 100_000)
-    assert len(inside.hget(keys.dead_letter(cut["id"]), "raw") or b"") == 8192
+    assert len(broker_redis.hget(keys.dead_letter(cut["id"]), "raw") or b"") == 8192
     refused = house.run("dead", "retry", cut["id"])
     assert (refused.returncode, "only the beginning and the end are kept" in refused.stderr) == (1, True)
     assert house.run("dead", "drop", cut["id"], "--yes").returncode == 0
 
 
-def test_dead_letters_are_kept_whole_up_to_a_gibibyte_of_them(redis: Redis) -> None:
-    """Then their ends are; what is dropped or queued again makes room."""
+def test_dead_letters_are_kept_whole_up_to_a_gibibyte_in_total(redis: Redis) -> None:
+    """Beyond that only a message's beginning and end are kept; dropping or requeuing letters makes room."""
     one, other, third = claimed(redis, b"x" * MIB, b"y" * MIB, b"z" * MIB)
     letters = DeadLetters(redis)
     assert letters.dead_letter(WID, one, {}) == DeadLettered(one.id)
@@ -83,8 +83,11 @@ def test_dead_letters_are_kept_whole_up_to_a_gibibyte_of_them(redis: Redis) -> N
     assert last.is_whole
 
 
-def test_the_oldest_dead_letters_go_when_there_are_too_many(redis: Redis) -> None:
-    """A client that sends nonsense all day long fills no server; whoever buries is told how many went."""
+def test_the_oldest_dead_letters_are_deleted_when_there_are_too_many(redis: Redis) -> None:
+    """A client with endless invalid messages cannot fill the server.
+
+    The worker that adds a letter learns how many were deleted.
+    """
     (claim,) = claimed(redis, b"x")
     redis.zadd(keys.DEAD, {f"old-{n}": n for n in range(100_001)})
     assert DeadLetters(redis).dead_letter(WID, claim, {}) == DeadLettered(claim.id, 2)
@@ -93,8 +96,11 @@ def test_the_oldest_dead_letters_go_when_there_are_too_many(redis: Redis) -> Non
     assert redis.zscore(keys.DEAD, "old-2") is not None
 
 
-def test_the_delay_list_holds_so_much_and_no_more(redis: Redis) -> None:
-    """By number and by bytes; what does not fit is still the worker's, which buries it. What is due makes room."""
+def test_the_delay_list_is_bounded(redis: Redis) -> None:
+    """By number and by bytes.
+
+    A message that does not fit stays with the worker, which dead-letters it. Due messages make room.
+    """
     one, other, third = claimed(redis, b"x" * 1000, b"y" * 1000, b"z" * 1000)
     assert Delays(redis).delay(WID, one, 1) == Delayed()
     assert Delays(redis, most=1).delay(WID, other, 1) == Full()
@@ -103,8 +109,8 @@ def test_the_delay_list_holds_so_much_and_no_more(redis: Redis) -> None:
     assert Delays(redis, most=1, most_bytes=1500).delay(WID, third, 1) == Delayed()
 
 
-def test_a_message_for_a_time_too_far_ahead_is_refused_in_words(client: Celery, start: Any) -> None:
-    """A year is a plan; a century is a way to leave something on the server."""
+def test_a_message_for_a_time_too_far_ahead_is_refused_with_an_error(client: Celery, start: Any) -> None:
+    """A year may be a plan; a century only keeps data on the server."""
     start("--cpus", "1")
     now = datetime.now(timezone.utc)
     far = client.send_task("mlq.predict", [1], eta=now + timedelta(days=36500), queue="realtime")

@@ -1,4 +1,4 @@
-"""What a submitter reads from Redis: an answer, an error or a record that mlq did not write ends in words."""
+"""The data that a submitter reads from Redis: an answer or a record that mlq did not write becomes an error."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ ENDS: Final = (
 
 
 @pytest.mark.parametrize("payload", ENDS, ids=lambda payload: payload[:50].decode())
-def test_an_end_that_is_none_becomes_an_error_of_its_rows(payload: bytes) -> None:
-    """One line for the row, and what the sender learns from it stays a number that can be."""
+def test_an_invalid_result_becomes_an_error_of_its_rows(payload: bytes) -> None:
+    """Each row gets one line, and the numbers that the sender reads stay within their limits."""
     end = job_result.read(payload)
     assert isinstance(end, ChunkResult)
     assert end.seconds is None
@@ -67,14 +67,14 @@ RECORDS: Final[list[Any]] = [
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=str)
-def test_the_record_of_a_chunk_sizes_nothing_that_a_message_could_not_bring(record: Any) -> None:
+def test_a_chunk_in_a_record_is_never_larger_than_a_message(record: Any) -> None:
     """`mlq result` wrote a line for each of 10**15 rows."""
     with pytest.raises(ValueError, match=r"it is not the record|do not fit"):
         chunk.decode(0, json.dumps(record).encode())
 
 
 def test_a_job_whose_record_cannot_be_read_hides_no_other(house: House, broker: str) -> None:
-    """The list names it; the commands about it end in two lines."""
+    """The list names the job, and the commands about it end with two lines."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as inside:
         house.write("rows.jsonl", "1\n2\n")
         good = house.json("submit", "rows.jsonl")["job"]

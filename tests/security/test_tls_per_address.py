@@ -1,4 +1,4 @@
-"""TLS is checked for each address: chain and host name, on Redis and RabbitMQ; what is turned off is said."""
+"""TLS is checked for each address, chain and host name, on Redis and RabbitMQ; a disabled check causes a warning."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.server
 __all__ = ["secured"]
 
 
-class Stub:
-    """A server that ends a TLS handshake, and remembers what it was told after one that succeeded."""
+class TlsStub:
+    """A server that completes TLS handshakes, and keeps what a client sends afterwards."""
 
     def __init__(self, certificate: Path) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,26 +48,26 @@ class Stub:
                         self.heard.append(secured.recv(100))
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the server."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._thread.join(20)
 
 
 @pytest.fixture
-def stub(tmp_path: Path) -> Iterator[Callable[..., Stub]]:
-    """Make stubs whose certificate, signed by `ours.pem`, is for these names."""
+def stub(tmp_path: Path) -> Iterator[Callable[..., TlsStub]]:
+    """Return a function that runs stubs with a certificate for these names, signed by `ours.pem`."""
     authority(tmp_path, "ours")
-    stubs: list[Stub] = []
+    stubs: list[TlsStub] = []
 
-    def make(names: str) -> Stub:
+    def make(names: str) -> TlsStub:
         (tmp_path / "names").write_text(f"subjectAltName={names}\n")
         openssl(tmp_path, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "k", "-out", "c")
         signed = ("x509", "-req", "-in", "c", "-CA", "ours.pem", "-CAkey", "ours.key", "-days", "2", "-out", "s")
         openssl(tmp_path, *signed, "-CAcreateserial", "-extfile", "names")
         both = tmp_path / f"server-{len(stubs)}.pem"
         both.write_text((tmp_path / "s").read_text() + (tmp_path / "k").read_text())
-        stubs.append(Stub(both))
+        stubs.append(TlsStub(both))
         return stubs[-1]
 
     yield make
@@ -76,7 +76,7 @@ def stub(tmp_path: Path) -> Iterator[Callable[..., Stub]]:
 
 
 def connect(url: str, ssl_options: Any) -> None:
-    """Connect as mlq's connections do, to each address once; the stub hangs up on who has got through."""
+    """Connect to each address once, as mlq does; the stub closes connections that succeed."""
     lost = (OperationalError, RecoverableConnectionError, OSError)
     with PatientConnection(url, ssl=ssl_options, connect_timeout=10) as connection, suppress(*lost):
         connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0)
@@ -101,10 +101,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("url", "names"), [*RIGHT, *WRONG])
-def test_no_password_goes_to_a_host_with_a_certificate_of_another(
-    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, names: str
+def test_no_password_goes_to_a_host_with_the_certificate_of_another_host(
+    stub: Callable[..., TlsStub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, names: str
 ) -> None:
-    """Also as the second address, behind one of another host or one without TLS, whose options kombu would take."""
+    """Nor if it is the second address after another host or one without TLS, of which kombu would use the options."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ours.pem"))
     server = stub(names)
     connect(url.format(AT, server.port), tls.options(url.partition(";")[0].format(AT, server.port)) or False)
@@ -112,9 +112,9 @@ def test_no_password_goes_to_a_host_with_a_certificate_of_another(
 
 
 def test_a_certificate_of_another_authority_is_refused(
-    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stub: Callable[..., TlsStub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Or one that the server has signed itself; both kinds of URL."""
+    """A self-signed certificate is refused, too; both for both kinds of URL."""
     theirs = authority(tmp_path, "theirs")
     monkeypatch.setenv("SSL_CERT_FILE", str(theirs))
     server = stub("DNS:localhost")
@@ -125,19 +125,19 @@ def test_a_certificate_of_another_authority_is_refused(
 
 
 @pytest.mark.parametrize("scheme", ["amqps", "rediss"])
-@pytest.mark.parametrize(("option", "said"), [
+@pytest.mark.parametrize(("option", "text"), [
     ("ssl_cert_reqs=none", "is not checked"), ("ssl_check_hostname=false", "certificate of any other host"),
 ])  # fmt: skip
-def test_a_check_that_is_turned_off_is_said(
-    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str, option: str, said: str
+def test_a_check_that_is_turned_off_causes_a_warning(
+    stub: Callable[..., TlsStub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str, option: str, text: str
 ) -> None:
-    """It is what the operator asks for, of this URL alone, and it is no secret."""
+    """The operator asks for it in this URL only, and the warning shows no secret."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ours.pem"))
     server = stub("DNS:other.example")
     url = f"{scheme}://user:secret@localhost:{server.port}/?{option}"
     settings = load({"MLQ_BROKER_URL": url}, cwd=tmp_path)
     (warning,) = advisories.of_settings(settings)
-    assert said in warning
+    assert text in warning
     assert "localhost" in warning
     assert "secret" not in warning
     connect(url.partition("?")[0], tls.options(url))
@@ -146,14 +146,14 @@ def test_a_check_that_is_turned_off_is_said(
 
 @pytest.mark.parametrize("key", ["MLQ_BROKER_URL", "MLQ_RESULT_BACKEND", "MLQ_STATE_URL"])
 @pytest.mark.parametrize("url", ["redis://a/0;rediss://b/0", "rediss://a/0;redis://b/0"])
-def test_a_list_that_mixes_tls_and_none_is_refused(tmp_path: Path, key: str, url: str) -> None:
-    """Who fails over would send the next password in plain text."""
+def test_a_list_that_mixes_tls_and_plain_addresses_is_refused(tmp_path: Path, key: str, url: str) -> None:
+    """After a failover the password would be sent in plain text."""
     with pytest.raises(InvalidSetting, match=r"different kinds|expected a URL"):
         load({key: url}, cwd=tmp_path)
 
 
-def test_celerys_own_setting_is_not_undone() -> None:
-    """A client that sets `broker_use_ssl` itself means TLS, and its checks, whatever the scheme says."""
+def test_celerys_own_tls_setting_is_kept() -> None:
+    """A client that sets `broker_use_ssl` itself uses TLS with its own checks, for any scheme of the URL."""
     own = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca"}
     for transport in ("redis", "rediss", "sentinel", "amqp"):
         assert tls.of_address(transport, "h", own) == own
@@ -161,8 +161,8 @@ def test_celerys_own_setting_is_not_undone() -> None:
     assert tls.of_address("amqps", "h", {**own, "server_hostname": "other"})["server_hostname"] == "other"
 
 
-def test_a_client_certificate_is_shown_to_rabbitmq(tmp_path: Path) -> None:
-    """The options have the names that they have on rediss://."""
+def test_a_client_certificate_is_sent_to_rabbitmq(tmp_path: Path) -> None:
+    """The options have the same names as for rediss://."""
     for name in ("ca", "crt", "key"):
         (tmp_path / name).touch()
     url = f"amqps://h//?ssl_ca_certs={tmp_path}/ca&ssl_certfile={tmp_path}/crt&ssl_keyfile={tmp_path}/key"
@@ -177,12 +177,12 @@ def test_a_client_certificate_is_shown_to_rabbitmq(tmp_path: Path) -> None:
         load({"MLQ_BROKER_URL": "amqps://h//?ssl_ca_path=/"}, cwd=tmp_path)
 
 
-def test_workers_say_once_what_is_not_checked(house: House, secured: Secured, start: Start) -> None:
-    """The command, and each worker in its log; the work is done."""
+def test_workers_warn_once_about_a_disabled_check(house: House, secured: Secured, start: Start) -> None:
+    """The command and each worker's log have the warning, and the tasks run."""
     house.environment["MLQ_BROKER_URL"] = f"rediss://127.0.0.1:{secured.port}/0?ssl_cert_reqs=none"
     workers = start("--cpus", "1")
-    said = [line for line in workers.lines if "is not checked" in line]
-    assert len(said) == 2, workers.lines
+    warnings = [line for line in workers.lines if "is not checked" in line]
+    assert len(warnings) == 2, workers.lines
     house.write("rows.json", [1])
     done = house.run("submit", "rows.json", "--wait")
     assert done.returncode == 0, done.stderr

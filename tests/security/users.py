@@ -1,4 +1,4 @@
-"""The users that `mlq acl` prints, made on a server."""
+"""The users that `mlq acl` prints, created on a server."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mlq.settings import config
 from tests.servers import free_port
 
 ROLES = ("client", "submitter", "worker")
-PASSWORD = "of-a-test"  # noqa: S105 (of servers that end with their test)
+PASSWORD = "of-a-test"  # noqa: S105 (for servers that end with their test)
 
 
 def line(role: str, form: AclFormat = AclFormat.CLI) -> str:
-    """Write a user with its password, as `mlq acl` prints it where nothing is configured."""
+    """Return the line of a user with its password, as `mlq acl` prints it without configuration."""
     queues, whose = config.load({}).known_queues, Role(role)
     rights = roles.rules(whose, queues, selects=False)
     return User(role, whose, queues, rights, hashlib.sha256(PASSWORD.encode()).hexdigest()).line(form)
 
 
 def make(redis: Redis, role: str) -> None:
-    """Give such a line to a server, as redis-cli does: split at spaces."""
+    """Run such a line on a server, split at spaces as by redis-cli."""
     redis.execute_command(*line(role).split(" "))  # type: ignore[no-untyped-call]
 
 
 def make_all(redis: Redis) -> int:
-    """Make the three users on a server that listens on a port, too; give the port. The nameless user stays."""
+    """Create the three users on a server that also listens on a port; return the port. The nameless user stays."""
     port = free_port()
     redis.config_set("port", port)
     for role in ROLES:
@@ -39,11 +39,11 @@ def make_all(redis: Redis) -> int:
 
 
 def url(role: str, port: int) -> str:
-    """Give the URL of a user."""
+    """Return the URL of a user."""
     return f"redis://{role}:{PASSWORD}@127.0.0.1:{port}/0"
 
 
 def dry_run(redis: Redis, role: str, *words: str) -> str:
-    """Ask the server whether a user may run a command, without running it: OK, or why not."""
-    said: Any = redis.execute_command("ACL", "DRYRUN", role, *words)  # type: ignore[no-untyped-call]
-    return said.decode() if isinstance(said, bytes) else str(said)
+    """Return the server's reply whether a user may run a command: OK, or the reason why not."""
+    reply: Any = redis.execute_command("ACL", "DRYRUN", role, *words)  # type: ignore[no-untyped-call]
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

@@ -1,4 +1,4 @@
-"""One model a queue: a worker with another model than those that serve it gets no lease, unless it is rolled out."""
+"""One model per queue: a worker with another model than the queue's workers gets no lease, except during a rollout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ from tests.heartbeats import heartbeat
 
 @pytest.fixture
 def leases(redis: Redis) -> Leases:
-    """Give leases of a minute."""
+    """Return leases that last one minute."""
     return Leases(redis, lease_ms=60_000)
 
 
-def test_another_model_gets_no_lease_and_is_told_who_serves(leases: Leases, redis: Redis) -> None:
-    """On any queue that both would serve; the same model is welcome, and so is another on other queues."""
+def test_a_worker_with_another_model_gets_no_lease_and_learns_which_workers_serve_the_queue(
+    leases: Leases, redis: Redis
+) -> None:
+    """This holds for every queue that both would serve.
+
+    A worker with the same model is admitted, and so is another model on other queues.
+    """
     assert leases.register("h:a:1", ["realtime", "batch"], "old") is None
     assert leases.register("h:b:1", ["batch"], "old") is None
     assert leases.register("h:c:1", ["default", "batch"], "new") in [
@@ -35,8 +40,8 @@ def test_another_model_gets_no_lease_and_is_told_who_serves(leases: Leases, redi
     assert leases.register("h:d:1", ["default"], "new") is None
 
 
-def test_of_two_models_that_are_started_at_once_one_is_refused(redis: Redis) -> None:
-    """Each looks before the other is there, if looking and entering are two steps."""
+def test_of_two_models_that_start_at_the_same_moment_one_is_refused(redis: Redis) -> None:
+    """If looking and entering were two steps, each would look before the other had entered."""
     for n in range(20):
         together = Barrier(2)
 
@@ -49,8 +54,8 @@ def test_of_two_models_that_are_started_at_once_one_is_refused(redis: Redis) -> 
         assert sum(r is None for r in refused) == 1
 
 
-def test_during_a_rollout_both_models_may_be_started(leases: Leases) -> None:
-    """A worker of either that dies is replaced; a third model is nobody's wish."""
+def test_during_a_rollout_workers_of_both_models_may_start(leases: Leases) -> None:
+    """A worker of either model is replaced if it dies; a third model is still refused."""
     assert leases.register("h:a:1", ["q"], "old") is None
     assert leases.register("h:b:1", ["q"], "new", rollout=True) is None
     assert leases.register("h:c:1", ["q"], "old") is None
@@ -59,8 +64,11 @@ def test_during_a_rollout_both_models_may_be_started(leases: Leases) -> None:
 
 
 @pytest.mark.parametrize("how", ["reaped", "run out"])
-def test_the_dead_keep_no_model_out(redis: Redis, how: str) -> None:
-    """Reaped by whoever saw them die, or silent for longer than a lease; the reaped are swept."""
+def test_dead_workers_do_not_keep_another_model_out(redis: Redis, how: str) -> None:
+    """Dead means reaped by the process that saw the worker end, or silent for longer than a lease.
+
+    Records of reaped workers are swept.
+    """
     Leases(redis, lease_ms=60_000 if how == "reaped" else -1).register("h:a:1", ["q"], "old")
     if how == "reaped":
         Leases(redis).reap("h:a:1", to="head")
@@ -69,14 +77,14 @@ def test_the_dead_keep_no_model_out(redis: Redis, how: str) -> None:
         assert redis.hkeys(keys.models("q")) == [b"h:b:1"]
 
 
-def test_a_registration_that_is_repeated_is_admitted_again(leases: Leases) -> None:
-    """The first reply may have got lost."""
+def test_a_repeated_registration_is_admitted_again(leases: Leases) -> None:
+    """The reply to the first one may have been lost."""
     assert leases.register("h:a:1", ["q"], "old") is None
     assert leases.register("h:a:1", ["q"], "old") is None
 
 
-def test_without_leases_the_heartbeats_decide() -> None:
-    """Of workers that serve: those that are lost, failed or still loading have no say."""
+def test_without_leases_heartbeats_decide_which_model_a_queue_has() -> None:
+    """Only workers that serve count, not workers that are lost, failed or still loading."""
     other = heartbeat("gpu0", "node7", life="1f", state="busy", queues=("q",), model="m.pt2", fingerprint="old")
     with pytest.raises(
         ModelDiffers, match=r"worker gpu0@node7 serves queue q with model old, but this worker has model new"

@@ -1,4 +1,4 @@
-"""Ends are recorded, whatever the one beside them is refused for."""
+"""The ends of tasks are recorded, even if the one beside them is refused."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from mlq.store.claims.completion import Completion, Successor
 from mlq.store.claims.leases import Leases
 
 
-def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis) -> None:
-    """A link to a key that is no queue: tried for ten minutes it would stop the worker, and then run again."""
+def test_an_end_that_can_never_be_recorded_does_not_delay_the_others(server: Server, redis: Redis) -> None:
+    """The set-up is a link to a key that is not a queue.
+
+    If it were tried for ten minutes, the worker would stop, and the task would run again.
+    """
     claims, ledger, taken = claimed(server, redis, 3)
     redis.set("no-queue", "somebody else's")
     refused: list[Claim] = []
@@ -38,8 +41,11 @@ def test_what_can_never_be_recorded_holds_nobody_up(server: Server, redis: Redis
     assert [redis.exists(f"end-{n}") for n in range(3)] == [1, 0, 1]
 
 
-def test_answers_take_a_full_server_so_far_and_then_wait_for_room(server: Server, redis: Redis) -> None:
-    """Larger than the messages that they end, they would fill it until it is killed, with everything in it."""
+def test_answers_fill_a_full_server_up_to_a_limit_and_then_wait_for_memory(server: Server, redis: Redis) -> None:
+    """Answers are larger than the messages that they end.
+
+    Without a limit they would fill the server until it is killed, with everything in it.
+    """
     claims, ledger, taken = claimed(server, redis, 6)
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) - 1)
     ticks = count(0.0, 10.0)
@@ -57,7 +63,7 @@ def test_answers_take_a_full_server_so_far_and_then_wait_for_room(server: Server
 
 
 def claimed(server: Server, redis: Redis, number: int) -> tuple[Claims, Ledger, Sequence[Claim]]:
-    """Claim so many messages."""
+    """Claim this number of messages."""
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         for _ in range(number):
             client.send_task("mlq.predict", [1], queue="q")

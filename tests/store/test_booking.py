@@ -1,4 +1,4 @@
-"""Autoscalers of several hosts never run more workers than the one that decides wants."""
+"""Autoscalers of several hosts never run more workers than the leader wants."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlq.protocol import keys
 from mlq.store.workers.booking import Booking
 
 
-def test_one_decides_and_another_follows_when_it_falls_silent(redis: Redis) -> None:
-    """Within the length of its lease; a leader that resigns is followed at once."""
+def test_one_autoscaler_leads_and_another_takes_over_when_it_falls_silent(redis: Redis) -> None:
+    """A silent leader is replaced within the length of its lease, a leader that resigns at once."""
     one, other = (Booking(redis, "realtime", me, lead_ms=200) for me in ("one", "other"))
     assert one.seek([]).leads
     assert not other.seek([]).leads
@@ -29,11 +29,11 @@ def test_one_decides_and_another_follows_when_it_falls_silent(redis: Redis) -> N
     assert one.seek([]).leads
 
 
-def test_no_more_places_are_taken_than_are_wanted(redis: Redis) -> None:
-    """However many hosts see one free at the same moment."""
+def test_no_more_places_are_booked_than_are_wanted(redis: Redis) -> None:
+    """This holds for any number of hosts that see a free place at the same moment."""
     leader = Booking(redis, "realtime", "leader")
     leader.seek([])
-    assert not leader.book("early"), "nobody has said that one is wanted"
+    assert not leader.book("early"), "no worker is wanted yet"
     leader.want(5)
     hosts = [Booking(redis, "realtime", f"host{n}") for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -43,8 +43,8 @@ def test_no_more_places_are_taken_than_are_wanted(redis: Redis) -> None:
     assert [leader.book("x"), leader.book("y"), leader.book("z")] == [True, True, False]
 
 
-def test_a_dead_hosts_workers_count_no_more_and_a_living_ones_do(redis: Redis) -> None:
-    """Each host renews the places of its own with every look."""
+def test_workers_of_a_dead_host_stop_counting_and_those_of_a_living_host_count(redis: Redis) -> None:
+    """Each host renews its own places with every look."""
     dead, alive = (Booking(redis, "realtime", me, member_ms=300) for me in ("dead", "alive"))
     alive.seek([])
     alive.want(2)
@@ -56,10 +56,10 @@ def test_a_dead_hosts_workers_count_no_more_and_a_living_ones_do(redis: Redis) -
 
 
 @pytest.mark.parametrize(("turn_s", "lead_s", "member_s"), [(0.5, 6, 15), (2, 6, 15), (60, 180, 420)])
-def test_leases_outlast_some_turns_however_far_these_are_apart(
+def test_leases_outlast_several_turns_for_any_interval(
     redis: Redis, turn_s: float, lead_s: float, member_s: float
 ) -> None:
-    """With --interval 60 each turn had another leader, and found the places of its own workers run out."""
+    """With --interval 60 each turn had another leader, and the places of that host's own workers had expired."""
     booking = Booking(redis, "realtime", "me", turn_s=turn_s)
     booking.seek([])
     booking.want(1)
@@ -72,8 +72,8 @@ def test_leases_outlast_some_turns_however_far_these_are_apart(
     assert booked_ms / 1000 - now == pytest.approx(member_s, abs=1)
 
 
-def test_queues_do_not_know_of_each_other(redis: Redis) -> None:
-    """Each has a leader and a number of its own."""
+def test_queues_have_independent_leaders_and_numbers(redis: Redis) -> None:
+    """Each queue has its own leader and its own number of workers."""
     one, other = Booking(redis, "realtime", "me"), Booking(redis, "batch", "you")
     assert one.seek([]).leads
     assert other.seek([]).leads
@@ -82,7 +82,7 @@ def test_queues_do_not_know_of_each_other(redis: Redis) -> None:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for what only the server's clock brings about."""
+    """Wait for a change that only the server's clock brings about."""
     deadline = time.monotonic() + 10
     while not holds():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A part of a chord is counted in the step that ends its claim, whichever version and worker counts the others."""
+"""A part of a chord is counted in the step that ends its claim, also beside workers of other versions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Chord:
     worker: Claims
 
     def begin(self, size: int) -> None:
-        """Say how many parts there are, as a client does when it has sent all of them."""
+        """Write the number of parts, as a client does after it has sent all of them."""
         self.redis.set(f"{KEY}.s", size)
 
     def claim(self) -> Claim:
@@ -50,41 +50,44 @@ class Chord:
         return reply.claims[0]
 
     def kept(self) -> list[bytes]:
-        """Give what is kept of the parts for the body."""
+        """Return the results of the parts that are kept for the body."""
         return cast("list[bytes]", self.redis.zrange(f"{KEY}.j", 0, -1))
 
     def left(self) -> list[str]:
-        """Name the keys that are left of the chord."""
+        """Return the keys of the chord that still exist."""
         return [s for s in SUFFIXES if self.redis.exists(f"{KEY}.{s}")]
 
 
 @pytest.fixture
 def chord(redis: Redis) -> Chord:
-    """A chord, and a worker with a lease."""
+    """Return a chord, and a worker with a lease."""
     Leases(redis, lease_ms=60_000).register("host:cpu0:1")
     return Chord(redis, Claims(redis, "host:cpu0:1", ("default", "batch"), ()))
 
 
 def value(task: str, result: object) -> bytes:
-    """What Celery keeps of a part."""
+    """Return what Celery keeps of a part."""
     return json.dumps([1, task, "SUCCESS", result]).encode()
 
 
 def part(task: str, index: str = "0", result: object = 1, *, ordered: bool = True, db: int = 0) -> ChordPart:
-    """One part that has ended."""
+    """Return a part that has ended."""
     known_by = value(task, None).partition(b', "SUCCESS"')[0]
     compose: Callable[[ChordPart, Completion], Consequences] = lambda *_: Consequences(successors=[BODY])  # noqa: E731
     return ChordPart(KEY, db, task, value(task, result), known_by, index, ordered, 600, 0, compose)
 
 
 def ending(claim: Claim, *parts: ChordPart, additions: Sequence[ChordAddition] = ()) -> Completion:
-    """A claim's end that brings parts of chords."""
+    """Return the end of a claim that brings parts of chords."""
     answer = Answer(f"result-{parts[0].task_id}", b"done", 60)
     return Completion(claim, answer, others=Consequences(parts=list(parts), additions=list(additions)))
 
 
-def test_the_last_part_is_told_so_and_its_end_publishes_the_body_in_one_step(chord: Chord) -> None:
-    """Whether a part is the last is known only when it is counted; until the body is there, nothing has happened."""
+def test_the_last_part_ends_and_publishes_the_body_in_one_step(chord: Chord) -> None:
+    """Whether a part is the last one is known only when it is counted.
+
+    Until the body is published, nothing has changed.
+    """
     chord.begin(2)
     assert chord.worker.complete(ending(chord.claim(), part("a", "0"))) == Completed()
     last = part("b", "1")
@@ -99,8 +102,8 @@ def test_the_last_part_is_told_so_and_its_end_publishes_the_body_in_one_step(cho
     assert chord.redis.llen("batch") == 1
 
 
-def test_a_worker_that_was_declared_dead_counts_nothing(chord: Chord, redis: Redis) -> None:
-    """Another worker runs the part by then, and its end is the one that counts."""
+def test_a_worker_that_was_declared_dead_does_not_count_its_part(chord: Chord, redis: Redis) -> None:
+    """By then another worker runs the part, and the end of that run counts."""
     chord.begin(1)
     end = ending(chord.claim(), part("a"))
     Leases(redis, lease_ms=60_000).reap("host:cpu0:1", to="head")
@@ -109,7 +112,7 @@ def test_a_worker_that_was_declared_dead_counts_nothing(chord: Chord, redis: Red
 
 
 def test_parts_that_end_before_their_number_is_known_are_counted(chord: Chord) -> None:
-    """A client writes the number behind the last part that it sends."""
+    """The client writes the number of parts after it has sent the last part."""
     assert chord.worker.complete(ending(chord.claim(), part("a", "0"))) == Completed()
     chord.begin(2)
     last = part("b", "1")
@@ -117,7 +120,10 @@ def test_parts_that_end_before_their_number_is_known_are_counted(chord: Chord) -
 
 
 def test_parts_that_share_an_index_are_all_counted(chord: Chord) -> None:
-    """Parts that are added later have the index of the part that adds them, and those of a nested group share one."""
+    """A part that is added later has the index of the part that adds it.
+
+    The parts of a nested group share one index.
+    """
     chord.begin(3)
     for task in ("a", "b"):
         assert chord.worker.complete(ending(chord.claim(), part(task, "7"))) == Completed()
@@ -130,7 +136,10 @@ def test_parts_that_share_an_index_are_all_counted(chord: Chord) -> None:
 def test_a_part_that_a_dead_worker_of_another_version_counted_is_counted_once(
     chord: Chord, result: str, *, ordered: bool
 ) -> None:
-    """Celery, and mlq before, count a part before its end is recorded. Of two runs the recorded one counts."""
+    """Celery and older versions of mlq count a part before its end is recorded.
+
+    If such a part runs twice, the recorded run counts.
+    """
     chord.begin(2)
     first = value("a", "the same")
     if ordered:
@@ -143,7 +152,7 @@ def test_a_part_that_a_dead_worker_of_another_version_counted_is_counted_once(
 
 
 def test_a_part_that_celery_5_7_counted_is_counted_once(chord: Chord) -> None:
-    """It notes the parts in a set, and finds ours there."""
+    """Celery 5.7 keeps the parts in a set, and finds the parts that mlq counted there."""
     chord.begin(2)
     chord.redis.zadd(f"{KEY}.j", {value("a", 1): 0})
     chord.redis.sadd(f"{KEY}.d", "a:0")
@@ -155,7 +164,10 @@ def test_a_part_that_celery_5_7_counted_is_counted_once(chord: Chord) -> None:
 
 
 def test_a_last_part_that_runs_again_publishes_the_body_unless_another_worker_is_about_to(chord: Chord) -> None:
-    """Its first worker counted it and died before it published the body; or another part's worker has that in hand."""
+    """Its first worker may have counted it and died before it published the body.
+
+    Or the worker of another part is about to publish it.
+    """
     chord.begin(2)
     chord.redis.zadd(f"{KEY}.j", {value("a", 1): 0, value("b", 1): 1})
     again = part("a", "0")
@@ -166,7 +178,7 @@ def test_a_last_part_that_runs_again_publishes_the_body_unless_another_worker_is
 
 
 def test_a_body_is_not_published_for_a_chord_that_has_grown_or_has_ended(chord: Chord) -> None:
-    """What was composed a moment ago may be wrong by now: the script decides."""
+    """The chord may have changed since the completion was composed, so the script decides."""
     chord.begin(1)
     last = part("a")
     end = ending(chord.claim(), last)
@@ -180,8 +192,8 @@ def test_a_body_is_not_published_for_a_chord_that_has_grown_or_has_ended(chord: 
     assert not chord.redis.exists("batch")
 
 
-def test_what_is_kept_of_the_parts_of_a_chord_that_fails_stays(chord: Chord) -> None:
-    """Clients look there for the parts that succeeded; nothing fails or publishes the body a second time."""
+def test_the_kept_results_of_a_failed_chord_stay(chord: Chord) -> None:
+    """Clients look there for the parts that succeeded. The body is not failed or published a second time."""
     chord.begin(2)
     chord.worker.complete(ending(chord.claim(), part("a", "0")))
     last = part("b", "1")
@@ -192,7 +204,7 @@ def test_what_is_kept_of_the_parts_of_a_chord_that_fails_stays(chord: Chord) -> 
 
 
 def test_several_parts_may_end_with_one_claim(chord: Chord) -> None:
-    """A chain that fails ends all its tasks, and each may be a part of the same chord."""
+    """A chain that fails ends all its tasks, and each of them may be a part of the same chord."""
     chord.begin(2)
     first, last = part("a", "0"), part("b", "1")
     end = ending(chord.claim(), first, last)
@@ -202,8 +214,8 @@ def test_several_parts_may_end_with_one_claim(chord: Chord) -> None:
     assert (chord.redis.llen("batch"), chord.left()) == (1, [])
 
 
-def test_a_chord_that_ends_with_another_ones_end_is_counted_in_the_same_step(chord: Chord) -> None:
-    """A body that fails is a part of a chord of its own: both ends are recorded, or neither."""
+def test_a_chord_that_ends_another_chord_is_counted_in_the_same_step(chord: Chord) -> None:
+    """A body that fails may be a part of another chord. Both ends are recorded, or neither."""
     chord.begin(1)
     inner = part("a")
     outer = ChordPart("outer", 0, "body", b'[1, "body"]', b'[1, "body"', "0", True, 600, 0, inner.compose)  # noqa: FBT003
@@ -220,7 +232,10 @@ def test_a_chord_that_ends_with_another_ones_end_is_counted_in_the_same_step(cho
 
 
 def test_a_chord_grows_with_the_end_of_the_part_that_adds_one(chord: Chord) -> None:
-    """Growth and the added part's message are one step: a chord that grew alone would wait without end."""
+    """The growth and the message of the added part are one step.
+
+    A chord that grew without that message would wait without end.
+    """
     chord.begin(1)
     adder = part("a")
     end = ending(chord.claim(), adder, additions=[ChordAddition(KEY, 0)])
@@ -230,15 +245,15 @@ def test_a_chord_grows_with_the_end_of_the_part_that_adds_one(chord: Chord) -> N
     assert chord.worker.complete(ending(chord.claim(), last)) == BodyDue(last)
 
 
-def test_what_is_kept_goes_away_after_the_time_that_results_are_kept(chord: Chord) -> None:
-    """Of a chord that never completes nothing stays."""
+def test_kept_results_of_a_chord_expire_like_other_results(chord: Chord) -> None:
+    """Nothing stays of a chord that never completes."""
     chord.begin(2)
     chord.worker.complete(ending(chord.claim(), part("a")))
     assert all(0 < int(chord.redis.ttl(f"{KEY}.{suffix}")) <= 600 for suffix in "jsd")
 
 
 def test_chords_are_counted_in_the_database_of_the_results(chord: Chord, redis: Redis) -> None:
-    """Messages and claims may be in another one of the same server."""
+    """Messages and claims may be in another database of the same server."""
     here = redis.connection_pool.connection_kwargs.get("db") or 0
     chord.worker.complete(ending(chord.claim(), part("a", db=here + 1)))
     assert chord.left() == []
@@ -248,10 +263,13 @@ def test_chords_are_counted_in_the_database_of_the_results(chord: Chord, redis: 
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_away_from_the_claims_a_part_that_runs_again_is_the_last_again_and_no_other_is(
+def test_on_a_separate_results_server_a_part_that_runs_again_is_the_last_again_and_no_other_is(
     chord: Chord, *, ordered: bool
 ) -> None:
-    """There a part is counted before its claim ends: whichever dies in between, one body is published."""
+    """On another server a part is counted before its claim ends.
+
+    The body is published once, even if a worker dies between these two steps.
+    """
     chord.begin(2)
     first, last = part("a", "0", ordered=ordered), part("b", "1", ordered=ordered)
     assert not chord_parts.count(chord.redis, first)

@@ -1,4 +1,4 @@
-"""What a worker may rely on when it takes messages, answers them and gives them back."""
+"""What a worker relies on when it claims messages, answers them and gives them back."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ CRASH = Crash(limit=3, circumstances={"reason": "crash", "signal": "9", "host": 
 
 @pytest.fixture
 def client(server: embedded.Server) -> Iterator[Celery]:
-    """A stock producer, which knows nothing of mlq."""
+    """Return a stock producer, which uses nothing of mlq."""
     with Celery(broker=server.url, set_as_current=False) as app:
         yield app
 
 
 @pytest.fixture
 def start(redis: Redis) -> Callable[[str], Claims]:
-    """Start a worker: its lease, and its claims."""
+    """Return a function that starts a worker: it registers its lease and returns its claims."""
 
     def start(wid: str) -> Claims:
         Leases(redis, lease_ms=60_000).register(wid)
@@ -54,23 +54,25 @@ def start(redis: Redis) -> Callable[[str], Claims]:
 
 @pytest.fixture
 def worker(start: Callable[[str], Claims]) -> Claims:
-    """A worker that has just started."""
+    """Return the claims of a worker that has just started."""
     return start("host:gpu0:1")
 
 
 def taken(reply: Claimed | QueueEmpty | LeaseLost) -> tuple[Claim, ...]:
-    """Expect messages."""
+    """Return the claims of a reply, which must have brought some."""
     assert isinstance(reply, Claimed), reply
     return reply.claims
 
 
 def bodies(claims: tuple[Claim, ...]) -> list[bytes]:
-    """Give the messages themselves."""
+    """Return the raw messages of claims."""
     return [claim.raw for claim in claims]
 
 
-def test_queues_are_served_in_order_and_priority_9_before_0_whoever_publishes(client: Celery, worker: Claims) -> None:
-    """Stock workers serve 0 first, and every queue's urgent messages before any queue's others."""
+def test_queues_are_served_in_order_and_priority_9_before_0_for_messages_of_any_client(
+    client: Celery, worker: Claims
+) -> None:
+    """Stock workers do the same: priority 0 first, and urgent messages of every queue before others of any queue."""
     for queue in reversed(QUEUES):
         for priority in (None, 9, 3, 6):
             client.send_task("mlq.predict", [[1.0]], queue=queue, priority=priority)
@@ -78,8 +80,8 @@ def test_queues_are_served_in_order_and_priority_9_before_0_whoever_publishes(cl
     assert served == [queue_key(queue, priority) for queue in QUEUES for priority in (9, 6, 3, 0)]
 
 
-def test_a_message_comes_as_its_producer_wrote_it(redis: Redis, worker: Claims) -> None:
-    """Whatever it is: nothing in it is decoded on the way, so nothing in it can break the claim."""
+def test_a_message_arrives_as_its_producer_wrote_it(redis: Redis, worker: Claims) -> None:
+    """No message is decoded on the way, so no content can break the claim."""
     hostile = [
         b"",
         b"\x00\xff\xfe",
@@ -100,8 +102,8 @@ def test_a_message_comes_as_its_producer_wrote_it(redis: Redis, worker: Claims) 
     assert cast("list[bytes]", redis.lrange("default", 0, -1)) == hostile[::-1]
 
 
-def test_a_batch_ends_where_its_rows_its_bytes_or_its_kind_end(client: Celery, worker: Claims) -> None:
-    """Rows are counted as our producers state them; a task that is not the model's is claimed alone."""
+def test_a_batch_ends_at_its_limit_of_rows_or_bytes_or_at_another_kind_of_task(client: Celery, worker: Claims) -> None:
+    """Rows are counted as mlq's clients state them. A task that is not the model's is claimed alone."""
     for rows in (30, 30, 30):
         client.send_task("mlq.batch_predict", [[]], queue="default", headers={ROWS_HEADER: rows})
     client.send_task("somebody.elses", queue="default")
@@ -115,8 +117,8 @@ def test_a_batch_ends_where_its_rows_its_bytes_or_its_kind_end(client: Celery, w
     assert sizes == [2, 1, 1, 1, 1]
 
 
-def test_a_paused_queue_is_passed_over(redis: Redis, worker: Claims) -> None:
-    """Its messages wait, the others' do not."""
+def test_a_paused_queue_is_skipped(redis: Redis, worker: Claims) -> None:
+    """Its messages wait, the messages of other queues do not."""
     redis.lpush("realtime", b"waits")
     redis.lpush("batch", b"runs")
     redis.sadd(keys.PAUSED, "realtime")
@@ -125,8 +127,8 @@ def test_a_paused_queue_is_passed_over(redis: Redis, worker: Claims) -> None:
     assert worker.claim(BATCH, holding=[claim.id]) == QueueEmpty(watch=False)
 
 
-def test_a_lost_reply_is_handed_out_again_and_nothing_with_it(client: Celery, worker: Claims) -> None:
-    """A connection that breaks after the claim loses nothing, and a repeated call takes no more."""
+def test_the_claims_of_a_lost_reply_are_handed_out_again_without_new_ones(client: Celery, worker: Claims) -> None:
+    """A connection that breaks after the claim loses nothing, and the repeated call claims no more."""
     for _ in range(3):
         client.send_task("mlq.predict", [[1.0]], queue="default")
     lost = taken(worker.claim(ClaimLimit(2)))
@@ -137,7 +139,7 @@ def test_a_lost_reply_is_handed_out_again_and_nothing_with_it(client: Celery, wo
 def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
     client: Celery, redis: Redis, start: Callable[[str], Claims]
 ) -> None:
-    """What another worker runs and answers is that worker's alone."""
+    """Once another worker runs the message, only that worker may answer it."""
     frozen, other = start("host:gpu0:1"), start("host:gpu1:2")
     client.send_task("mlq.predict", [[1.0]], queue="default")
     (claim,) = taken(frozen.claim(BATCH))
@@ -153,7 +155,7 @@ def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
 
 
 def test_a_stock_client_sees_the_answer(server: embedded.Server, client: Celery, redis: Redis, worker: Claims) -> None:
-    """It subscribes to a channel named like the key that it reads: whoever answers uses both."""
+    """A client subscribes to a channel with the name of the key that it reads, so an answer is written to both."""
     sent = client.send_task("mlq.predict", [[1.0]], queue="default")
     (claim,) = taken(worker.claim(BATCH))
     key = f"celery-task-meta-{sent.id}"
@@ -167,13 +169,13 @@ def test_a_stock_client_sees_the_answer(server: embedded.Server, client: Celery,
         assert reader.AsyncResult(sent.id).state == "STARTED"
         assert worker.complete(Completion(claim, done)) == Completed()
         assert reader.AsyncResult(sent.id).result == [0.5]
-        heard = [waiting.get_message(timeout=10) for _ in range(2)]
-    assert [message["data"] for message in heard if message] == [started.payload, done.payload]
+        published = [waiting.get_message(timeout=10) for _ in range(2)]
+    assert [message["data"] for message in published if message] == [started.payload, done.payload]
     assert 0 < redis.ttl(key) <= done.keep_s
 
 
-def test_a_completion_that_cannot_be_done_leaves_the_message_with_its_worker(redis: Redis, worker: Claims) -> None:
-    """Scripts are not rolled back: one that removed the claim first would lose the message here."""
+def test_a_completion_that_fails_leaves_the_message_with_its_worker(redis: Redis, worker: Claims) -> None:
+    """Redis does not roll scripts back. A script that removed the claim first would lose the message here."""
     redis.lpush("default", b"message")
     redis.set("not a list", "")
     (claim,) = taken(worker.claim(BATCH))
@@ -189,7 +191,7 @@ def test_a_completion_that_cannot_be_done_leaves_the_message_with_its_worker(red
 
 
 def test_scripts_survive_a_server_that_forgot_them(redis: Redis, worker: Claims) -> None:
-    """A server that restarts knows no script: the wrapper sends it again, in the middle of a batch, too."""
+    """A server that restarts knows no script. The wrapper sends it again, also in the middle of a batch."""
     for raw in (b"one", b"two"):
         redis.lpush("default", raw)
     first = taken(worker.claim(ClaimLimit(1)))
@@ -200,8 +202,10 @@ def test_scripts_survive_a_server_that_forgot_them(redis: Redis, worker: Claims)
     assert done == [Completed(), Completed()]
 
 
-def test_two_reapers_give_back_once(client: Celery, redis: Redis, start: Callable[[str], Claims]) -> None:
-    """The supervisor that saw a process end, and another that saw its lease end, at the same moment."""
+def test_two_reapers_give_the_same_claims_back_once(
+    client: Celery, redis: Redis, start: Callable[[str], Claims]
+) -> None:
+    """One supervisor saw the process end and another saw the lease expire, at the same moment."""
     for n in range(20):
         wid = f"host:gpu0:{n}"
         client.send_task("mlq.predict", [[1.0]], queue="default")
@@ -224,10 +228,13 @@ def test_two_reapers_give_back_once(client: Celery, redis: Redis, start: Callabl
         redis.delete("default")
 
 
-def test_a_message_that_kills_alone_three_times_is_buried_and_its_batch_mates_are_not(
+def test_a_message_that_kills_its_worker_alone_three_times_is_dead_lettered_and_its_batch_mates_are_not(
     redis: Redis, start: Callable[[str], Claims]
 ) -> None:
-    """A crash with several in hand makes suspects; suspects run alone, so the next crash names the culprit."""
+    """A crash with several messages in hand makes them suspects.
+
+    Suspects run alone, so the next crash shows which one caused it.
+    """
     for name in (b"innocent", b"pill"):
         redis.lpush("default", b'{"headers": {"task": "mlq.predict", "id": "%s"}}' % name)
     crashes, buried = 0, None
@@ -242,15 +249,17 @@ def test_a_message_that_kills_alone_three_times_is_buried_and_its_batch_mates_ar
         reaped = Leases(redis).reap(wid, to="tail", crash=CRASH)
         assert isinstance(reaped, Reaped)
         buried = reaped.buried
-    assert crashes == 1 + CRASH.limit  # the first one, with the innocent one beside it, blamed nobody
+    assert (
+        crashes == 1 + CRASH.limit
+    )  # the first crash, with the innocent message beside the pill, counts against neither
     letter = DeadLetters(redis).read(buried)
     assert letter
     assert (letter.queue_key, letter.crashes, letter.circumstances) == ("default", 3, CRASH.circumstances)
     assert not redis.exists("default", keys.CRASHES)
 
 
-def test_a_suspect_is_not_taken_beside_other_work(redis: Redis, start: Callable[[str], Claims]) -> None:
-    """Neither in one claim nor staged behind what a worker already holds."""
+def test_a_suspect_is_not_claimed_beside_other_work(redis: Redis, start: Callable[[str], Claims]) -> None:
+    """Neither in the same claim nor staged behind messages that the worker already holds."""
     first = start("host:gpu0:1")
     for _ in range(2):
         redis.lpush("batch", b'{"task": "mlq.predict"}')
@@ -266,15 +275,15 @@ def test_a_suspect_is_not_taken_beside_other_work(redis: Redis, start: Callable[
     assert suspect.crashes == 0
 
 
-def test_a_lease_that_runs_out_while_redis_is_away_kills_nobody() -> None:
-    """All leases are over when Redis comes back; a supervisor that lives renews before the second look."""
+def test_a_worker_whose_lease_expires_while_redis_is_away_is_not_reaped() -> None:
+    """All leases have expired when Redis comes back. A living supervisor renews its leases before the second look."""
     silence = Silence(patience_s=1.5)
     assert silence.confirm({"alive": 100, "dead": 100}, at=0.0) == []
     assert silence.confirm({"alive": 4100, "dead": 100}, at=1.5) == [("dead", 100)]
 
 
-def test_what_is_due_is_served_next_and_the_longest_due_first(redis: Redis, worker: Claims) -> None:
-    """Its time has come: whatever was published meanwhile is younger."""
+def test_due_messages_are_served_next_and_the_longest_due_first(redis: Redis, worker: Claims) -> None:
+    """A due message is older than the messages that were published in the meantime."""
     delays = Delays(redis)
     for raw in (b"second", b"first", b"later"):
         redis.lpush("default", raw)
@@ -291,7 +300,10 @@ def test_what_is_due_is_served_next_and_the_longest_due_first(redis: Redis, work
 def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
     client: Celery, redis: Redis, start: Callable[[str], Claims]
 ) -> None:
-    """Every step of a worker and of its supervisor works; a lease that could not be renewed would fence all."""
+    """Every step of a worker and of its supervisor works.
+
+    If leases could not be renewed, all workers would be fenced.
+    """
     leases, delays, letters = Leases(redis), Delays(redis), DeadLetters(redis)
     for _ in range(6):
         client.send_task("somebody.elses", queue="default")
@@ -318,14 +330,14 @@ def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
 
 
 def test_an_idle_worker_can_take_the_watch_of_a_full_server(redis: Redis, worker: Claims) -> None:
-    """A claim that finds nothing has written nothing: its first write must be one that is not refused."""
+    """A claim that finds nothing has not written yet, so its first write must not be refused for lack of memory."""
     redis.set("filler", b"x" * 1000)
     redis.config_set("maxmemory", 1)
     assert worker.claim(BATCH) == QueueEmpty(watch=True)
 
 
-def test_a_call_that_arrives_twice_takes_once_and_never_reuses_an_id(redis: Redis, worker: Claims) -> None:
-    """A client repeats a call on a new connection while the first still travels on the old one."""
+def test_a_claim_call_that_arrives_twice_claims_once_and_never_reuses_an_id(redis: Redis, worker: Claims) -> None:
+    """A client may repeat a call on a new connection while the first call is still on its way on the old one."""
     for raw in (b"one", b"two"):
         redis.lpush("default", raw)
     call = worker._claim_keys(QUEUES), worker._claim_words(ClaimLimit(1), [], QUEUES)

@@ -1,4 +1,4 @@
-"""Of many idle workers one watches the queues; the others wait at a bell that wakes one at a time."""
+"""One of many idle workers watches the queues; the others wait at a bell that wakes one of them at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE = b'{"task": "somebody.elses"}'
 
 @pytest.fixture
 def start(redis: Redis) -> Callable[..., Claims]:
-    """Start a worker of some queues."""
+    """Return a function that starts a worker of some queues."""
 
     def start(wid: str, *queues: str) -> Claims:
         Leases(redis, lease_ms=60_000).register(wid)
@@ -28,13 +28,13 @@ def start(redis: Redis) -> Callable[..., Claims]:
     return start
 
 
-def rings(redis: Redis, worker: Claims) -> int:
-    """Take the tokens that wait at a worker's bell."""
+def take_tokens(redis: Redis, worker: Claims) -> int:
+    """Take the tokens that wait at a worker's bell, and return their number."""
     return len(redis.lpop(worker.bell, 10) or [])
 
 
-def test_one_idle_worker_of_those_that_serve_the_same_queues_watches(start: Callable[..., Claims]) -> None:
-    """In whatever order it serves them; a worker of other queues watches its own."""
+def test_one_idle_worker_watches_for_all_that_serve_the_same_queues(start: Callable[..., Claims]) -> None:
+    """The order in which they serve the queues does not matter. A worker of other queues watches its own."""
     first, second = start("1"), start("2", "batch", "realtime")
     other = start("3", "batch")
     assert first.claim(BATCH) == QueueEmpty(watch=True)
@@ -43,8 +43,8 @@ def test_one_idle_worker_of_those_that_serve_the_same_queues_watches(start: Call
     assert first.claim(BATCH) == QueueEmpty(watch=True)
 
 
-def test_a_worker_with_something_in_hand_does_not_watch(redis: Redis, start: Callable[..., Claims]) -> None:
-    """It looks for its next batch while the device computes: it would hear of work and have no hands for it."""
+def test_a_worker_that_holds_claims_does_not_watch(redis: Redis, start: Callable[..., Claims]) -> None:
+    """It looks for its next batch while the device computes, and it could not run other work that arrives."""
     busy = start("1")
     redis.lpush("batch", ONE)
     reply = busy.claim(BATCH)
@@ -52,31 +52,34 @@ def test_a_worker_with_something_in_hand_does_not_watch(redis: Redis, start: Cal
     assert busy.claim(BATCH, holding=[claim.id for claim in reply.claims]) == QueueEmpty(watch=False)
 
 
-def test_a_watcher_that_is_taken_away_rings_once_for_its_successor(redis: Redis, start: Callable[..., Claims]) -> None:
-    """Otherwise nobody would hear of the next message until somebody looks by itself."""
+def test_a_watcher_that_gets_work_rings_once_for_its_successor(redis: Redis, start: Callable[..., Claims]) -> None:
+    """Otherwise no worker would notice the next message until one of them polls."""
     watcher, idle = start("1"), start("2")
     watcher.claim(BATCH)
     idle.claim(BATCH)
     redis.lpush("realtime", ONE)
     assert isinstance(watcher.claim(BATCH), Claimed)
-    assert rings(redis, idle) == 1
+    assert take_tokens(redis, idle) == 1
     assert idle.claim(BATCH) == QueueEmpty(watch=True)
 
 
-def test_whoever_leaves_messages_behind_rings_once(redis: Redis, start: Callable[..., Claims]) -> None:
-    """Each wakes the next, until none is left; a bell that has been rung already holds one token, not more."""
+def test_a_worker_that_leaves_messages_in_the_queue_rings_once(redis: Redis, start: Callable[..., Claims]) -> None:
+    """Each worker wakes the next one until no message is left.
+
+    A bell that was rung before still holds only one token.
+    """
     first, second, third = start("1"), start("2"), start("3")
     for _ in range(3):
         redis.lpush("batch", ONE)
     first.claim(BATCH)
     second.claim(BATCH)
-    assert rings(redis, third) == 1
+    assert take_tokens(redis, third) == 1
     third.claim(BATCH)
-    assert rings(redis, third) == 0
+    assert take_tokens(redis, third) == 0
 
 
-def test_the_bell_wakes_one_of_those_who_wait(redis: Redis, start: Callable[..., Claims]) -> None:
-    """A token goes to one BRPOP, and leaves no trace."""
+def test_the_bell_wakes_one_of_the_waiting_workers(redis: Redis, start: Callable[..., Claims]) -> None:
+    """A token goes to one BRPOP, and leaves no key behind."""
     busy = start("1")
     redis.lpush("batch", ONE, ONE)
     with ThreadPoolExecutor(3) as pool:
@@ -90,27 +93,29 @@ def test_the_bell_wakes_one_of_those_who_wait(redis: Redis, start: Callable[...,
 
 
 def test_the_watch_of_a_dead_worker_is_handed_on_at_once(redis: Redis, start: Callable[..., Claims]) -> None:
-    """The reaper rings; what the dead one held is found by whoever comes."""
+    """The reaper rings. The worker that wakes finds the messages that the dead worker held."""
     watcher, idle = start("1"), start("2")
     assert watcher.claim(BATCH) == QueueEmpty(watch=True)
     assert idle.claim(BATCH) == QueueEmpty(watch=False)
     Leases(redis).reap("1", to="tail")
-    assert rings(redis, idle) == 1
+    assert take_tokens(redis, idle) == 1
     assert idle.claim(BATCH) == QueueEmpty(watch=True)
 
 
 def test_a_frozen_watcher_loses_its_role(redis: Redis, start: Callable[..., Claims]) -> None:
-    """Its supervisor renews its lease all the same, so the role itself runs out."""
+    """Its supervisor still renews its lease, so the role has an expiry of its own."""
     watcher, idle = start("1"), start("2")
     watcher.claim(BATCH)
     assert idle.claim(BATCH) == QueueEmpty(watch=False)
-    redis.hset(keys.WATCHES, watcher.bell, "1000 1")  # as if it had last looked long ago
+    redis.hset(keys.WATCHES, watcher.bell, "1000 1")  # as if its last look were long ago
     assert idle.claim(BATCH) == QueueEmpty(watch=True)
     assert watcher.claim(BATCH) == QueueEmpty(watch=False)
 
 
-def test_a_worker_that_finishes_finds_the_next_message_by_itself(redis: Redis, start: Callable[..., Claims]) -> None:
-    """The bell may be lost: nothing depends on it but the time until somebody looks."""
+def test_a_worker_that_finishes_finds_the_next_message_without_the_bell(
+    redis: Redis, start: Callable[..., Claims]
+) -> None:
+    """A ring may be lost. That costs time until a worker polls, and nothing else."""
     worker = start("1")
     redis.lpush("batch", ONE, ONE)
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""A random walk over every script, beside a model in plain Python: each message is always in one place.
+"""A random walk over every script, beside a model in plain Python: each message is always in exactly one place.
 
-`MLQ_SEED=7 MLQ_STEPS=200000 pytest …` walks elsewhere, and further.
+`MLQ_SEED=7 MLQ_STEPS=200000 pytest …` takes another walk, and a longer one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ LONG_AGO, NEVER_MS = 1, 10**15
 
 @dataclass
 class Worker:
-    """One incarnation: what it believes to hold, which after a lost reply or its death is not the truth."""
+    """One incarnation of a worker, with the claims that it believes to hold.
+
+    After a lost reply or its death the server holds others.
+    """
 
     wid: str
     claims: Claims
@@ -54,7 +57,7 @@ class Worker:
 
 @dataclass
 class Truth:
-    """Where each message is, by the promises. Lists end where Redis serves: on the right."""
+    """The place of each message according to the promises. Redis serves a list from its right end."""
 
     lists: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     claims: defaultdict[str, dict[str, Claim]] = field(default_factory=lambda: defaultdict(dict))
@@ -68,14 +71,14 @@ class Truth:
     published: list[tuple[str, bytes]] = field(default_factory=list)
 
     def give_back(self, claims: Iterable[Claim], side: Side) -> None:
-        """In their old order, whichever end: the oldest is served first."""
+        """Return claims to one end of their queues, in their old order: the oldest is served first."""
         oldest_first = sorted(claims, key=lambda claim: int(claim.id.split("-")[1]))
         for claim in reversed(oldest_first) if side == "head" else oldest_first:
             messages = self.lists[claim.queue_key]
             messages.insert(len(messages) if side == "head" else 0, claim.raw)
 
     def take(self, order: Iterable[str], room: ClaimLimit, *, holding: bool) -> list[tuple[str, bytes]]:
-        """Choose what a claim must bring, knowing each message decoded."""
+        """Choose what a claim must bring, from the decoded messages."""
         taken: list[tuple[str, bytes]] = []
         rows, size = room.rows, room.bytes
         for key in (key for queue in order if queue not in self.paused for key in queue_keys(queue)):
@@ -92,7 +95,7 @@ class Truth:
         return taken
 
     def places(self) -> list[bytes]:
-        """Every message, as often as it is somewhere."""
+        """Return every message, once for each place that it is in."""
         return [
             *(raw for messages in self.lists.values() for raw in messages),
             *(claim.raw for held in self.claims.values() for claim in held.values()),
@@ -103,18 +106,18 @@ class Truth:
 
 
 def digest(raw: bytes) -> str:
-    """The name under which a message is suspected."""
+    """Return the name under which a message is suspected."""
     return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
 
 def rows_of(raw: bytes) -> int | None:
-    """How many rows a message brings, None if it runs alone: what weigh.lua guesses from the text."""
+    """Return the number of rows of a message, or None if it runs alone. weigh.lua guesses it from the text."""
     headers = json.loads(raw)["headers"]
     return int(headers.get("mlq_rows", 1)) if headers["task"] in TOGETHER else None
 
 
 class Walk:
-    """Does each step on the server and in the truth, and compares what both say."""
+    """A walk that does each step on the server and in the model, and compares the replies."""
 
     def __init__(self, redis: Redis, elsewhere: Redis, rng: random.Random) -> None:
         self.redis, self.elsewhere, self.rng = redis, elsewhere, rng
@@ -153,7 +156,7 @@ class Walk:
         n = next(self.number)
         task = self.rng.choice(["mlq.predict"] * 6 + ["mlq.batch_predict"] * 2 + ["somebody.elses"])
         rows = {"mlq_rows": self.rng.randint(1, 40)} if task == "mlq.batch_predict" else {}
-        # A key in the right place and a word in the wrong one: neither may be taken for the task's name.
+        # This text looks like the header of the model's task, but it is another header's value.
         headers = {"lang": "py", "task": task, "id": f"t{n}", "argsrepr": '["task": "mlq.predict"]', **rows}
         raw = json.dumps({"body": "é" * self.rng.randint(0, 9), "headers": headers, "properties": {}}).encode()
         self.truth.submitted.add(raw)
@@ -316,13 +319,13 @@ class Walk:
 
     def crash(self) -> None:
         pills = [worker for worker in self.workers if worker.has_suspect]
-        worker = self.rng.choice(pills or self.workers)  # what killed once is likely to kill again
+        worker = self.rng.choice(pills or self.workers)  # a suspect is likely to kill its next worker, too
         self.replace(worker)
         filed = self.truth.claims.pop(worker.wid, {})
         released, buried = len(filed), None
         for claim in filed.values():
             self.truth.crashes.setdefault(claim.digest, 0)
-        if len(filed) == 1:  # it was alone, so it is to blame
+        if len(filed) == 1:  # it was alone, so the crash counts against it
             ((claim_id, claim),) = filed.items()
             self.truth.crashes[claim.digest] += 1
             if self.truth.crashes[claim.digest] == LIMIT:
@@ -346,7 +349,7 @@ class Walk:
         self.truth.give_back(filed.values(), "head")
 
     def fall_silent(self) -> None:
-        """A host that nobody hears: looked at twice, reaped by two others, unless it speaks in between."""
+        """Let a host fall silent: it is looked at twice and reaped by two others, unless it renews in between."""
         worker = self.rng.choice(self.workers)
         self.redis.zadd(keys.LEASES, {worker.wid: LONG_AGO})
         silence = Silence(patience_s=1.5)
@@ -365,7 +368,7 @@ class Walk:
         self.truth.give_back(filed.values(), "head")
 
     def act_dead(self) -> None:
-        """A worker that was reaped and does not know: nothing that it does has an effect."""
+        """Act as a worker that was reaped and does not know it: nothing that it does has an effect."""
         if not self.zombies:
             return
         zombie = self.rng.choice(self.zombies)
@@ -382,10 +385,10 @@ class Walk:
         self.workers[self.workers.index(worker)] = self.start_worker()
         self.zombies = [*self.zombies[-9:], worker]
 
-    # What the server says
+    # Comparison with the server
 
     def compare(self) -> None:
-        """Compare every place on the server with the truth, and the truth with what was submitted."""
+        """Compare every place on the server with the model, and the model with the submitted messages."""
         truth, everywhere = self.truth, self.truth.places()
         assert len(everywhere) == len(truth.submitted)
         assert set(everywhere) == truth.submitted
@@ -400,7 +403,7 @@ class Walk:
         assert {key.decode(): int(n) for key, n in crashes.items()} == truth.crashes
 
     def compare_answers(self, heard: PubSub) -> None:
-        """Compare what is stored, in both databases, and what was published: each answer once, in order."""
+        """Compare what is stored in both databases, and what was published: each answer once, in order."""
         for (db, key), payload in self.truth.stored.items():
             assert (self.elsewhere if db else self.redis).get(key) == payload
         # Without a timeout None can also mean: nothing has arrived yet.
@@ -421,14 +424,14 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", [SEED])
-def test_every_message_is_in_exactly_one_place_whatever_happens(
+def test_every_message_is_in_exactly_one_place_after_every_step(
     server: embedded.Server, redis: Redis, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lists, order included, claims, delays, dead letters and answers agree with the model all the way."""
+    """Lists (with their order), claims, delays, dead letters and answers agree with the model throughout the walk."""
     monkeypatch.setattr(
         "mlq.store.claims.leases._MOST_AT_ONCE", 6
-    )  # workers often hold more, which goes back in portions
-    redis.config_set("appendfsync", "no")  # the walk is about scripts, not about disks
+    )  # workers often hold more claims than one portion that is given back
+    redis.config_set("appendfsync", "no")  # the walk tests scripts, not the disk
     socket = server.url.removeprefix("redis+socket://")
     with Redis(unix_socket_path=socket, db=1) as elsewhere, PubSub(redis.connection_pool) as heard:
         heard.psubscribe("celery-task-meta-*")

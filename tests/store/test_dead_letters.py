@@ -1,4 +1,4 @@
-"""A dead letter is in one place, whoever retries it, however often, and while memory is full."""
+"""A dead letter is in one place, even if several operators retry it, repeatedly, or while memory is full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlq.store.messages.dead_letters import DeadLetters, Requeued, ResultKey
 
 
 def dead_letter(redis: Redis, number: int) -> list[str]:
-    """Bury so many messages."""
+    """Dead-letter this number of messages."""
     Leases(redis).register("w")
     claims, letters = Claims(redis, "w", ["q"], together=[]), DeadLetters(redis)
     ids = []
@@ -26,8 +26,8 @@ def dead_letter(redis: Redis, number: int) -> list[str]:
     return ids
 
 
-def test_two_operators_who_retry_the_same_letters_queue_each_once(redis: Redis) -> None:
-    """As it was, behind what waits, and its old failure is gone."""
+def test_two_operators_who_requeue_the_same_letters_queue_each_once(redis: Redis) -> None:
+    """Each message is as it was, behind the messages that wait, and its old failure is removed."""
     ids = dead_letter(redis, 50)
     redis.lpush("q", b"waits")
     redis.set("celery-task-meta-t", b"FAILURE")
@@ -40,8 +40,8 @@ def test_two_operators_who_retry_the_same_letters_queue_each_once(redis: Redis) 
     assert not redis.exists(keys.DEAD, "celery-task-meta-t", *map(keys.dead_letter, ids))
 
 
-def test_letters_are_retried_and_dropped_while_memory_is_full(redis: Redis) -> None:
-    """That is when an operator makes room."""
+def test_letters_are_requeued_and_dropped_while_memory_is_full(redis: Redis) -> None:
+    """An operator makes room at exactly that time."""
     one, other = dead_letter(redis, 2)
     redis.config_set("maxmemory", "1")
     assert isinstance(DeadLetters(redis).requeue(one, None), Requeued)
@@ -51,8 +51,8 @@ def test_letters_are_retried_and_dropped_while_memory_is_full(redis: Redis) -> N
     assert redis.lrange("q", 0, -1) == [b'{"n": 0}']
 
 
-def test_more_letters_than_a_page_are_all_read_once(redis: Redis) -> None:
-    """A page at a time; one that another operator takes meanwhile is left out."""
+def test_letters_of_several_pages_are_all_read_once(redis: Redis) -> None:
+    """They are read page by page; a letter that another operator takes in the meantime is left out."""
     ids = dead_letter(redis, 250)
     found = iter(DeadLetters(redis))
     first = next(found)

@@ -1,4 +1,4 @@
-"""A server whose memory is full takes what ends work or makes room, whatever commands that needs."""
+"""A server whose memory is full still accepts the commands that end work or make room."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def full(redis: Redis) -> Iterator[Redis]:
-    """Give a client of a server that is full."""
+def full_server(redis: Redis) -> Iterator[Redis]:
+    """Return a client of a server whose memory is full."""
     redis.set("filler", b"x" * 4 * 2**20)
     redis.config_set("maxmemory", 2**20)
     with pytest.raises(OutOfMemoryError):
@@ -30,9 +30,9 @@ def full(redis: Redis) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def patient(full: Redis) -> PatientRedis:
-    """Give the client that result backends have in a worker."""
-    return PatientRedis(connection_pool=full.connection_pool)
+def patient(full_server: Redis) -> PatientRedis:
+    """Return the client that result backends have in a worker."""
+    return PatientRedis(connection_pool=full_server.connection_pool)
 
 
 OPERATIONS: dict[str, tuple[Callable[[Redis], object], str]] = {
@@ -44,15 +44,15 @@ OPERATIONS: dict[str, tuple[Callable[[Redis], object], str]] = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_an_operator_wants_is_done_though_memory_is_full(name: str, full: Redis) -> None:
-    """That is when they want it."""
+def test_operators_commands_work_while_memory_is_full(name: str, full_server: Redis) -> None:
+    """Operators need them at exactly that time."""
     operate, key = OPERATIONS[name]
-    operate(full)
-    assert full.exists(key)
+    operate(full_server)
+    assert full_server.exists(key)
 
 
-def test_single_commands_and_transactions_give_what_redis_py_gives(patient: PatientRedis) -> None:
-    """Celery reads the replies: texts, numbers, true or false, nothing."""
+def test_single_commands_and_transactions_return_what_redis_py_returns(patient: PatientRedis) -> None:
+    """Celery reads the replies: text, numbers, true or false, None."""
     assert patient.set("k", "v", ex=60) is True
     pipe: Any
     with patient.pipeline() as pipe:
@@ -63,14 +63,14 @@ def test_single_commands_and_transactions_give_what_redis_py_gives(patient: Pati
 
 
 def test_an_error_of_the_command_itself_is_raised_at_once(patient: PatientRedis) -> None:
-    """No weather mends it."""
+    """Waiting does not correct it."""
     patient.set("k", "v")
     with pytest.raises(Exception, match="WRONGTYPE"):
         patient.sadd("k", "x")
 
 
-def test_what_may_be_counted_twice_is_not_repeated(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply that got lost does not tell whether the command was run."""
+def test_a_command_that_would_count_twice_is_not_repeated(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost reply does not say whether the command was run."""
     calls: list[Any] = []
 
     def lost(*args: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Six hosts with 40 devices, two queues: nobody books a device twice, or more places than are wanted."""
+"""Six hosts with 40 devices serve two queues: no device is booked twice, no queue gets more workers than wanted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from redis import Redis
 from benchmarks.autoscale import hosts, workloads
 
 
-@pytest.mark.timeout(400)  # half a minute of computing, on a machine with nothing else to do
+@pytest.mark.timeout(400)  # half a minute of computing on an idle machine
 def test_hosts_agree_on_devices_and_places_while_two_queues_step_up_at_once(redis: Redis, tmp_path: Path) -> None:
-    """The gate of benchmarks/AUTOSCALE.md in half the time; uncoordinated, each host would start what all need."""
+    """This is the check of benchmarks/AUTOSCALE.md in half the time.
+
+    Without coordination each host would start all the workers.
+    """
     traces = {"realtime": workloads.steps(1, 600, 1500), "batch": workloads.steps(2, 600, 1500)}
     for result in hosts.play(traces, redis, tmp_path).values():
         assert (result.booked_twice, result.beyond_want) == (0, 0)

@@ -1,4 +1,4 @@
-"""Orders reach a supervisor when they are given, not with its next heartbeat."""
+"""An order reaches a supervisor when it is given, not with the supervisor's next heartbeat."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.heartbeats import heartbeat
 WORKER = heartbeat("cpu0", "here", fingerprint="f")
 
 
-class _Nothing:
-    """Remembers no revoked task."""
+class NoRevocations:
+    """A stand-in for the revoked tasks that remembers none."""
 
     def add(self, task_ids: Any) -> None:
         del task_ids
@@ -37,8 +37,10 @@ class _Nothing:
 
 
 @pytest.fixture
-def obeyed(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HeartbeatThread, Callable[[], Any]]]:
-    """Run a heartbeat that is due once an hour; give it, and a function that waits for an order."""
+def heartbeat_and_order(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[HeartbeatThread, Callable[[], Any]]]:
+    """Run a heartbeat that is due once an hour; return it, and a function that waits for an order."""
     monkeypatch.setattr(heartbeat_writer, "INTERVAL_S", 3600.0)
     taken: list[Mapping[str, Order]] = []
     came = threading.Event()
@@ -63,27 +65,27 @@ def obeyed(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hear
     thread.end()
 
 
-def test_an_announced_order_is_fetched_at_once(
-    redis: Redis, server: embedded.Server, obeyed: tuple[HeartbeatThread, Callable[[], Any]]
+def test_a_supervisor_fetches_an_announced_order_at_once(
+    redis: Redis, server: embedded.Server, heartbeat_and_order: tuple[HeartbeatThread, Callable[[], Any]]
 ) -> None:
-    """By any supervisor that has the worker, over the connection on which it hears Celery's control messages anyway."""
-    thread, wait = obeyed
+    """Every supervisor hears announcements on the connection that brings Celery's control messages."""
+    thread, wait = heartbeat_and_order
     here = BusyWorker("cpu0@here", 1, WORKER.id, ("realtime",), 0.0, WorkerReport(state="idle"))
     listens = threading.Event()
 
     def workers() -> list[BusyWorker]:
-        listens.set()  # it has heard something
+        listens.set()  # it has received an announcement
         return [here]
 
     mailbox = MailboxThread(
-        lambda: Connection(server.url), workers, SupervisorNotices(), lambda _: None, _Nothing(), thread.hurry
+        lambda: Connection(server.url), workers, SupervisorNotices(), lambda _: None, NoRevocations(), thread.hurry
     )
     mailbox.start()
     try:
         order = Order("stop", 0.0)
         assert orders.give(redis, WORKER.id, order)
         with Connection(server.url) as connection:
-            while not listens.wait(0.1):  # what is sent before it listens reaches nobody
+            while not listens.wait(0.1):  # an announcement that is sent before it listens is lost
                 orders.announce(connection, ["cpu0@elsewhere"])
             orders.announce(connection, ["cpu0@here"])
         assert wait() == {WORKER.id: order}

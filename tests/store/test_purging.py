@@ -1,4 +1,4 @@
-"""Purging a queue leaves nothing behind of what was dropped."""
+"""Purging a queue also removes what is kept about the dropped messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from mlq.protocol.keys import queue_key
 from mlq.settings import config
 
 
-def test_what_is_dropped_is_no_suspect_any_more(server: Server, redis: Redis) -> None:
-    """Its entry would stay for ever. More than a page, at every priority; another queue's suspect stays one."""
+def test_a_dropped_message_is_no_longer_a_suspect(server: Server, redis: Redis) -> None:
+    """Otherwise its entry would stay without end.
+
+    The queue has more messages than a page, with several priorities; the suspect of another queue stays one.
+    """
     sent = [b"message %d" % n for n in range(250)]
     for n, raw in enumerate(sent):
         redis.lpush(queue_key("batch", 9 if n % 2 else 0), raw)

@@ -1,4 +1,4 @@
-"""A buried task is answered, also when the supervisor that buried it dies before it can say so."""
+"""A dead-lettered task is answered, even if its supervisor dies before it can answer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ META = "celery-task-meta-{}"
 
 
 @pytest.mark.parametrize(
-    ("overrun", "kind", "said"),
+    ("overrun", "kind", "text"),
     [(None, "WorkerLostError", "died once"), (Overrun(2.0, ()), "TimeLimitExceeded", "2.0")],
 )
-def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
-    server: Server, redis: Redis, overrun: Overrun | None, kind: str, said: str
+def test_the_next_recovery_answers_for_a_supervisor_that_died_while_dead_lettering(
+    server: Server, redis: Redis, overrun: Overrun | None, kind: str, text: str
 ) -> None:
-    """The letter and the note that nobody has answered it are one step; answering is another."""
+    """The letter and the note that it is unanswered are written in one step; the answer is a second step."""
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         task_id = client.send_task("mlq.predict", [1], queue="q").id
     crash = Death("h:w:1", -9, asked=False, overrun=overrun).crash
@@ -50,12 +50,15 @@ def test_whoever_recovers_next_answers_for_a_supervisor_that_died_as_it_buried(
     recovery.end(10)
     answer = json.loads(str(redis.get(META.format(task_id)).decode()))  # type: ignore[union-attr]
     assert (answer["status"], answer["result"]["exc_type"]) == ("FAILURE", kind)
-    assert said in str(answer["result"]["exc_message"])
+    assert text in str(answer["result"]["exc_message"])
     assert not redis.exists(keys.UNANSWERED)
 
 
-def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> None:
-    """Another database of the broker's server is common; a client that looks there would wait for ever."""
+def test_the_answer_goes_to_the_database_of_the_results(server: Server, redis: Redis) -> None:
+    """Results are often in another database of the broker's server.
+
+    A client that reads there would wait without end.
+    """
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         task_id = client.send_task("mlq.predict", [1], queue="q").id
     Leases(redis).register("h:w:1")
@@ -64,18 +67,21 @@ def test_the_answer_goes_to_where_results_are(server: Server, redis: Redis) -> N
     assert crash is not None
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
-        told = LostResults(
+        lost_results = LostResults(
             lambda i: (META.format(i), 60), lambda: opened(elsewhere), vouches=lambda _: True, answers_here=False
         )
-        recovery = Recovery(lambda: opened(redis), told)
+        recovery = Recovery(lambda: opened(redis), lost_results)
         recovery.start()
         recovery.end(10)
         assert json.loads(str(elsewhere.get(META.format(task_id)).decode()))["status"] == "FAILURE"
     assert not redis.exists(META.format(task_id), keys.UNANSWERED)
 
 
-def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back(server: Server, redis: Redis) -> None:
-    """Whoever else reaped the worker when its lease ran out would blame nobody, and a pill had one more run."""
+def test_a_crash_while_redis_is_away_is_counted_once_redis_is_back(server: Server, redis: Redis) -> None:
+    """A process that reaps a worker because its lease expired counts no crash.
+
+    A message that kills workers would run once more.
+    """
     with Celery("stranger", broker=server.url, set_as_current=False) as client:
         client.send_task("mlq.predict", [1], queue="q")
     Leases(redis).register("h:w:1")
@@ -100,5 +106,5 @@ def test_a_death_while_redis_is_away_is_recovered_with_its_blame_once_it_is_back
 
 @contextmanager
 def opened(redis: Redis) -> Iterator[Redis]:
-    """Give a connection as a supervisor opens one."""
+    """Yield a connection as a supervisor opens one."""
     yield redis

@@ -1,4 +1,4 @@
-"""A server that would lose messages is refused, or warned of, before workers rely on it."""
+"""A server that would lose messages is refused, or causes a warning, before workers rely on it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlq.broker.errors import EvictingBroker, OtherSchema
 from mlq.protocol import keys
 
 
-def test_a_server_that_evicts_is_refused_with_the_command_that_mends_it(server: Server, redis: Redis) -> None:
-    """It would drop whole queues without an error to anybody."""
+def test_a_server_that_evicts_keys_is_refused_with_the_command_that_fixes_it(server: Server, redis: Redis) -> None:
+    """It would drop whole queues without an error."""
     address = Address(server.url, "MLQ_BROKER_URL")
     assert safety.check(redis, address) == []
     redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -34,15 +34,15 @@ def test_a_server_that_evicts_is_refused_with_the_command_that_mends_it(server: 
         ("rediss://queue.example/0", 1, []),
     ],
 )
-def test_what_can_be_worked_with_is_warned_of(url: str, aof: int, words: list[str]) -> None:
-    """A broker that forgets, a wire that can be read."""
-    said = safety.warnings(url, {"aof_enabled": aof})
-    assert len(said) == len(words)
-    assert all(word in text for word, text in zip(words, said, strict=True))
+def test_a_server_with_a_weakness_is_used_with_a_warning(url: str, aof: int, words: list[str]) -> None:
+    """The weaknesses are a broker without persistence, and a connection without encryption."""
+    warnings = safety.warnings(url, {"aof_enabled": aof})
+    assert len(warnings) == len(words)
+    assert all(word in text for word, text in zip(words, warnings, strict=True))
 
 
 def test_keys_of_another_version_are_left_alone(server: Server, redis: Redis) -> None:
-    """Whoever was first decides; the second of two versions that start at once is refused."""
+    """The first version decides; of two versions that start at the same time the second is refused."""
     address = Address(server.url, "MLQ_BROKER_URL")
     schema.enter(redis, address)
     schema.enter(redis, address)

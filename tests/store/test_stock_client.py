@@ -1,4 +1,4 @@
-"""The stock client of tests and benchmarks: what a test leaves of it disturbs no later test."""
+"""What a test leaves of the stock client disturbs no later test."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from celery import Celery, chain, chord, group
 from chaos.stock_client import stock_client, wait_for_no_result
 from mlq.broker import embedded
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's client, which redis-py warns
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # raised by Celery's client
 
 
 def task(app: Celery) -> Any:
-    """Name a task that no worker runs."""
+    """Return a task that no worker runs."""
     return app.signature("theirs", args=[1], queue="q")
 
 
-def in_another_thread(app: Celery) -> Any:
-    """Send there, where Celery makes a backend of its own."""
+def send_in_another_thread(app: Celery) -> Any:
+    """Send in another thread, for which Celery makes a backend of its own."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: task(app).apply_async()).result()
 
 
-def in_a_cycle(app: Celery) -> Any:
-    """Send one whose result only the garbage collector finds."""
+def send_in_a_cycle(app: Celery) -> Any:
+    """Send a task whose result only the garbage collector finds."""
     result = task(app).apply_async()
     result.itself = result
     return result
@@ -40,16 +40,16 @@ SENT: dict[str, Callable[[Celery], Any]] = {
     "chain": lambda app: chain(task(app), task(app)).apply_async(),
     "group": lambda app: group([task(app), task(app)], app=app).apply_async(),
     "chord": lambda app: chord([task(app), task(app)], task(app), app=app).apply_async(),
-    "another thread": in_another_thread,
-    "cycle": in_a_cycle,
+    "another thread": send_in_another_thread,
+    "cycle": send_in_a_cycle,
 }
 
 
 @pytest.mark.parametrize("send", SENT.values(), ids=SENT)
-def test_results_that_outlive_their_server_do_not_look_for_it(
+def test_results_that_outlive_their_server_do_not_connect_to_it(
     server: embedded.Server, send: Callable[[Celery], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each took 20 s of whichever test ran then, and failed it."""
+    """Each one took 20 s of another test, and failed it."""
     with stock_client(server.url) as app:
         left = send(app)
     server.stop()
@@ -58,8 +58,10 @@ def test_results_that_outlive_their_server_do_not_look_for_it(
     assert not caplog.messages
 
 
-def test_nor_do_those_of_a_test_that_failed(server: embedded.Server, caplog: pytest.LogCaptureFixture) -> None:
-    """Its results live as long as its traceback, which the report keeps."""
+def test_results_of_a_failed_test_do_not_connect_to_their_server(
+    server: embedded.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They live as long as the test's traceback, which the report keeps."""
 
     def fail() -> None:
         with stock_client(server.url) as app:
@@ -78,7 +80,7 @@ def test_nor_do_those_of_a_test_that_failed(server: embedded.Server, caplog: pyt
 def test_a_client_that_waits_for_no_result_has_none_to_cancel(
     server: embedded.Server, send: Callable[[Celery], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A test whose server stalls sends beforehand; the client is open when its results are collected."""
+    """A test whose server stalls sends beforehand; the client is still open when its results are collected."""
     with stock_client(server.url) as app:
         wait_for_no_result(app)
         left = send(app)

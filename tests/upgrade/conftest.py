@@ -1,4 +1,4 @@
-"""Two versions of mlq in one world: the one that tests/upgrade/BASE names, and this one."""
+"""Two versions of mlq beside each other: the one that tests/upgrade/BASE names, and this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL: Final = "serve.py:Model"
 
 @dataclass(frozen=True)
 class Wheels:
-    """Both versions, as pip installs them."""
+    """The wheels of both versions."""
 
     base: Path
     this: Path
@@ -34,7 +34,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 
 @pytest.fixture(scope="session")
 def base(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment with the version of BASE in it."""
+    """Return an environment with the version of BASE."""
     made = Environment.create(tmp_path_factory.mktemp("environment"))
     made.install(wheels.base)
     return made
@@ -42,12 +42,12 @@ def base(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environmen
 
 @pytest.fixture
 def houses(house: House, base: Environment) -> dict[str, House]:
-    """Give one user's world as each version sees it."""
+    """Return one user's house for each version."""
     return {"base": replace(house, mlq=base.mlq), "this": house}
 
 
 class Fleets:
-    """Supervisors of both versions, in a world whose model and append-only file are the witnesses."""
+    """Supervisors of both versions, with a model and an append-only file that record every run and every result."""
 
     def __init__(self, world: World, houses: dict[str, House]) -> None:
         self.world = world
@@ -56,7 +56,7 @@ class Fleets:
         self.running: list[Worker] = []
 
     def start(self, version: str) -> Worker:
-        """Start a supervisor with one worker; the queues are under load until that is ready."""
+        """Start a supervisor with one worker, and keep the queues under load until the worker is ready."""
         self._number += 1
         name = f"{version}{self._number}"
         supervisor = self.world.run([self._commands[version], "worker", "start", "--cpus", "1", "--name", name], name)
@@ -75,14 +75,14 @@ class Fleets:
         self.world.keep_in_flight(40, lambda: {"sleep": 0.01})
 
     def has_answered(self, supervisor: Worker) -> bool:
-        """Tell whether a supervisor's worker has answered anything, with load on the queues meanwhile."""
+        """Return whether a supervisor's worker has answered a message, and keep the queues under load."""
         self.keep_busy()
         said = supervisor.log.read_text()
         pid = int(said.rpartition("(pid ")[2].partition(")")[0])
         return any(begun.pid == pid for begun in self.world.begun())
 
     def drain(self, supervisor: Worker) -> None:
-        """Let a supervisor drain its worker and end, with load on the queues meanwhile."""
+        """Drain a supervisor's worker until the supervisor has ended, with the queues under load."""
         supervisor.process.terminate()
 
         def has_ended() -> bool:
@@ -94,22 +94,22 @@ class Fleets:
         self.running.remove(supervisor)
 
     def end(self) -> None:
-        """Let all answers come, let all supervisors drain, and look at what was recorded and said."""
+        """Wait for all answers, drain all supervisors, and check what was recorded and logged."""
         self.world.answered()
         for supervisor in self.running:
             assert supervisor.stop() == 0
         self.world.check()
-        assert_no_trace(self.world.directory)
+        check_logs(self.world.directory)
 
 
-def assert_no_trace(directory: Path) -> None:
-    """Demand that no process or thread met something from another version that it could not read."""
+def check_logs(directory: Path) -> None:
+    """Check that no process or thread failed to read data of another version."""
     for log in directory.glob("*.log"):
-        assert signs(log.read_text(errors="replace"), log.name) == [], log.name
+        assert find_tracebacks(log.read_text(errors="replace"), log.name) == [], log.name
 
 
-def signs(text: str, version: str) -> list[str]:
-    """Find what a thread that died leaves in a log.
+def find_tracebacks(text: str, version: str) -> list[str]:
+    """Return the tracebacks of dead threads in a log.
 
     BASE's lease thread may lose a race with the end of its own supervisor, and leaves another traceback then.
     """
@@ -120,7 +120,7 @@ def signs(text: str, version: str) -> list[str]:
 
 @pytest.fixture
 def world(state: Path) -> Iterator[World]:
-    """A server of this test alone whose append-only file tells what was recorded, and a stock producer."""
+    """Return a private server whose append-only file shows every recorded result, and a stock producer."""
     server = faultkit.serve(state / "mlq")
     world = World(state / "mlq", server.url)
     yield world
@@ -130,13 +130,13 @@ def world(state: Path) -> Iterator[World]:
 
 @pytest.fixture
 def fleets(world: World, houses: dict[str, House]) -> Fleets:
-    """Supervisors of both versions in that world."""
+    """Return supervisors of both versions on that server."""
     return Fleets(world, houses)
 
 
 @pytest.fixture
 def shared(houses: dict[str, House], broker: str) -> Iterator[Any]:
-    """Start long-running commands of both versions beside a broker that outlives them."""
+    """Return a function that starts long-running commands of both versions beside a broker that outlives them."""
     del broker
     started: list[tuple[str, Any]] = []
 
@@ -153,4 +153,4 @@ def shared(houses: dict[str, House], broker: str) -> Iterator[Any]:
             running.process.terminate()
             running.process.wait(30)
         running.close()
-        assert signs("\n".join(running.lines), version) == []
+        assert find_tracebacks("\n".join(running.lines), version) == []

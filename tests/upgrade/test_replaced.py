@@ -1,4 +1,4 @@
-"""mlq is upgraded, or rolled back, under a supervisor that runs: pip replaces the files, and a worker is killed."""
+"""mlq is upgraded or rolled back under a running supervisor: pip replaces the files, and a worker is killed."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if os.getpid() == {pid}:
 
 @pytest.fixture
 def environment(state: Path) -> Environment:
-    """An environment whose mlq is replaced in the test."""
+    """Return an environment whose mlq is replaced in the test."""
     return Environment.create(state / "environment")
 
 
 @pytest.fixture
 def installed(environment: Environment, house: House) -> House:
-    """The user's world, as that environment sees it."""
+    """Return the user's house with the command of that environment."""
     return replace(house, mlq=environment.mlq)
 
 
 @pytest.fixture
 def run(installed: House, broker: str) -> Iterator[Callable[..., Any]]:
-    """Start a command of that environment; it drains at the end, and must end well."""
+    """Return a function that starts a command of that environment; it drains at the end, and must end with success."""
     del broker
     started: list[Any] = []
 
@@ -56,15 +56,15 @@ def run(installed: House, broker: str) -> Iterator[Callable[..., Any]]:
         assert not [line for line in running.lines if "Traceback" in line or "ImportError" in line], running.lines
 
 
-def kill(running: Any) -> int:
-    """Kill -9 the only worker, and give its pid."""
+def kill_worker(running: Any) -> int:
+    """Kill the only worker with kill -9, and return its pid."""
     (pid,) = running.pids().values()
     os.kill(pid, signal.SIGKILL)
     return int(pid)
 
 
 def answered_by(client: Celery) -> Any:
-    """Send a message, and name the process that answers."""
+    """Send a message, and return the pid of the process that answers."""
     return client.send_task("mlq.predict", [1]).get(timeout=60)["pid"]
 
 
@@ -82,12 +82,15 @@ def test_a_worker_that_is_killed_in_the_middle_of_an_upgrade_starts_with_the_new
     new: str,
     pool: tuple[str, ...],
 ) -> None:
-    """Its supervisor, which runs the old code, finds no file at first; then it starts, serves and drains the new."""
+    """Its supervisor runs the old code and finds no file at first.
+
+    Then it starts, serves and drains the new version.
+    """
     environment.install(getattr(wheels, old))
     supervisor = run(*START, *pool)
     assert answered_by(client)
     environment.uninstall(DISTRIBUTIONS[old])
-    killed = kill(supervisor)
+    killed = kill_worker(supervisor)
     supervisor.wait_for("again in 1 s")
     environment.install(getattr(wheels, new))
     supervisor.wait_for("ready after", times=2)
@@ -105,7 +108,7 @@ def test_a_supervisor_imports_nothing_of_mlq_once_its_workers_are_ready(
     run: Callable[..., Any],
     client: Celery,
 ) -> None:
-    """A module of the new version beside those of the old one in memory would fail at a moment that no test knows."""
+    """A module of the new version beside old ones in memory could fail at any later time."""
     environment.install(wheels.this)
     installed.environment["MLQ_WORKER_MAX_CRASHES"] = "1"
     supervisor = run(*START, "--cpus", "1")
@@ -115,8 +118,8 @@ def test_a_supervisor_imports_nothing_of_mlq_once_its_workers_are_ready(
     dying = client.send_task("mlq.predict", [{"wait_for": "never"}])
     log = installed.directory / "model.log"
     installed.until(lambda: log.exists() and "wait_for" in log.read_text(), "it runs")
-    kill(supervisor)
-    with pytest.raises(Exception, match="worker"):  # the supervisor tells whoever waits for a message that kills
+    kill_worker(supervisor)
+    with pytest.raises(Exception, match="worker"):  # the supervisor answers the clients of a message that kills workers
         dying.get(timeout=60)
     supervisor.wait_for("ready after", times=2)
     assert installed.run("worker", "restart", "cpu0").returncode == 0
@@ -128,15 +131,15 @@ def test_a_supervisor_imports_nothing_of_mlq_once_its_workers_are_ready(
 
 
 @pytest.mark.timeout(240)
-def test_a_supervisor_whose_environment_was_removed_says_which_file_is_missing(
+def test_a_supervisor_whose_environment_was_removed_names_the_missing_file(
     wheels: Wheels, environment: Environment, run: Callable[..., Any], client: Celery
 ) -> None:
-    """A deployment that builds its environment anew at the same place: the worker comes back with it."""
+    """A deployment may build its environment anew in the same place: the worker then starts again."""
     environment.install(wheels.this)
     supervisor = run(*START, "--cpus", "1")
     elsewhere = environment.directory.with_name("elsewhere")
     environment.directory.rename(elsewhere)
-    kill(supervisor)
+    kill_worker(supervisor)
     supervisor.wait_for(f"cpu0 cannot be started: No such file or directory: {environment.directory}/bin/python")
     elsewhere.rename(environment.directory)
     supervisor.wait_for("ready after", times=2)

@@ -1,4 +1,4 @@
-"""What RabbitMQ refuses is said in words that name the setting to change."""
+"""The errors for RabbitMQ's refusals, which name the setting to change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg '{}' for {} '{}' in vhost
 INVALID = "PRECONDITION_FAILED - invalid arg '{}' for queue '{}' in vhost '/'{}"
 
 
-def refused(exc: Exception) -> MlqError:
-    """Give the words for an error."""
+def explain_refusal(exc: Exception) -> MlqError:
+    """Return the error text for an exception."""
     found = rabbitmq.refusal(exc, AT)
     assert found is not None
     return found
@@ -46,9 +46,9 @@ def refused(exc: Exception) -> MlqError:
         (("type", "exchange", "a", "'direct'", "'topic'"), "exchange 'a' exists", "delete that exchange"),
     ],
 )
-def test_both_values_and_the_setting_are_named(said: tuple[str, ...], happened: str, advice: str) -> None:
-    """As RabbitMQ 3.10 writes them; the value that is there is the one to configure."""
-    error = refused(PreconditionFailed(INEQUIVALENT.format(*said)))
+def test_the_error_names_both_values_and_the_setting(said: tuple[str, ...], happened: str, advice: str) -> None:
+    """The replies are those of RabbitMQ 3.10; the value that the queue has is the one to configure."""
+    error = explain_refusal(PreconditionFailed(INEQUIVALENT.format(*said)))
     assert error.exit_code == 3
     assert happened in error.message
     assert advice in error.hint
@@ -70,15 +70,15 @@ def test_both_values_and_the_setting_are_named(said: tuple[str, ...], happened: 
     ],
 )
 def test_other_refusals_keep_the_servers_sentence(exc: Exception, code: int, words: str) -> None:
-    """Configuration is exit 3, everything else that the server refuses exit 4."""
-    error = refused(exc)
+    """An error of the configuration is exit 3, everything else that the server refuses is exit 4."""
+    error = explain_refusal(exc)
     assert error.exit_code == code
     assert words in error.message
     assert error.hint
 
 
-def test_a_server_that_goes_away_refuses_nothing() -> None:
-    """A restart passes, and so do errors of other brokers."""
+def test_an_outage_is_not_a_refusal() -> None:
+    """A restart passes, and errors of other brokers are not RabbitMQ's refusals."""
     assert rabbitmq.refusal(ConnectionForced("CONNECTION_FORCED - broker forced connection closure"), AT) is None
     assert rabbitmq.refusal(ValueError("x"), AT) is None
 
@@ -101,14 +101,14 @@ def test_a_server_that_goes_away_refuses_nothing() -> None:
         {"realtime": {"arguments": {"x-max-length": [1]}}},
     ],
 )
-def test_arguments_that_no_server_takes_are_refused_before_it_is_asked(options: Any) -> None:
-    """On Redis, too, where they are not used: the error is the same wherever the configuration is read."""
+def test_arguments_that_no_server_accepts_are_refused_without_asking_it(options: Any) -> None:
+    """They are refused on Redis, too, which does not use them: the error does not depend on the broker."""
     with pytest.raises(InvalidSetting, match="MLQ_QUEUE"):
         load({"MLQ_QUEUE": json.dumps(options) if not isinstance(options, str) else options})
 
 
 def test_a_queue_is_declared_with_its_own_arguments() -> None:
-    """Another queue has none."""
+    """Other queues do not get them."""
     settings = load({"MLQ_QUEUE": '{"realtime": {"arguments": {"x-max-priority": 10}}}'})
     assert rabbitmq.queue_entity(settings, "realtime").queue_arguments == {"x-max-priority": 10}
     assert rabbitmq.queue_entity(settings, "batch").queue_arguments is None

@@ -1,4 +1,4 @@
-"""What a failed connection means: the reason decides about the hint, and the setting that led there is named."""
+"""The errors for failed connections: the reason decides about the hint, and the setting with the URL is named."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ RESULTS = Address("redis://127.0.0.1:1/0", "mlq.toml", "MLQ_RESULT_BACKEND")
     ],
     ids=lambda given: str(given)[:20] if isinstance(given, Exception) else "",
 )
-def test_the_servers_words_decide(exc: Exception, error: type[MlqError] | None, hint: str) -> None:
-    """Whether redis-py raised it or kombu wrapped it."""
+def test_the_servers_reply_decides_about_the_error(exc: Exception, error: type[MlqError] | None, hint: str) -> None:
+    """It does so for an error of redis-py, and for the same error wrapped by kombu."""
     wrapped = OperationalError(str(exc))
     wrapped.__cause__ = exc
     found = refusals.explain(exc, BROKER)
@@ -58,7 +58,7 @@ def test_the_servers_words_decide(exc: Exception, error: type[MlqError] | None, 
 
 @pytest.mark.parametrize("words", ["WRONGPASS invalid username-password pair", "CROSSSLOT Keys", "READONLY You", "odd"])
 def test_the_hint_names_the_setting_that_led_to_the_server(words: str) -> None:
-    """A result backend that refuses is not mended by changing the broker."""
+    """Changing the broker's setting does not fix a result backend that refuses."""
     found = refusals.explain(ResponseError(words), RESULTS)
     assert found is not None
     assert "MLQ_RESULT_BACKEND" in found.hint

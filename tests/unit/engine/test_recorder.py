@@ -52,7 +52,7 @@ class Server:
         return self.complete_all([completion])[0]
 
 
-class Desk:
+class RecorderSetup:
     """A recorder and its claims, with that server."""
 
     def __init__(self, back_at: float) -> None:
@@ -89,7 +89,7 @@ def assert_grow_to_a_bound(pauses: list[float]) -> None:
 
 def test_results_wait_for_a_server_that_comes_back() -> None:
     """They keep their order, and growing pauses cost a hundredth of the requests of a fixed one."""
-    desk = Desk(back_at=500.0)
+    desk = RecorderSetup(back_at=500.0)
     first, second = desk.batch("a", "b"), desk.batch("c")
     desk.record(first, second)
     assert_grow_to_a_bound(desk.server.pauses)
@@ -99,7 +99,7 @@ def test_results_wait_for_a_server_that_comes_back() -> None:
 
 def test_results_are_dropped_after_the_documented_time_and_not_sooner() -> None:
     """Then the worker drops the claims, which Redis still holds: it hands them out, and they run again."""
-    desk = Desk(back_at=GIVES_UP_AFTER_S + 300)
+    desk = RecorderSetup(back_at=GIVES_UP_AFTER_S + 300)
     given_up, kept = desk.batch("a"), desk.batch("b")
     desk.record(given_up, kept)
     assert_grow_to_a_bound(desk.server.pauses[: desk.server.pauses.index(0.05, 1)])
@@ -112,14 +112,14 @@ def test_results_are_dropped_after_the_documented_time_and_not_sooner() -> None:
 
 def test_dropped_results_leave_no_claims_in_the_ledger() -> None:
     """Redis does not hand out messages that a worker says it holds."""
-    desk = Desk(back_at=1e9)
+    desk = RecorderSetup(back_at=1e9)
     desk.record(desk.batch("a", "b"))
     assert (desk.server.recorded, desk.ledger.holding) == ([], frozenset())
 
 
 def test_an_early_acknowledgement_is_retried_without_end() -> None:
     """Its task may run only after it is recorded."""
-    desk = Desk(back_at=3 * GIVES_UP_AFTER_S)
+    desk = RecorderSetup(back_at=3 * GIVES_UP_AFTER_S)
     (completion,) = desk.batch("a")
     assert desk.answering.record_first(completion)
     assert_grow_to_a_bound(desk.server.pauses)
@@ -131,7 +131,7 @@ def test_completions_that_wait_are_bounded_in_bytes() -> None:
     """Four batches of 32 results of 8 MB would take gigabytes of memory while Redis is away."""
     claim = Claim("1-1", "q", 0, b"", None)
     answer = Completion(claim, Answer("k", b"x" * (MOST_BYTES // 4), 0))
-    desk = Desk(back_at=30.0)
+    desk = RecorderSetup(back_at=30.0)
     put: list[int] = []
 
     def hand_in() -> None:
@@ -153,7 +153,7 @@ def test_completions_that_wait_are_bounded_in_bytes() -> None:
 def test_a_batch_that_is_larger_than_the_bound_waits_alone() -> None:
     """Otherwise it would never be recorded, and its worker would wait without end."""
     large = Completion(Claim("1-1", "q", 0, b"", None), Answer("k", b"x" * (2 * MOST_BYTES), 0))
-    desk = Desk(back_at=0.0)
+    desk = RecorderSetup(back_at=0.0)
     desk.answering.start()
     desk.answering.record([large], behind=True)
     desk.answering.record([large], behind=True)

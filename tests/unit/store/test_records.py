@@ -1,4 +1,4 @@
-"""Records that another version of mlq wrote are read: fields may be added to each, and none of the old is missed."""
+"""Records of another version of mlq are readable: a version may add fields to each, and readers need no new field."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from tests.heartbeats import heartbeat
 BEAT = heartbeat()
 
 
-def with_more(record: bytes) -> bytes:
-    """Add a field that this version does not know."""
+def with_unknown_field(record: bytes) -> bytes:
+    """Return the record with a field that this version does not know."""
     return orjson.dumps({**orjson.loads(record), "of_a_later_version": {"a": [1]}})
 
 
-def test_a_heartbeat_with_more_and_with_less_is_read() -> None:
+def test_a_heartbeat_with_more_or_fewer_fields_is_read() -> None:
     """Workers of several versions are in one list."""
-    assert Heartbeat.decode(with_more(BEAT.encode())) == BEAT
+    assert Heartbeat.decode(with_unknown_field(BEAT.encode())) == BEAT
     told = orjson.loads(BEAT.encode())
     del told["version"], told["supervisor_version"], told["lease_s"]
     assert Heartbeat.decode(orjson.dumps(told)) == BEAT
 
 
-def test_an_order_with_more_is_read() -> None:
-    """A supervisor whose heartbeat thread died of one would be taken for dead."""
-    assert Order.decode(with_more(Order("stop", 3.0).encode())) == Order("stop", 3.0)
+def test_an_order_with_more_fields_is_read() -> None:
+    """If it ended the heartbeat thread of a supervisor, the supervisor would be taken for dead."""
+    assert Order.decode(with_unknown_field(Order("stop", 3.0).encode())) == Order("stop", 3.0)
 
 
-def test_a_report_with_more_and_with_less_is_read() -> None:
-    """The worker may be of another version than its supervisor, and so may the tasks that it names."""
+def test_a_report_with_more_or_fewer_fields_is_read() -> None:
+    """The worker may have another version than its supervisor, and so may the tasks that it names."""
     board = ReportPage.create()
     running = {"id": "1", "name": "t", "queue": "q", "began_at": 1.0, "later": True}
     board.page.write(orjson.dumps({"state": "busy", "running": [running], "later": 1}))
@@ -50,8 +50,8 @@ def test_a_report_with_more_and_with_less_is_read() -> None:
 
 
 @pytest.mark.parametrize("size", [4096, 8 * 2**20])
-def test_a_page_is_read_in_the_size_that_its_maker_chose(size: int) -> None:
-    """A worker that took its own version's size would be killed by SIGBUS, or refuse to start."""
+def test_a_page_is_read_in_the_size_that_its_creator_chose(size: int) -> None:
+    """A worker that used the size of its own version would be killed by SIGBUS, or refuse to start."""
     fd = os.memfd_create("test")
     os.ftruncate(fd, size)
     page = Page.inherited(fd)
@@ -60,31 +60,31 @@ def test_a_page_is_read_in_the_size_that_its_maker_chose(size: int) -> None:
     page.close()
 
 
-def test_notices_with_more_are_read() -> None:
-    """A worker reads what its supervisor wrote."""
+def test_notices_with_more_fields_are_read() -> None:
+    """A worker reads them from its supervisor."""
     notices = SupervisorNotices()
     notices.revoke(["a"])
-    notices.page.write(with_more(notices.page.read() or b""))
+    notices.page.write(with_unknown_field(notices.page.read() or b""))
     reader = NoticeReader(notices.page)
     assert (reader.is_answered("ticket"), reader.revoked()) == (False, ["a"])
     notices.page.close()
 
 
-def test_a_note_of_the_embedded_broker_with_more_is_read(tmp_path: Path) -> None:
-    """The server may have been started by another version."""
+def test_a_record_of_the_embedded_broker_with_more_fields_is_read(tmp_path: Path) -> None:
+    """Another version may have started the server."""
     (tmp_path / "broker.json").write_text('{"url": "redis+socket:///s", "pid": 7, "later": 1}')
     with (tmp_path / "broker.lock").open("w") as lock:
         assert try_lock(lock)
         assert embedded.find(tmp_path) == embedded.RunningServer("redis+socket:///s", 7)
 
 
-def test_a_sidecar_with_more_and_with_less_is_read(tmp_path: Path) -> None:
-    """A job is resumed by another version than began it."""
+def test_a_job_sidecar_with_more_or_fewer_fields_is_read(tmp_path: Path) -> None:
+    """Another version may have begun the job that this one resumes."""
     output = tmp_path / "out.jsonl"
     begun = Sidecar("j", "in", "f", 1, {})
     sidecar.write(output, begun)
     file = sidecar.path_of(output)
-    told = orjson.loads(with_more(file.read_bytes()))
+    told = orjson.loads(with_unknown_field(file.read_bytes()))
     del told["model"]
     file.write_bytes(orjson.dumps(told))
     assert sidecar.read(output) == begun
