@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import __version__
 from mlq.errors import MlqError, NoModel
 from mlq.exit_codes import ExitCode
-from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit
+from mlq.ipc.shared_pages import REPORT_VARIABLE, ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
 from mlq.settings import advisories
 from mlq.settings.config import Settings, load
@@ -237,7 +237,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
 def _try_model() -> int:
     """Load the model in a trial process: its threads and memory must not exist in this process when the pool forks."""
     command = [*python_command.python("mlq.prefork"), "--name", "trial", "--try-model"]
-    environment = {k: v for k, v in os.environ.items() if k != worker_report.VARIABLE}  # the trial has no supervisor
+    environment = {k: v for k, v in os.environ.items() if k != REPORT_VARIABLE}  # the trial has no supervisor
     trial = parent_death.command(command, signal.SIGKILL)
     return subprocess.run(trial, stdin=subprocess.DEVNULL, env=environment, check=False).returncode
 

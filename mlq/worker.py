@@ -24,7 +24,7 @@ from mlq import __version__
 from mlq.errors import CudaUnavailable, MlqError, NoModel
 from mlq.exit_codes import ExitCode
 from mlq.ipc import ready_pipe, worker_exit
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc.shared_pages import ReportPage, WorkerReport
 from mlq.protocol import names
 from mlq.security.escaping import OneLineFormatter
 from mlq.security.masking import guard_stderr
@@ -307,13 +307,13 @@ def _admitted(settings: Settings, identity: WorkerIdentity, *, rollout: bool) ->
 
 def load_model(settings: Settings, device: str) -> Model:
     """Load the model that the settings name. Raises NoModel, InvalidModel."""
-    from mlq.model import loading
+    from mlq.model import loader
 
     worker = settings.worker
     if worker.model is None:
         raise NoModel
     began = time.monotonic()
-    model = loading.load(
+    model = loader.load(
         worker.model,
         origin=settings.origin("worker.model"),
         device=device,

@@ -13,7 +13,7 @@ from celery.worker import state
 from mlq import __version__
 from mlq.engine.recycling import Recycling
 from mlq.exit_codes import ExitCode
-from mlq.ipc.worker_report import RunningTask, WorkerReport
+from mlq.ipc.shared_pages import RunningTask, WorkerReport
 from mlq.model.failure import DeviceLost
 from mlq.protocol.names import JOB_HEADER
 

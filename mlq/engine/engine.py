@@ -28,7 +28,7 @@ from mlq.engine.startup import admission
 from mlq.engine.strategy import BatchOutcome
 from mlq.engine.time_limits import Timed, TimeLimits
 from mlq.exit_codes import ExitCode
-from mlq.ipc.supervisor_notices import NoticeReader
+from mlq.ipc.shared_pages import NoticeReader
 from mlq.ipc.wakeup import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.model.failure import DeviceLost

@@ -17,7 +17,7 @@ from mlq.exit_codes import ExitCode
 from mlq.model.failure import RowFailure
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import WorkerReport
+    from mlq.ipc.shared_pages import WorkerReport
     from mlq.model.model import Model
 
 

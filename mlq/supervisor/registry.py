@@ -15,7 +15,7 @@ from mlq import __version__
 from mlq.store.workers.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import WorkerReport
+    from mlq.ipc.shared_pages import WorkerReport
     from mlq.supervisor.child import Child
     from mlq.supervisor.spec import WorkerSpec
 

@@ -16,8 +16,7 @@ from mlq.engine.celery.backend import ClaimBackend, FilingBackend
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import encode
 from mlq.engine.strategy import BatchOutcome, RowsUnwanted
-from mlq.ipc.supervisor_notices import NoticeReader
-from mlq.ipc.worker_report import RunningTask
+from mlq.ipc.shared_pages import NoticeReader, RunningTask
 from mlq.protocol import exact_json, job_result
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.message import Message

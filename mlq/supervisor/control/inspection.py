@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlq.ipc.worker_report import RunningTask, WorkerReport
+from mlq.ipc.shared_pages import RunningTask, WorkerReport
 
 MINE_AFTER_S: Final = 0.25
 """Seconds in a task after which the supervisor answers for a worker. Before that it may still answer by itself."""

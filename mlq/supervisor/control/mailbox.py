@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
-from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.shared_pages import SupervisorNotices
 from mlq.protocol import control_messages
 from mlq.protocol.control_messages import is_addressed
 from mlq.protocol.control_policy import obeys, refusal
