@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from redis.exceptions import RedisError
 
-from mlq.engine.batchable import ModelRequest
+from mlq.engine.micro_batches import ModelRequest
 from mlq.protocol import keys
 from mlq.protocol.job_result import JobChunkRef
 

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from mlq.engine import batchable, strategy
-from mlq.engine.batchable import ModelRequest
+from mlq.engine import micro_batches
 from mlq.engine.cancelled_jobs import CancelledJobs
 from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.claimer import Batch, Claimer
 from mlq.engine.doorbell import Doorbell
 from mlq.engine.ledger import Ledger
+from mlq.engine.micro_batches import BatchOutcome, ModelRequest
 from mlq.engine.rate_limits import RateLimits
 from mlq.engine.recorder import Recorder
 from mlq.engine.rejection import Rejection
 from mlq.engine.scheduling import Shares, TurnStats, Urgency
 from mlq.engine.started_state import StartedStates
 from mlq.engine.startup import admission
-from mlq.engine.strategy import BatchOutcome
 from mlq.engine.time_limits import Timed, TimeLimits
 from mlq.exit_codes import ExitCode
 from mlq.ipc.shared_pages import NoticeReader
@@ -301,7 +300,7 @@ class Engine:
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[ModelRequest], list[Message]]:
         names = {n: task for n, task in self._names.items() if not self._delivery.is_limited(n)}
-        return batchable.split(messages, names, self._delivery.revoked)
+        return micro_batches.split(messages, names, self._delivery.revoked)
 
     def _compute(self, messages: Sequence[ModelRequest], more_urgent: Sequence[str]) -> None:
         """Run the rows of many messages through the model, and end each message when its rows are done."""
@@ -319,7 +318,9 @@ class Engine:
             return urgent
 
         try:
-            for outcome in strategy.run(model, messages, before, self._cancelled_jobs.took, self._turn_stats.spent):
+            for outcome in micro_batches.run(
+                model, messages, before, self._cancelled_jobs.took, self._turn_stats.spent
+            ):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from mlq.engine.activity import Activity
-from mlq.engine.batchable import ModelRequest
+from mlq.engine.micro_batches import ModelRequest
 from mlq.protocol.priorities import queue_of
 
 _MEMORY_S: Final = 10.0

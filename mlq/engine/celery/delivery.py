@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import signals
 from celery.worker import state
 
-from mlq.engine import batchable
-from mlq.engine.batchable import ModelRequest
+from mlq.engine import micro_batches
 from mlq.engine.celery.backend import ClaimBackend, FilingBackend
 from mlq.engine.ledger import Ledger
+from mlq.engine.micro_batches import BatchOutcome, ModelRequest, RowsUnwanted
 from mlq.engine.rejection import encode
-from mlq.engine.strategy import BatchOutcome, RowsUnwanted
 from mlq.ipc.shared_pages import NoticeReader, RunningTask
 from mlq.protocol import exact_json, job_result
 from mlq.protocol.job_result import JobChunkRef
@@ -148,9 +147,9 @@ class Delivery:
             return self.revoke(message)
         if not outcome.message.is_plain or not self.keeps_answers or self.is_watched():
             return None
-        result = batchable.answer(outcome)
-        if message.place is None or result is batchable.NO_ANSWER:
-            payload = batchable.success(message, result)
+        result = micro_batches.plain_result(outcome)
+        if message.place is None or result is micro_batches.NO_ANSWER:
+            payload = micro_batches.encode_success(message, result)
             return Completion(message.claim, self.make_payload_answer(message, payload)) if payload else None
         place = message.place
         end = job_result.end_of(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)
