@@ -114,9 +114,8 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
         BrokerUnreachable, ResultsUnusable, ResultsUnreachable: Each has its exit code.
     """
     from mlq.broker.connection import state_store
-    from mlq.engine.activity import Activity
+    from mlq.engine.activity import Activity, Recycling
     from mlq.engine.celery.pool import is_let_go
-    from mlq.engine.recycling import Recycling
     from mlq.liveness.heartbeat_writer import HeartbeatThread
     from mlq.model.failure import recognize_orders, withhold_texts
 

@@ -12,18 +12,14 @@ from celery.worker import state
 from redis.exceptions import RedisError
 
 from mlq.engine import micro_batches
-from mlq.engine.cancelled_jobs import CancelledJobs
+from mlq.engine.activity import StartedStates, TurnStats
 from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
 from mlq.engine.celery.delivery import Delivery
-from mlq.engine.claimer import Batch, Claimer
+from mlq.engine.claimer import Claimer, Shares, Urgency
 from mlq.engine.doorbell import Doorbell
-from mlq.engine.ledger import Ledger
+from mlq.engine.ledger import Ledger, Recorder
 from mlq.engine.micro_batches import BatchOutcome, ModelRequest
-from mlq.engine.rate_limits import RateLimits
-from mlq.engine.recorder import Recorder
-from mlq.engine.rejection import Rejection
-from mlq.engine.scheduling import Shares, TurnStats, Urgency
-from mlq.engine.started_state import StartedStates
+from mlq.engine.rejection import CancelledJobs, RateLimits, Rejection
 from mlq.engine.startup import admission
 from mlq.engine.time_limits import Timed, TimeLimits
 from mlq.exit_codes import ExitCode
@@ -93,8 +89,8 @@ class Engine:
         self._leases = leases
         self._delivery = Delivery(self.ledger, model.fingerprint)
         self._cancelled_jobs = CancelledJobs(redis)
-        make_answer, vouches = self._delivery.make_answer, self._delivery.vouches
-        self._rejection = Rejection(redis, claims.wid, claims, self.ledger, make_answer, vouches)
+        make_answer, belongs_to_job = self._delivery.make_answer, self._delivery.belongs_to_job
+        self._rejection = Rejection(redis, claims.wid, claims, self.ledger, make_answer, belongs_to_job)
         self._recorder = Recorder(
             claims,
             self.ledger,
@@ -255,10 +251,10 @@ class Engine:
             setattr(state, "should_stop", code)  # noqa: B010 (the stubs know None alone)
             return
         batch = self._claimer.take()
-        if batch is None:
+        if not batch:
             return
-        self._delivery.heed(self._notices)
-        with self._handling(batch.messages):
+        self._delivery.apply_revocations(self._notices)
+        with self._handling(batch):
             self._run(batch)
 
     def _resume(self, message: Message) -> None:
@@ -287,12 +283,13 @@ class Engine:
         if not self._rate_limits.is_full:
             self._claimer.allow()
 
-    def _run(self, batch: Batch) -> None:
-        together, alone = self._split(batch.messages)
+    def _run(self, batch: Sequence[Message]) -> None:
+        together, alone = self._split(batch)
         if together:
-            # No other message is claimed while a suspect runs.
-            places = () if batch.is_suspect else map(self._delivery.queue_of, batch.messages)
-            self._compute(together, more_urgent=self._urgency.before(places))
+            # A worker died while it held a suspect, so no other message is claimed while one runs.
+            has_suspect = any(m.claim.is_suspect for m in batch)
+            queues = () if has_suspect else map(self._delivery.queue_of, batch)
+            self._compute(together, more_urgent=self._urgency.before(queues))
         for message in alone:
             if self._activity.is_ending:
                 return

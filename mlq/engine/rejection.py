@@ -1,4 +1,8 @@
-"""Rejection: what becomes of claimed messages that cannot or must not run on this worker now."""
+"""Rejection: what becomes of claimed messages that cannot, must not or may not yet run on this worker.
+
+Malformed messages go to the dead letters, messages whose time has not come to the delay list, and rows of cancelled
+jobs are not computed. Messages of a task with a rate limit wait in this process.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,18 @@ import logging
 import math
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from mlq.broker import key_types
 from mlq.broker.server_time import ServerClock
 from mlq.engine.ledger import Ledger
 from mlq.engine.startup.unknown_tasks import UnknownTaskLog
-from mlq.protocol import exact_json
+from mlq.protocol import exact_json, keys
 from mlq.protocol.claim import Claim
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.message import Malformed, Message, place_in, task_id_of
@@ -27,6 +32,8 @@ from mlq.store.messages.delays import LONGEST_S, Delays, Full
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from mlq.engine.micro_batches import ModelRequest
 
 MakeAnswer = Callable[[str, dict[str, Any], JobChunkRef | None], Answer | None]
 """Makes a stored result of a task id, Celery's fields and the job of the task; None if results are stored elsewhere."""
@@ -53,7 +60,7 @@ class Rejection:
         claims: Claims,
         ledger: Ledger,
         make_answer: MakeAnswer,
-        vouches: Callable[[JobChunkRef], bool],
+        belongs_to_job: Callable[[JobChunkRef], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
@@ -63,7 +70,7 @@ class Rejection:
         self._letters = DeadLetters(redis)
         self._delays = Delays(redis)
         self._make_answer = make_answer
-        self.vouches = vouches
+        self.belongs_to_job = belongs_to_job
         self._clock = clock
         self._look_at = 0.0
         self.server_clock = ServerClock(redis)
@@ -185,3 +192,104 @@ def failure_of(malformed: Malformed) -> dict[str, Any]:
 def encode(meta: dict[str, Any]) -> bytes:
     """Encode the value of a result key."""
     return exact_json.dumps(meta)
+
+
+_CANCELLED_EVERY_S: Final = 0.1
+"""Seconds between two reads of the list; rows of a cancelled job may be computed for this long."""
+
+
+class CancelledJobs:
+    """The cancelled jobs, asked for each chunk and before each forward; reads their list in Redis now and then."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._jobs: frozenset[str] = frozenset()
+        self._look_at = 0.0
+
+    def took(self, rows: ModelRequest) -> bool:
+        """Return whether the rows of a message belong to a cancelled job; False while Redis is away."""
+        try:
+            return self.holds(rows.message.place)
+        except (RedisError, OSError):
+            return False
+
+    def holds(self, place: JobChunkRef | None) -> bool:
+        """Return whether the job of a chunk was cancelled. Raises redis.RedisError."""
+        if place is None:
+            return False
+        if self._clock() >= self._look_at:
+            found = cast("list[bytes]", self._redis.zrange(keys.CANCELLED, 0, -1))
+            self._jobs = frozenset(job.decode() for job in found)
+            self._look_at = self._clock() + _CANCELLED_EVERY_S
+        return place.job in self._jobs
+
+
+_MOST_WAITING: Final = 4
+"""Most messages that wait here while the worker still claims; a stock worker prefetches as many."""
+
+_RATE_EVERY_S: Final = 1.0
+"""Most seconds between two looks: a limit may be lifted at any time."""
+
+
+class RateLimits:
+    """The messages of each task with a rate limit, in their order, until they may run. Only the main thread may use it.
+
+    Celery would put them into a bucket in memory, and rely on the prefetch count to deliver only a few. Claims have no
+    prefetch count, so a worker would claim all waiting messages of such a task. Also, early-ack tasks would be
+    acknowledged while they are still queued in the bucket.
+
+    Args:
+        wait_s: Returns the seconds that a task has to wait from now on; 0.0 if it may run.
+        run: Runs a message.
+        alive: Called with each look, as a sign of life: a worker that is full does not ask for work.
+    """
+
+    def __init__(
+        self, wait_s: Callable[[str], float], run: Callable[[Message], None], alive: Callable[[], None]
+    ) -> None:
+        self._wait_s = wait_s
+        self._run = run
+        self._alive = alive
+        self._lines: dict[str, deque[Message]] = {}
+        self._hub: Any = None
+
+    def follow(self, hub: Any) -> None:
+        """Use the timers of this event loop. Celery drops them with each lost connection."""
+        self._hub = hub
+        for task in self._lines:
+            self._look_later(task)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many messages wait that no more should be claimed."""
+        return sum(map(len, self._lines.values())) >= _MOST_WAITING
+
+    def puts_off(self, message: Message) -> bool:
+        """Keep a message whose task has to wait, or has waiting messages already; False if it may run."""
+        line = self._lines.get(message.task)
+        if line is not None:
+            line.append(message)
+            return True
+        if not self._wait_s(message.task):
+            return False
+        self._lines[message.task] = deque([message])
+        self._look_later(message.task)
+        return True
+
+    def _look_later(self, task: str) -> None:
+        self._hub.call_later(min(self._wait_s(task), _RATE_EVERY_S), self._look, task)
+
+    def _look(self, task: str) -> None:
+        """Run the first waiting message of a task, if the rate limit allows."""
+        self._alive()
+        line = self._lines.get(task)
+        if not line:  # a new connection added a second timer
+            return
+        first = None if self._wait_s(task) else line.popleft()
+        if line:
+            self._look_later(task)
+        else:
+            del self._lines[task]
+        if first is not None:
+            self._run(first)

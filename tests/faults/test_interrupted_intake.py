@@ -62,9 +62,8 @@ def test_what_was_claimed_with_a_message_that_could_not_be_set_aside_is_run_all_
     try:
         until(lambda: intake.waiting, "a batch is staged", 10)
         batch = intake.take()
-        assert batch is not None
-        assert [m.task_id for m in batch.messages] == [innocent]
-        assert ledger.holding == {m.claim.id for m in batch.messages}
+        assert [m.task_id for m in batch] == [innocent]
+        assert ledger.holding == {m.claim.id for m in batch}
     finally:
         intake.end()
         intake.join(10)

@@ -112,7 +112,7 @@ class FilingBackend(RedisBackend):
         stock: Any = self
         return int(stock.connparams.get("db") or 0)
 
-    def vouches(self, place: JobChunkRef) -> bool:
+    def belongs_to_job(self, place: JobChunkRef) -> bool:
         """Return whether the message that names this place is a chunk of that job."""
         if self.tokens is None:
             raise ImproperlyConfigured(_ONLY_IN_WORKERS)
@@ -126,7 +126,7 @@ class FilingBackend(RedisBackend):
             place = job_result.place_of(said)
         except ValueError:
             return None
-        return place if place is not None and self.vouches(place) else None
+        return place if place is not None and self.belongs_to_job(place) else None
 
     def file(self, place: JobChunkRef, state: str, result: Any) -> None:
         """Store the end of a job's task at once, without a claim."""

@@ -72,7 +72,7 @@ class Delivery:
 
         node.reply = reply_once
 
-    def heed(self, notices: NoticeReader | None) -> None:
+    def apply_revocations(self, notices: NoticeReader | None) -> None:
         """Read which tasks were revoked while this worker was busy, before it runs its claims."""
         revoked = notices.revoked() if notices is not None else None
         if revoked is not None:
@@ -118,7 +118,7 @@ class Delivery:
         In that case the end of a job's task is stored at once, because the client that collects the job waits for it.
         """
         backend = self._app.backend
-        if place is not None and self.vouches(place):
+        if place is not None and self.belongs_to_job(place):
             end = job_result.end_of(place, meta["status"], meta["result"])
             if isinstance(backend, ClaimBackend):
                 return job_result.answer_of(place, end, backend.db)
@@ -129,10 +129,10 @@ class Delivery:
             return None
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
 
-    def vouches(self, place: JobChunkRef) -> bool:
+    def belongs_to_job(self, place: JobChunkRef) -> bool:
         """Return whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
         backend = self._app.backend
-        return not isinstance(backend, FilingBackend) or backend.vouches(place)
+        return not isinstance(backend, FilingBackend) or backend.belongs_to_job(place)
 
     def end_plainly(self, outcome: BatchOutcome[ModelRequest]) -> Completion | None:
         """End and count a message whose sender wants nothing but the result; None if only Celery can end it."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from mlq.engine.recycling import Recycling
+from mlq.engine.activity import Recycling
 from mlq.engine.time_limits import Limit, TimeLimits, effective
 from mlq.exit_codes import ExitCode
 from mlq.ipc.shared_pages import WorkerReport
