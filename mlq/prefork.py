@@ -30,7 +30,7 @@ from mlq.ipc.shared_pages import REPORT_VARIABLE, ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
 from mlq.settings import advisories
 from mlq.settings.config import Settings, load
-from mlq.worker import close_model, load_model, log_to_stderr, of_messages, parse, prepare_tasks
+from mlq.worker import close_model, load_model, log_to_stderr, message_limits, parse, prepare_tasks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -226,7 +226,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)
     task_wrapping.contain(app)
-    message_checks.screen(app, of_messages(settings))
+    message_checks.screen(app, message_limits(settings))
     _load_after_fork(app, settings, counts)
     reporter = PoolReporter(ReportPage.inherited(), fingerprint, counts)
     reporter.connect(app)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from mlq.broker.connection import Address
     from mlq.engine.activity import Activity
-    from mlq.engine.engine import Engine
-    from mlq.engine.time_limits import Limit, OfMessages
+    from mlq.engine.engine import Engine, ServedTasks
+    from mlq.engine.time_limits import Limit, MessageLimits
     from mlq.model.model import Model
     from mlq.store.workers.heartbeats import Heartbeat
     from mlq.store.workers.orders import Order
@@ -152,34 +152,37 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.broker.connection import state_store
+    from mlq.broker.connection import broker_address, state_store
     from mlq.engine.celery import acknowledgement, backend, controls, message_checks, publish_guard, signal_wakeup
+    from mlq.engine.engine import ServedTasks
     from mlq.engine.startup.result_probe import demand_results
     from mlq.engine.time_limits import TimeLimits
     from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
-    limits = TimeLimits(_limit(settings), activity.report, activity.say, of_messages(settings))
+    limits = TimeLimits(_limit(settings), activity.report, activity.say, message_limits(settings))
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
     activity.loaded(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
     backend.install_filing(JobTokens(partial(state_store, settings)))
     publish_guard.install()
-    with _engine(settings, identity, model, activity) as engine:
-        app = create_app(settings)
-        serving = tasks.serve(app, model, activity)
-        activity.connect()
-        backend.end_without_results(app, activity.results_lost)
+    app = create_app(settings)
+    serving = tasks.serve(app, model, activity)
+    activity.connect()
+    served = ServedTasks(app, _model_tasks(settings), serving.outcomes, limits)
+    with _engine(settings, identity, model, served, activity) as engine:
         if engine is not None:
-            engine.begin(app, serving.outcomes, renews=ReportPage.inherited() is None, rollout=rollout)
+            answers_too = _answers_at(settings, broker_address(settings))
+            engine.start(answers_too=answers_too, renews=ReportPage.inherited() is None, rollout=rollout)
+        backend.end_without_results(app, activity.results_lost)
         # After the engine counted mlq's receivers of signals: receivers that these modules connect are the user's.
         prepare_tasks(settings, app, checks=checks_tasks)
         controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
         if engine is not None:
-            engine.mark_tasks(limits)
+            engine.wrap_tasks()
         else:
-            message_checks.screen(app, limits.of_messages)
+            message_checks.screen(app, limits.message_limits)
             acknowledgement.begin(app, limits)
             signal_wakeup.install(app)
         return model, _consume(app, settings, identity, engine)
@@ -206,12 +209,12 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
         check_heads(settings, app.tasks)
 
 
-def of_messages(settings: Settings) -> OfMessages:
+def message_limits(settings: Settings) -> MessageLimits:
     """Return how time limits in messages are treated."""
-    from mlq.engine.time_limits import OfMessages
+    from mlq.engine.time_limits import MessageLimits
 
     worker = settings.worker
-    return OfMessages(least=worker.min_time_limit, heeded=worker.message_time_limits == "heed")
+    return MessageLimits(least=worker.min_time_limit, are_applied=worker.message_time_limits == "heed")
 
 
 def _limit(settings: Settings) -> Limit:
@@ -227,7 +230,9 @@ def _resident_bytes() -> int:
 
 
 @contextmanager
-def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity: Activity) -> Iterator[Engine | None]:
+def _engine(
+    settings: Settings, identity: WorkerIdentity, model: Model, tasks: ServedTasks, activity: Activity
+) -> Iterator[Engine | None]:
     """Create the engine if the broker is Redis or Valkey; with another one Celery's transport takes the messages."""
     from mlq.broker import rabbitmq
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
@@ -242,18 +247,21 @@ def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity
             rabbitmq.declare(connection, settings, settings.served_queues)
         yield None
         return
-    served = {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
     # The engine has a connection of its own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
         redis = redis_client(connection)
-        claims = Claims(redis, identity.id, settings.served_queues, served, settings.priority_order)
+        claims = Claims(redis, identity.id, settings.served_queues, tasks.names, settings.priority_order)
         leases = Leases(redis, round(1000 * settings.lease))
-        engine = Engine(redis, claims, leases, model, served, settings.worker, activity)
-        engine.install(answers_too=_answers_at(settings, address))
+        engine = Engine(redis, claims, leases, model, tasks, settings.worker, activity)
         try:
             yield engine
         finally:
             engine.close()
+
+
+def _model_tasks(settings: Settings) -> Mapping[str, str]:
+    """Return each name under which the model is served, with mlq.predict or mlq.batch_predict."""
+    return {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
 
 
 def _answers_at(settings: Settings, broker: Address) -> bool:

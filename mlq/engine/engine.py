@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.worker import state
@@ -21,7 +22,7 @@ from mlq.engine.ledger import Ledger, Recorder
 from mlq.engine.micro_batches import BatchOutcome, ModelRequest
 from mlq.engine.rejection import CancelledJobs, RateLimits, Rejection
 from mlq.engine.startup import admission
-from mlq.engine.time_limits import Timed, TimeLimits
+from mlq.engine.time_limits import TimedModel, TimeLimits
 from mlq.exit_codes import ExitCode
 from mlq.ipc.shared_pages import NoticeReader
 from mlq.ipc.wakeup import Wakeup
@@ -53,6 +54,21 @@ _RECORD_AT_END_S: Final = 10.0
 log = logging.getLogger("mlq.engine")
 
 
+@dataclass(frozen=True)
+class ServedTasks:
+    """The tasks that an engine runs."""
+
+    app: Celery
+    names: Mapping[str, str]
+    """Each name under which the model is served, with mlq.predict or mlq.batch_predict."""
+
+    outcomes: dict[str, BatchOutcome[Any]]
+    """Where the tasks of the model find results that are already computed, by task id."""
+
+    limits: TimeLimits
+    """The time limits of this process."""
+
+
 class Engine:
     """Claims, runs and ends the messages of one worker.
 
@@ -64,7 +80,7 @@ class Engine:
         claims: The claims of this worker.
         leases: The leases of all workers.
         model: The loaded model.
-        names: Maps each task name under which the model is served to mlq.predict or mlq.batch_predict.
+        tasks: The tasks to run, those of the model and the user's.
         worker: The settings of the worker.
         activity: The report of this worker.
     """
@@ -75,19 +91,22 @@ class Engine:
         claims: Claims,
         leases: Leases,
         model: Model,
-        names: Mapping[str, str],
+        tasks: ServedTasks,
         worker: WorkerSettings,
         activity: Activity,
     ) -> None:
         self.claims, self._wid = claims, claims.wid
         self._shares = Shares(claims.queues, worker.shares or {})
         self._urgency = Urgency(claims.queues, self._shares)
-        self._model = model
-        self._names = names
+        self._model = TimedModel(model, tasks.limits)
+        self._fingerprint = model.fingerprint
+        self._tasks = tasks
         self._redis = redis
         self.ledger = Ledger()
         self._leases = leases
-        self._delivery = Delivery(self.ledger, model.fingerprint)
+        # Before Delivery counts the receivers of Celery's signals: those that are connected later are the user's.
+        task_wrapping.follow(self.ledger)
+        self._delivery = Delivery(tasks.app, self.ledger, activity.count_task, model.fingerprint)
         self._cancelled_jobs = CancelledJobs(redis)
         make_answer, belongs_to_job = self._delivery.make_answer, self._delivery.belongs_to_job
         self._rejection = Rejection(redis, claims.wid, claims, self.ledger, make_answer, belongs_to_job)
@@ -109,7 +128,6 @@ class Engine:
         self._claimer = Claimer(
             claims, self.ledger, doorbell, self._rejection, limit, order=self._order, wake=self._wakeup.ring
         )
-        self._outcomes: dict[str, BatchOutcome[Any]] = {}  # read by the tasks that Celery runs, by task id
         self._done: list[Completion] = []
         self._done_bytes = 0
         self._computing = False
@@ -120,17 +138,13 @@ class Engine:
 
     # Start and end
 
-    def install(self, *, answers_too: bool) -> None:
-        """Replace kombu's Redis transports in this process, and with `answers_too` Celery's Redis result backends."""
-        transport.install(self)
-        backend.install(self.claims, self.ledger, answers_too=answers_too)
-
-    def begin(self, app: Celery, outcomes: dict[str, BatchOutcome[Any]], *, renews: bool, rollout: bool) -> None:
+    def start(self, *, answers_too: bool, renews: bool, rollout: bool) -> None:
         """Register a lease and start the threads; nothing is claimed before Celery has connected.
 
+        From here on, apps of this process connect to Redis through the engine.
+
         Args:
-            app: The app whose tasks are run.
-            outcomes: Where the tasks of the model find results that are already computed, by task id.
+            answers_too: Results are on the broker's server, so that they are recorded with the end of the claim.
             renews: Renew the lease from a thread of this process. Otherwise the supervisor renews it: it reads in
                 the worker report that there is a lease.
             rollout: Accept that other workers serve the queues with another model.
@@ -139,13 +153,11 @@ class Engine:
             ModelDiffers: Another worker serves one of the queues with another model.
             redis.RedisError: The broker cannot be reached, or refuses.
         """
-        self._outcomes = outcomes
-        self._app = app
+        transport.install(self)
+        backend.install(self.claims, self.ledger, answers_too=answers_too)
         self._clock.refresh()
-        server_clock.install(app, self._clock)
-        task_wrapping.follow(self.ledger)
-        self._delivery.begin(app, self._activity.count_task)
-        admission.register(self._leases, self._wid, self.claims.queues, self._model.fingerprint, rollout=rollout)
+        server_clock.install(self._tasks.app, self._clock)
+        admission.register(self._leases, self._wid, self.claims.queues, self._fingerprint, rollout=rollout)
         self._activity.leased()
         if renews:
             log.info("no supervisor: this worker renews its own lease", extra={"action": "lease_renewal_started"})
@@ -154,10 +166,9 @@ class Engine:
         self._recorder.start()
         self._started_states.start()
 
-    def mark_tasks(self, limits: TimeLimits) -> None:
+    def wrap_tasks(self) -> None:
         """Time all tasks registered so far, and follow their ends. Celery builds its tracers from these tasks later."""
-        self._limits = limits
-        task_wrapping.mark(self._app, self.ledger, limits)
+        task_wrapping.wrap(self._tasks.app, self.ledger, self._tasks.limits)
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. Claims, the staged batch and the threads outlive a connection."""
@@ -296,7 +307,7 @@ class Engine:
             self._run_alone(message)
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[ModelRequest], list[Message]]:
-        names = {n: task for n, task in self._names.items() if not self._delivery.is_limited(n)}
+        names = {n: task for n, task in self._tasks.names.items() if not self._delivery.is_limited(n)}
         return micro_batches.split(messages, names, self._delivery.revoked)
 
     def _compute(self, messages: Sequence[ModelRequest], more_urgent: Sequence[str]) -> None:
@@ -307,17 +318,16 @@ class Engine:
         is_full = sum(len(m.rows) for m in messages) >= self._model.max_batch_size
         stages = is_full and self._turn_stats.turns_are_quick
         self._computing = True
-        model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
+        self._model.claims = [m.message.claim.id for m in messages]
 
         def before(left: int) -> Sequence[ModelRequest]:
             urgent = self._before(left, stages=stages, more_urgent=more_urgent)
-            model.claims += [m.message.claim.id for m in urgent]
+            self._model.claims += [m.message.claim.id for m in urgent]
             return urgent
 
+        took, spent = self._cancelled_jobs.took, self._turn_stats.spent
         try:
-            for outcome in micro_batches.run(
-                model, messages, before, self._cancelled_jobs.took, self._turn_stats.spent
-            ):
+            for outcome in micro_batches.run(self._model, messages, before, took, spent):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)
@@ -340,7 +350,7 @@ class Engine:
             if self._done_bytes > _FLUSH_BYTES:  # else all results of a forward would be in memory twice
                 self._flush(behind=True)
             return
-        self._outcomes[message.task_id] = outcome
+        self._tasks.outcomes[message.task_id] = outcome
         self._deliver(message)
 
     def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[ModelRequest]:

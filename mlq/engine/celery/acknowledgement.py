@@ -34,7 +34,7 @@ def begin(app: Celery, limits: TimeLimits) -> None:
 
     app.steps["consumer"].add(AcknowledgeAtOnce)
     limits.answer_first(answer_overdue)
-    task_wrapping.mark(app, None, limits)
+    task_wrapping.wrap(app, None, limits)
 
 
 def answer_overdue(seconds: float) -> None:

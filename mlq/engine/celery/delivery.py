@@ -40,20 +40,26 @@ _SIGNALS: Final = (
 class Delivery:
     """Celery's side of a worker. `transport` and `consumer` are set anew with each connection of Celery."""
 
-    def __init__(self, ledger: Ledger, fingerprint: str | None = None) -> None:
-        self._ledger = ledger
-        self._fingerprint = fingerprint
-        self.transport: Any = None
-        self.consumer: Any = None
+    def __init__(
+        self, app: Celery, ledger: Ledger, counted: Callable[[str, str], None], fingerprint: str | None = None
+    ) -> None:
+        """Deliver to the tasks of this app.
 
-    def begin(self, app: Celery, counted: Callable[[str, str], None]) -> None:
-        """Deliver to the tasks of this app; call `counted` with name and queue of each task that Celery does not run.
+        Receivers of signals that are connected before this call are mlq's, so they do not count as the user's.
 
-        Signal receivers that are connected before this call are mlq's, so they do not count as the user's.
+        Args:
+            app: The app.
+            ledger: Where the claims of late-ack tasks are opened.
+            counted: Called with name and queue of each task that Celery does not run.
+            fingerprint: The fingerprint of the model.
         """
         self._app = app
+        self._ledger = ledger
         self._counted = counted
+        self._fingerprint = fingerprint
         self._listeners = _count_listeners()
+        self.transport: Any = None
+        self.consumer: Any = None
 
     def watch(self, consumer: Any, notices: NoticeReader | None) -> None:
         """Ask this consumer from now on whether a monitor listens; never answer a control message twice."""

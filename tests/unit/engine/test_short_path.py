@@ -85,8 +85,7 @@ class Worker:
         self.ledger = Ledger()
         self.app = create_app(config.load({"MLQ_BROKER_URL": "redis://nowhere/0"}))
         self.serving = tasks.serve(self.app, Model(), Meter())  # type: ignore[arg-type]  # both stand in
-        self.delivery = Delivery(self.ledger)
-        self.delivery.begin(self.app, lambda *_: None)
+        self.delivery = Delivery(self.app, self.ledger, lambda *_: None)
 
     def long_way(self, message: Message, answers: list[Any]) -> Answer | None:
         """Let Celery's tracer end a message whose rows are computed, and return the stored result."""
