@@ -20,8 +20,14 @@ from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from mlq.store.claims import chord_parts
-from mlq.store.claims.completion import ChordAddition, ChordPart, Completion, Consequences
+from mlq.store.claims.completion import (
+    ChordAddition,
+    ChordPart,
+    Completion,
+    Consequences,
+    count_part,
+    forget_chord,
+)
 
 if TYPE_CHECKING:
     from mlq.engine.ledger import Ledger
@@ -80,7 +86,7 @@ class Chords:
         The body is published with the end of the claim. Until then the chord must not change.
         """
         backend, part = self._backend, self.part(request, state, result)
-        if not backend.ensure(chord_parts.count, (backend.client, part), max_retries=_GIVE_UP_AFTER):
+        if not backend.ensure(count_part, (backend.client, part), max_retries=_GIVE_UP_AFTER):
             return None
         is_published = backend.ensure(self._publish_body, (request, part, completion), max_retries=_GIVE_UP_AFTER)
         part.body = Consequences(has_failed=not is_published)
@@ -88,7 +94,7 @@ class Chords:
 
     def forget(self, part: ChordPart) -> None:
         """Delete the counts and the group of a chord that has ended."""
-        self._backend.ensure(chord_parts.forget, (self._backend.client, part))
+        self._backend.ensure(forget_chord, (self._backend.client, part))
 
     def _key(self, group_id: str) -> str:
         return bytes_to_str(self._backend.get_key_for_group(group_id))

@@ -11,7 +11,7 @@ from mlq.protocol import keys
 from mlq.protocol.claim import Claim, ClaimLost
 from mlq.protocol.priorities import queue_of
 from mlq.protocol.result import Answer
-from mlq.store.claims import stored_results
+from mlq.store.claims.completion import answer_words, database
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -115,13 +115,13 @@ class DeadLetters:
         buried = _dead_letter(
             self._redis,
             [keys.claims(wid), keys.CRASHES, keys.DEAD, keys.dead_letter(claim.id), keys.DEAD_BYTES],
-            [claim.id, *stored_results.words(self._redis, failure), *pairs],
+            [claim.id, *answer_words(self._redis, failure), *pairs],
         )
         return DeadLettered(claim.id, buried - 1) if buried else ClaimLost()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | ClaimLost:
         """Store the failure of a message that `Leases.reap` has dead-lettered, unless it is stored already."""
-        words = stored_results.words(self._redis, failure)
+        words = answer_words(self._redis, failure)
         return Answered() if _answer_letter(self._redis, [keys.dead_letter(letter_id)], words) else ClaimLost()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
@@ -167,7 +167,7 @@ class DeadLetters:
 
     def requeue(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
         """Put a dead letter back on its queue and delete its stored failure; `ClaimLost` if the letter is gone."""
-        here = stored_results.database(self._redis)
+        here = database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
         done = _requeue(self._redis, _keys_of(letter_id), [letter_id, here, there, key])
         return Requeued() if done else ClaimLost()

@@ -13,7 +13,7 @@ from mlq.broker.errors import NoResults, UnreadableResults
 from mlq.protocol import job_result, message
 from mlq.protocol.names import JOB_HEADER
 from mlq.protocol.result import Answer
-from mlq.store.claims.stored_results import store
+from mlq.store.claims.completion import store
 from mlq.store.jobs import job_results
 from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 
