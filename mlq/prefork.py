@@ -200,7 +200,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import state_store
-    from mlq.engine.celery import controls, message_checks, publish_guard, task_wrapping, transport
+    from mlq.engine.celery import controls, message_checks, publish_guard, task_wrapper, transport
     from mlq.engine.celery.backend import install_filing
     from mlq.engine.startup.admission import check_others
     from mlq.engine.startup.result_probe import demand_results
@@ -225,7 +225,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)
-    task_wrapping.contain(app)
+    task_wrapper.contain(app)
     message_checks.screen(app, message_limits(settings))
     _load_after_fork(app, settings, counts)
     reporter = PoolReporter(ReportPage.inherited(), fingerprint, counts)
@@ -255,13 +255,14 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
 
     from mlq import tasks
     from mlq.engine.celery.backend import end_without_results
+    from mlq.engine.celery.pool import is_termination
     from mlq.model.failure import recognize_orders
 
     parent = os.getpid()
 
     def begin(**_: Any) -> None:
         parent_death.tie(parent, signal.SIGKILL)
-        recognize_orders(_is_termination)
+        recognize_orders(is_termination)
         end_without_results(app, lambda _: os.kill(parent, signal.SIGTERM))
         if settings.worker.model is not None:
             try:
@@ -275,18 +276,6 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
         counts.count_rows(0)
 
     signals.worker_process_init.connect(begin, weak=False)
-
-
-def _is_termination(error: BaseException) -> bool:
-    """Recognize the SystemExit with which billiard's SIGTERM handler ends a process of the pool."""
-    from billiard import common
-
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    stock: Any = common  # the stubs lack this name
-    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (only this function raises it)
-    return frame is not None and frame.tb_frame.f_code is handler
 
 
 def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:

@@ -153,7 +153,7 @@ def _serve(
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import broker_address, state_store
-    from mlq.engine.celery import acknowledgement, backend, controls, message_checks, publish_guard, signal_wakeup
+    from mlq.engine.celery import backend, controls, message_checks, publish_guard, stock_transport
     from mlq.engine.engine import ServedTasks
     from mlq.engine.startup.result_probe import demand_results
     from mlq.engine.time_limits import TimeLimits
@@ -183,8 +183,8 @@ def _serve(
             engine.wrap_tasks()
         else:
             message_checks.screen(app, limits.message_limits)
-            acknowledgement.begin(app, limits)
-            signal_wakeup.install(app)
+            stock_transport.acknowledge_at_once(app, limits)
+            stock_transport.wake_on_signals(app)
         return model, _consume(app, settings, identity, engine)
 
 
@@ -279,23 +279,15 @@ def log_to_stderr(*, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLineFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    from celery.app import trace
-    from celery.worker.consumer import consumer
-
-    from mlq.engine.celery import controls, refusal
+    from mlq.engine.celery import controls, log_texts, refusal
     from mlq.engine.startup.unknown_tasks import OnceAMinute
     from mlq.protocol import compression
 
-    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # Celery's text contains the whole result
-    # Celery's texts contain body and headers, and so the arguments. %.0s consumes such a value and writes nothing.
-    stock: Any = consumer  # the stubs lack these names
-    stock.UNKNOWN_TASK_ERROR = "no task of type %s is known here: its message is discarded%.0s%.0s%.0s"
-    stock.MESSAGE_REPORT = "type {1}, encoding {2}"
-    stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
+    log_texts.withhold_payloads()
     refusal.install()
     compression.install()
     controls.mask_replies()
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(log_texts.UNKNOWN_TASK))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
-from celery.worker import state
 from redis.exceptions import RedisError
 
 from mlq import __version__
+from mlq.engine.celery.pool import stop_worker
 from mlq.exit_codes import ExitCode
 from mlq.ipc.shared_pages import RunningTask, WorkerReport
 from mlq.model.failure import DeviceLost
@@ -113,12 +113,12 @@ class Activity:
             "the device failed, and this process cannot use it again: %s", reason, extra={"action": "device_lost"}
         )
         self.device_error = reason
-        setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
+        stop_worker(ExitCode.DONE)
 
     def results_lost(self, reason: Exception) -> None:
         """Stop claiming, because no result can be stored; claims go back to their queues, and the process ends."""
         self.results_error = reason
-        setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
+        stop_worker(ExitCode.DONE)
 
     @property
     def is_ending(self) -> bool:
@@ -154,7 +154,7 @@ class Activity:
         if reason is not None and not self.recycled:
             log.info("this worker ends, to be replaced: %s", reason, extra={"action": "worker_recycled"})
             self.recycled = True
-            setattr(state, "should_stop", ExitCode.DONE)  # noqa: B010 (the stubs know None alone)
+            stop_worker(ExitCode.DONE)
 
     def _task_began(self, task_id: str, task: Any = None, **_: Any) -> None:
         if not self._in_batch:

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.worker import state
 from redis.exceptions import RedisError
 
 from mlq.engine import micro_batches
 from mlq.engine.activity import StartedStates, TurnStats
-from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
+from mlq.engine.celery import backend, pool, server_clock, task_wrapper, transport
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.claimer import Claimer, Shares, Urgency
 from mlq.engine.doorbell import Doorbell
@@ -105,7 +104,7 @@ class Engine:
         self.ledger = Ledger()
         self._leases = leases
         # Before Delivery counts the receivers of Celery's signals: those that are connected later are the user's.
-        task_wrapping.follow(self.ledger)
+        task_wrapper.follow(self.ledger)
         self._delivery = Delivery(tasks.app, self.ledger, activity.count_task, model.fingerprint)
         self._cancelled_jobs = CancelledJobs(redis)
         make_answer, belongs_to_job = self._delivery.make_answer, self._delivery.belongs_to_job
@@ -168,7 +167,7 @@ class Engine:
 
     def wrap_tasks(self) -> None:
         """Time all tasks registered so far, and follow their ends. Celery builds its tracers from these tasks later."""
-        task_wrapping.wrap(self._tasks.app, self.ledger, self._tasks.limits)
+        task_wrapper.wrap(self._tasks.app, self.ledger, self._tasks.limits)
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. Claims, the staged batch and the threads outlive a connection."""
@@ -257,9 +256,7 @@ class Engine:
         """Run the staged batch. The hub calls this, so control messages are served between two batches."""
         self._wakeup.clear()
         if self.fenced or self._claimer.broken:
-            code = ExitCode.FENCED if self.fenced else ExitCode.FAILED
-            # Not should_terminate: Celery would terminate, and then exit with 0.
-            setattr(state, "should_stop", code)  # noqa: B010 (the stubs know None alone)
+            pool.stop_worker(ExitCode.FENCED if self.fenced else ExitCode.FAILED)
             return
         batch = self._claimer.take()
         if not batch:
