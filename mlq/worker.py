@@ -160,10 +160,10 @@ def _serve(
     from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
-    limits = TimeLimits(_limit(settings), activity.report, activity.say, message_limits(settings))
+    limits = TimeLimits(_limit(settings), activity.report, activity.publish, message_limits(settings))
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
-    activity.loaded(model.fingerprint, model.max_batch_size)
+    activity.report_model(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
     backend.install_filing(JobTokens(partial(state_store, settings)))
     publish_guard.install()
@@ -178,7 +178,7 @@ def _serve(
         backend.end_without_results(app, activity.results_lost)
         # After the engine counted mlq's receivers of signals: receivers that these modules connect are the user's.
         prepare_tasks(settings, app, checks=checks_tasks)
-        controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
+        controls.begin(app, settings.controls, activity.report_rate_limits, keeps_queues=engine is not None)
         if engine is not None:
             engine.wrap_tasks()
         else:
@@ -382,11 +382,11 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
     return code
 
 
-def _exit_code(said: object) -> int:
+def _exit_code(code: object) -> int:
     """Convert Celery's exit code, which a SystemExit carries and which may be any object."""
-    if said is None:
+    if code is None:
         return ExitCode.DONE
-    return said if isinstance(said, int) else ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.FAILED
 
 
 def _describe(settings: Settings, identity: WorkerIdentity, activity: Activity) -> Heartbeat:

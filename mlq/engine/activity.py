@@ -61,33 +61,33 @@ class Activity:
         signals.task_prerun.connect(self._task_began, weak=False)
         signals.task_postrun.connect(self._task_ended, weak=False)
 
-    def say(self) -> None:
+    def publish(self) -> None:
         """Publish the present report."""
         self._changed(self.report)
 
-    def loaded(self, fingerprint: str | None, max_batch_size: int) -> None:
+    def report_model(self, fingerprint: str | None, max_batch_size: int) -> None:
         """Report that the model is loaded."""
         self.report.fingerprint, self.report.max_batch_size = fingerprint, max_batch_size
         self._changed(self.report)
 
-    def leased(self) -> None:
+    def report_lease(self) -> None:
         """Report that there is a lease, which has to be renewed from now on."""
         self.report.leased = True
         self._changed(self.report)
 
-    def left(self) -> None:
+    def report_lease_end(self) -> None:
         """Report that the lease is about to be given back: if it is missing from now on, it was not lost."""
         self.report.leased = False
         self._changed(self.report)
 
-    def looked(self) -> None:
+    def report_look(self) -> None:
         """Report that the worker asked for work, at most once a second."""
         now = time.monotonic()
         if now - self.report.looked_at >= _LOOKED_EVERY_S:
             self.report.looked_at = now
             self._changed(self.report)
 
-    def limited(self, rate_limits: dict[str, str]) -> None:
+    def report_rate_limits(self, rate_limits: dict[str, str]) -> None:
         """Report the tasks that have a rate limit: their messages may wait while this worker is idle."""
         self.report.rate_limits = rate_limits
         self._changed(self.report)
@@ -197,7 +197,7 @@ class TurnStats:
         """True if recent turns were short (exponentially weighted mean below 250 ms), so a batch may be prefetched."""
         return self._turn_s < _QUICK_S
 
-    def spent(self, message: ModelRequest, seconds: float) -> None:
+    def add_forward(self, message: ModelRequest, seconds: float) -> None:
         """Add the time of a forward to its queue, at once: a turn may last as long as more urgent rows keep coming."""
         self._shares.used(queue_of(message.message.claim.queue_key), seconds)
 
@@ -205,7 +205,7 @@ class TurnStats:
         """Count rows of this turn."""
         self._rows += rows
 
-    def book(self, seconds: float) -> None:
+    def end_turn(self, seconds: float) -> None:
         """Count a turn that has ended, with its seconds and its rows."""
         rows, self._rows = self._rows, 0
         self._turn_s = 0.5 * (self._turn_s + seconds)
@@ -260,12 +260,12 @@ class StartedStates(threading.Thread):
         self._running: Sequence[Message] = ()
         self._began = threading.Event()
 
-    def began(self, messages: Sequence[Message]) -> None:
+    def begin(self, messages: Sequence[Message]) -> None:
         """Note the messages that run now. This is cheap, because it is called for each batch."""
         self._running = messages
         self._began.set()
 
-    def ended(self) -> None:
+    def end(self) -> None:
         """Note that the batch has ended."""
         self._running = ()
         self._began.clear()

@@ -121,7 +121,7 @@ class Claimer(threading.Thread):
             self.put_off_s = min(max(_FIRST_PUT_OFF_S, 2 * self.put_off_s), _LONGEST_PUT_OFF_S)
             self._not_before = time.monotonic() + self.put_off_s
 
-    def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
+    def claim_urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
         """Claim what waits on these queues now, in the caller's thread, between two forwards of a long message.
 
         Raises redis.RedisError.
@@ -327,9 +327,9 @@ def _is_batch(message: Message) -> bool:
 def _rows_in(message: Message) -> int:
     """Count the rows of a message, as far as it says; a message of a user's own task counts as one."""
     first = message.args[0] if message.args else next(iter(message.kwargs.values()), None)
-    said = message.headers.get(ROWS_HEADER)
-    if isinstance(said, int):
-        return said
+    count = message.headers.get(ROWS_HEADER)
+    if isinstance(count, int):
+        return count
     return len(first) if _is_batch(message) and isinstance(first, list) else 1
 
 
@@ -382,7 +382,7 @@ class Urgency:
         self._clock = clock
         self._looked_at = 0.0
 
-    def before(self, queues: Iterable[str]) -> tuple[str, ...]:
+    def more_urgent_than(self, queues: Iterable[str]) -> tuple[str, ...]:
         """Return the queues that are more urgent than the least urgent of these; none if there are none."""
         return self._queues[: max((self._queues.index(q) for q in queues), default=0)]
 

@@ -131,7 +131,7 @@ class Engine:
         self._done_bytes = 0
         self._computing = False
         self._turn_stats = TurnStats(self._shares, activity, model.max_batch_size)
-        self._rate_limits = RateLimits(self._delivery.wait_s, self._resume, activity.looked)
+        self._rate_limits = RateLimits(self._delivery.wait_s, self._resume, activity.report_look)
         self._is_fenced = False
         self.has_crashed = False
 
@@ -157,7 +157,7 @@ class Engine:
         self._clock.refresh()
         server_clock.install(self._tasks.app, self._clock)
         admission.register(self._leases, self._wid, self.claims.queues, self._fingerprint, rollout=rollout)
-        self._activity.leased()
+        self._activity.report_lease()
         if renews:
             log.info("no supervisor: this worker renews its own lease", extra={"action": "lease_renewal_started"})
             self._lease = LeaseThread(self._redis, self._leases, lambda: [self._wid], lost=self._lost)
@@ -173,7 +173,7 @@ class Engine:
         """Deliver to this connection from now on. Claims, the staged batch and the threads outlive a connection."""
         self._delivery.transport = connected
         hub.add_reader(self._wakeup.fd, self._turn)
-        self._rate_limits.follow(hub)
+        self._rate_limits.use_timers(hub)
         ended, unrun = self.ledger.abandon()
         self._recorder.record(ended, behind=True)
         if unrun:
@@ -199,7 +199,7 @@ class Engine:
         # end one worker after another.
         if self.has_crashed or self._activity.device_error is not None:
             return
-        self._activity.left()
+        self._activity.report_lease_end()
         try:
             self._leases.reap(self._wid, to="head")
         except (RedisError, OSError) as exc:
@@ -247,7 +247,7 @@ class Engine:
 
     def _order(self) -> Sequence[str]:
         """Return the order in which to serve the queues. Each claim asks for it, so it is a sign of life, too."""
-        self._activity.looked()
+        self._activity.report_look()
         return self._shares.order()
 
     # A turn: one claimed batch, in the main thread
@@ -297,7 +297,7 @@ class Engine:
             # A worker died while it held a suspect, so no other message is claimed while one runs.
             has_suspect = any(m.claim.is_suspect for m in batch)
             queues = () if has_suspect else map(self._delivery.queue_of, batch)
-            self._compute(together, more_urgent=self._urgency.before(queues))
+            self._compute(together, more_urgent=self._urgency.more_urgent_than(queues))
         for message in alone:
             if self._activity.is_ending:
                 return
@@ -311,7 +311,7 @@ class Engine:
         """Run the rows of many messages through the model, and end each message when its rows are done."""
         began = time.monotonic()
         self._activity.batch_began([self._delivery.running(m.message) for m in messages])
-        self._started_states.began([m.message for m in messages])
+        self._started_states.begin([m.message for m in messages])
         is_full = sum(len(m.rows) for m in messages) >= self._model.max_batch_size
         stages = is_full and self._turn_stats.turns_are_quick
         self._computing = True
@@ -322,18 +322,18 @@ class Engine:
             self._model.claims += [m.message.claim.id for m in urgent]
             return urgent
 
-        took, spent = self._cancelled_jobs.took, self._turn_stats.spent
+        unwanted, spent = self._cancelled_jobs.are_unwanted, self._turn_stats.add_forward
         try:
-            for outcome in micro_batches.run(self._model, messages, before, took, spent):
+            for outcome in micro_batches.run(self._model, messages, before, unwanted, spent):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)
             self._activity.device_lost(exc)
         finally:
             self._computing = False
-            self._started_states.ended()
+            self._started_states.end()
             self._flush(behind=self._claimer.waiting)
-            self._turn_stats.book(time.monotonic() - began)
+            self._turn_stats.end_turn(time.monotonic() - began)
             self._activity.batch_ended()
 
     def _end(self, outcome: BatchOutcome[ModelRequest]) -> None:
@@ -369,7 +369,7 @@ class Engine:
             return ()
         found: Sequence[Message] = ()
         try:
-            found = self._claimer.urgent(more_urgent)
+            found = self._claimer.claim_urgent(more_urgent)
             together, alone = self._split(found)
             for message in alone:
                 self._run_alone(message)
@@ -381,11 +381,11 @@ class Engine:
 
     def _run_alone(self, message: Message) -> None:
         """Let Celery run a message, as soon as the rate limit of its task allows."""
-        if not self._rate_limits.puts_off(message):
+        if not self._rate_limits.keep_if_limited(message):
             self._run_now(message)
 
     def _run_now(self, message: Message) -> None:
-        if self._cancelled_jobs.holds(message.place):
+        if self._cancelled_jobs.has_job_of(message.place):
             self._recorder.record([self._delivery.revoke(message)], behind=False)
             return
         if not self._delivery.knows(message.task):

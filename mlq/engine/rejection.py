@@ -184,8 +184,8 @@ class Rejection:
 
 def failure_of(malformed: Malformed) -> dict[str, Any]:
     """Return Celery's result fields of a task that failed without having run."""
-    said = f"{malformed.reason}: {malformed.why}"
-    result = {"exc_type": malformed.kind, "exc_message": [said], "exc_module": "celery.exceptions"}
+    text = f"{malformed.reason}: {malformed.why}"
+    result = {"exc_type": malformed.kind, "exc_message": [text], "exc_module": "celery.exceptions"}
     return {"status": "FAILURE", "result": result, "traceback": None}
 
 
@@ -207,14 +207,14 @@ class CancelledJobs:
         self._jobs: frozenset[str] = frozenset()
         self._look_at = 0.0
 
-    def took(self, rows: ModelRequest) -> bool:
+    def are_unwanted(self, rows: ModelRequest) -> bool:
         """Return whether the rows of a message belong to a cancelled job; False while Redis is away."""
         try:
-            return self.holds(rows.message.place)
+            return self.has_job_of(rows.message.place)
         except (RedisError, OSError):
             return False
 
-    def holds(self, place: JobChunkRef | None) -> bool:
+    def has_job_of(self, place: JobChunkRef | None) -> bool:
         """Return whether the job of a chunk was cancelled. Raises redis.RedisError."""
         if place is None:
             return False
@@ -254,7 +254,7 @@ class RateLimits:
         self._lines: dict[str, deque[Message]] = {}
         self._hub: Any = None
 
-    def follow(self, hub: Any) -> None:
+    def use_timers(self, hub: Any) -> None:
         """Use the timers of this event loop. Celery drops them with each lost connection."""
         self._hub = hub
         for task in self._lines:
@@ -262,10 +262,10 @@ class RateLimits:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many messages wait that no more should be claimed."""
+        """Whether no more messages should be claimed, because as many as a stock worker prefetches wait here."""
         return sum(map(len, self._lines.values())) >= _MOST_WAITING
 
-    def puts_off(self, message: Message) -> bool:
+    def keep_if_limited(self, message: Message) -> bool:
         """Keep a message whose task has to wait, or has waiting messages already; False if it may run."""
         line = self._lines.get(message.task)
         if line is not None:

@@ -121,9 +121,9 @@ class FilingBackend(RedisBackend):
 
     def _place(self, request: Any) -> JobChunkRef | None:
         """Return the job of a running task. The claimer has checked the header, other transports have not."""
-        said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
+        headers = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
         try:
-            place = job_result.place_of(said)
+            place = job_result.place_of(headers)
         except ValueError:
             return None
         return place if place is not None and self.belongs_to_job(place) else None
