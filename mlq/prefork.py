@@ -142,7 +142,7 @@ class PoolReporter:
             if not self._ready:
                 self._ready = True
                 self._write_report()
-                ready_pipe.tell(ready_pipe.READY)
+                ready_pipe.report(ready_pipe.READY)
 
     def _write_report(self) -> None:
         from celery.worker import state

@@ -345,20 +345,20 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
 
     is_ready = threading.Event()
 
-    def tell_ready(**_: Any) -> None:
+    def report_ready(**_: Any) -> None:
         if not is_ready.is_set():
             is_ready.set()
-            ready_pipe.tell(ready_pipe.READY)
+            ready_pipe.report(ready_pipe.READY)
 
     def ready(sender: Any, **_: Any) -> None:
         if engine is not None:
             engine.watch_events(sender)
-        tell_ready()
+        report_ready()
 
     signals.worker_ready.connect(ready, weak=False)
     if engine is None:
         # A waiting message is delivered, and runs, before Celery has finished subscribing at RabbitMQ.
-        signals.task_prerun.connect(tell_ready, weak=False)
+        signals.task_prerun.connect(report_ready, weak=False)
     # Celery warns at each start as root. The danger is pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(

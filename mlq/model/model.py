@@ -140,7 +140,7 @@ class Forward:
         """Return the failure of one row. Raises DeviceLost: a class that catches all exceptions hides it in a slot."""
         found = trouble(error)
         if found is Trouble.LOST:
-            raise DeviceLost.told_by(error) from error
+            raise DeviceLost.from_error(error) from error
         return RowFailure(error, retryable=found is Trouble.MEMORY or isinstance(error, self._kinds.transient))
 
     def _settle(self, rows: Sequence[Any]) -> list[Any]:
@@ -166,7 +166,7 @@ class Forward:
             error = contained(raised)
             found = trouble(error)
             if found is Trouble.LOST:
-                raise DeviceLost.told_by(error) from error
+                raise DeviceLost.from_error(error) from error
             if found is Trouble.MEMORY:
                 return OutOfMemory(str(error))
             if isinstance(error, (*self._kinds.transient, *self._kinds.interrupts)):
