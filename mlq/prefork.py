@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 from mlq import __version__
 from mlq.errors import MlqError, NoModel, print_error
 from mlq.exit_codes import ExitCode
-from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit, worker_report
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc import parent_death, python_command, ready_pipe, worker_exit
+from mlq.ipc.shared_pages import REPORT_VARIABLE, ReportPage, WorkerReport
 from mlq.security.masking import guard_stderr
 from mlq.settings import advisories
 from mlq.settings.config import Settings, load
-from mlq.worker import close_model, load_model, log_to_stderr, of_messages, parse, prepare_tasks
+from mlq.worker import close_model, load_model, log_to_stderr, message_limits, parse, prepare_tasks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -141,7 +141,7 @@ class PoolReporter:
             if not self._ready:
                 self._ready = True
                 self._write_report()
-                ready_pipe.tell(ready_pipe.READY)
+                ready_pipe.report(ready_pipe.READY)
 
     def _write_report(self) -> None:
         from celery.worker import state
@@ -199,7 +199,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     from mlq import tasks
     from mlq.app import create_app
     from mlq.broker.connection import state_store
-    from mlq.engine.celery import controls, message_checks, publish_guard, task_wrapping, transport
+    from mlq.engine.celery import controls, message_checks, publish_guard, task_wrapper, transport
     from mlq.engine.celery.backend import install_filing
     from mlq.engine.startup.admission import check_others
     from mlq.engine.startup.result_probe import demand_results
@@ -224,8 +224,8 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
     app = create_app(settings)
     tasks.serve(app, Unloaded(), counts)
     prepare_tasks(settings, app, checks=checks_tasks)
-    task_wrapping.contain(app)
-    message_checks.screen(app, of_messages(settings))
+    task_wrapper.contain(app)
+    message_checks.screen(app, message_limits(settings))
     _load_after_fork(app, settings, counts)
     reporter = PoolReporter(ReportPage.inherited(), fingerprint, counts)
     reporter.connect(app)
@@ -236,7 +236,7 @@ def serve(settings: Settings, identity: PoolIdentity, *, rollout: bool, checks_t
 def _try_model() -> int:
     """Load the model in a trial process: its threads and memory must not exist in this process when the pool forks."""
     command = [*python_command.python("mlq.prefork"), "--name", "trial", "--try-model"]
-    environment = {k: v for k, v in os.environ.items() if k != worker_report.VARIABLE}  # the trial has no supervisor
+    environment = {k: v for k, v in os.environ.items() if k != REPORT_VARIABLE}  # the trial has no supervisor
     trial = parent_death.command(command, signal.SIGKILL)
     return subprocess.run(trial, stdin=subprocess.DEVNULL, env=environment, check=False).returncode
 
@@ -254,13 +254,14 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
 
     from mlq import tasks
     from mlq.engine.celery.backend import end_without_results
+    from mlq.engine.celery.pool import is_termination
     from mlq.model.failure import recognize_orders
 
     parent = os.getpid()
 
     def begin(**_: Any) -> None:
         parent_death.tie(parent, signal.SIGKILL)
-        recognize_orders(_is_termination)
+        recognize_orders(is_termination)
         end_without_results(app, lambda _: os.kill(parent, signal.SIGTERM))
         if settings.worker.model is not None:
             try:
@@ -274,18 +275,6 @@ def _load_after_fork(app: Celery, settings: Settings, counts: Counts) -> None:
         counts.count_rows(0)
 
     signals.worker_process_init.connect(begin, weak=False)
-
-
-def _is_termination(error: BaseException) -> bool:
-    """Recognize the SystemExit with which billiard's SIGTERM handler ends a process of the pool."""
-    from billiard import common
-
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    stock: Any = common  # the stubs lack this name
-    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (only this function raises it)
-    return frame is not None and frame.tb_frame.f_code is handler
 
 
 def _consume(app: Celery, settings: Settings, identity: PoolIdentity) -> int:

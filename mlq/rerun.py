@@ -69,7 +69,7 @@ def _is_predict(settings: Settings, task: str) -> bool:
 
 def _model(settings: Settings) -> Any:
     from mlq.errors import NoModel
-    from mlq.model.loading import load as load_model
+    from mlq.model.loader import load as load_model
 
     worker = settings.worker
     if worker.model is None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from celery import Celery, Task
 from celery.exceptions import Reject
 
-from mlq.engine.strategy import BatchOutcome
 from mlq.errors import NoModel
 from mlq.model.failure import DeviceLost, RowFailure
 from mlq.protocol.names import BATCH_PREDICT, PREDICT, RETRIES
 from mlq.protocol.packing import rows_in
 
 if TYPE_CHECKING:
+    from mlq.engine.micro_batches import BatchOutcome
+
     _Task = Task[Any, Any]
 else:
     _Task = Task  # it is generic only in the stubs

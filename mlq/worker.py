@@ -24,7 +24,7 @@ from mlq import __version__
 from mlq.errors import CudaUnavailable, MlqError, NoModel, print_error
 from mlq.exit_codes import ExitCode
 from mlq.ipc import ready_pipe, worker_exit
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc.shared_pages import ReportPage, WorkerReport
 from mlq.protocol import names
 from mlq.security.escaping import OneLineFormatter
 from mlq.security.masking import guard_stderr
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from mlq.broker.connection import Address
     from mlq.engine.activity import Activity
-    from mlq.engine.engine import Engine
-    from mlq.engine.time_limits import Limit, OfMessages
+    from mlq.engine.engine import Engine, ServedTasks
+    from mlq.engine.time_limits import Limit, MessageLimits
     from mlq.model.model import Model
     from mlq.store.workers.heartbeats import Heartbeat
     from mlq.store.workers.orders import Order
@@ -114,9 +114,8 @@ def serve(settings: Settings, identity: WorkerIdentity, *, rollout: bool, checks
         BrokerUnreachable, ResultsUnusable, ResultsUnreachable: Each has its exit code.
     """
     from mlq.broker.connection import state_store
-    from mlq.engine.activity import Activity
+    from mlq.engine.activity import Activity, Recycling
     from mlq.engine.celery.pool import is_let_go
-    from mlq.engine.recycling import Recycling
     from mlq.liveness.heartbeat_writer import HeartbeatThread
     from mlq.model.failure import recognize_orders, withhold_texts
 
@@ -153,36 +152,39 @@ def _serve(
 
     from mlq import tasks
     from mlq.app import create_app
-    from mlq.broker.connection import state_store
-    from mlq.engine.celery import acknowledgement, backend, controls, message_checks, publish_guard, signal_wakeup
+    from mlq.broker.connection import broker_address, state_store
+    from mlq.engine.celery import backend, controls, message_checks, publish_guard, stock_transport
+    from mlq.engine.engine import ServedTasks
     from mlq.engine.startup.result_probe import demand_results
     from mlq.engine.time_limits import TimeLimits
     from mlq.store.jobs.job_tokens import JobTokens
 
     demand_results(settings, create_app)
-    limits = TimeLimits(_limit(settings), activity.report, activity.say, of_messages(settings))
+    limits = TimeLimits(_limit(settings), activity.report, activity.publish, message_limits(settings))
     limits.install()
     model = _admitted(settings, identity, rollout=rollout)
-    activity.loaded(model.fingerprint, model.max_batch_size)
+    activity.report_model(model.fingerprint, model.max_batch_size)
     model.interrupts = (SoftTimeLimitExceeded,)
     backend.install_filing(JobTokens(partial(state_store, settings)))
     publish_guard.install()
-    with _engine(settings, identity, model, activity) as engine:
-        app = create_app(settings)
-        serving = tasks.serve(app, model, activity)
-        activity.connect()
-        backend.end_without_results(app, activity.results_lost)
+    app = create_app(settings)
+    serving = tasks.serve(app, model, activity)
+    activity.connect()
+    served = ServedTasks(app, _model_tasks(settings), serving.outcomes, limits)
+    with _engine(settings, identity, model, served, activity) as engine:
         if engine is not None:
-            engine.begin(app, serving.outcomes, renews=ReportPage.inherited() is None, rollout=rollout)
+            answers_too = _answers_at(settings, broker_address(settings))
+            engine.start(answers_too=answers_too, renews=ReportPage.inherited() is None, rollout=rollout)
+        backend.end_without_results(app, activity.results_lost)
         # After the engine counted mlq's receivers of signals: receivers that these modules connect are the user's.
         prepare_tasks(settings, app, checks=checks_tasks)
-        controls.begin(app, settings.controls, activity.limited, keeps_queues=engine is not None)
+        controls.begin(app, settings.controls, activity.report_rate_limits, keeps_queues=engine is not None)
         if engine is not None:
-            engine.mark_tasks(limits)
+            engine.wrap_tasks()
         else:
-            message_checks.screen(app, limits.of_messages)
-            acknowledgement.begin(app, limits)
-            signal_wakeup.install(app)
+            message_checks.screen(app, limits.message_limits)
+            stock_transport.acknowledge_at_once(app, limits)
+            stock_transport.wake_on_signals(app)
         return model, _consume(app, settings, identity, engine)
 
 
@@ -207,12 +209,12 @@ def prepare_tasks(settings: Settings, app: Celery, *, checks: bool) -> None:
         check_heads(settings, app.tasks)
 
 
-def of_messages(settings: Settings) -> OfMessages:
+def message_limits(settings: Settings) -> MessageLimits:
     """Return how time limits in messages are treated."""
-    from mlq.engine.time_limits import OfMessages
+    from mlq.engine.time_limits import MessageLimits
 
     worker = settings.worker
-    return OfMessages(least=worker.min_time_limit, heeded=worker.message_time_limits == "heed")
+    return MessageLimits(least=worker.min_time_limit, are_applied=worker.message_time_limits == "heed")
 
 
 def _limit(settings: Settings) -> Limit:
@@ -228,7 +230,9 @@ def _resident_bytes() -> int:
 
 
 @contextmanager
-def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity: Activity) -> Iterator[Engine | None]:
+def _engine(
+    settings: Settings, identity: WorkerIdentity, model: Model, tasks: ServedTasks, activity: Activity
+) -> Iterator[Engine | None]:
     """Create the engine if the broker is Redis or Valkey; with another one Celery's transport takes the messages."""
     from mlq.broker import rabbitmq
     from mlq.broker.connection import broker_address, connected, is_redis, redis_client
@@ -243,18 +247,21 @@ def _engine(settings: Settings, identity: WorkerIdentity, model: Model, activity
             rabbitmq.declare(connection, settings, settings.served_queues)
         yield None
         return
-    served = {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
     # The engine has a connection of its own, made before it replaces kombu's transports in this process.
     with connected(settings, address) as connection:
         redis = redis_client(connection)
-        claims = Claims(redis, identity.id, settings.served_queues, served, settings.priority_order)
+        claims = Claims(redis, identity.id, settings.served_queues, tasks.names, settings.priority_order)
         leases = Leases(redis, round(1000 * settings.lease))
-        engine = Engine(redis, claims, leases, model, served, settings.worker, activity)
-        engine.install(answers_too=_answers_at(settings, address))
+        engine = Engine(redis, claims, leases, model, tasks, settings.worker, activity)
         try:
             yield engine
         finally:
             engine.close()
+
+
+def _model_tasks(settings: Settings) -> Mapping[str, str]:
+    """Return each name under which the model is served, with mlq.predict or mlq.batch_predict."""
+    return {names.PREDICT: names.PREDICT, names.BATCH_PREDICT: names.BATCH_PREDICT, **(settings.aliases or {})}
 
 
 def _answers_at(settings: Settings, broker: Address) -> bool:
@@ -272,23 +279,15 @@ def log_to_stderr(*, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLineFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    from celery.app import trace
-    from celery.worker.consumer import consumer
-
-    from mlq.engine.celery import controls, refusal
+    from mlq.engine.celery import controls, log_texts, refusal
     from mlq.engine.startup.unknown_tasks import OnceAMinute
     from mlq.protocol import compression
 
-    trace.LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"  # Celery's text contains the whole result
-    # Celery's texts contain body and headers, and so the arguments. %.0s consumes such a value and writes nothing.
-    stock: Any = consumer  # the stubs lack these names
-    stock.UNKNOWN_TASK_ERROR = "no task of type %s is known here: its message is discarded%.0s%.0s%.0s"
-    stock.MESSAGE_REPORT = "type {1}, encoding {2}"
-    stock.UNKNOWN_FORMAT = "a message is of no known form, and is discarded: %s"
+    log_texts.withhold_payloads()
     refusal.install()
     compression.install()
     controls.mask_replies()
-    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(stock.UNKNOWN_TASK_ERROR))
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute(log_texts.UNKNOWN_TASK))
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
@@ -307,13 +306,13 @@ def _admitted(settings: Settings, identity: WorkerIdentity, *, rollout: bool) ->
 
 def load_model(settings: Settings, device: str) -> Model:
     """Load the model that the settings name. Raises NoModel, InvalidModel."""
-    from mlq.model import loading
+    from mlq.model import loader
 
     worker = settings.worker
     if worker.model is None:
         raise NoModel
     began = time.monotonic()
-    model = loading.load(
+    model = loader.load(
         worker.model,
         origin=settings.origin("worker.model"),
         device=device,
@@ -346,20 +345,20 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
 
     is_ready = threading.Event()
 
-    def tell_ready(**_: Any) -> None:
+    def report_ready(**_: Any) -> None:
         if not is_ready.is_set():
             is_ready.set()
-            ready_pipe.tell(ready_pipe.READY)
+            ready_pipe.report(ready_pipe.READY)
 
     def ready(sender: Any, **_: Any) -> None:
         if engine is not None:
             engine.watch_events(sender)
-        tell_ready()
+        report_ready()
 
     signals.worker_ready.connect(ready, weak=False)
     if engine is None:
         # A waiting message is delivered, and runs, before Celery has finished subscribing at RabbitMQ.
-        signals.task_prerun.connect(tell_ready, weak=False)
+        signals.task_prerun.connect(report_ready, weak=False)
     # Celery warns at each start as root. The danger is pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
@@ -383,11 +382,11 @@ def _consume(app: Celery, settings: Settings, identity: WorkerIdentity, engine: 
     return code
 
 
-def _exit_code(said: object) -> int:
+def _exit_code(code: object) -> int:
     """Convert Celery's exit code, which a SystemExit carries and which may be any object."""
-    if said is None:
+    if code is None:
         return ExitCode.DONE
-    return said if isinstance(said, int) else ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.FAILED
 
 
 def _describe(settings: Settings, identity: WorkerIdentity, activity: Activity) -> Heartbeat:

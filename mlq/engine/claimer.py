@@ -1,16 +1,18 @@
 """The claimer: a thread that claims and decodes the next batch while the device computes the current one.
 
 At most one batch is staged. The engine says when another one may be claimed (`allow`): a worker that is busy for long
-would otherwise hold messages that an idle worker could run at once.
+would otherwise hold messages that an idle worker could run at once. `Shares` decides from which queue to claim next,
+`Urgency` which queues interrupt running rows.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -25,52 +27,7 @@ from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty
 from mlq.store.queues.doorbell import Doorbell
 
-_WARN_EVERY_S: Final = 60.0
-"""Seconds between two log lines about the same misplaced key."""
-
 log = logging.getLogger("mlq.claimer")
-
-
-class MisplacedKeys:
-    """The keys of a wrong type that the latest claim had to skip.
-
-    `describe` looks at a key, and returns None if its type is right.
-    """
-
-    def __init__(
-        self, describe: Callable[[str], Misplaced | None], *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._describe = describe
-        self._clock = clock
-        self._logged_at: dict[str, float] = {}
-        self.names: frozenset[str] = frozenset()
-
-    def note(self, names: Sequence[str]) -> None:
-        """Keep the keys that a claim named, and log those that are new or were logged a minute ago."""
-        if not names and not self.names:
-            return
-        for name in self.names.difference(names):
-            log.info("the key %r is repaired", name, extra={"action": "key_repaired"})
-            self._logged_at.pop(name, None)
-        self.names = frozenset(names)
-        for name in sorted(self.names):
-            if self._clock() - self._logged_at.get(name, -_WARN_EVERY_S) >= _WARN_EVERY_S:
-                self._log(name)
-
-    def _log(self, name: str) -> None:
-        try:
-            found = self._describe(name)
-        except (RedisError, OSError):  # logged after a later claim
-            return
-        self._logged_at[name] = self._clock()
-        if found is not None:
-            log.error(
-                "%s, and this worker goes on without it; %s",
-                found.sentence,
-                found.repair,
-                extra={"action": "key_misplaced"},
-            )
-
 
 _AWAY_PAUSE_S: Final = 0.25
 _FIRST_PUT_OFF_S: Final = 0.05
@@ -79,18 +36,6 @@ _REST_S: Final = 0.005
 _LONG_REST_S: Final = 0.1
 _EARLY_S: Final = 0.05
 """A delayed message that is due within this time is run now: the clocks of senders differ by more."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Messages claimed together, decoded, in the order in which they are to be served."""
-
-    messages: tuple[Message, ...]
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether a worker died while it held this message: then nothing else may be claimed while it runs."""
-        return any(m.claim.is_suspect for m in self.messages)
 
 
 class Claimer(StoppableThread):
@@ -137,7 +82,7 @@ class Claimer(StoppableThread):
         # Otherwise Redis would take the first reply for lost, and hand the same messages out twice.
         self._claiming = threading.Lock()
         self._changed = threading.Condition()
-        self._staged: Batch | None = None
+        self._staged: Sequence[Message] = ()
         self._allowed = True
         self._rest_s = _REST_S
         self._not_before = 0.0
@@ -146,18 +91,21 @@ class Claimer(StoppableThread):
         self.fenced = False
         self.broken = False
 
-    def take(self) -> Batch | None:
-        """Take the staged batch, if there is one; nothing more is claimed until `allow`."""
+    def take(self) -> Sequence[Message]:
+        """Take the staged batch, which may be empty. After one that is not, nothing is claimed until `allow`.
+
+        Its messages were claimed together, and are in the order in which they are to be served.
+        """
         with self._changed:
-            batch, self._staged = self._staged, None
-            if batch is not None:
+            batch, self._staged = self._staged, ()
+            if batch:
                 self._allowed = False
             return batch
 
     @property
     def waiting(self) -> bool:
         """Whether a batch is staged."""
-        return self._staged is not None
+        return bool(self._staged)
 
     def allow(self) -> None:
         """Let the next batch be claimed."""
@@ -172,7 +120,7 @@ class Claimer(StoppableThread):
             self.put_off_s = min(max(_FIRST_PUT_OFF_S, 2 * self.put_off_s), _LONGEST_PUT_OFF_S)
             self._not_before = time.monotonic() + self.put_off_s
 
-    def urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
+    def claim_urgent(self, queues: Sequence[str]) -> tuple[Message, ...]:
         """Claim what waits on these queues now, in the caller's thread, between two forwards of a long message.
 
         Raises redis.RedisError.
@@ -228,7 +176,7 @@ class Claimer(StoppableThread):
     def _may_claim(self) -> bool:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self.is_ending or (self._allowed and self._staged is None))
+                self._changed.wait_for(lambda: self.is_ending or (self._allowed and not self._staged))
                 left_s = self._not_before - time.monotonic()
                 if self.is_ending or left_s <= 0:
                     break
@@ -241,7 +189,7 @@ class Claimer(StoppableThread):
         holding = self._ledger.holding
         match self._claim(self._order()):
             case Claimed(claims):
-                self._stage(Batch(self._filled(self._sorted(claims))))
+                self._stage(self._filled(self._sorted(claims)))
             case QueueEmpty(watch) if not holding:
                 self._doorbell.wait(watch=watch, seconds=self._rejection.next_due_s())
             case QueueEmpty():
@@ -325,8 +273,8 @@ class Claimer(StoppableThread):
             self._changed.wait(timeout=self._rest_s)
             self._rest_s = min(2 * self._rest_s, _LONG_REST_S)
 
-    def _stage(self, batch: Batch) -> None:
-        if not batch.messages:
+    def _stage(self, batch: Sequence[Message]) -> None:
+        if not batch:
             return
         with self._changed:
             self._staged = batch
@@ -352,7 +300,7 @@ class Claimer(StoppableThread):
             if isinstance(decoded, Malformed):
                 self._rejection.dead_letter(decoded)
                 continue
-            if decoded.place is not None and not self._rejection.vouches(decoded.place):
+            if decoded.place is not None and not self._rejection.belongs_to_job(decoded.place):
                 decoded = replace(decoded, place=None)
             if decoded.eta is not None and (wait_s := decoded.eta.timestamp() - now) > _EARLY_S:
                 self._rejection.delay(decoded, decoded.eta.timestamp(), wait_s)
@@ -381,7 +329,116 @@ def _is_batch(message: Message) -> bool:
 def _rows_in(message: Message) -> int:
     """Count the rows of a message, as far as it says; a message of a user's own task counts as one."""
     first = message.args[0] if message.args else next(iter(message.kwargs.values()), None)
-    said = message.headers.get(ROWS_HEADER)
-    if isinstance(said, int):
-        return said
+    count = message.headers.get(ROWS_HEADER)
+    if isinstance(count, int):
+        return count
     return len(first) if _is_batch(message) and isinstance(first, list) else 1
+
+
+_FADE_S: Final = 10.0
+"""Time constant with which used device time is forgotten: shares hold over tens of seconds, not since the start."""
+
+
+class Shares:
+    """Chooses the order in which queues are claimed from.
+
+    Args:
+        queues: The queues in their usual order.
+        shares: The smallest fraction of device time that a queue gets while it has work.
+    """
+
+    def __init__(self, queues: Sequence[str], shares: Mapping[str, float]) -> None:
+        self._queues = tuple(queues)
+        self._shares = {q: s for q, s in shares.items() if q in self._queues}
+        self._used = dict.fromkeys(self._queues, 0.0)
+
+    def used(self, queue: str, seconds: float) -> None:
+        """Add device time that messages of a queue used."""
+        if not self._shares:  # then no queue is ever owed time
+            return
+        fade = math.exp(-seconds / _FADE_S)
+        self._used = {q: s * fade for q, s in self._used.items()}
+        self._used[queue] += seconds
+
+    def is_owed(self, queue: str) -> bool:
+        """Whether a queue has had less than its share."""
+        total = sum(self._used.values())
+        return queue in self._shares and self._used[queue] < self._shares[queue] * total
+
+    def order(self) -> tuple[str, ...]:
+        """Return the queues that are owed their share, then the others in their usual order."""
+        owed = tuple(q for q in self._queues if self.is_owed(q))
+        return owed + tuple(q for q in self._queues if q not in owed)
+
+
+_URGENT_EVERY_S: Final = 0.005
+"""Seconds between two looks for more urgent messages during a long one."""
+
+
+class Urgency:
+    """The queues that may interrupt running rows, and when they were looked at last."""
+
+    def __init__(self, queues: Sequence[str], shares: Shares, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queues = tuple(queues)
+        self._shares = shares
+        self._clock = clock
+        self._looked_at = 0.0
+
+    def more_urgent_than(self, queues: Iterable[str]) -> tuple[str, ...]:
+        """Return the queues that are more urgent than the least urgent of these; none if there are none."""
+        return self._queues[: max((self._queues.index(q) for q in queues), default=0)]
+
+    def is_due(self, more_urgent: Collection[str]) -> bool:
+        """Return whether to look at these queues now; if so, count this as a look."""
+        now = self._clock()
+        if not more_urgent or now - self._looked_at < _URGENT_EVERY_S:
+            return False
+        if any(self._shares.is_owed(q) for q in self._queues if q not in more_urgent):
+            return False  # a less urgent queue is owed its share, so it is not interrupted
+        self._looked_at = now
+        return True
+
+
+_WARN_EVERY_S: Final = 60.0
+"""Seconds between two log lines about the same misplaced key."""
+
+
+class MisplacedKeys:
+    """The keys of a wrong type that the latest claim had to skip.
+
+    `describe` looks at a key, and returns None if its type is right.
+    """
+
+    def __init__(
+        self, describe: Callable[[str], Misplaced | None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._describe = describe
+        self._clock = clock
+        self._logged_at: dict[str, float] = {}
+        self.names: frozenset[str] = frozenset()
+
+    def note(self, names: Sequence[str]) -> None:
+        """Keep the keys that a claim named, and log those that are new or were logged a minute ago."""
+        if not names and not self.names:
+            return
+        for name in self.names.difference(names):
+            log.info("the key %r is repaired", name, extra={"action": "key_repaired"})
+            self._logged_at.pop(name, None)
+        self.names = frozenset(names)
+        for name in sorted(self.names):
+            if self._clock() - self._logged_at.get(name, -_WARN_EVERY_S) >= _WARN_EVERY_S:
+                self._log(name)
+
+    def _log(self, name: str) -> None:
+        try:
+            found = self._describe(name)
+        except (RedisError, OSError):  # logged after a later claim
+            return
+        self._logged_at[name] = self._clock()
+        if found is not None:
+            log.error(
+                "%s, and this worker goes on without it; %s",
+                found.sentence,
+                found.repair,
+                extra={"action": "key_misplaced"},
+            )

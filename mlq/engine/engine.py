@@ -6,29 +6,24 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.worker import state
 from redis.exceptions import RedisError
 
 from mlq.broker.script import MemoryAllowance
-from mlq.engine import batchable, strategy
-from mlq.engine.batchable import ModelRequest
-from mlq.engine.cancelled_jobs import CancelledJobs
-from mlq.engine.celery import backend, pool, server_clock, task_wrapping, transport
+from mlq.engine import micro_batches
+from mlq.engine.activity import StartedStates, TurnStats
+from mlq.engine.celery import backend, pool, server_clock, task_wrapper, transport
 from mlq.engine.celery.delivery import Delivery
-from mlq.engine.claimer import Batch, Claimer
-from mlq.engine.ledger import Ledger
-from mlq.engine.rate_limits import RateLimits
-from mlq.engine.recorder import Recorder
-from mlq.engine.rejection import Rejection
-from mlq.engine.scheduling import Shares, TurnStats, Urgency
-from mlq.engine.started_state import StartedStates
+from mlq.engine.claimer import Claimer, Shares, Urgency
+from mlq.engine.ledger import Ledger, Recorder
+from mlq.engine.micro_batches import BatchOutcome, ModelRequest
+from mlq.engine.rejection import CancelledJobs, RateLimits, Rejection
 from mlq.engine.startup import admission
-from mlq.engine.strategy import BatchOutcome
-from mlq.engine.time_limits import Timed, TimeLimits
+from mlq.engine.time_limits import TimedModel, TimeLimits
 from mlq.exit_codes import ExitCode
-from mlq.ipc.supervisor_notices import NoticeReader
+from mlq.ipc.shared_pages import NoticeReader
 from mlq.ipc.wakeup import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.model.failure import DeviceLost
@@ -58,6 +53,21 @@ _RECORD_AT_END_S: Final = 10.0
 log = logging.getLogger("mlq.engine")
 
 
+@dataclass(frozen=True)
+class ServedTasks:
+    """The tasks that an engine runs."""
+
+    app: Celery
+    names: Mapping[str, str]
+    """Each name under which the model is served, with mlq.predict or mlq.batch_predict."""
+
+    outcomes: dict[str, BatchOutcome[Any]]
+    """Where the tasks of the model find results that are already computed, by task id."""
+
+    limits: TimeLimits
+    """The time limits of this process."""
+
+
 class Engine:
     """Claims, runs and ends the messages of one worker.
 
@@ -69,7 +79,7 @@ class Engine:
         claims: The claims of this worker.
         leases: The leases of all workers.
         model: The loaded model.
-        names: Maps each task name under which the model is served to mlq.predict or mlq.batch_predict.
+        tasks: The tasks to run, those of the model and the user's.
         worker: The settings of the worker.
         activity: The report of this worker.
     """
@@ -80,22 +90,25 @@ class Engine:
         claims: Claims,
         leases: Leases,
         model: Model,
-        names: Mapping[str, str],
+        tasks: ServedTasks,
         worker: WorkerSettings,
         activity: Activity,
     ) -> None:
         self.claims, self._wid = claims, claims.wid
         self._shares = Shares(claims.queues, worker.shares or {})
         self._urgency = Urgency(claims.queues, self._shares)
-        self._model = model
-        self._names = names
+        self._model = TimedModel(model, tasks.limits)
+        self._fingerprint = model.fingerprint
+        self._tasks = tasks
         self._redis = redis
         self.ledger = Ledger()
         self._leases = leases
-        self._delivery = Delivery(self.ledger, model.fingerprint)
+        # Before Delivery counts the receivers of Celery's signals: those that are connected later are the user's.
+        task_wrapper.follow(self.ledger)
+        self._delivery = Delivery(tasks.app, self.ledger, activity.count_task, model.fingerprint)
         self._cancelled_jobs = CancelledJobs(redis)
-        make_answer, vouches = self._delivery.make_answer, self._delivery.vouches
-        self._rejection = Rejection(redis, claims.wid, claims, self.ledger, make_answer, vouches)
+        make_answer, belongs_to_job = self._delivery.make_answer, self._delivery.belongs_to_job
+        self._rejection = Rejection(redis, claims.wid, claims, self.ledger, make_answer, belongs_to_job)
         self._recorder = Recorder(
             claims,
             self.ledger,
@@ -114,28 +127,23 @@ class Engine:
         self._claimer = Claimer(
             claims, self.ledger, doorbell, self._rejection, limit, order=self._order, wake=self._wakeup.ring
         )
-        self._outcomes: dict[str, BatchOutcome[Any]] = {}  # read by the tasks that Celery runs, by task id
         self._done: list[Completion] = []
         self._done_bytes = 0
         self._computing = False
         self._turn_stats = TurnStats(self._shares, activity, model.max_batch_size)
-        self._rate_limits = RateLimits(self._delivery.wait_s, self._resume, activity.looked)
+        self._rate_limits = RateLimits(self._delivery.wait_s, self._resume, activity.report_look)
         self._is_fenced = False
         self.has_crashed = False
 
     # Start and end
 
-    def install(self, *, answers_too: bool) -> None:
-        """Replace kombu's Redis transports in this process, and with `answers_too` Celery's Redis result backends."""
-        transport.install(self)
-        backend.install(self.claims, self.ledger, answers_too=answers_too)
-
-    def begin(self, app: Celery, outcomes: dict[str, BatchOutcome[Any]], *, renews: bool, rollout: bool) -> None:
+    def start(self, *, answers_too: bool, renews: bool, rollout: bool) -> None:
         """Register a lease and start the threads; nothing is claimed before Celery has connected.
 
+        From here on, apps of this process connect to Redis through the engine.
+
         Args:
-            app: The app whose tasks are run.
-            outcomes: Where the tasks of the model find results that are already computed, by task id.
+            answers_too: Results are on the broker's server, so that they are recorded with the end of the claim.
             renews: Renew the lease from a thread of this process. Otherwise the supervisor renews it: it reads in
                 the worker report that there is a lease.
             rollout: Accept that other workers serve the queues with another model.
@@ -144,14 +152,12 @@ class Engine:
             ModelDiffers: Another worker serves one of the queues with another model.
             redis.RedisError: The broker cannot be reached, or refuses.
         """
-        self._outcomes = outcomes
-        self._app = app
+        transport.install(self)
+        backend.install(self.claims, self.ledger, answers_too=answers_too)
         self._clock.refresh()
-        server_clock.install(app, self._clock)
-        task_wrapping.follow(self.ledger)
-        self._delivery.begin(app, self._activity.count_task)
-        admission.register(self._leases, self._wid, self.claims.queues, self._model.fingerprint, rollout=rollout)
-        self._activity.leased()
+        server_clock.install(self._tasks.app, self._clock)
+        admission.register(self._leases, self._wid, self.claims.queues, self._fingerprint, rollout=rollout)
+        self._activity.report_lease()
         if renews:
             log.info("no supervisor: this worker renews its own lease", extra={"action": "lease_renewal_started"})
             self._lease = LeaseThread(self._redis, self._leases, lambda: [self._wid], lost=self._lost)
@@ -159,16 +165,15 @@ class Engine:
         self._recorder.start()
         self._started_states.start()
 
-    def mark_tasks(self, limits: TimeLimits) -> None:
+    def wrap_tasks(self) -> None:
         """Time all tasks registered so far, and follow their ends. Celery builds its tracers from these tasks later."""
-        self._limits = limits
-        task_wrapping.mark(self._app, self.ledger, limits)
+        task_wrapper.wrap(self._tasks.app, self.ledger, self._tasks.limits)
 
     def attach(self, connected: Any, hub: Any) -> None:
         """Deliver to this connection from now on. Claims, the staged batch and the threads outlive a connection."""
         self._delivery.transport = connected
         hub.add_reader(self._wakeup.fd, self._turn)
-        self._rate_limits.follow(hub)
+        self._rate_limits.use_timers(hub)
         ended, unrun = self.ledger.abandon()
         self._recorder.record(ended, behind=True)
         if unrun:
@@ -194,7 +199,7 @@ class Engine:
         # end one worker after another.
         if self.has_crashed or self._activity.device_error is not None:
             return
-        self._activity.left()
+        self._activity.report_lease_end()
         try:
             self._leases.reap(self._wid, to="head")
         except (RedisError, OSError) as exc:
@@ -242,7 +247,7 @@ class Engine:
 
     def _order(self) -> Sequence[str]:
         """Return the order in which to serve the queues. Each claim asks for it, so it is a sign of life, too."""
-        self._activity.looked()
+        self._activity.report_look()
         return self._shares.order()
 
     # A turn: one claimed batch, in the main thread
@@ -251,15 +256,13 @@ class Engine:
         """Run the staged batch. The hub calls this, so control messages are served between two batches."""
         self._wakeup.clear()
         if self.fenced or self._claimer.broken:
-            code = ExitCode.FENCED if self.fenced else ExitCode.FAILED
-            # Not should_terminate: Celery would terminate, and then exit with 0.
-            setattr(state, "should_stop", code)  # noqa: B010 (the stubs know None alone)
+            pool.stop_worker(ExitCode.FENCED if self.fenced else ExitCode.FAILED)
             return
         batch = self._claimer.take()
-        if batch is None:
+        if not batch:
             return
-        self._delivery.heed(self._notices)
-        with self._handling(batch.messages):
+        self._delivery.apply_revocations(self._notices)
+        with self._handling(batch):
             self._run(batch)
 
     def _resume(self, message: Message) -> None:
@@ -288,47 +291,49 @@ class Engine:
         if not self._rate_limits.is_full:
             self._claimer.allow()
 
-    def _run(self, batch: Batch) -> None:
-        together, alone = self._split(batch.messages)
+    def _run(self, batch: Sequence[Message]) -> None:
+        together, alone = self._split(batch)
         if together:
-            # No other message is claimed while a suspect runs.
-            places = () if batch.is_suspect else map(self._delivery.queue_of, batch.messages)
-            self._compute(together, more_urgent=self._urgency.before(places))
+            # A worker died while it held a suspect, so no other message is claimed while one runs.
+            has_suspect = any(m.claim.is_suspect for m in batch)
+            queues = () if has_suspect else map(self._delivery.queue_of, batch)
+            self._compute(together, more_urgent=self._urgency.more_urgent_than(queues))
         for message in alone:
             if self._activity.is_ending:
                 return
             self._run_alone(message)
 
     def _split(self, messages: Sequence[Message]) -> tuple[list[ModelRequest], list[Message]]:
-        names = {n: task for n, task in self._names.items() if not self._delivery.is_limited(n)}
-        return batchable.split(messages, names, self._delivery.revoked)
+        names = {n: task for n, task in self._tasks.names.items() if not self._delivery.is_limited(n)}
+        return micro_batches.split(messages, names, self._delivery.revoked)
 
     def _compute(self, messages: Sequence[ModelRequest], more_urgent: Sequence[str]) -> None:
         """Run the rows of many messages through the model, and end each message when its rows are done."""
         began = time.monotonic()
         self._activity.batch_began([self._delivery.running(m.message) for m in messages])
-        self._started_states.began([m.message for m in messages])
+        self._started_states.begin([m.message for m in messages])
         is_full = sum(len(m.rows) for m in messages) >= self._model.max_batch_size
         stages = is_full and self._turn_stats.turns_are_quick
         self._computing = True
-        model = Timed(self._model, self._limits, [m.message.claim.id for m in messages])
+        self._model.claims = [m.message.claim.id for m in messages]
 
         def before(left: int) -> Sequence[ModelRequest]:
             urgent = self._before(left, stages=stages, more_urgent=more_urgent)
-            model.claims += [m.message.claim.id for m in urgent]
+            self._model.claims += [m.message.claim.id for m in urgent]
             return urgent
 
+        unwanted, spent = self._cancelled_jobs.are_unwanted, self._turn_stats.add_forward
         try:
-            for outcome in strategy.run(model, messages, before, self._cancelled_jobs.took, self._turn_stats.spent):
+            for outcome in micro_batches.run(self._model, messages, before, unwanted, spent):
                 self._end(outcome)
         except DeviceLost as exc:
             self._flush(behind=False)
             self._activity.device_lost(exc)
         finally:
             self._computing = False
-            self._started_states.ended()
+            self._started_states.end()
             self._flush(behind=self._claimer.waiting)
-            self._turn_stats.book(time.monotonic() - began)
+            self._turn_stats.end_turn(time.monotonic() - began)
             self._activity.batch_ended()
 
     def _end(self, outcome: BatchOutcome[ModelRequest]) -> None:
@@ -342,7 +347,7 @@ class Engine:
             if self._done_bytes > _FLUSH_BYTES:  # else all results of a forward would be in memory twice
                 self._flush(behind=True)
             return
-        self._outcomes[message.task_id] = outcome
+        self._tasks.outcomes[message.task_id] = outcome
         self._deliver(message)
 
     def _before(self, left: int, *, stages: bool, more_urgent: Sequence[str]) -> Sequence[ModelRequest]:
@@ -364,7 +369,7 @@ class Engine:
             return ()
         found: Sequence[Message] = ()
         try:
-            found = self._claimer.urgent(more_urgent)
+            found = self._claimer.claim_urgent(more_urgent)
             together, alone = self._split(found)
             for message in alone:
                 self._run_alone(message)
@@ -376,11 +381,11 @@ class Engine:
 
     def _run_alone(self, message: Message) -> None:
         """Let Celery run a message, as soon as the rate limit of its task allows."""
-        if not self._rate_limits.puts_off(message):
+        if not self._rate_limits.keep_if_limited(message):
             self._run_now(message)
 
     def _run_now(self, message: Message) -> None:
-        if self._cancelled_jobs.holds(message.place):
+        if self._cancelled_jobs.has_job_of(message.place):
             self._recorder.record([self._delivery.revoke(message)], behind=False)
             return
         if not self._delivery.knows(message.task):

@@ -1,4 +1,8 @@
-"""Rejection: what becomes of claimed messages that cannot or must not run on this worker now."""
+"""Rejection: what becomes of claimed messages that cannot, must not or may not yet run on this worker.
+
+Malformed messages go to the dead letters, messages whose time has not come to the delay list, and rows of cancelled
+jobs are not computed. Messages of a task with a rate limit wait in this process.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import logging
 import math
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from mlq.broker import key_types
 from mlq.broker.server_time import ServerClock
@@ -21,11 +26,14 @@ from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.message import Claim, Malformed, Message, job_chunk_in, task_id_of
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claims, Side
+from mlq.store.jobs import record
 from mlq.store.messages.dead_letters import DeadLettered, DeadLetters
 from mlq.store.messages.delays import LONGEST_S, Delays, Full
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from mlq.engine.micro_batches import ModelRequest
 
 MakeAnswer = Callable[[str, dict[str, Any], JobChunkRef | None], Answer | None]
 """Makes a stored result of a task id, Celery's fields and the job of the task; None if results are stored elsewhere."""
@@ -52,7 +60,7 @@ class Rejection:
         claims: Claims,
         ledger: Ledger,
         make_answer: MakeAnswer,
-        vouches: Callable[[JobChunkRef], bool],
+        belongs_to_job: Callable[[JobChunkRef], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
@@ -62,7 +70,7 @@ class Rejection:
         self._letters = DeadLetters(redis)
         self._delays = Delays(redis)
         self._make_answer = make_answer
-        self.vouches = vouches
+        self.belongs_to_job = belongs_to_job
         self._clock = clock
         self._look_at = 0.0
         self.server_clock = ServerClock(redis)
@@ -176,11 +184,111 @@ class Rejection:
 
 def failure_of(malformed: Malformed) -> dict[str, Any]:
     """Return Celery's result fields of a task that failed without having run."""
-    said = f"{malformed.reason}: {malformed.why}"
-    result = {"exc_type": malformed.kind, "exc_message": [said], "exc_module": "celery.exceptions"}
+    text = f"{malformed.reason}: {malformed.why}"
+    result = {"exc_type": malformed.kind, "exc_message": [text], "exc_module": "celery.exceptions"}
     return {"status": "FAILURE", "result": result, "traceback": None}
 
 
 def encode(meta: dict[str, Any]) -> bytes:
     """Encode the value of a result key."""
     return json_text.dumps(meta)
+
+
+_CANCELLED_EVERY_S: Final = 0.1
+"""Seconds between two reads of the list; rows of a cancelled job may be computed for this long."""
+
+
+class CancelledJobs:
+    """The cancelled jobs, asked for each chunk and before each forward; reads their list in Redis now and then."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._jobs: frozenset[str] = frozenset()
+        self._look_at = 0.0
+
+    def are_unwanted(self, rows: ModelRequest) -> bool:
+        """Return whether the rows of a message belong to a cancelled job; False while Redis is away."""
+        try:
+            return self.has_job_of(rows.message.place)
+        except (RedisError, OSError):
+            return False
+
+    def has_job_of(self, place: JobChunkRef | None) -> bool:
+        """Return whether the job of a chunk was cancelled. Raises redis.RedisError."""
+        if place is None:
+            return False
+        if self._clock() >= self._look_at:
+            self._jobs = record.cancelled_jobs(self._redis)
+            self._look_at = self._clock() + _CANCELLED_EVERY_S
+        return place.job in self._jobs
+
+
+_MOST_WAITING: Final = 4
+"""Most messages that wait here while the worker still claims; a stock worker prefetches as many."""
+
+_RATE_EVERY_S: Final = 1.0
+"""Most seconds between two looks: a limit may be lifted at any time."""
+
+
+class RateLimits:
+    """The messages of each task with a rate limit, in their order, until they may run. Only the main thread may use it.
+
+    Celery would put them into a bucket in memory, and rely on the prefetch count to deliver only a few. Claims have no
+    prefetch count, so a worker would claim all waiting messages of such a task. Also, early-ack tasks would be
+    acknowledged while they are still queued in the bucket.
+
+    Args:
+        wait_s: Returns the seconds that a task has to wait from now on; 0.0 if it may run.
+        run: Runs a message.
+        alive: Called with each look, as a sign of life: a worker that is full does not ask for work.
+    """
+
+    def __init__(
+        self, wait_s: Callable[[str], float], run: Callable[[Message], None], alive: Callable[[], None]
+    ) -> None:
+        self._wait_s = wait_s
+        self._run = run
+        self._alive = alive
+        self._lines: dict[str, deque[Message]] = {}
+        self._hub: Any = None
+
+    def use_timers(self, hub: Any) -> None:
+        """Use the timers of this event loop. Celery drops them with each lost connection."""
+        self._hub = hub
+        for task in self._lines:
+            self._look_later(task)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more messages should be claimed, because as many as a stock worker prefetches wait here."""
+        return sum(map(len, self._lines.values())) >= _MOST_WAITING
+
+    def keep_if_limited(self, message: Message) -> bool:
+        """Keep a message whose task has to wait, or has waiting messages already; False if it may run."""
+        line = self._lines.get(message.task)
+        if line is not None:
+            line.append(message)
+            return True
+        if not self._wait_s(message.task):
+            return False
+        self._lines[message.task] = deque([message])
+        self._look_later(message.task)
+        return True
+
+    def _look_later(self, task: str) -> None:
+        self._hub.call_later(min(self._wait_s(task), _RATE_EVERY_S), self._look, task)
+
+    def _look(self, task: str) -> None:
+        """Run the first waiting message of a task, if the rate limit allows."""
+        self._alive()
+        line = self._lines.get(task)
+        if not line:  # a new connection added a second timer
+            return
+        first = None if self._wait_s(task) else line.popleft()
+        if line:
+            self._look_later(task)
+        else:
+            del self._lines[task]
+        if first is not None:
+            self._run(first)

@@ -17,7 +17,7 @@ from mlq.exit_codes import ExitCode
 from mlq.model.failure import RowFailure
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import WorkerReport
+    from mlq.ipc.shared_pages import WorkerReport
     from mlq.model.model import Model
 
 
@@ -46,13 +46,13 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class OfMessages:
+class MessageLimits:
     """How time limits in messages are treated."""
 
     least: float = 1.0
     """Fewest seconds of such a limit; a lower one is raised."""
 
-    heeded: bool = True
+    are_applied: bool = True
     """Whether they apply at all."""
 
     def of(self, header: Any) -> tuple[float | None, float | None]:
@@ -60,14 +60,14 @@ class OfMessages:
 
         The header of Celery's protocol 2 is [hard, soft]; 0 or null mean no limit.
         """
-        pair = header if self.heeded and isinstance(header, (list, tuple)) and len(header) == 2 else ()  # noqa: PLR2004
+        pair = header if self.are_applied and isinstance(header, (list, tuple)) and len(header) == 2 else ()  # noqa: PLR2004
         hard, soft = (max(self.least, float(s)) if s else None for s in pair or (None, None))
         return hard, soft
 
 
-def effective(message: Any, task: Any, worker: Limit, of_messages: OfMessages = OfMessages()) -> Limit:
+def effective(message: Any, task: Any, worker: Limit, message_limits: MessageLimits = MessageLimits()) -> Limit:
     """Choose the soft and the hard limit separately: from the message (its header), else the task, else the worker."""
-    hard, soft = of_messages.of(message)
+    hard, soft = message_limits.of(message)
     return Limit(
         soft=soft or getattr(task, "soft_time_limit", None) or worker.soft,
         hard=hard or getattr(task, "time_limit", None) or worker.hard,
@@ -84,10 +84,14 @@ class TimeLimits:
     """
 
     def __init__(
-        self, worker: Limit, report: WorkerReport, changed: Callable[[], None], of_messages: OfMessages = OfMessages()
+        self,
+        worker: Limit,
+        report: WorkerReport,
+        changed: Callable[[], None],
+        message_limits: MessageLimits = MessageLimits(),
     ) -> None:
         self.worker = worker
-        self.of_messages = of_messages
+        self.message_limits = message_limits
         self._report = report
         self._changed = changed
         self._timing = False
@@ -162,14 +166,14 @@ class TimeLimits:
             raise SoftTimeLimitExceeded(soft_s)
 
 
-class Timed:
+class TimedModel:
     """A model whose forwards have the time limits of the worker, for `claims`, which may grow between two forwards."""
 
-    def __init__(self, model: Model, limits: TimeLimits, claims: list[str]) -> None:
+    def __init__(self, model: Model, limits: TimeLimits) -> None:
         self.max_batch_size = model.max_batch_size
         self.transient = model.transient
         self.interrupts = model.interrupts
-        self.claims = claims
+        self.claims: list[str] = []
         self._model = model
         self._limits = limits
 

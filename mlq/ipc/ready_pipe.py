@@ -12,7 +12,7 @@ READY: Final = "ready"
 """The model is loaded and the worker takes work."""
 
 
-def tell(word: str) -> None:
+def report(word: str) -> None:
     """Write a line to the supervisor; a worker without a supervisor writes nothing."""
     fd = os.environ.get(VARIABLE)
     if fd is not None:

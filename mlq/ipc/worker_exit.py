@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc.shared_pages import ReportPage, WorkerReport
 
 THREADS_S: Final = 5.0
 """Seconds that threads and atexit hooks have to end, once the work is done or was given back."""

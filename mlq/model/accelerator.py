@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import gc
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 _MEMORY = ("out of memory", "can't allocate memory")
@@ -44,12 +43,6 @@ def trouble(error: Exception) -> Trouble:
     if any(words in text for words in _LIBRARY):
         return Trouble.MEMORY if _computes() else Trouble.LOST
     return Trouble.ROWS
-
-
-def inference_mode() -> AbstractContextManager[Any]:
-    """Return torch's inference mode, which computes no gradients; does nothing if torch is not loaded."""
-    torch = sys.modules.get("torch")
-    return nullcontext() if torch is None else torch.inference_mode()
 
 
 def release_memory() -> None:

@@ -130,7 +130,7 @@ class DeviceLost(Exception):
     """The context of the accelerator is broken: this process cannot compute on it any more."""
 
     @classmethod
-    def told_by(cls, error: Exception) -> DeviceLost:
+    def from_error(cls, error: Exception) -> DeviceLost:
         """Create it with the full type of an exception (torch.AcceleratorError) and the first line of its text."""
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

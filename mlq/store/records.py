@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 
 import orjson
 
-from mlq.ipc.worker_report import known
+from mlq.ipc.shared_pages import known
 
 T = TypeVar("T")
 

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from mlq.ipc import parent_death, ready_pipe, worker_report
-from mlq.ipc import supervisor_notices as mlq_notices
-from mlq.ipc.supervisor_notices import SupervisorNotices
-from mlq.ipc.worker_report import ReportPage
+from mlq.ipc import parent_death, ready_pipe
+from mlq.ipc.shared_pages import NOTICES_VARIABLE, REPORT_VARIABLE, ReportPage, SupervisorNotices
 from mlq.security.masking import masked
 from mlq.supervisor.recovery import guard
 from mlq.supervisor.spec import WorkerSpec
@@ -117,8 +115,8 @@ class Child:
                 env={
                     **spec.environment(inherited),
                     ready_pipe.VARIABLE: str(status_write),
-                    worker_report.VARIABLE: str(self.report_page.page.fd),
-                    mlq_notices.VARIABLE: str(notices.page.fd),
+                    REPORT_VARIABLE: str(self.report_page.page.fd),
+                    NOTICES_VARIABLE: str(notices.page.fd),
                     guard.VARIABLE: self.owner,
                 },
                 stdin=subprocess.DEVNULL,

@@ -16,8 +16,7 @@ from mlq import __version__
 from mlq.errors import WorkersFailed, WorkersMisconfigured
 from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.ipc import ready_pipe
-from mlq.ipc.supervisor_notices import SupervisorNotices
-from mlq.ipc.worker_report import WorkerReport
+from mlq.ipc.shared_pages import SupervisorNotices, WorkerReport
 from mlq.store.workers.orders import Order
 from mlq.supervisor import signals
 from mlq.supervisor.child import LAST_LINES, Child

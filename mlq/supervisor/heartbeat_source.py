@@ -18,7 +18,7 @@ from mlq.store.workers.heartbeats import Heartbeat
 from mlq.supervisor.supervisor import Phase
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import WorkerReport
+    from mlq.ipc.shared_pages import WorkerReport
     from mlq.supervisor.view import FleetView, SlotView, WorkerView
 
 NOT_LOOKING_S: Final = 20.0

@@ -24,7 +24,7 @@ from mlq.broker.connection import (
 from mlq.broker.errors import BrokerUnreachable
 from mlq.errors import MlqError
 from mlq.ipc.private_files import private_umask
-from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.shared_pages import SupervisorNotices
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.settings.config import Settings, make_state_directory

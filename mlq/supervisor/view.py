@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlq.ipc.worker_report import ReportPage
+from mlq.ipc.shared_pages import ReportPage
 from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.supervisor import Phase, SlotState
 

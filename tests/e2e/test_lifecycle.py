@@ -15,7 +15,7 @@ from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded
-from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.shared_pages import SupervisorNotices
 from mlq.settings import config
 from mlq.supervisor.child import Child
 from mlq.supervisor.devices.gpus import Gpu

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from redis import Redis
 
-from mlq.ipc.supervisor_notices import MOST_REVOKED, NoticeReader, SupervisorNotices
+from mlq.ipc.shared_pages import MOST_REVOKED, NoticeReader, SupervisorNotices
 from mlq.protocol import keys
 from tests.conftest import House, Start
 from tests.security.mailbox import Stranger, answers, command, frame

@@ -11,8 +11,7 @@ from redis import Redis
 from chaos.faultkit import until
 from mlq.broker.embedded import Server
 from mlq.broker.script import LEAST_BYTES, MemoryAllowance
-from mlq.engine.ledger import Ledger
-from mlq.engine.recorder import Recorder
+from mlq.engine.ledger import Ledger, Recorder
 from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims

@@ -12,7 +12,6 @@ from redis import Redis
 
 from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
-from mlq.store.claims import chord_parts
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.completion import (
     BodyDue,
@@ -23,6 +22,8 @@ from mlq.store.claims.completion import (
     Completion,
     Consequences,
     Successor,
+    count_part,
+    forget_chord,
 )
 from mlq.store.claims.leases import Leases
 
@@ -272,10 +273,10 @@ def test_on_a_separate_results_server_a_part_that_runs_again_is_the_last_again_a
     """
     chord.begin(2)
     first, last = part("a", "0", ordered=ordered), part("b", "1", ordered=ordered)
-    assert not chord_parts.count(chord.redis, first)
-    assert chord_parts.count(chord.redis, last)
-    assert not chord_parts.count(chord.redis, first), "its worker died; the body is the other one's to publish"
-    assert chord_parts.count(chord.redis, last), "its worker died with the body"
-    chord_parts.forget(chord.redis, last)
+    assert not count_part(chord.redis, first)
+    assert count_part(chord.redis, last)
+    assert not count_part(chord.redis, first), "its worker died; the body is the other one's to publish"
+    assert count_part(chord.redis, last), "its worker died with the body"
+    forget_chord(chord.redis, last)
     assert chord.left() == []
-    assert not chord_parts.count(chord.redis, last)
+    assert not count_part(chord.redis, last)

@@ -340,7 +340,7 @@ def test_a_claim_call_that_arrives_twice_claims_once_and_never_reuses_an_id(redi
     """A client may repeat a call on a new connection while the first call is still on its way on the old one."""
     for raw in (b"one", b"two"):
         redis.lpush("default", raw)
-    call = worker._claim_keys(QUEUES), worker._claim_words(ClaimLimit(1), [], QUEUES)
+    call = worker._claim_call(room=ClaimLimit(1), watch_ms=7500, queues=QUEUES, holding=[])
     claim = Script("claims/claim")
     (first,) = claim(redis, *call)[1]
     assert claim(redis, *call)[1] == [first]

@@ -12,8 +12,7 @@ from kombu import Connection
 from redis import Redis
 
 from mlq.broker import embedded
-from mlq.ipc.supervisor_notices import SupervisorNotices
-from mlq.ipc.worker_report import WorkerReport
+from mlq.ipc.shared_pages import SupervisorNotices, WorkerReport
 from mlq.liveness import heartbeat_writer
 from mlq.liveness.heartbeat_writer import HeartbeatThread
 from mlq.store.workers import heartbeats, orders

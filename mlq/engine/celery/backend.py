@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.app import backends
-from celery.backends.base import DisabledBackend
+from celery.backends.base import DisabledBackend, KeyValueStoreBackend
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import ImproperlyConfigured, Reject
 from celery.states import STARTED
@@ -112,7 +112,7 @@ class FilingBackend(RedisBackend):
         stock: Any = self
         return int(stock.connparams.get("db") or 0)
 
-    def vouches(self, place: JobChunkRef) -> bool:
+    def belongs_to_job(self, place: JobChunkRef) -> bool:
         """Return whether the message that names this place is a chunk of that job."""
         if self.tokens is None:
             raise ImproperlyConfigured(_ONLY_IN_WORKERS)
@@ -121,12 +121,12 @@ class FilingBackend(RedisBackend):
 
     def _place(self, request: Any) -> JobChunkRef | None:
         """Return the job of a running task. The claimer has checked the header, other transports have not."""
-        said = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
+        headers = {name: getattr(request, name, None) for name in (JOB_HEADER, TOKEN_HEADER)}
         try:
-            place = job_result.job_chunk_of(said)
+            place = job_result.job_chunk_of(headers)
         except ValueError:
             return None
-        return place if place is not None and self.vouches(place) else None
+        return place if place is not None and self.belongs_to_job(place) else None
 
     def file(self, place: JobChunkRef, state: str, result: Any) -> None:
         """Store the end of a job's task at once, without a claim."""
@@ -251,6 +251,20 @@ def end_without_results(app: Celery, lost: Callable[[Exception], None]) -> None:
             raise Reject(exc, requeue=True) from exc
 
     backend.store_result = store_result
+
+
+def keeps_result(backend: Any, task_id: str) -> bool:
+    """Store a test result in a backend of Celery, once and without retries, read it and delete it.
+
+    True also for a backend that does not keep results but sends them to the client (rpc://), or that cannot be read.
+    Raises what the backend raises.
+    """
+    if not hasattr(backend, "_store_result"):
+        return True
+    backend._store_result(task_id, None, "SUCCESS")  # noqa: SLF001 (store_result would retry without end)
+    is_kept = not isinstance(backend, KeyValueStoreBackend) or backend.get(backend.get_key_for_task(task_id))
+    backend._forget(task_id)  # noqa: SLF001 (it belongs to _store_result)
+    return bool(is_kept)
 
 
 def _serve_with(plain: type[RedisBackend], sentinel: type[SentinelBackend]) -> None:

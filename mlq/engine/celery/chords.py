@@ -20,8 +20,16 @@ from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from mlq.store.claims import chord_parts
-from mlq.store.claims.completion import ChordAddition, ChordPart, Completion, Consequences
+from mlq.store.claims.completion import (
+    ChordAddition,
+    ChordPart,
+    Completion,
+    Consequences,
+    chord_values,
+    count_part,
+    forget_chord,
+    indexed_chord_values,
+)
 
 if TYPE_CHECKING:
     from mlq.engine.ledger import Ledger
@@ -80,7 +88,7 @@ class Chords:
         The body is published with the end of the claim. Until then the chord must not change.
         """
         backend, part = self._backend, self.part(request, state, result)
-        if not backend.ensure(chord_parts.count, (backend.client, part), max_retries=_GIVE_UP_AFTER):
+        if not backend.ensure(count_part, (backend.client, part), max_retries=_GIVE_UP_AFTER):
             return None
         is_published = backend.ensure(self._publish_body, (request, part, completion), max_retries=_GIVE_UP_AFTER)
         part.body = Consequences(has_failed=not is_published)
@@ -88,7 +96,7 @@ class Chords:
 
     def forget(self, part: ChordPart) -> None:
         """Delete the counts and the group of a chord that has ended."""
-        self._backend.ensure(chord_parts.forget, (self._backend.client, part))
+        self._backend.ensure(forget_chord, (self._backend.client, part))
 
     def _key(self, group_id: str) -> str:
         return bytes_to_str(self._backend.get_key_for_group(group_id))
@@ -145,9 +153,9 @@ class Chords:
         known = tuple(p.known_by for p in ending)
         client = self._backend.client
         if not part.is_ordered:
-            kept = [value for value in chord_parts.values(client, part) if not value.startswith(known)]
+            kept = [value for value in chord_values(client, part) if not value.startswith(known)]
             return [*kept, *(p.value for p in ending)]
-        scored = chord_parts.indexed_values(client, part)
+        scored = indexed_chord_values(client, part)
         found = [(score, value) for score, value in scored if not _is_ending(score, value, ending)]
         return [value for _, value in sorted([*found, *((float(p.index), p.value) for p in ending)])]
 

@@ -120,20 +120,20 @@ class Mailbox(pidbox.Pidbox):
             return refusal(self.controls)
         try:
             check = _CHECKS.get(method)
-            said = handler(self._node.state, **(check(arguments or {}) if check else arguments or {}))
+            reply = handler(self._node.state, **(check(arguments or {}) if check else arguments or {}))
         except Exception as exc:  # noqa: BLE001 (arguments may be anything, so handlers may raise anything)
             complaints.add(f"{method!r} failed: {_brief(exc)}")
             return {"error": _brief(exc)}
-        return self._finish(method, said)
+        return self._finish(method, reply)
 
-    def _finish(self, method: str, said: Any) -> Any:
+    def _finish(self, method: str, reply: Any) -> Any:
         """Report changed rate limits to the supervisor, and mask passwords in the reply."""
         if method == "rate_limit":
             type(self).limited(rate_limits(self._node.state.app))
         if method == "revoke_by_stamped_headers":
             stamps: Any = state.revoked_stamps  # the stub says that it holds sets
             _forget_stamps(stamps)
-        return without_passwords(said) if method in {"conf", "dump_conf"} else said
+        return without_passwords(reply) if method in {"conf", "dump_conf"} else reply
 
 
 def _refuse(_: Any, exc: Exception) -> None:
@@ -157,10 +157,10 @@ def _of_revoke(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the argument `signal`, if it names a signal that ends a task."""
-    said = arguments.get("signal")
-    if said is None:
+    value = arguments.get("signal")
+    if value is None:
         return {}
-    name = said.upper().removeprefix("SIG") if isinstance(said, str) else None
+    name = value.upper().removeprefix("SIG") if isinstance(value, str) else None
     if name not in _SIGNALS:
         raise ValueError(f"a task is ended by one of {', '.join(sorted(_SIGNALS))}")
     return {"signal": name}
@@ -168,12 +168,12 @@ def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_stamps(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Accept headers as an object, or as the list of key=value that Celery's command line sends."""
-    said = arguments.get("headers")
-    if isinstance(said, list):
-        said = dict(h.partition("=")[::2] for h in said if isinstance(h, str))
-    if not isinstance(said, dict) or len(said) > _MOST_STAMPED_HEADERS or not all(map(is_task_id, said)):
+    value = arguments.get("headers")
+    if isinstance(value, list):
+        value = dict(h.partition("=")[::2] for h in value if isinstance(h, str))
+    if not isinstance(value, dict) or len(value) > _MOST_STAMPED_HEADERS or not all(map(is_task_id, value)):
         raise ValueError(f"expected up to {_MOST_STAMPED_HEADERS} headers and the stamps to revoke")
-    found = {header: task_ids(stamps) for header, stamps in said.items()}
+    found = {header: task_ids(stamps) for header, stamps in value.items()}
     if any(len(stamps) > _MOST_STAMPS for stamps in found.values()):
         raise ValueError(f"expected up to {_MOST_STAMPS} stamps of a header")
     return {**arguments, "headers": found, **_signal(arguments)}
@@ -189,9 +189,9 @@ def _forget_stamps(revoked: dict[str, list[str]]) -> None:
 
 def _of_rate(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Accept a rate from 0 to 1e9 per second: with NaN, or with a negative one, a task would wait without end."""
-    said: Any = arguments.get("rate_limit")
+    value: Any = arguments.get("rate_limit")
     try:
-        per_s = math.nan if isinstance(said, bool) or len(str(said)) > _LONGEST_RATE else float(rate(said))
+        per_s = math.nan if isinstance(value, bool) or len(str(value)) > _LONGEST_RATE else float(rate(value))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         per_s = math.nan
     if not 0 <= per_s <= _MOST_PER_S:
@@ -201,9 +201,9 @@ def _of_rate(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_limits(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("hard", "soft"):
-        said = arguments.get(name)
-        if said is not None and (
-            isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 < said < _LONGEST_S
+        value = arguments.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _LONGEST_S
         ):
             raise ValueError(f"expected seconds for {name}, more than 0")
     return dict(arguments)
@@ -220,8 +220,8 @@ def _of_attributes(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_processes(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    said = [n for n in arguments.values() if n is not None]
-    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_PROCESSES for n in said):
+    values = [n for n in arguments.values() if n is not None]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_PROCESSES for n in values):
         raise ValueError(f"expected numbers of processes, up to {_MOST_PROCESSES}")
     return dict(arguments)
 

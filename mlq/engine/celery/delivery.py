@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import signals
 from celery.worker import state
 
-from mlq.engine import batchable
-from mlq.engine.batchable import ModelRequest
+from mlq.engine import micro_batches
 from mlq.engine.celery.backend import ClaimBackend, FilingBackend
 from mlq.engine.ledger import Ledger
+from mlq.engine.micro_batches import BatchOutcome, ModelRequest, RowsUnwanted
 from mlq.engine.rejection import encode
-from mlq.engine.strategy import BatchOutcome, RowsUnwanted
-from mlq.ipc.supervisor_notices import NoticeReader
-from mlq.ipc.worker_report import RunningTask
+from mlq.ipc.shared_pages import NoticeReader, RunningTask
 from mlq.protocol import job_result, json_text
 from mlq.protocol.job_result import JobChunkRef
 from mlq.protocol.keys import queue_of
@@ -42,20 +40,26 @@ _SIGNALS: Final = (
 class Delivery:
     """Celery's side of a worker. `transport` and `consumer` are set anew with each connection of Celery."""
 
-    def __init__(self, ledger: Ledger, fingerprint: str | None = None) -> None:
-        self._ledger = ledger
-        self._fingerprint = fingerprint
-        self.transport: Any = None
-        self.consumer: Any = None
+    def __init__(
+        self, app: Celery, ledger: Ledger, counted: Callable[[str, str], None], fingerprint: str | None = None
+    ) -> None:
+        """Deliver to the tasks of this app.
 
-    def begin(self, app: Celery, counted: Callable[[str, str], None]) -> None:
-        """Deliver to the tasks of this app; call `counted` with name and queue of each task that Celery does not run.
+        Receivers of signals that are connected before this call are mlq's, so they do not count as the user's.
 
-        Signal receivers that are connected before this call are mlq's, so they do not count as the user's.
+        Args:
+            app: The app.
+            ledger: Where the claims of late-ack tasks are opened.
+            counted: Called with name and queue of each task that Celery does not run.
+            fingerprint: The fingerprint of the model.
         """
         self._app = app
+        self._ledger = ledger
         self._counted = counted
+        self._fingerprint = fingerprint
         self._listeners = _count_listeners()
+        self.transport: Any = None
+        self.consumer: Any = None
 
     def watch(self, consumer: Any, notices: NoticeReader | None) -> None:
         """Ask this consumer from now on whether a monitor listens; never answer a control message twice."""
@@ -74,7 +78,7 @@ class Delivery:
 
         node.reply = reply_once
 
-    def heed(self, notices: NoticeReader | None) -> None:
+    def apply_revocations(self, notices: NoticeReader | None) -> None:
         """Read which tasks were revoked while this worker was busy, before it runs its claims."""
         revoked = notices.revoked() if notices is not None else None
         if revoked is not None:
@@ -120,7 +124,7 @@ class Delivery:
         In that case the end of a job's task is stored at once, because the client that collects the job waits for it.
         """
         backend = self._app.backend
-        if place is not None and self.vouches(place):
+        if place is not None and self.belongs_to_job(place):
             end = job_result.chunk_result(place, meta["status"], meta["result"])
             if isinstance(backend, ClaimBackend):
                 return job_result.answer_of(place, end, backend.db)
@@ -131,10 +135,10 @@ class Delivery:
             return None
         return backend.answer(task_id, encode({"children": [], **meta, "task_id": task_id}))
 
-    def vouches(self, place: JobChunkRef) -> bool:
+    def belongs_to_job(self, place: JobChunkRef) -> bool:
         """Return whether the message that names this place is a chunk of that job. Raises redis.RedisError."""
         backend = self._app.backend
-        return not isinstance(backend, FilingBackend) or backend.vouches(place)
+        return not isinstance(backend, FilingBackend) or backend.belongs_to_job(place)
 
     def end_plainly(self, outcome: BatchOutcome[ModelRequest]) -> Completion | None:
         """End and count a message whose sender wants nothing but the result; None if only Celery can end it."""
@@ -149,9 +153,9 @@ class Delivery:
             return self.revoke(message)
         if not outcome.message.is_plain or not self.keeps_answers or self.is_watched():
             return None
-        result = batchable.answer(outcome)
-        if message.place is None or result is batchable.NO_ANSWER:
-            payload = batchable.success(message, result)
+        result = micro_batches.plain_result(outcome)
+        if message.place is None or result is micro_batches.NO_ANSWER:
+            payload = micro_batches.encode_success(message, result)
             return Completion(message.claim, self.make_payload_answer(message, payload)) if payload else None
         place = message.place
         end = job_result.chunk_result(place, "SUCCESS", result, seconds=outcome.seconds, model=self._fingerprint)

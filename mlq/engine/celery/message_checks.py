@@ -17,14 +17,14 @@ from mlq.protocol.message import why_refused, why_signatures_refused
 if TYPE_CHECKING:
     from celery import Celery
 
-    from mlq.engine.time_limits import OfMessages
+    from mlq.engine.time_limits import MessageLimits
 
 log = logging.getLogger("mlq.message_checks")
 
 Take = Callable[[Any], None]
 
 
-def screen(app: Celery, of_messages: OfMessages) -> None:
+def screen(app: Celery, message_limits: MessageLimits) -> None:
     """Let the worker of this app refuse invalid messages; call this before the worker is created."""
     from celery import bootsteps
 
@@ -33,13 +33,13 @@ def screen(app: Celery, of_messages: OfMessages) -> None:
             super().__init__(consumer, **options)
             create = consumer.create_task_handler
             consumer.create_task_handler = lambda *args, **kwargs: _screened(
-                consumer, create(*args, **kwargs), of_messages
+                consumer, create(*args, **kwargs), message_limits
             )
 
     app.steps["consumer"].add(Screening)
 
 
-def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
+def _screened(consumer: Any, handle: Take, message_limits: MessageLimits) -> Take:
     passing = (*consumer.connection_errors, *consumer.channel_errors, OSError)  # errors of the broker, not of a message
 
     def take(message: Any) -> None:
@@ -48,7 +48,7 @@ def _screened(consumer: Any, handle: Take, of_messages: OfMessages) -> Take:
             consumer.on_invalid_task(None, message, InvalidTaskError(why))
             return
         if isinstance(headers, dict) and headers.get("timelimit"):
-            headers["timelimit"] = list(of_messages.of(headers["timelimit"]))
+            headers["timelimit"] = list(message_limits.of(headers["timelimit"]))
         try:
             handle(message)
         except passing:

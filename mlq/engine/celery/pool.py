@@ -1,4 +1,4 @@
-"""The solo pool: it runs one message at a time in the worker's process, and gives it back on a cold shutdown."""
+"""Pools and their end: the solo pool, which gives its message back on a cold shutdown, and how processes are ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.solo import TaskPool
 from celery.exceptions import Reject, WorkerTerminate
+from celery.worker import state
 
 from mlq.model.failure import contained
 
@@ -83,3 +84,24 @@ def let_go_on_sigquit(is_computing: Callable[[], bool]) -> None:
             stock(number, frame)
 
     signal.signal(signal.SIGQUIT, let_go)
+
+
+def stop_worker(code: int) -> None:
+    """Let Celery's worker in this process end after the running task, with an exit code.
+
+    With `should_terminate`, the public way, Celery would end at once, and exit with 0.
+    """
+    stock: Any = state  # the stubs know None alone
+    stock.should_stop = code
+
+
+def is_termination(error: BaseException) -> bool:
+    """Recognize the SystemExit with which billiard's SIGTERM handler ends a process of the prefork pool."""
+    from billiard import common
+
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    stock: Any = common  # the stubs lack this name
+    handler = stock._shutdown_cleanup.__code__  # noqa: SLF001 (only this function raises it)
+    return frame is not None and frame.tb_frame.f_code is handler

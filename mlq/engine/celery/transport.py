@@ -110,14 +110,14 @@ class _Delivering:
         A retry is sent to the origin of the message, and kombu restores messages to it; the sender wrote it.
         """
         properties = message.get("properties") if isinstance(message, dict) else None
-        said = properties.get("delivery_info") if isinstance(properties, dict) else None
-        if isinstance(said, dict) and not _is_of_a_queue(said):
-            said |= {"exchange": "", "routing_key": queue}
+        info = properties.get("delivery_info") if isinstance(properties, dict) else None
+        if isinstance(info, dict) and not _is_of_a_queue(info):
+            info |= {"exchange": "", "routing_key": queue}
         super()._deliver(message, queue)  # type: ignore[misc]
 
 
-def _is_of_a_queue(said: dict[str, Any]) -> bool:
-    exchange, key = said.get("exchange") or "", said.get("routing_key") or ""
+def _is_of_a_queue(info: dict[str, Any]) -> bool:
+    exchange, key = info.get("exchange") or "", info.get("routing_key") or ""
     if not isinstance(exchange, str) or not isinstance(key, str):
         return False
     return reserved_names.why_not_an_exchange(exchange) is None and reserved_names.why_not_a_queue(key) is None

@@ -107,7 +107,7 @@ def _store(redis: Redis) -> None:
 
 def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
     """Test a backend of Celery as a worker uses it."""
-    from celery.backends.base import KeyValueStoreBackend
+    from mlq.engine.celery import backend as backends
 
     where = {"url": address.shown, "origin": address.origin}
     fix = f"set {address.setting} to a result backend that works, or to `none`"
@@ -119,13 +119,8 @@ def _demand_backend(address: Address, make_app: Callable[[], Celery]) -> None:
         raise ResultsUnusable(**where, reason=str(exc), fix=install + fix) from exc
     except Exception as exc:
         raise ResultsUnusable(**where, reason=_first_line(exc), fix=fix) from exc
-    if not hasattr(backend, "_store_result"):  # rpc:// sends results to the client, so there is no store to test
-        return
-    task_id = f"mlq-probe-{socket.gethostname()}-{os.getpid()}"
     try:
-        backend._store_result(task_id, None, "SUCCESS")  # noqa: SLF001 (store_result would retry without end)
-        is_kept = not isinstance(backend, KeyValueStoreBackend) or backend.get(backend.get_key_for_task(task_id))
-        backend._forget(task_id)  # noqa: SLF001
+        is_kept = backends.keeps_result(backend, f"mlq-probe-{socket.gethostname()}-{os.getpid()}")
     except Exception as exc:
         kind = ResultsUnreachable if _is_away(exc, address) else ResultsUnusable
         raise kind(**where, reason=_first_line(exc), fix=fix) from exc

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from mlq.ipc.private_files import open_private, replacement
-from mlq.ipc.worker_report import known
+from mlq.ipc.shared_pages import known
 from mlq.jobs.collect.output import not_opened
 from mlq.jobs.errors import NotResumable, OtherInput
 

@@ -18,8 +18,17 @@ from mlq.protocol import keys
 from mlq.protocol.keys import PriorityOrder, queue_keys
 from mlq.protocol.message import Claim, ClaimLost, parse_claim
 from mlq.protocol.result import Answer
-from mlq.store.claims import chord_parts, stored_results
-from mlq.store.claims.completion import BodyDue, BodyUndue, ChordPart, Completed, Completion, Consequences
+from mlq.store.claims.completion import (
+    BodyDue,
+    BodyUndue,
+    ChordPart,
+    Completed,
+    Completion,
+    Consequences,
+    answer_words,
+    complete_call,
+    part_words,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -41,6 +50,20 @@ _unsendable: Final = Script("claims/unsendable")
 
 _END_BYTES: Final = 4096
 """Bytes to read from each end of a message that is too large to be sent whole: one of the ends has the headers."""
+
+
+def _run_progress(redis: Redis, *, claims: str, claim_id: str, answer: Sequence[Word]) -> bool:
+    return bool(_progress(redis, [claims], [claim_id, *answer]))
+
+
+def run_release(redis: Redis, *, claims: str, side: Side, claim_ids: Collection[str]) -> int:
+    """Run release.lua, which puts these claims back on their queues, or without ids all claims; return their number."""
+    return int(_release(redis, [claims], [side, *claim_ids]))
+
+
+def _run_unsendable(redis: Redis, *, claims: str, end_bytes: int, holding: Collection[str]) -> list[Any]:
+    found: list[Any] = _unsendable(redis, [claims], [end_bytes, *holding])
+    return found
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,10 @@ class QueueEmpty:
 
     misplaced: tuple[str, ...] = ()
     """As in `Claimed`."""
+
+
+_WATCHER: Final = QueueEmpty(watch=True)
+_NOT_WATCHER: Final = QueueEmpty(watch=False)
 
 
 @dataclass(frozen=True)
@@ -160,12 +187,14 @@ class Claims:
             order: The queues in another order than usual, which shares between queues may demand.
         """
         queues = self.queues if order is None else order
-        verdict, *rest = _claim(self._redis, self._claim_keys(queues), self._claim_words(room, holding, queues))
+        call = self._claim_call(room=room, watch_ms=0 if holding else _WATCH_MS, queues=queues, holding=holding)
+        verdict, *rest = _claim(self._redis, *call)
         if verdict == b"FENCED":
             return LeaseLost()
         if verdict == b"TAKEN":
             return Claimed(tuple(map(parse_claim, rest[0])), tuple(key.decode() for key in rest[1:]))
-        return QueueEmpty(verdict == b"WATCH", tuple(key.decode() for key in rest))
+        empty = _WATCHER if verdict == b"WATCH" else _NOT_WATCHER
+        return QueueEmpty(empty.watch, tuple(key.decode() for key in rest)) if rest else empty
 
     def describe_key(self, key: str) -> Misplaced | None:
         """Return what is wrong with a key of another Redis type than expected; None for the expected type."""
@@ -177,7 +206,7 @@ class Claims:
 
     def find_unsendable(self, holding: Collection[str]) -> Unsendable | None:
         """Return the oldest claim of this worker whose message never arrived; `holding` are those that did."""
-        found = _unsendable(self._redis, [self._key], [_END_BYTES, *holding])
+        found = _run_unsendable(self._redis, claims=self._key, end_bytes=_END_BYTES, holding=holding)
         if not found:
             return None
         claim_id, at_ms, queue_key, size, beginning, end = found
@@ -192,20 +221,21 @@ class Claims:
         With `BodyDue` and `BodyUndue` nothing was changed, because a part of a chord turned out to be its last, or not
         to be its last. The caller composes the body of that part, or removes it, and completes again.
         """
-        return _ended(completion, _complete(self._redis, *self._completing(completion)))
+        return _ended(completion, _complete(self._redis, *self._complete_call(completion)))
 
     def complete_all(self, completions: Sequence[Completion]) -> list[Ended]:
         """Complete a batch in one round trip.
 
         If the reply was lost, the batch can be sent again: completions that were recorded return `ClaimLost`.
         """
-        replies = _complete.batch(self._redis, map(self._completing, completions))
+        replies = _complete.batch(self._redis, map(self._complete_call, completions))
         return [*map(_ended, completions, replies)]
 
     def record(self, claim: Claim, state: Answer) -> Recorded | ClaimLost:
         """Store an intermediate state of a task; it never overwrites a final one."""
-        stored = _progress(self._redis, [self._key], [claim.id, *stored_results.words(self._redis, state)])
-        return Recorded() if stored else ClaimLost()
+        answer = answer_words(self._redis, state)
+        is_stored = _run_progress(self._redis, claims=self._key, claim_id=claim.id, answer=answer)
+        return Recorded() if is_stored else ClaimLost()
 
     def release(self, claim: Claim, to: Side) -> Released | ClaimLost:
         """Put a claim's message back on its queue, once."""
@@ -215,40 +245,63 @@ class Claims:
         """Put several messages back in one step, in their old order; return their number."""
         if not claims:  # Without ids the script releases all claims of the worker.
             return 0
-        return int(_release(self._redis, [self._key], [to, *(claim.id for claim in claims)]))
+        return run_release(self._redis, claims=self._key, side=to, claim_ids=[claim.id for claim in claims])
 
     def release_all(self, to: Side) -> int:
         """Put back every message that is recorded for this worker, including claims whose reply was lost."""
-        return int(_release(self._redis, [self._key], [to]))
+        return run_release(self._redis, claims=self._key, side=to, claim_ids=())
 
-    def _claim_keys(self, queues: Sequence[str]) -> list[str]:
-        ours = [keys.LEASES, self._key, keys.CLAIM_SERIAL, keys.CRASHES, keys.PAUSED, keys.WATCHES, self.bell]
-        return ours + [key for queue in queues for key in queue_keys(queue, self._priority_order)]
+    def _claim_call(self, *, room: ClaimLimit, watch_ms: int, queues: Sequence[str], holding: Collection[str]) -> Call:
+        """Return the keys and arguments of claim.lua, in the order of its contract."""
+        script_keys = [
+            keys.LEASES,
+            self._key,
+            keys.CLAIM_SERIAL,
+            keys.CRASHES,
+            keys.PAUSED,
+            keys.WATCHES,
+            self.bell,
+            *[key for queue in queues for key in queue_keys(queue, self._priority_order)],
+        ]
+        words: list[Word] = [
+            self.wid,
+            next(self._calls),
+            room.rows,
+            room.bytes,
+            room.batch_rows,
+            watch_ms,
+            len(queues),
+            len(self.together),
+            *queues,
+            *self.together,
+            *holding,
+        ]
+        return script_keys, words
 
-    def _claim_words(self, room: ClaimLimit, holding: Collection[str], queues: Sequence[str]) -> list[Word]:
-        watch_ms = 0 if holding else _WATCH_MS
-        words: list[Word] = [self.wid, next(self._calls), room.rows, room.bytes, room.batch_rows, watch_ms]
-        return [*words, len(queues), len(self.together), *queues, *self.together, *holding]
-
-    def _completing(self, completion: Completion) -> Call:
-        claim, others = completion.claim, completion.others
+    def _complete_call(self, completion: Completion) -> Call:
+        claim, redis = completion.claim, self._redis
         digest = claim.digest if claim.is_suspect else ""
-        here = stored_results.words(self._redis, completion.answer)
-        followers = [word for s in completion.successors for word in (s.queue_key, s.raw)]
-        if others is None:
-            return [self._key, keys.CRASHES], [claim.id, digest, 1, 0, 0, *here, *followers]
+        own = answer_words(redis, completion.answer)
+        successors = [word for s in completion.successors for word in (s.queue_key, s.raw)]
+        if completion.others is None:
+            return complete_call(claims=self._key, claim_id=claim.id, digest=digest, answers=own, successors=successors)
         found = list(completion.consequences())
-        answers = [word for c in found for a in c.answers for word in stored_results.words(self._redis, a)]
-        additions = [word for c in found for a in c.additions for word in (a.db, a.key)]
-        parts = [word for c in found for part in c.parts for word in chord_parts.words(part)]
-        followers += [word for c in found for s in c.successors for word in (s.queue_key, s.raw)]
-        counts = [sum(len(c.answers) for c in found), sum(len(c.additions) for c in found), len(_parts_of(found))]
-        head: list[Word] = [claim.id, digest, 1 + counts[0], counts[1], counts[2]]
-        return [self._key, keys.CRASHES], [*head, *here, *answers, *additions, *parts, *followers]
+        return complete_call(
+            claims=self._key,
+            claim_id=claim.id,
+            digest=digest,
+            answers=[*own, *(word for c in found for a in c.answers for word in answer_words(redis, a))],
+            additions=[word for c in found for a in c.additions for word in (a.db, a.key)],
+            parts=[word for part in _parts_of(found) for word in part_words(part)],
+            successors=successors + [word for c in found for s in c.successors for word in (s.queue_key, s.raw)],
+        )
 
 
 def _parts_of(found: Iterable[Consequences]) -> list[ChordPart]:
     return [part for consequences in found for part in consequences.parts]
+
+
+_COMPLETED: Final = Completed()
 
 
 def _ended(completion: Completion, reply: Any) -> Ended:
@@ -257,7 +310,7 @@ def _ended(completion: Completion, reply: Any) -> Ended:
     1 is completed and 0 lost; 2 + i means that part i is the last of its chord, -1 - i that it is not.
     """
     if reply in {0, 1}:
-        return Completed() if reply else ClaimLost()
+        return _COMPLETED if reply else ClaimLost()
     parts = _parts_of(completion.consequences())
     return BodyDue(parts[reply - 2]) if reply > 1 else BodyUndue(parts[-reply - 1])
 

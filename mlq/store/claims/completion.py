@@ -1,12 +1,24 @@
-"""Completion: the end of a claim, with its result and all that follows from it, recorded in one step."""
+"""Completion: the end of a claim, with its result and all that follows from it, recorded in one step.
+
+Below are the forms in which scripts read a result (`answer_words`) and a part of a chord (`part_words`), and the keys
+of a chord where results and claims are on different servers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
 
+from mlq.broker.script import Call, Script, Word
+from mlq.protocol import keys
 from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_count_part: Final = Script("claims/count_part")
 
 
 @dataclass(frozen=True)
@@ -135,3 +147,97 @@ class BodyUndue:
     """Nothing is recorded: the completion has the body of a chord of which `part` is not the last."""
 
     part: ChordPart
+
+
+_ANSWER_WORDS: Final = 6
+_ADDITION_WORDS: Final = 2
+_PART_WORDS: Final = 10
+
+
+def complete_call(
+    *,
+    claims: str,
+    claim_id: str,
+    digest: str,
+    answers: Sequence[Word],
+    additions: Sequence[Word] = (),
+    parts: Sequence[Word] = (),
+    successors: Sequence[Word] = (),
+) -> Call:
+    """Return the keys and arguments of complete.lua, in the order of its contract.
+
+    Args:
+        claims: The key of the worker's claims.
+        claim_id: The claim to end.
+        digest: The digest of a suspect's message; otherwise empty.
+        answers: The `answer_words` of each result, the claim's own first.
+        additions: Database and key of each addition to a chord.
+        parts: The `part_words` of each part of a chord.
+        successors: Queue key and bytes of each message to publish.
+    """
+    return [claims, keys.CRASHES], [
+        claim_id,
+        digest,
+        len(answers) // _ANSWER_WORDS,
+        len(additions) // _ADDITION_WORDS,
+        len(parts) // _PART_WORDS,
+        *answers,
+        *additions,
+        *parts,
+        *successors,
+    ]
+
+
+def answer_words(redis: Redis, answer: Answer | None) -> tuple[Word, ...]:
+    """Return the six arguments that answer.lua reads; with None it stores nothing."""
+    here = database(redis)
+    if answer is None:
+        return (here, here, "", "", 0, "")
+    there = here if answer.db is None else answer.db
+    return (here, there, answer.key, answer.payload, answer.keep_s, answer.filed)
+
+
+def part_words(part: ChordPart) -> tuple[Word, ...]:
+    """Return the ten arguments that chord.lua reads."""
+    return (
+        part.db,
+        part.key,
+        part.task_id,
+        part.index,
+        part.value,
+        part.known_by,
+        int(part.is_ordered),
+        part.keep_s,
+        part.keep_group_s,
+        "" if part.body is None else "failed" if part.body.has_failed else "published",
+    )
+
+
+def database(redis: Redis) -> int:
+    """Return the number of the database that the client's connections select."""
+    return int(redis.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def count_part(results: Redis, part: ChordPart) -> bool:
+    """Count a part where results and claims are on different servers; return True if it is the last of its chord.
+
+    A part that runs again because its worker died is counted once. If it was the last part, it is the last again.
+    """
+    return bool(_count_part(results, [], [database(results), *part_words(part)]))
+
+
+def chord_values(results: Redis, part: ChordPart) -> list[bytes]:
+    """Return the stored values of a chord whose parts have no order."""
+    return cast("list[bytes]", results.lrange(f"{part.key}.j", 0, -1))
+
+
+def indexed_chord_values(results: Redis, part: ChordPart) -> list[tuple[float, bytes]]:
+    """Return the stored values of a chord whose parts have an order, each with the index of its part."""
+    found = cast("list[tuple[bytes, float]]", results.zrange(f"{part.key}.j", 0, -1, withscores=True))
+    return [(index, value) for value, index in found]
+
+
+def forget_chord(results: Redis, part: ChordPart) -> None:
+    """Delete the keys of a chord that has ended, as chord.lua does. The client must select the part's database."""
+    suffixes = "tsc" if part.body is not None and part.body.has_failed else "jtsdc"
+    results.delete(*(f"{part.key}.{suffix}" for suffix in suffixes))

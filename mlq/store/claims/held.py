@@ -18,6 +18,10 @@ _PAGE: Final = 250
 _held: Final = Script("claims/held")
 
 
+def _held_call(*, claims: str, cursor: str, about: int) -> Call:
+    return [claims], [cursor, about]
+
+
 def claims_of(redis: Redis, wid: str) -> Iterator[tuple[str, str]]:
     """Yield the id of each claim of a worker and the queue key that it came from, in no order."""
     yield from by_worker(redis, [wid]).get(wid, {}).items()
@@ -28,7 +32,7 @@ def by_worker(redis: Redis, wids: Iterable[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {wid: {} for wid in wids}
     cursors: dict[str, str] = dict.fromkeys(found, "0")
     while cursors:
-        calls: list[Call] = [([keys.claims(wid)], [cursor, _PAGE]) for wid, cursor in cursors.items()]
+        calls = [_held_call(claims=keys.claims(w), cursor=cursor, about=_PAGE) for w, cursor in cursors.items()]
         replies = _held.batch(redis, calls)
         for wid, (cursor, *flat) in zip(list(cursors), replies, strict=True):
             # HSCAN may return a claim twice while the hash is resized; the dict keeps it once.

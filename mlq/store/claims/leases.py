@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from mlq.broker.script import Script
 from mlq.protocol import keys
+from mlq.store.claims.claims import Side, run_release
 from mlq.store.claims.held import claims_of
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from mlq.broker.script import Word
-    from mlq.store.claims.claims import Side
 
 LEASE_MS: Final = 3000
 
@@ -25,8 +25,47 @@ _MOST_AT_ONCE: Final = 1000
 _register: Final = Script("claims/register")
 _renew: Final = Script("claims/renew")
 _reap: Final = Script("claims/reap")
-_release: Final = Script("claims/release")
 _suspect: Final = Script("claims/suspect")
+
+
+def _run_register(
+    redis: Redis, *, queues: Sequence[str], wid: str, lease_ms: int, fingerprint: str, rollout: bool
+) -> list[Any]:
+    script_keys = [keys.LEASES, *map(keys.models, queues)]
+    return cast("list[Any]", _register(redis, script_keys, [wid, lease_ms, fingerprint, int(rollout)]))
+
+
+def _run_renew(redis: Redis, *, lease_ms: int, wids: Collection[str]) -> list[Any]:
+    return cast("list[Any]", _renew(redis, [keys.LEASES, keys.DELAYS], [lease_ms, *wids]))
+
+
+def _run_suspect(redis: Redis, *, claims: str, claim_ids: Sequence[str]) -> None:
+    _suspect(redis, [claims, keys.CRASHES], claim_ids)
+
+
+def _run_reap(redis: Redis, *, wid: str, seen: int | Literal[""], side: Side, crash: Crash | None) -> list[Any]:
+    script_keys = [
+        keys.LEASES,
+        keys.claims(wid),
+        keys.CRASHES,
+        keys.WATCHES,
+        keys.DEAD,
+        keys.UNANSWERED,
+        keys.DEAD_BYTES,
+    ]
+    known = crash.claims if crash else None
+    words: list[Word] = [
+        wid,
+        seen,
+        side,
+        crash.limit if crash else "",
+        keys.dead_letter(""),
+        _MOST_AT_ONCE,
+        -1 if known is None else len(known),
+        *(known or ()),
+        *(word for pair in (crash.circumstances.items() if crash else ()) for word in pair),
+    ]
+    return cast("list[Any]", _reap(redis, script_keys, words))
 
 
 @dataclass(frozen=True)
@@ -106,8 +145,9 @@ class Leases:
             None if it has the lease, else a live worker that serves one of the queues with another model. Without
             `rollout`, one of the live workers of each queue must have the same model, if there are any.
         """
-        words: list[Word] = [wid, self.lease_ms, fingerprint, int(rollout)]
-        reply = _register(self._redis, [keys.LEASES, *map(keys.models, queues)], words)
+        reply = _run_register(
+            self._redis, queues=queues, wid=wid, lease_ms=self.lease_ms, fingerprint=fingerprint, rollout=rollout
+        )
         if not reply:
             return None
         number, other, theirs = reply
@@ -123,7 +163,7 @@ class Leases:
 
     def look(self, wids: Collection[str]) -> Look:
         """Renew these leases, and look for expired leases and delayed messages that are due, in one request."""
-        fenced, flat, due, next_ms = _renew(self._redis, [keys.LEASES, keys.DELAYS], [self.lease_ms, *wids])
+        fenced, flat, due, next_ms = _run_renew(self._redis, lease_ms=self.lease_ms, wids=wids)
         found = [(wid, float(at)) for wid, at in zip(flat[::2], flat[1::2], strict=True) if _is_text(wid)]
         expired = {wid.decode(): int(at) for wid, at in found if math.isfinite(at)}  # other clients may write inf
         next_s = next_ms / 1000 if next_ms >= 0 else math.inf
@@ -147,14 +187,14 @@ class Leases:
 
     def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
         """Reap in one step, or in several if the worker held many claims; any process may finish those steps."""
-        verdict, *rest = self._reap_step(wid, seen=seen, to=to, crash=crash)
+        verdict, *rest = _run_reap(self._redis, wid=wid, seen=seen, side=to, crash=crash)
         if verdict != b"MANY":
             return [verdict, *rest]
         buried, released = rest[1], 0
         again: int | Literal[""] = "" if seen == "" else 0
         while verdict == b"MANY":
             released += self._give_back(wid, to=to, crash=crash)
-            verdict, *rest = self._reap_step(wid, seen=again, to=to, crash=None)
+            verdict, *rest = _run_reap(self._redis, wid=wid, seen=again, side=to, crash=None)
         return [verdict, released + rest[0], buried] if verdict == b"REAPED" else [verdict]
 
     def _give_back(self, wid: str, *, to: Side, crash: Crash | None) -> int:
@@ -166,17 +206,9 @@ class Leases:
             portion = held[start : start + _MOST_AT_ONCE]
             suspects = [i for i in portion if i in for_crash]
             if crash is not None and len(for_crash) > 1 and suspects:
-                _suspect(self._redis, [keys.claims(wid), keys.CRASHES], suspects)
-            released += int(_release(self._redis, [keys.claims(wid)], [to, *portion]))
+                _run_suspect(self._redis, claims=keys.claims(wid), claim_ids=suspects)
+            released += run_release(self._redis, claims=keys.claims(wid), side=to, claim_ids=portion)
         return released
-
-    def _reap_step(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
-        ours = [keys.LEASES, keys.claims(wid), keys.CRASHES, keys.WATCHES, keys.DEAD, keys.UNANSWERED, keys.DEAD_BYTES]
-        known = crash.claims if crash else None
-        told = [-1] if known is None else [len(known), *known]
-        words: list[Word] = [wid, seen, to, crash.limit if crash else "", keys.dead_letter("")]
-        pairs = [word for pair in crash.circumstances.items() for word in pair] if crash else []
-        return cast("list[Any]", _reap(self._redis, ours, [*words, _MOST_AT_ONCE, *told, *pairs]))
 
 
 def _serial(claim_id: str) -> int:

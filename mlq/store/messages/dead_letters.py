@@ -11,7 +11,7 @@ from mlq.protocol import keys
 from mlq.protocol.keys import queue_of
 from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
-from mlq.store.claims import stored_results
+from mlq.store.claims.completion import answer_words, database
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -135,14 +135,14 @@ class DeadLetters:
             self._redis,
             claims=keys.claims(wid),
             claim_id=claim.id,
-            answer=stored_results.words(self._redis, failure),
+            answer=answer_words(self._redis, failure),
             fields={**circumstances, "answered": "1"} if failure else circumstances,
         )
         return DeadLettered(claim.id, reply - 1) if reply else ClaimLost()
 
     def answer(self, letter_id: str, failure: Answer) -> Answered | ClaimLost:
         """Store the failure of a message that `Leases.reap` has dead-lettered, unless it is stored already."""
-        answer = stored_results.words(self._redis, failure)
+        answer = answer_words(self._redis, failure)
         return Answered() if _run_answer_letter(self._redis, letter_id=letter_id, answer=answer) else ClaimLost()
 
     def unanswered(self, most: int = _PAGE) -> list[str]:
@@ -188,7 +188,7 @@ class DeadLetters:
 
     def requeue(self, letter_id: str, result: ResultKey | None) -> Requeued | ClaimLost:
         """Put a dead letter back on its queue and delete its stored failure; `ClaimLost` if the letter is gone."""
-        here = stored_results.database(self._redis)
+        here = database(self._redis)
         there, key = (here, "") if result is None else (here if result.db is None else result.db, result.key)
         done = _run_requeue(self._redis, letter_id=letter_id, database=here, result_database=there, result_key=key)
         return Requeued() if done else ClaimLost()

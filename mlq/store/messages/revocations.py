@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, cast
 
 from mlq.broker import script
-from mlq.ipc.supervisor_notices import MOST_REVOKED
+from mlq.ipc.shared_pages import MOST_REVOKED
 from mlq.protocol import keys
 from mlq.protocol.names import is_task_id
 

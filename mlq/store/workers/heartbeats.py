@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from mlq.broker.script import Call, Script
-from mlq.ipc.worker_report import WorkerReport
+from mlq.ipc.shared_pages import WorkerReport
 from mlq.protocol import keys
 from mlq.security.complaints import Complaints
 from mlq.store import records

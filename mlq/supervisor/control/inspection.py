@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mlq.ipc.worker_report import RunningTask, WorkerReport
+from mlq.ipc.shared_pages import RunningTask, WorkerReport
 
 if TYPE_CHECKING:
     from mlq.supervisor.view import FleetView

@@ -12,7 +12,7 @@ from mlq.exit_codes import ExitCode
 from mlq.store.claims.leases import Crash
 
 if TYPE_CHECKING:
-    from mlq.ipc.worker_report import RunningTask, WorkerReport
+    from mlq.ipc.shared_pages import RunningTask, WorkerReport
 
 
 BLAMELESS: Final = frozenset({ExitCode.DONE, ExitCode.INVALID, ExitCode.BROKER, ExitCode.RECYCLED, ExitCode.FENCED})

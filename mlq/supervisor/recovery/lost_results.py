@@ -20,7 +20,7 @@ from mlq.store.messages.dead_letters import DeadLetter, DeadLetters
 if TYPE_CHECKING:
     from redis import Redis
 
-    from mlq.ipc.worker_report import RunningTask
+    from mlq.ipc.shared_pages import RunningTask
     from mlq.protocol.job_result import JobChunkRef
     from mlq.supervisor.recovery.death import Death
 

@@ -9,7 +9,7 @@ import ast
 import dis
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,10 @@ NOT_OF_CELERY: Final = frozenset({"_exit", "_current_frames", "_click"})
 """Private or odd names of os, sys and Typer, which mlq uses elsewhere."""
 
 
+ELSEWHERE: Final = frozenset({"broker/channels.py", "store/queues/depth.py", "supervisor/control/mailbox.py"})
+"""The files outside of engine/celery that use private names; the same docstring says why."""
+
+
 def test_an_upgrade_of_celery_or_kombu_has_moved_no_name_that_mlq_relies_on() -> None:
     """A moved name is not always an error: an override that is never called loses messages silently."""
     moved = list(_moved())
@@ -88,6 +92,61 @@ def test_every_such_name_is_in_the_list_that_explains_it() -> None:
     assert sorted(private - explained) == [], "checked, but not explained"
     used = _foreign_private_names() - NOT_OF_CELERY - ONLY_IN_SOME_VERSIONS
     assert sorted(used - explained) == [], "used, but not explained"
+
+
+def test_private_names_of_celery_and_kombu_are_used_only_in_engine_celery() -> None:
+    """After an upgrade a developer changes files in one folder, and these few."""
+    private = {name for names in SEAMS.values() for name in names.split() if _is_private(name)}
+    files = [path for path in SOURCE.rglob("*.py") if not path.is_relative_to(SOURCE / "engine" / "celery")]
+    found = {str(path.relative_to(SOURCE)): list(_seams_in(ast.parse(path.read_text()), private)) for path in files}
+    assert {file: seams for file, seams in found.items() if seams and file not in ELSEWHERE} == {}
+    assert [file for file in ELSEWHERE if not found[file]] == [], "they use no private name any more"
+
+
+def _seams_in(tree: ast.Module, private: Collection[str]) -> Iterator[str]:
+    """Yield each place where a module uses a private name of Celery's packages, or replaces or overrides a name."""
+    imported = set(_imported(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and _is_of_celery(node.module):
+            yield from (f"line {node.lineno}: imports {a.name}" for a in node.names if _is_private(a.name))
+        elif isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            if node.attr in private and not of_self:
+                yield f"line {node.lineno}: uses {node.attr}"
+            if isinstance(node.ctx, ast.Store) and _root(node) in imported:
+                yield f"line {node.lineno}: replaces {ast.unparse(node)}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr" and _root(node.args[0]) in imported:
+            yield f"line {node.lineno}: replaces {ast.unparse(node)}"
+        elif isinstance(node, ast.ClassDef) and any(_root(base) in imported for base in node.bases):
+            own = (m for m in node.body if isinstance(m, ast.FunctionDef) and m.name in private)
+            yield from (f"line {method.lineno}: overrides {method.name}" for method in own)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the names under which a module knows something of Celery's packages, and other names for the same."""
+    nodes = list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names.update((a.asname or a.name).partition(".")[0] for a in node.names if _is_of_celery(a.name))
+        elif isinstance(node, ast.ImportFrom) and _is_of_celery(node.module):
+            names.update(a.asname or a.name for a in node.names)
+    yield from names
+    for node in nodes:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Name) and node.value.id in names:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _root(node: ast.expr) -> str | None:
+    """Return the name at the beginning of `name.attribute.attribute`."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_of_celery(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in {"celery", "kombu", "billiard", "vine"}
 
 
 def _moved() -> Iterator[str]:

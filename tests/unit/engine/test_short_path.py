@@ -15,11 +15,11 @@ from celery.app.trace import trace_task_ret
 
 from mlq import tasks
 from mlq.app import create_app
-from mlq.engine import batchable
+from mlq.engine import micro_batches
 from mlq.engine.celery.backend import ClaimBackend
 from mlq.engine.celery.delivery import Delivery
 from mlq.engine.ledger import Ledger
-from mlq.engine.strategy import BatchOutcome
+from mlq.engine.micro_batches import BatchOutcome
 from mlq.model.failure import RowFailure
 from mlq.protocol.message import Claim, Message, decode
 from mlq.protocol.names import BATCH_PREDICT, PREDICT
@@ -84,8 +84,7 @@ class Worker:
         self.ledger = Ledger()
         self.app = create_app(config.load({"MLQ_BROKER_URL": "redis://nowhere/0"}))
         self.serving = tasks.serve(self.app, Model(), Meter())  # type: ignore[arg-type]  # both stand in
-        self.delivery = Delivery(self.ledger)
-        self.delivery.begin(self.app, lambda *_: None)
+        self.delivery = Delivery(self.app, self.ledger, lambda *_: None)
 
     def long_way(self, message: Message, answers: list[Any]) -> Answer | None:
         """Let Celery's tracer end a message whose rows are computed, and return the stored result."""
@@ -100,9 +99,9 @@ class Worker:
 
     def short_way(self, message: Message, answers: list[Any]) -> Answer | None:
         """End a message as the engine does."""
-        result = batchable.answer(BatchOutcome(rows(message), answers))
-        assert result is not batchable.NO_ANSWER
-        payload = batchable.success(message, result)
+        result = micro_batches.plain_result(BatchOutcome(rows(message), answers))
+        assert result is not micro_batches.NO_ANSWER
+        payload = micro_batches.encode_success(message, result)
         return None if payload is None else self.delivery.make_payload_answer(message, payload)
 
 
@@ -145,9 +144,9 @@ def message_of(
     return found
 
 
-def rows(message: Message) -> batchable.ModelRequest:
+def rows(message: Message) -> micro_batches.ModelRequest:
     """Return the rows of a message, which must have some."""
-    found = batchable.rows_of(message, SERVED)
+    found = micro_batches.rows_of(message, SERVED)
     assert found is not None
     return found
 
@@ -245,14 +244,14 @@ def test_a_header_that_asks_for_more_takes_the_long_path(header: str, value: Any
 )
 def test_a_message_with_its_own_time_limit_runs_alone(header: str, value: Any) -> None:
     """A forward cannot be stopped for only one of its messages."""
-    assert batchable.rows_of(message_of(headers={header: value}), SERVED) is None
+    assert micro_batches.rows_of(message_of(headers={header: value}), SERVED) is None
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("away"), None])
 def test_retries_and_failures_take_the_long_path(failure: Exception | None) -> None:
     """A retry is a message, and a failure has a traceback; the tracer makes both."""
     answers = [] if failure else [RowFailure(ValueError("bad"), retryable=False)]
-    assert batchable.answer(BatchOutcome(rows(message_of()), answers, failure)) is batchable.NO_ANSWER
+    assert micro_batches.plain_result(BatchOutcome(rows(message_of()), answers, failure)) is micro_batches.NO_ANSWER
 
 
 def test_a_stock_app_keeps_its_backend(worker: Worker) -> None:

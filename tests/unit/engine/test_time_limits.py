@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from mlq.engine.recycling import Recycling
+from mlq.engine.activity import Recycling
 from mlq.engine.time_limits import Limit, TimeLimits, effective
 from mlq.exit_codes import ExitCode
-from mlq.ipc.worker_report import WorkerReport
+from mlq.ipc.shared_pages import WorkerReport
 from mlq.supervisor.events import Abandon, Abort, Began, Died, Kill, Overdue, Start
 from mlq.supervisor.recovery.death import Death, Overrun
 from mlq.supervisor.supervisor import Phase, Supervisor

@@ -10,9 +10,7 @@ import pytest
 
 from mlq.broker import embedded
 from mlq.ipc.file_lock import try_lock
-from mlq.ipc.shared_page import Page
-from mlq.ipc.supervisor_notices import NoticeReader, SupervisorNotices
-from mlq.ipc.worker_report import ReportPage, RunningTask, WorkerReport
+from mlq.ipc.shared_pages import NoticeReader, Page, ReportPage, RunningTask, SupervisorNotices, WorkerReport
 from mlq.jobs.collect import sidecar
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.store.workers.heartbeats import Heartbeat

@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from mlq.ipc.supervisor_notices import SupervisorNotices
+from mlq.ipc.shared_pages import SupervisorNotices
 from mlq.settings.config import Settings
 from mlq.supervisor.child import Child
 from mlq.supervisor.spec import WorkerSpec

@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from mlq.broker.connection import broker_address
-from mlq.ipc.worker_report import ReportPage, WorkerReport
+from mlq.ipc.shared_pages import ReportPage, WorkerReport
 from mlq.settings import config
 from mlq.store.workers.orders import Order
 from mlq.supervisor import session

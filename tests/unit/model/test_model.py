@@ -1,4 +1,4 @@
-"""Forwards: which rows are tried again, and how many at once, without a model."""
+"""A model: which rows are tried again, and how many at once, with a function in place of a real one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from mlq.model import DeviceLost, ModelError, RowFailure, accelerator
-from mlq.model.cap import BatchCap
-from mlq.model.forward import Forward
+from mlq.model.model import BatchCap, Forward
 
 
 class Fake:

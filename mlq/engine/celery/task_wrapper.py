@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from mlq.engine.time_limits import TimeLimits
 
 
-def mark(app: Celery, ledger: Ledger | None, limits: TimeLimits) -> None:
+def wrap(app: Celery, ledger: Ledger | None, limits: TimeLimits) -> None:
     """Time the body of each task, and let the ledger keep what is published after the end of the body.
 
     Messages published *during* the task body are sent at once, because the body may wait for their results. Without a
     ledger, all messages are sent at once: there the broker keeps the message until its acknowledgement.
     """
     for task in app.tasks.values():
-        _mark(task, ledger, limits)
+        _wrap(task, ledger, limits)
 
 
 def contain(app: Celery) -> None:
@@ -104,7 +104,7 @@ def follow(ledger: Ledger) -> None:
     signals.task_postrun.connect(trace_ended, weak=False)
 
 
-def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> None:
+def _wrap(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> None:
     run, retry, replace, add = task.run, task.retry, task.on_replace, task.add_to_chord
 
     def ended() -> None:
@@ -114,7 +114,7 @@ def _mark(task: Task[Any, Any], ledger: Ledger | None, limits: TimeLimits) -> No
 
     @functools.wraps(run)
     def body(*args: Any, **kwargs: Any) -> Any:
-        limit = effective(task.request.timelimit, task, limits.worker, limits.of_messages)
+        limit = effective(task.request.timelimit, task, limits.worker, limits.message_limits)
         claim = ledger.claim_of(task.request.id or "") if ledger is not None else None
         try:
             with limits.over(limit, [claim.id] if claim else []):

@@ -1,4 +1,4 @@
-"""Loading: from a reference to a model that has answered a first row."""
+"""The loader: it makes a model of a reference, and lets it answer a first row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from mlq.model.failure import NotServable, contained
 from mlq.model.files.exported import HOW_TO_EXPORT, load_exported
 from mlq.model.files.formats import ModelFormat, format_of
 from mlq.model.files.torchscript import load_torchscript
-from mlq.model.model import Model, Output
+from mlq.model.model import Model, Output, Predictor
 from mlq.model.places import demand_own
-from mlq.model.predictor import Predictor
 from mlq.model.reference import ModelRef
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from mlq.ipc.shared_page import Page
-from mlq.ipc.worker_report import ReportPage, RunningTask, WorkerReport
+from mlq.ipc.shared_pages import Page, ReportPage, RunningTask, WorkerReport
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 from redis.exceptions import ConnectionError as AwayError
 
 from chaos.faultkit import until
-from mlq.engine.ledger import Ledger
-from mlq.engine.recorder import MOST_BYTES, Recorder
+from mlq.engine.ledger import MOST_BYTES, Ledger, Recorder
 from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
 from mlq.store.claims.completion import Completed, Completion, Successor
