@@ -21,7 +21,7 @@ from mlq.broker.key_types import Misplaced
 from mlq.broker.retries import ReplySize
 from mlq.engine.ledger import Ledger
 from mlq.engine.rejection import Rejection
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.protocol.message import Claim, Malformed, Message, decode
 from mlq.protocol.names import ROWS_HEADER
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty

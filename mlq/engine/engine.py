@@ -24,7 +24,7 @@ from mlq.engine.startup import admission
 from mlq.engine.time_limits import TimedModel, TimeLimits
 from mlq.exit_codes import ExitCode
 from mlq.ipc.shared_pages import NoticeReader
-from mlq.ipc.wakeup import Wakeup
+from mlq.ipc.threads import Wakeup
 from mlq.liveness.lease_renewer import LeaseThread
 from mlq.model.failure import DeviceLost
 from mlq.protocol.message import Message

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from mlq.broker.script import MemoryAllowance
 from mlq.engine.startup.result_probe import is_lasting
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claims, Ended

@@ -62,7 +62,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
             break
         with suppress(ValueError):  # a header that another client made up
             place = job_result.job_chunk_of(message.headers or {})
-            if place is not None and tokens.vouches(place):
+            if place is not None and tokens.belongs_to_job(place):
                 tell(place)
         channel.basic_ack(message.delivery_tag)
         dropped += 1
@@ -76,6 +76,6 @@ def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: J
         dropped += len(page)
         for raw in page:
             place = job_chunk_in(raw)
-            if place is not None and tokens.vouches(place):
+            if place is not None and tokens.belongs_to_job(place):
                 tell(place)
     return dropped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlq.broker.retries import Outage
 from mlq.broker.server_time import ServerClock, describe_skew
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.store.queues import queue_names
 from mlq.store.workers import heartbeats
 from mlq.store.workers.heartbeats import Heartbeat

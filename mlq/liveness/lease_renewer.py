@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mlq.broker import key_types
 from mlq.broker.connection import with_timeout
 from mlq.broker.retries import Outage
-from mlq.ipc.stoppable_thread import PARTING_S, StoppableThread
+from mlq.ipc.threads import PARTING_S, StoppableThread
 from mlq.liveness.sweeper import Sweeper
 from mlq.store.claims.leases import Leases, Silence
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlq.broker import key_types
 from mlq.broker.retries import Outage
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.security.escaping import escaped_line
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.delays import Delays

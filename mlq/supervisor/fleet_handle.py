@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from mlq.ipc.wakeup import Wakeup
+from mlq.ipc.threads import Wakeup
 from mlq.store.workers.orders import Order
 from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.view import FleetView

@@ -227,8 +227,8 @@ def _recovery(settings: Settings, broker: Address) -> Recovery:
         return f"celery-task-meta-{task_id}", settings.result_expires
 
     here = results_beside_queues(settings, broker)
-    vouches = JobTokens(partial(state_store, settings)).vouches
-    lost = LostResults(answer_key, partial(result_store, settings), vouches=vouches, answers_here=here)
+    belongs_to_job = JobTokens(partial(state_store, settings)).belongs_to_job
+    lost = LostResults(answer_key, partial(result_store, settings), belongs_to_job=belongs_to_job, answers_here=here)
     return Recovery(open_broker, lost)
 
 

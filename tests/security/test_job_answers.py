@@ -89,7 +89,7 @@ def test_a_job_may_be_sent_in_turns_with_a_version_without_tokens(redis: Redis) 
     job, tokens = Job("job", "batch", "rows", "f", 100), JobTokens(lambda: redis)  # Celery closes the client
 
     def vouched(chunk: int, token: str | None = None) -> bool:
-        return tokens.vouches(JobChunkRef("job", chunk, 1, token))
+        return tokens.belongs_to_job(JobChunkRef("job", chunk, 1, token))
 
     def old_version_sends(sender: str, next_chunk: int) -> None:
         redis.hset(keys.job("job"), mapping={"sender": sender, "alive": sender, "next": next_chunk})

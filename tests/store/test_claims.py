@@ -143,7 +143,7 @@ def test_a_fenced_worker_can_neither_claim_nor_answer_nor_renew(
     frozen, other = start("host:gpu0:1"), start("host:gpu1:2")
     client.send_task("mlq.predict", [[1.0]], queue="default")
     (claim,) = taken(frozen.claim(BATCH))
-    assert Leases(redis).reap("host:gpu0:1", to="head") == Reaped(released=1, buried=None)
+    assert Leases(redis).reap("host:gpu0:1", to="head") == Reaped(released=1, dead_lettered=None)
     (again,) = taken(other.claim(BATCH))
     late, right = Answer("celery-task-meta-x", b"late", 60), Answer("celery-task-meta-x", b"right", 60)
     assert other.complete(Completion(again, right)) == Completed()
@@ -237,8 +237,8 @@ def test_a_message_that_kills_its_worker_alone_three_times_is_dead_lettered_and_
     """
     for name in (b"innocent", b"pill"):
         redis.lpush("default", b'{"headers": {"task": "mlq.predict", "id": "%s"}}' % name)
-    crashes, buried = 0, None
-    while buried is None:
+    crashes, dead_lettered = 0, None
+    while dead_lettered is None:
         crashes += 1
         wid = f"host:gpu0:{crashes}"
         worker = start(wid)
@@ -248,11 +248,11 @@ def test_a_message_that_kills_its_worker_alone_three_times_is_dead_lettered_and_
             claims = taken(worker.claim(BATCH))
         reaped = Leases(redis).reap(wid, to="tail", crash=CRASH)
         assert isinstance(reaped, Reaped)
-        buried = reaped.buried
+        dead_lettered = reaped.dead_lettered
     assert (
         crashes == 1 + CRASH.limit
     )  # the first crash, with the innocent message beside the pill, counts against neither
-    letter = DeadLetters(redis).read(buried)
+    letter = DeadLetters(redis).read(dead_lettered)
     assert letter
     assert (letter.queue_key, letter.crashes, letter.circumstances) == ("default", 3, CRASH.circumstances)
     assert not redis.exists("default", keys.CRASHES)
@@ -326,7 +326,7 @@ def test_a_server_without_memory_refuses_new_work_and_lets_workers_empty_it(
     assert letters.dead_letter("host:gpu0:1", two, {"reason": "malformed"}) == DeadLettered(two.id)
     assert letters.answer(two.id, answer) == Answered()
     taken(worker.claim(BATCH))
-    assert leases.reap("host:gpu0:1", to="tail", crash=CRASH) == Reaped(released=1, buried=None)
+    assert leases.reap("host:gpu0:1", to="tail", crash=CRASH) == Reaped(released=1, dead_lettered=None)
 
 
 def test_an_idle_worker_can_take_the_watch_of_a_full_server(redis: Redis, worker: Claims) -> None:

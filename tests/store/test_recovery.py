@@ -40,11 +40,11 @@ def test_the_next_recovery_answers_for_a_supervisor_that_died_while_dead_letteri
     assert isinstance(taken, Claimed)
     reaped = Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     assert isinstance(reaped, Reaped)
-    assert reaped.buried
+    assert reaped.dead_lettered
     assert not redis.exists(META.format(task_id)), "here its supervisor dies"
     recovery = Recovery(
         lambda: opened(redis),
-        LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True),
+        LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), belongs_to_job=lambda _: True),
     )
     recovery.start()
     recovery.end(10)
@@ -68,7 +68,7 @@ def test_the_answer_goes_to_the_database_of_the_results(server: Server, redis: R
     Leases(redis).reap("h:w:1", to="tail", crash=Crash(1, crash.circumstances))
     with Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), db=1) as elsewhere:
         lost_results = LostResults(
-            lambda i: (META.format(i), 60), lambda: opened(elsewhere), vouches=lambda _: True, answers_here=False
+            lambda i: (META.format(i), 60), lambda: opened(elsewhere), belongs_to_job=lambda _: True, answers_here=False
         )
         recovery = Recovery(lambda: opened(redis), lost_results)
         recovery.start()
@@ -95,7 +95,7 @@ def test_a_crash_while_redis_is_away_is_counted_once_redis_is_back(server: Serve
         return opened(redis)
 
     recovery = Recovery(
-        open_broker, LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), vouches=lambda _: True)
+        open_broker, LostResults(lambda i: (META.format(i), 60), lambda: opened(redis), belongs_to_job=lambda _: True)
     )
     recovery.start()
     recovery.died(Death("h:w:1", -9, asked=False))

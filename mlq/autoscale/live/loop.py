@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from mlq.autoscale.live.signals import Signals
 from mlq.broker.connection import connected, redis_client, state_store
 from mlq.errors import MlqError
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.store.workers import orders
 from mlq.store.workers.booking import Booking
 from mlq.store.workers.orders import Order

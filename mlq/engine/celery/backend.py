@@ -117,7 +117,7 @@ class FilingBackend(RedisBackend):
         if self.tokens is None:
             raise ImproperlyConfigured(_ONLY_IN_WORKERS)
         stock: Any = self
-        return bool(stock.ensure(self.tokens.vouches, (place,)))
+        return bool(stock.ensure(self.tokens.belongs_to_job, (place,)))
 
     def _place(self, request: Any) -> JobChunkRef | None:
         """Return the job of a running task. The claimer has checked the header, other transports have not."""

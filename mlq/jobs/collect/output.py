@@ -169,7 +169,7 @@ def demand_new(path: Path, source: Path | None, or_else: type[MlqError] = Output
 
 
 def demand_apart(path: Path, source: Path | None) -> None:
-    """Check that the output is not the input, under whatever name. Raises OutputIsInput."""
+    """Check that the output is not the input, also not under another name. Raises OutputIsInput."""
     with contextlib.suppress(OSError, ValueError):
         if source is not None and path.samefile(source):
             raise OutputIsInput(path=handles.shown(str(path)))
@@ -177,7 +177,7 @@ def demand_apart(path: Path, source: Path | None) -> None:
 
 @contextmanager
 def appended(path: Path, locked: Callable[[], None]) -> Iterator[BinaryIO]:
-    """Open an output to write at its end, while nobody else does; `locked` is called once that is sure.
+    """Open an output to append to it, and lock it; `locked` is called once no other process can write to it.
 
     Raises OutputBusy, NoSuchFile where its directory is missing or closed to us, OutputFailed.
     """

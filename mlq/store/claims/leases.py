@@ -89,7 +89,7 @@ class Reaped:
     released: int
     """Messages that went back to their queues."""
 
-    buried: str | None
+    dead_lettered: str | None
     """Id of the dead letter, if a message has reached its limit of crashes."""
 
 
@@ -190,12 +190,12 @@ class Leases:
         verdict, *rest = _run_reap(self._redis, wid=wid, seen=seen, side=to, crash=crash)
         if verdict != b"MANY":
             return [verdict, *rest]
-        buried, released = rest[1], 0
+        dead_lettered, released = rest[1], 0
         again: int | Literal[""] = "" if seen == "" else 0
         while verdict == b"MANY":
             released += self._give_back(wid, to=to, crash=crash)
             verdict, *rest = _run_reap(self._redis, wid=wid, seen=again, side=to, crash=None)
-        return [verdict, released + rest[0], buried] if verdict == b"REAPED" else [verdict]
+        return [verdict, released + rest[0], dead_lettered] if verdict == b"REAPED" else [verdict]
 
     def _give_back(self, wid: str, *, to: Side, crash: Crash | None) -> int:
         """Give back all claims of a worker, in portions and in their old order; mark suspects if there are several."""
@@ -219,8 +219,8 @@ def _serial(claim_id: str) -> int:
 def _reaped(reply: list[Any]) -> Reaped | AlreadyReaped:
     if reply[0] == b"GONE":
         return AlreadyReaped()
-    _, released, buried = reply
-    return Reaped(released, buried.decode() or None)
+    _, released, dead_lettered = reply
+    return Reaped(released, dead_lettered.decode() or None)
 
 
 class Silence:

@@ -56,7 +56,7 @@ class JobTokens:
         self._store: Redis | None = None
         self._tokens: OrderedDict[str, str] = OrderedDict()
 
-    def vouches(self, place: JobChunkRef) -> bool:
+    def belongs_to_job(self, place: JobChunkRef) -> bool:
         """Return True if the sender of the job has sent this chunk; otherwise log the reason and return False.
 
         Raises redis.RedisError, also if the records cannot be reached now.

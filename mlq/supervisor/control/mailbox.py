@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mlq.errors import MlqError
 from mlq.ipc.shared_pages import SupervisorNotices
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.protocol import control_messages
 from mlq.protocol.control_messages import is_addressed
 from mlq.protocol.control_policy import obeys, refusal

@@ -38,7 +38,7 @@ class LostResults:
     Args:
         answer_key: Returns the key of a task's result and the seconds to keep it.
         open_results: Opens the result store.
-        vouches: Returns whether a message belongs to the job that it names.
+        belongs_to_job: Returns whether a message belongs to the job that it names.
         answers_here: The result store is the broker's own database.
     """
 
@@ -47,13 +47,13 @@ class LostResults:
         answer_key: Callable[[str], tuple[str, int]],
         open_results: Callable[[], AbstractContextManager[Redis]],
         *,
-        vouches: Callable[[JobChunkRef], bool],
+        belongs_to_job: Callable[[JobChunkRef], bool],
         answers_here: bool = True,
     ) -> None:
         self._answer_key = answer_key
         self._open_results = open_results
         self._answers_here = answers_here
-        self._vouches = vouches
+        self._belongs_to_job = belongs_to_job
 
     def of_letters(self, letters: DeadLetters) -> bool:
         """Answer some of the dead letters that the store lists as unanswered; return False if more are left.
@@ -114,7 +114,7 @@ class LostResults:
         why = f"its worker died {times} while it ran; dead letter {letter.id}"
         result = _lost(why) if limit_s is None else _overran(float(limit_s))
         place = message.job_chunk_in(letter.raw)
-        if place is not None and self._vouches(place):
+        if place is not None and self._belongs_to_job(place):
             self._file(place, result)
             return
         task_id = message.task_id_of(letter.raw)

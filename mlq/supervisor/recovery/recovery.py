@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from mlq.errors import MlqError
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 from mlq.store.claims.leases import Leases, Reaped
 from mlq.store.messages.dead_letters import DeadLetters
 
@@ -101,6 +101,8 @@ class Recovery(StoppableThread):
                 reaped.released,
                 extra={"action": "claims_given_back"},
             )
-        if isinstance(reaped, Reaped) and reaped.buried:
-            log.error("dead letter %s: %s", reaped.buried, death.verdict, extra={"action": "message_dead_lettered"})
+        if isinstance(reaped, Reaped) and reaped.dead_lettered:
+            log.error(
+                "dead letter %s: %s", reaped.dead_lettered, death.verdict, extra={"action": "message_dead_lettered"}
+            )
         self._lost_results.of_acked(death)

@@ -65,10 +65,10 @@ local function suspects()
   return held
 end
 
-local buried = limit ~= '' and blame(suspects()) or ''
+local dead_lettered = limit ~= '' and blame(suspects()) or ''
 if are_many then
   redis.call('ZADD', leases, 'XX', 0, wid)
-  return { 'MANY', 0, buried }
+  return { 'MANY', 0, dead_lettered }
 end
 local given = give_back(claims, redis.call('HKEYS', claims), side)
 
@@ -79,4 +79,4 @@ for _, bell in ipairs(bells) do
   end
 end
 redis.call('ZREM', leases, wid) -- last, so that a script which is stopped half-way can be repeated
-return { 'REAPED', given, buried }
+return { 'REAPED', given, dead_lettered }

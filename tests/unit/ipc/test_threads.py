@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from mlq.ipc.stoppable_thread import StoppableThread
+from mlq.ipc.threads import StoppableThread
 
 DEADLINE_S = 30
 

@@ -1,8 +1,10 @@
-"""StoppableThread: the one way in which mlq stops a thread that runs beside others."""
+"""Threads: how mlq stops a thread that runs beside others, and how one thread wakes the event loop of another."""
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 from typing import Final
 
 PARTING_S: Final = 1.0
@@ -39,3 +41,23 @@ class StoppableThread(threading.Thread):
 
     def _interrupt_wait(self) -> None:
         """Interrupt what the thread waits for besides `_ended`."""
+
+
+class Wakeup:
+    """An event descriptor. Rings are not counted: one `clear` takes all rings so far."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def ring(self) -> None:
+        """Make the descriptor readable. Any thread may call this."""
+        os.eventfd_write(self.fd, 1)
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable again. Call this before the work is fetched, or a ring in between is lost."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
