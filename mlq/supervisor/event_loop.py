@@ -280,6 +280,7 @@ class Fleet:
         for line in child.status.read():
             if line == ready_pipe.READY:
                 child.ready_s = time.monotonic() - child.began_at
+                self._publish()  # before the news: a client that reads it finds the start time in the heartbeat
                 self._rollouts.discard(slot)
                 self._emit(BecameReady(slot, child.ready_s))
                 self._step(Ready(slot))
