@@ -44,8 +44,8 @@ def of_address(transport: str | None, host: str | None, given: Any) -> Any:
     """Return kombu's `ssl` for one of the addresses between which a connection fails over.
 
     kombu uses the same value for all addresses, and without a value it checks no certificate. So for an address whose
-    scheme demands TLS the checks are added, whatever the scheme of the first address. Any other address keeps the given
-    value: with Celery's `broker_use_ssl`, a redis:// address uses TLS, too.
+    scheme demands TLS the checks are added, even if the scheme of the first address does not. Any other address keeps
+    the given value: with Celery's `broker_use_ssl`, a redis:// address uses TLS, too.
     """
     if transport == "rediss":
         return given or dict(_REDIS)

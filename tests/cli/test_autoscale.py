@@ -83,10 +83,10 @@ def test_a_look_tells_the_figures_to_people_too(look: Look) -> None:
 
 @pytest.mark.usefixtures("idle")
 def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, redis: Redis) -> None:
-    """What an autoscaler has started it may drain, and what it has booked starts, though nobody has heard of it yet."""
+    """An autoscaler may drain workers that it started; places that it booked count as starting workers."""
     rule = ("--threshold", "5", "--min", "0", "--zero-after", "0", "--json")
     alone = decided(look(*rule))
-    assert (alone["action"], alone["starting"]) == ("hold", 0), "somebody else's, which is left alone"
+    assert (alone["action"], alone["starting"]) == ("hold", 0), "the worker of another owner is left alone"
     other = Booking(redis, "realtime", "other")
     other.seek(["h:cpu0", "h:cpu1"])
     beside = decided(look(*rule))
@@ -94,7 +94,7 @@ def test_a_look_beside_an_autoscaler_knows_whose_workers_are_whose(look: Look, r
 
 
 def test_a_look_takes_no_lead_and_sweeps_no_place(look: Look, redis: Redis) -> None:
-    """Whoever looks would else decide for as long as a lease lasts, and then nobody."""
+    """Otherwise a look would lead until its lease expired, and no autoscaler would decide in that time."""
     other = Booking(redis, "realtime", "other", lead_ms=60_000, member_ms=1)
     other.seek(["h:gone"])
     leader = redis.get(keys.autoscale_leader("realtime"))
@@ -149,7 +149,7 @@ def test_a_look_takes_no_option_that_is_for_workers_which_run(look: Look, args: 
 def test_on_a_terminal_the_last_decision_stands_in_a_line_that_is_rewritten(
     server: embedded.Server, place: Path, environ: dict[str, str]
 ) -> None:
-    """With --min 0 nobody is started, and nothing is said again; the line is gone when the command ends."""
+    """With --min 0 no worker is started and no line is repeated; the line is removed when the command ends."""
     (place / "serve.py").write_text("class Model:\n    pass\n")
     ours, theirs = pty.openpty()
     argv = ["autoscale", "--cpus", "1", "--min", "0", "--interval", "0.1", "--model", "serve.py:Model"]
@@ -184,10 +184,10 @@ def until(fd: int, enough: Callable[[str], bool]) -> str:
     return seen
 
 
-def test_the_loop_decides_beside_somebody_who_watches_for_bursts(
+def test_the_loop_decides_while_a_watcher_looks_for_bursts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is advised is said."""
+    """The advice of the watcher is printed."""
     made: list[Any] = []
 
     class Loop:

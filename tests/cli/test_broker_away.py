@@ -26,7 +26,7 @@ COMMANDS = [
 
 @pytest.fixture
 def refused() -> str:
-    """The URL of a port at which nobody listens."""
+    """The URL of a port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     return f"redis://127.0.0.1:{port}/0"

@@ -1,4 +1,4 @@
-"""Colours and movement: on a terminal, unless somebody said no; elsewhere only where somebody said yes."""
+"""Colors and animation: on a terminal unless they are turned off; elsewhere only if they are turned on."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def on_terminal(house: House, *argv: str, **environment: str) -> str:
     return said.decode()
 
 
-def test_a_bar_is_coloured_on_a_terminal_unless_somebody_said_no(fleet: House) -> None:
-    """By the flag, or by the variable that all programs heed; it still moves."""
+def test_a_bar_is_colored_on_a_terminal_unless_colors_are_turned_off(fleet: House) -> None:
+    """The flag or NO_COLOR turns them off; the bar is still animated."""
     submit = ("submit", "rows.json", "--wait")
     assert COLOUR.search(on_terminal(fleet, *submit))
     for said in (on_terminal(fleet, *submit, "--no-color"), on_terminal(fleet, *submit, NO_COLOR="1")):
@@ -65,7 +65,7 @@ def test_a_dumb_terminal_gets_lines(fleet: House) -> None:
     assert "\x1b" not in said
 
 
-def test_what_is_no_terminal_gets_plain_text_unless_somebody_said_otherwise(fleet: House) -> None:
+def test_output_to_a_file_is_plain_text_unless_colors_are_turned_on(fleet: House) -> None:
     """A table in a file has no escapes; in a CI that shows them, FORCE_COLOR brings them back."""
     assert "\x1b" not in fleet.run("queues").stdout
     fleet.environment["FORCE_COLOR"] = "1"

@@ -104,7 +104,7 @@ def test_bash_offers_what_may_stand_there(line: str, expected: set[str], candida
 
 @needs("bash")
 def test_the_name_of_a_queue_is_never_run(candidates: Callable[[str], set[str]], place: Path) -> None:
-    """An mlq.toml lies in a directory that somebody else wrote, and TAB reads it."""
+    """TAB reads mlq.toml, which may be in a directory that another user wrote."""
     (place / "mlq.toml").write_text("queues = ['a$(touch run)', 'b']\n")
     assert candidates("mlq submit --queue ") == {r"a\$\(touch\ run\)", "b"}
     assert not (place / "run").exists()
@@ -229,7 +229,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     ],
 )
 def test_values_never_complain(mlq: Mlq, args: list[str]) -> None:
-    """An error in the middle of a command line helps nobody."""
+    """An error message in the middle of a command line would only disturb the user."""
     asked = mlq("values", *args, MLQ_BROKER_URL="redis://127.0.0.1:1/0")
     assert (asked.returncode, asked.stderr) == (0, "")
     assert set(asked.stdout.split()) <= QUEUES

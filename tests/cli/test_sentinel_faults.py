@@ -21,7 +21,7 @@ pytestmark = pytest.mark.server
 Mlq = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS = (["queues"], ["submit", "row.json"], ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"])
 STAYS_DOWN_MS: Final = 1500
-"""A Sentinel connects again once a second: what it says after so long it goes on to say."""
+"""A Sentinel reconnects once a second; after this time its answer no longer changes."""
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ commonName = supplied
 
 @contextmanager
 def speaking_tls(certificate: Path, *, wants_ours: bool = False) -> Iterator[int]:
-    """Shake hands with whoever comes, and hang up."""
+    """Complete the TLS handshake with each client, and close the connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     if wants_ours:

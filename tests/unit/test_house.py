@@ -43,13 +43,13 @@ def test_a_module_says_in_its_first_line_what_lives_there(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ROOMS, ids=shown)
 def test_a_file_can_be_read_at_a_sitting(path: Path) -> None:
-    """In every tool of this kind the files that went fat were the command line and the worker."""
+    """In comparable tools the command line and the worker grew into the longest files."""
     assert len(path.read_text().splitlines()) <= FILE_LINES
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=shown)
 def test_a_function_fits_on_a_screen(path: Path) -> None:
-    """Its decorators and docstring count: they are read too."""
+    """The decorators and the docstring count, because a reader reads them, too."""
     lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions(path)}
     assert {name: n for name, n in lengths.items() if n > FUNCTION_LINES} == {}
 
@@ -63,5 +63,5 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", [*ROOMS, *(p for p in HOUSE.rglob("*") if p.is_dir())], ids=shown)
 def test_a_name_says_what_is_inside(path: Path) -> None:
-    """Somebody who looks for a thing must be able to guess where it is."""
+    """A reader must be able to guess in which file a thing is."""
     assert path.stem not in NAMELESS
