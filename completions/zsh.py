@@ -1,4 +1,4 @@
-"""_mlq: zsh's own way, _arguments with a description for everything."""
+"""_mlq: the completion of zsh, made of _arguments, with a description for each option and argument."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 import typer
-from typer.core import TyperOption
 
 from mlq.cli import invocation
+from mlq.cli.framework import TyperOption
 from mlq.cli.invocation import Command, Invocation
 from mlq.cli.setting_help import describe
 from mlq.errors import StartedWithFailures

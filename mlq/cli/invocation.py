@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from mlq.cli.framework import TyperCommand, TyperOption, default_to
 from mlq.cli.setting_help import describe
 from mlq.settings import advisories, config
 from mlq.terminal.terminal import Terminal
@@ -112,20 +112,6 @@ class JsonCommand(Command):
     def extra_options(self) -> Iterator[TyperOption]:
         """Add --json."""
         yield option("--json", text="Print the answer as JSON.", is_flag=True)
-
-
-def default_to(word: str) -> type[TyperGroup]:
-    """Make the class of a group that runs the command `word` if the arguments name no other command.
-
-    `mlq queues realtime --json` is `mlq queues ls realtime --json`.
-    """
-
-    class DefaultingGroup(TyperGroup):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
-            return super().parse_args(ctx, args if named else [word, *args])
-
-    return DefaultingGroup
 
 
 def group(default: str, text: str) -> typer.Typer:

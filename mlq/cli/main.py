@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import importlib
 import os
 import signal
 import sys
@@ -12,11 +11,9 @@ import traceback
 from typing import Annotated, Any, Final
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError  # Typer re-exports one subclass only
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from mlq import __version__
+from mlq.cli.framework import ClickException, NoArgsIsHelpError, get_command, lazy_group
 from mlq.errors import IncompleteInstallation, InternalError, MlqError, StdoutFailed, UsageError
 from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.security.masking import guard_stderr
@@ -44,31 +41,12 @@ _WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno
 """Errors of a write to a full or broken disk, or to a closed stream."""
 
 
-class _Words(TyperGroup):
-    """The group of the first words: lists them from COMMANDS, and imports the module of a command when it is called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        del ctx
-        if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
-            return None
-        return get_command(importlib.import_module(f"mlq.commands.{cmd_name}").app)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the summaries from COMMANDS, without importing the commands."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 def root() -> Any:
     """Build the command `mlq` itself, without importing its subcommands."""
     from mlq.cli.invocation import HELP_OPTIONS, shared_options
 
-    app = typer.Typer(cls=_Words, add_completion=False, rich_markup_mode=None, context_settings=HELP_OPTIONS)
+    words = lazy_group("mlq.commands", COMMANDS, HIDDEN)
+    app = typer.Typer(cls=words, add_completion=False, rich_markup_mode=None, context_settings=HELP_OPTIONS)
     app.callback(no_args_is_help=True)(_mlq)
     command: Any = get_command(app)
     command.params.extend(shared_options())

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mlq.errors import UsageError
+from mlq.cli.framework import DurationType
 from mlq.jobs.input.format import InputFormat
+from mlq.settings.parsers import SPELLINGS, duration
 
 
-def finite(param: typer.CallbackParam, value: float | None) -> float | None:
-    """Refuse NaN, which passes every check of a range, and infinity, after which a wait would never end.
+def duration_option(flag: str, text: str, *, default: str, least_s: float = 0.0) -> Any:
+    """Make an option that takes a duration.
 
-    Raises UsageError.
+    Args:
+        flag: The option, such as --timeout.
+        text: What the duration is of, in a phrase that begins with "Seconds"; without a full stop.
+        default: The default in words, as the help writes it.
+        least_s: The shortest duration that is accepted, in seconds.
     """
-    if value is not None and not math.isfinite(value):
-        raise UsageError(what=f"{param.opts[0]} {value} is not a number of seconds", fix="such as 2, or 0.5")
-    return value
+    return written_duration_option(flag, f"{text} ({SPELLINGS[duration]}; {default}).", least_s=least_s)
+
+
+def written_duration_option(flag: str, help_text: str, *, least_s: float = 0.0) -> Any:
+    """Make an option that takes a duration, whose help text already has the spellings and the default."""
+    kind = DurationType(least_s)
+    return typer.Option(flag, help=help_text, metavar="SECONDS", click_type=kind, show_default=False)
 
 
 class RowOrder(str, Enum):
@@ -73,13 +81,7 @@ Cpus = Annotated[
 ]
 WaitBroker = Annotated[
     float | None,
-    typer.Option(
-        "--wait-broker",
-        help="Seconds to keep trying to connect to the broker at startup (default 0).",
-        metavar="SECONDS",
-        min=0,
-        callback=finite,
-    ),
+    duration_option("--wait-broker", "Seconds to keep trying to connect to the broker at startup", default="default 0"),
 ]
 Name = Annotated[
     str | None,
@@ -89,13 +91,7 @@ Name = Annotated[
 ]
 Watch = Annotated[
     float | None,
-    typer.Option(
-        "--watch",
-        help="Seconds between two updates; runs until Ctrl-C (default: print once).",
-        metavar="SECONDS",
-        min=0.1,
-        callback=finite,
-    ),
+    duration_option("--watch", "Seconds between two updates until Ctrl-C", default="default: print once", least_s=0.1),
 ]
 Out = Annotated[
     Path | None,
@@ -108,12 +104,8 @@ Out = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(
-        "--timeout",
-        help="Seconds to wait for the answers, then exit 7 (default: no limit).",
-        metavar="SECONDS",
-        min=0.1,
-        callback=finite,
+    duration_option(
+        "--timeout", "Seconds to wait for the answers, then exit 7", default="default: no limit", least_s=0.1
     ),
 ]
 Input = Annotated[

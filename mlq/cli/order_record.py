@@ -38,7 +38,7 @@ class Record:
         """Record the order and the user who gave it."""
         try:
             self._entry = event_log.begin(self._opened(), order, what, _user(), socket.gethostname(), os.getpid())
-        except Exception as exc:  # noqa: BLE001 (a record never stops an order, whatever fails)
+        except Exception as exc:  # noqa: BLE001 (an order is carried out even if its record cannot be written)
             self._trouble = exc
 
     def end(self, result: Result, detail: str) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import typer
-from typer.core import TyperOption
 
 from mlq.autoscale.policy.policy import PRESETS, Deciding, Policy, Threshold, Tuning
+from mlq.cli.framework import DurationType, TyperOption
 from mlq.cli.invocation import given, option
 from mlq.errors import UsageError
+from mlq.settings.parsers import SPELLINGS, duration
 
 THRESHOLD: Final = 50
 """Default of --threshold: waiting tasks above which the threshold policy starts one more worker."""
@@ -26,21 +26,24 @@ _SHORTEST_S: Final = 0.001
 
 def policy_options() -> Iterator[TyperOption]:
     """Make the options; an option that is not given has the default of Tuning."""
-    seconds, count = {"metavar": "SECONDS", "type": float}, {"metavar": "N", "type": int}
-    text = f"Seconds that a task may wait in the queue (default {Tuning.target_s:g})."
-    yield option("--target-wait", text=text, default=None, **seconds)
+    count = {"metavar": "N", "type": int}
+    text = "Seconds that a task may wait in the queue"
+    yield _duration("--target-wait", text, Tuning.target_s, least_s=_SHORTEST_S)
     yield option("--min", text=f"Smallest number of workers (default {Tuning.least}).", default=None, **count)
     text = f"Largest number of workers (default: one per device; {_SIMULATED_DEVICES} in a simulation)."
     yield option("--max", text=text, default=None, **count)
     text = "Balance of cost and latency: economy, balanced (the default) or latency."
     yield option("--preset", text=text, metavar="NAME", default=None)
-    yield option(
-        "--interval", text=f"Seconds between two decisions (default {Tuning.tick_s:g}).", default=None, **seconds
-    )
+    yield _duration("--interval", "Seconds between two decisions", Tuning.tick_s, least_s=_SHORTEST_S)
     text = "Seconds that a worker stays idle before it is stopped: with --min 0 the last worker, with --threshold any"
-    yield option("--zero-after", text=f"{text} worker (default {Tuning.zero_s:g}).", default=None, **seconds)
+    yield _duration("--zero-after", f"{text} worker", Tuning.zero_s)
     text = "Use the threshold policy: start one more worker while more than N tasks wait."
     yield option("--threshold", text=text, default=None, **count)
+
+
+def _duration(flag: str, text: str, default_s: float, *, least_s: float = 0.0) -> TyperOption:
+    text = f"{text} ({SPELLINGS[duration]}; default {default_s:g})."
+    return option(flag, text=text, metavar="SECONDS", type=DurationType(least_s), default=None)
 
 
 def tuning(ctx: typer.Context, *, devices: int = _SIMULATED_DEVICES) -> Tuning:
@@ -53,7 +56,6 @@ def tuning(ctx: typer.Context, *, devices: int = _SIMULATED_DEVICES) -> Tuning:
     if preset not in PRESETS:
         raise UsageError(what=f"there is no preset {preset!r}", fix="use `--preset` economy, balanced or latency")
     named = {"target_wait": "target_s", "min": "least", "max": "most", "interval": "tick_s", "zero_after": "zero_s"}
-    _check_times(asked)
     chosen = {field: asked[name] for name, field in named.items() if name in asked}
     found = Tuning(**{"most": devices, **chosen, **PRESETS[preset]})
     # A short --zero-after applies to every worker, not just to the last one.
@@ -63,16 +65,6 @@ def tuning(ctx: typer.Context, *, devices: int = _SIMULATED_DEVICES) -> Tuning:
         what = f"--min {found.least} and --max {found.most} are not a range of 1 worker or more"
         raise UsageError(what=what, fix="such as `--min 1 --max 4`")
     return found
-
-
-def _check_times(asked: dict[str, Any]) -> None:
-    """Refuse times that are too short or infinite. Raises UsageError."""
-    for name, least in (("target_wait", _SHORTEST_S), ("interval", _SHORTEST_S), ("zero_after", 0.0)):
-        value = asked.get(name, least)
-        if not least <= value < math.inf:
-            flag = "--" + name.replace("_", "-")
-            what = f"{flag} {value:g} is not a number of seconds of at least {least:g}"
-            raise UsageError(what=what, fix="such as `--target-wait 2 --interval 2 --zero-after 300`")
 
 
 def policy(ctx: typer.Context, chosen: Tuning) -> Deciding:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from mlq.settings.config import SETTINGS
+from mlq.settings.parsers import SPELLINGS
 
 _SCHEMAS: Final = {setting.dotted: setting for setting in SETTINGS}
 
 
 def describe(key: str, *, default: str | None = None) -> str:
-    """Return the help text of an option, such as "Seconds to keep a result (default 3600)."
+    """Return the help text of an option, such as "Seconds to keep a result (or as 5m, 2h; default 3600)."
 
     Args:
         key: The dotted key of the setting.
@@ -22,4 +23,5 @@ def describe(key: str, *, default: str | None = None) -> str:
         return f"{setting.help}."
     colon = ":" if shown == setting.unset else ""  # it is a phrase, such as "no limit"
     text, separator, remark = setting.help.partition(";")
-    return f"{text} (default{colon} {shown}){separator}{remark}."
+    spellings = f"{SPELLINGS[setting.parse]}; " if setting.parse in SPELLINGS else ""
+    return f"{text} ({spellings}default{colon} {shown}){separator}{remark}."

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperOption
 
 from mlq.autoscale.policy.policy import Deciding, Policy, Tuning
 from mlq.cli import options
+from mlq.cli.framework import TyperOption
 from mlq.cli.invocation import JsonCommand, begin, given
 from mlq.cli.policy_options import THRESHOLD, policy_options, refuse, threshold, tuning
 from mlq.errors import UsageError
+from mlq.settings.parsers import duration
 from mlq.terminal.decisions import replay_document, replay_text
 
 Trace = Annotated[
@@ -26,29 +26,23 @@ Plot = Annotated[
 ]
 ColdStart = Annotated[
     float,
-    typer.Option(
-        "--cold-start",
-        help="Seconds from the start of a worker until it is ready (default 30).",
-        metavar="SECONDS",
-        min=0.001,
-        callback=options.finite,
-        show_default=False,
+    options.duration_option(
+        "--cold-start", "Seconds from the start of a worker until it is ready", default="default 30", least_s=0.001
     ),
 ]
 ServiceTime = Annotated[
     float,
-    typer.Option(
-        "--service-time",
-        help="Seconds that a task runs for which the trace has no service time (default 0.5).",
-        metavar="SECONDS",
-        min=0,
-        callback=options.finite,
-        show_default=False,
+    options.duration_option(
+        "--service-time", "Seconds that a task runs for which the trace has no service time", default="default 0.5"
     ),
 ]
 BatchTime = Annotated[
     str | None,
-    typer.Option("--batch-time", help="Duration of a forward pass: A + B·n seconds for n rows.", metavar="A,B"),
+    typer.Option(
+        "--batch-time",
+        help="Time of a forward pass, A + B·n for n rows, in seconds or as 20ms,1ms (default: each row runs alone).",
+        metavar="A,B",
+    ),
 ]
 Rule = Annotated[
     str | None,
@@ -151,10 +145,9 @@ def _batch(text: str | None) -> tuple[float, float, int] | None:
     if text is None:
         return None
     try:
-        base, slope = (float(part) for part in text.split(","))
+        base, slope = (duration(part) for part in text.split(","))
     except ValueError:
         raise UsageError(what=f"--batch-time {text!r} is not A,B", fix="such as `--batch-time 0.02,0.001`") from None
-    if not (math.isfinite(base + slope) and min(base, slope) >= 0 and base + slope > 0):
-        what = f"--batch-time {text!r} is not a duration: A and B must be finite, not negative and not both 0"
-        raise UsageError(what=what, fix="such as `--batch-time 0.02,0.001`")
+    if base + slope == 0:
+        raise UsageError(what=f"--batch-time {text!r}: A and B are both 0", fix="such as `--batch-time 0.02,0.001`")
     return base, slope, 64

@@ -43,21 +43,18 @@ Host = Annotated[
 def _drain_timeout(default: str | None = None) -> Any:
     """Make --drain-timeout; its default is the setting's, unless given."""
     text = describe("worker.drain_timeout", default=default)
-    return typer.Option(
-        "--drain-timeout", help=text, metavar="SECONDS", min=0, callback=options.finite, show_default=False
-    )
+    return options.written_duration_option("--drain-timeout", text)
 
 
 DrainTimeout = Annotated[float | None, _drain_timeout()]
 StopDrainTimeout = Annotated[float | None, _drain_timeout(f"{STOP_DRAIN_TIMEOUT_S:g}")]
 Timeout = Annotated[
     float | None,
-    typer.Option(
+    options.duration_option(
         "--timeout",
-        help="Seconds to wait for the outcome, then exit 7; the order stays in force (default: no limit).",
-        metavar="SECONDS",
-        min=0.1,
-        callback=options.finite,
+        "Seconds to wait for the outcome, then exit 7; the order stays in force",
+        default="default: no limit",
+        least_s=0.1,
     ),
 ]
 

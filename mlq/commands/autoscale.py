@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperOption
 
 from mlq.broker.connection import broker_address, demand_redis
 from mlq.cli import fleet, options, policy_options, simulate
+from mlq.cli.framework import TyperOption
 from mlq.cli.invocation import Invocation, command, group, option
 from mlq.cli.order_record import recorded
 from mlq.errors import QueueNotServed, UsageError

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 import typer
-from typer.core import TyperOption
 
 from mlq.broker.connection import broker_address, connected, explained, redis_client, results_beside_queues
 from mlq.broker.server_time import server_time
 from mlq.cli import fleet, options
+from mlq.cli.framework import TyperOption
 from mlq.cli.invocation import Command, Invocation, JsonCommand, begin, command, given, group, option
 from mlq.cli.job_wait import opened
 from mlq.cli.order_record import recorded

@@ -38,7 +38,7 @@ def result(
     \b
     Examples:
       mlq result 3f2a9c41d0be -o out.jsonl
-      mlq result 3f2a9c41d0be --wait --timeout 60
+      mlq result 3f2a9c41d0be --wait --timeout 5m
 
     Without --wait the job must be finished. The answers of a job are removed from Redis as they are written, so they
     can be collected once only.

@@ -45,7 +45,7 @@ def _queues(settings: Settings) -> Iterable[str]:
     try:
         with state_store(settings) as store:
             known = queue_names.known(settings, store)
-    except Exception:  # noqa: BLE001 (the configured queues are known without a server, whatever its error)
+    except Exception:  # noqa: BLE001 (the configured queues are known even if the server fails)
         return configured
     return dict.fromkeys((*configured, *(name for name in known if name != BARE_QUEUE)))
 

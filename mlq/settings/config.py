@@ -50,15 +50,15 @@ class WorkerSettings:
     max_batch_size: int = declare(
         parsers.count, 32, "Most rows in one forward pass, for a model that sets no limit of its own"
     )
-    max_wait: float = declare(parsers.patience, 0.0, "Seconds to wait for more rows before running a partial batch")
+    max_wait: float = declare(parsers.duration, 0.0, "Seconds to wait for more rows before running a partial batch")
     time_limit: float | None = declare(
-        parsers.seconds,
+        parsers.positive_duration,
         None,
         "Seconds after which a running task or forward pass is ended together with its process",
         unset="no limit",
     )
     soft_time_limit: float | None = declare(
-        parsers.seconds,
+        parsers.positive_duration,
         None,
         "Seconds after which SoftTimeLimitExceeded is raised in a running task or forward pass",
         unset="no limit",
@@ -72,11 +72,11 @@ class WorkerSettings:
     max_memory: int | None = declare(
         parsers.size,
         None,
-        "Resident memory above which a worker is replaced, in bytes or with a unit such as 4GiB",
+        "Bytes of resident memory above which a worker is replaced",
         unset="no limit",
     )
     min_time_limit: float = declare(
-        parsers.seconds, 1.0, "Seconds to which a shorter time limit in a message is raised"
+        parsers.positive_duration, 1.0, "Seconds to which a shorter time limit in a message is raised"
     )
     message_time_limits: Literal["heed", "ignore"] = declare(
         parsers.one_of("heed", "ignore"), "heed", "Whether workers heed or ignore the time limits in a message"
@@ -88,7 +88,7 @@ class WorkerSettings:
         " the types",
     )
     drain_timeout: float | None = declare(
-        parsers.patience,
+        parsers.duration,
         None,
         "Seconds to wait for running tasks during a drain; after that they go back to the queue",
         unset="no limit",
@@ -144,20 +144,20 @@ class Settings:
         "mlq",
         "Order within a queue: mlq (priority 9 first) or stock (priority 0 first, as stock Celery workers do)",
     )
-    result_expires: int = declare(parsers.count, 3600, "Seconds to keep a result")
+    result_expires: int = declare(parsers.whole_seconds, 3600, "Seconds to keep a result")
     visibility_timeout: float = declare(
-        parsers.seconds,
+        parsers.positive_duration,
         3600.0,
         "Seconds after which Celery's own transport delivers an unacknowledged message again; mlq's workers have leases"
         " instead",
     )
     lease: float = declare(
-        parsers.seconds,
+        parsers.positive_duration,
         3.0,
         "Seconds without a renewed lease after which a host counts as lost and its work goes to other hosts",
     )
     socket_timeout: float = declare(
-        parsers.seconds, 5.0, "Seconds to wait for a response of the broker before it counts as unreachable"
+        parsers.positive_duration, 5.0, "Seconds to wait for a response of the broker before it counts as unreachable"
     )
     broker_transport_options: Mapping[str, Any] | None = declare(
         parsers.table,

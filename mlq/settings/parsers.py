@@ -88,21 +88,45 @@ _LONGEST_S: Final = 1e9
 
 _LARGEST_COUNT: Final = 10**9
 
+_SPANS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION: Final = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|[smhdw])\s*")
 
-def seconds(value: Any) -> float:
-    """Accept a number of seconds above 0."""
-    number = _number(value)
-    if not 0 < number <= _LONGEST_S:
-        raise ValueError(f"expected seconds, more than 0 and up to {_LONGEST_S:g}")
+
+def duration(value: Any, least_s: float = 0.0) -> float:
+    """Accept a duration: a number of seconds, or a number with a unit, such as 90s, 5m, 2h, 1d or 500ms.
+
+    Args:
+        value: The number or the text.
+        least_s: The shortest duration that is accepted, in seconds.
+
+    Returns:
+        The duration in seconds.
+    """
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    number = _number(value) if found is None else float(found[1]) * _SPANS[found[2]]
+    if not least_s <= number <= _LONGEST_S:
+        raise _not_a_duration(f"from {least_s:g} to {_LONGEST_S:g} seconds")
     return number
 
 
-def patience(value: Any) -> float:
-    """Accept a number of seconds to wait, from 0 on."""
-    number = _number(value)
-    if not 0 <= number <= _LONGEST_S:
-        raise ValueError(f"expected seconds, from 0 to {_LONGEST_S:g}")
+def positive_duration(value: Any) -> float:
+    """Accept a duration above 0; return it in seconds."""
+    number = duration(value)
+    if number == 0:
+        raise _not_a_duration("above 0")
     return number
+
+
+def whole_seconds(value: Any) -> int:
+    """Accept a duration of at least 1 second that is a whole number of seconds."""
+    number = duration(value, 1.0)
+    if not number.is_integer():
+        raise _not_a_duration("in whole seconds")
+    return int(number)
+
+
+def _not_a_duration(bound: str) -> ValueError:
+    return ValueError(f"expected a duration {bound}, such as 300, 90s, 5m, 2h or 1d")
 
 
 def _number(value: Any) -> float:
@@ -123,19 +147,26 @@ def count(value: Any) -> int:
     return number
 
 
-_UNITS: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS: Final = {
+    "": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "kb": 10**3, "mb": 10**6, "gb": 10**9,
+    "tb": 10**12,
+}  # fmt: skip
 
 
 def size(value: Any) -> int:
-    """Accept a number of bytes, with or without a unit: 4GiB, 500 MB."""
+    """Accept a size above 0: a number of bytes, or a number with a unit, such as 512MiB, 4GiB or 4GB (decimal)."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*", text)
     if found is None or found[2].lower() not in _UNITS or float(found[1]) == 0:
-        raise ValueError("expected bytes, or a number with a unit, such as 4GiB")
+        raise ValueError("expected a size above 0 bytes, such as 1048576, 512MiB, 4GiB or 4GB")
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-_SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+SPELLINGS: Final[Mapping[Callable[[Any], Any], str]] = {
+    **dict.fromkeys((duration, positive_duration, whole_seconds), "or as 5m, 2h"),
+    size: "or as 512MiB, 4GiB",
+}
+"""Parser → other ways to write a value, for the help of options."""
 
 
 def moment(text: str, now: float) -> float:
@@ -145,7 +176,7 @@ def moment(text: str, now: float) -> float:
         text: A duration before `now` (90s, 2h, 3d), or a time in ISO 8601, which is local time without an offset.
         now: The present time, in seconds since 1970.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    found = _DURATION.fullmatch(text)
     if found is not None:
         return now - float(found[1]) * _SPANS[found[2]]
     try:

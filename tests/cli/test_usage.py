@@ -142,4 +142,4 @@ def test_a_shared_option_may_stand_before_the_command(mlq: Mlq) -> None:
 def test_a_time_that_is_not_finite_is_refused(mlq: Mlq, words: list[str]) -> None:
     """NaN would pass the check of a range, and a wait of infinite seconds would never end."""
     ended = mlq(*words)
-    assert (ended.returncode, "is not a number of seconds" in ended.stderr) == (2, True)
+    assert (ended.returncode, "expected a duration" in ended.stderr) == (2, True)
