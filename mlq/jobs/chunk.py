@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from mlq.jobs.input.source import Source
-from mlq.jobs.row import RowError, Unreadable
-from mlq.jobs.row_ids import MISSING, Naming, identify
+from mlq.jobs.row import MISSING, Naming, RowError, Unreadable, identify
 from mlq.protocol import json_text, packing
 from mlq.store.jobs.record import Kind
 

@@ -14,8 +14,7 @@ from mlq.jobs.input.format import TEXTS
 from mlq.jobs.input.lines import JsonLines, decode
 from mlq.jobs.input.source import Source
 from mlq.jobs.input.sources import Input, fingerprint
-from mlq.jobs.row import Unreadable
-from mlq.jobs.row_ids import MISSING, NoField, identify, nearest
+from mlq.jobs.row import MISSING, NoField, Unreadable, identify, nearest
 
 _AT_ONCE: Final = 1024
 _SIZE: Final = 2**24

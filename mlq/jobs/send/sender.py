@@ -163,8 +163,14 @@ class Sender:
         self._priority = priority
         self._answered = answered
         self._outbox: list[ChunkMessage] = []
-        self.is_done = False
+        self._is_stopped = False
+        self._has_sent_all = False
         self.has_read_all = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will be sent: all was sent, or `stop` was called."""
+        return self._is_stopped or self._has_sent_all
 
     @property
     def taken(self) -> int:
@@ -173,7 +179,7 @@ class Sender:
 
     def stop(self) -> None:
         """Send nothing more. Chunks that a full server has refused are dropped: they were never sent."""
-        self.is_done = True
+        self._is_stopped = True
 
     def step(self, rows: int, has_room: HasRoom, sent: Callable[[Chunk, int], None]) -> bool:
         """Send the chunks for which there is room, and return whether any was sent.
@@ -186,6 +192,8 @@ class Sender:
         Raises JobTaken, NotJson for an array from a pipe that breaks off.
         """
         if self.is_done or self._insist(self._pressure.is_high):
+            return False
+        if self._is_stopped:  # while the broker was away
             return False
         if not self._outbox:
             self._fill(rows, has_room)
@@ -204,7 +212,7 @@ class Sender:
         for message in self._outbox:
             sent(message.chunk, len(message.raw))
         self._outbox = []
-        self.is_done = self.has_read_all
+        self._has_sent_all = self.has_read_all
         return True
 
     def _fill(self, rows: int, has_room: HasRoom) -> None:
@@ -213,7 +221,7 @@ class Sender:
             chunk = self._feed.next(rows)
             if chunk is None:
                 self.has_read_all = True
-                self.is_done = not self._outbox
+                self._has_sent_all = not self._outbox
                 return
             message = self._message(chunk)
             size += len(message.raw)

@@ -21,7 +21,7 @@ from mlq.jobs.errors import JobExists, NotResumable
 from mlq.jobs.input.source import Once, Peeked, Source
 from mlq.jobs.input.sources import Input
 from mlq.jobs.input.validation import check
-from mlq.jobs.row_ids import Naming, StreamNaming
+from mlq.jobs.row import Naming, StreamNaming
 from mlq.jobs.send.flow_control import Pressure
 from mlq.protocol.job_result import is_job_id
 from mlq.settings.config import Settings

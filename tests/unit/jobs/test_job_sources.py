@@ -17,8 +17,7 @@ from mlq.jobs.errors import DuplicateIds, NotJson, NotReadable
 from mlq.jobs.input import documents, sources, validation
 from mlq.jobs.input.format import InputFormat
 from mlq.jobs.input.sources import Input, Reading
-from mlq.jobs.row import LARGEST_BYTES, Unreadable
-from mlq.jobs.row_ids import Naming
+from mlq.jobs.row import LARGEST_BYTES, Naming, Unreadable
 
 TABLE = pd.DataFrame({"x": [1.5, -2.0, 3e-7], "n": [1, 2, 3], "name": ["a", 'b,"c"', "007"]})
 ROWS = [

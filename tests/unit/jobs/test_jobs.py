@@ -17,8 +17,7 @@ from mlq.jobs.chunk import Chunk, ChunkFeed, chunk_of, decode
 from mlq.jobs.collect import output, resumption
 from mlq.jobs.errors import NotResumable
 from mlq.jobs.input.source import Values
-from mlq.jobs.row import RowError
-from mlq.jobs.row_ids import Naming
+from mlq.jobs.row import Naming, RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, message_of
 from mlq.jobs.send.flow_control import MOST_BYTES, Pace, Window
 from mlq.jobs.send.sender import Sender
@@ -233,6 +232,43 @@ def test_nobody_waits_for_what_a_full_server_refused() -> None:
     assert not sender.step(1, lambda *_: True, lambda chunk, _: waited_for.append(chunk))
     sender.stop()
     assert waited_for == []
+
+
+class AwayOnce:
+    """A sender of chunks whose server is away at the first attempt."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def send(self, messages: Sequence[ChunkMessage]) -> None:
+        assert messages
+        self.attempts += 1
+        if self.attempts == 1:
+            raise ConnectionError
+
+
+def test_a_sender_that_is_stopped_while_the_broker_is_away_sends_no_further_chunk() -> None:
+    """A first Ctrl-C during an outage: the chunk under way is sent once the broker is back, and it is the last one."""
+    sent: list[Chunk] = []
+    post = AwayOnce()
+
+    def interrupt() -> None:
+        sender.stop()
+
+    sender = Sender(
+        Job("j", "batch", "rows", "f", 20),
+        ChunkFeed(Values(iter(range(20))), "rows", Naming(), number=0, settled=b""),
+        post,
+        cast("Pressure", NoPressure()),
+        Retry(lambda _: None, interrupt, lambda _: None),
+        lambda: 0.0,
+        priority=None,
+        answered=True,
+    )
+    assert sender.step(1, lambda chunks, _: not chunks, lambda chunk, _: sent.append(chunk))
+    assert not sender.step(1, lambda chunks, _: not chunks, lambda chunk, _: sent.append(chunk))
+    assert (sender.is_done, sender.has_read_all) == (True, False)
+    assert (len(sent), post.attempts) == (1, 2)
 
 
 def test_answers_that_are_far_larger_than_their_rows_bound_what_is_sent() -> None:

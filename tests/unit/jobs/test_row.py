@@ -16,7 +16,7 @@ from mlq.jobs.errors import UnknownIdField
 from mlq.jobs.input import sources, validation
 from mlq.jobs.input.lines import JsonLines
 from mlq.jobs.input.stream import Stream
-from mlq.jobs.row_ids import Naming, StreamNaming
+from mlq.jobs.row import Naming, StreamNaming
 
 MALFORMED = object()
 OWN = st.one_of(st.integers(-2, 9), st.text("ab0", max_size=2), st.sampled_from([2**70, 2**61 - 1]))
