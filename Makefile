@@ -21,7 +21,7 @@ test: $(VENV)/test examples/digits/model.pt2 ## Pass every test, against real se
 
 # Redis 7.0 is the system's, Valkey comes with mlq: these two need no other package.
 test-servers: $(VENV)/test $(if $(filter-out redis-7.0 valkey-9.1,$(or $(SERVERS),all)),$(VENV)/servers) examples/digits/model.pt2 ## Run what talks to a server on Redis 6.2, 7.0, 7.4 and Valkey (SERVERS="redis-7.0" for one)
-	@PYTEST_ARGS="$(PYTEST_ARGS)" $(BIN)/python -m tests.servers $(SERVERS)
+	@PYTEST_ARGS="$(PYTEST_ARGS)" $(BIN)/python -m tests.server_programs $(SERVERS)
 
 test-celery: $(VENV)/test $(VENV)/celery-$(OLDER_CELERY) ## Run the tests of the engine and of what Celery promises on the oldest Celery that is supported
 	PYTHONPATH=$(CURDIR)/$(VENV)/celery-$(OLDER_CELERY) $(BIN)/pytest $(PYTEST_ARGS) $(CELERY_TESTS)
@@ -37,7 +37,7 @@ bench: $(VENV)/bench ## Measure mlq beside plain Celery, rq, dramatiq and a bare
 	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
 compare: $(VENV)/test ## Measure a commit or an environment beside the working tree (BASE="main", 4 min)
-	@$(BIN)/python -m benchmarks.compare $(BASE) $(OTHER) $(COMPARE_ARGS)
+	@$(BIN)/python -m benchmarks.compare_versions $(BASE) $(OTHER) $(COMPARE_ARGS)
 
 reliability: $(VENV)/bench ## Break mlq and the plain setup in the same ways (40 min); writes chaos/RELIABILITY.md
 	@$(BIN)/python -m chaos.reliability $(RELIABILITY_ARGS)

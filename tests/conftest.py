@@ -27,7 +27,7 @@ from redis import Redis
 
 from chaos.stock_client import stock_client
 from mlq.broker import embedded
-from tests import servers
+from tests import server_programs
 
 MLQ = str(Path(sys.executable).with_name("mlq"))
 DEADLINE_S = 60.0
@@ -69,20 +69,20 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = Path(tempfile.mkdtemp(prefix="mlq-test-server-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)  # pytest-xdist's workers run no cleanup of pytest
     try:
-        config.stash[_SERVER] = servers.put_on_path(directory)
-    except servers.NotInstalled as exc:
+        config.stash[_SERVER] = server_programs.put_on_path(directory)
+    except server_programs.NotInstalled as exc:
         raise pytest.UsageError(str(exc)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Return the line that says on which server the tests run."""
-    return f"server: {config.stash[_SERVER]} ({servers.VARIABLE} chooses another)"
+    return f"server: {config.stash[_SERVER]} ({server_programs.VARIABLE} chooses another)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that talk to a server: `make test-servers` runs them on each server."""
     for item in items:
-        if isinstance(item, pytest.Function) and servers.talks_to_a_server(item.fixturenames):
+        if isinstance(item, pytest.Function) and server_programs.talks_to_a_server(item.fixturenames):
             item.add_marker(pytest.mark.server)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from mlq.broker import rights
+from mlq.broker import rights_check
 from mlq.broker.connection import Address
 from mlq.broker.errors import BrokerRefused, EvictingBroker
 
@@ -27,13 +27,13 @@ def check(redis: Redis, address: Address, queues: Sequence[str] = ()) -> list[st
     try:
         info: Mapping[str, Any] = redis.info()
     except ResponseError as exc:
-        rights.demand(redis, address, queues)
+        rights_check.demand(redis, address, queues)
         return [f"the broker does not report whether it evicts messages or keeps them on disk (INFO: {exc})"]
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):
         raise EvictingBroker(url=address.shown, policy=policy)
     _demand_primary(info, address)
-    rights.demand(redis, address, queues)
+    rights_check.demand(redis, address, queues)
     return warnings(address.url, info)
 
 

@@ -18,10 +18,10 @@ from mlq.jobs import run
 from mlq.jobs.collect import failed_rows, output
 from mlq.jobs.connections import JobConnections, connected_jobs
 from mlq.jobs.exchange import RunOptions, WaitLimits
+from mlq.jobs.flow_control import MOST_CHUNKS
 from mlq.jobs.input import handles, sources
 from mlq.jobs.interrupt import Interrupt, handling_signals
 from mlq.jobs.send import destinations, submission
-from mlq.jobs.send.flow_control import MOST_CHUNKS
 from mlq.jobs.send.submission import Plan, Request
 
 app = single()

@@ -25,9 +25,9 @@ from mlq.protocol.keys import queue_of
 from mlq.protocol.names import JOB_HEADER
 
 if TYPE_CHECKING:
-    from mlq.engine.claimer import Shares
     from mlq.engine.micro_batches import ModelRequest
     from mlq.engine.rejection import MakeAnswer
+    from mlq.engine.shares import Shares
     from mlq.protocol.message import Message
     from mlq.store.claims.claims import Claims
 

@@ -16,10 +16,11 @@ from mlq.engine import micro_batches
 from mlq.engine.activity import StartedStates, TurnStats
 from mlq.engine.celery import backend, pool, server_clock, task_wrapper, transport
 from mlq.engine.celery.delivery import Delivery
-from mlq.engine.claimer import Claimer, Shares, Urgency
+from mlq.engine.claimer import Claimer
 from mlq.engine.ledger import Ledger, Recorder
 from mlq.engine.micro_batches import BatchOutcome, ModelRequest
 from mlq.engine.rejection import CancelledJobs, RateLimits, Rejection
+from mlq.engine.shares import Shares, Urgency
 from mlq.engine.startup import admission
 from mlq.engine.time_limits import TimedModel, TimeLimits
 from mlq.exit_codes import ExitCode

@@ -14,8 +14,8 @@ from mlq.jobs.collect.output import Output
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
+from mlq.jobs.flow_control import MOST_CHUNKS, Pace, Window
 from mlq.jobs.interrupt import Interrupt, Signalled
-from mlq.jobs.send.flow_control import MOST_CHUNKS, Pace, Window
 from mlq.jobs.send.sender import Sender
 from mlq.store.jobs.record import Job
 

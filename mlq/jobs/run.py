@@ -18,8 +18,8 @@ from mlq.jobs.collect.sidecar import Sidecar
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollected, JobStopped, Unfinished
 from mlq.jobs.exchange import Exchange, RunOptions, Watcher
+from mlq.jobs.flow_control import Pressure
 from mlq.jobs.interrupt import Interrupt
-from mlq.jobs.send.flow_control import Pressure
 from mlq.jobs.send.sender import Sender
 from mlq.jobs.send.sender_liveness import living
 from mlq.jobs.send.submission import Plan

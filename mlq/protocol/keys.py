@@ -23,7 +23,7 @@ SCHEMA: Final = "mlq:schema"
 """String, the version of the keys on this server (see broker/schema.py): permanent."""
 
 PROBE: Final = "mlq:probe"
-"""Of any type: `broker/rights.py` tries commands on this key to check the user's rights. Gone within a second."""
+"""Of any type: `broker/rights_check.py` tries commands on this key to check the user's rights. Gone within a second."""
 
 QUEUES: Final = "mlq:queues"
 """Zset, names of the queues that workers serve and `submit` sends to, by the time of their last use, ms of the server's

@@ -17,7 +17,7 @@ from mlq.security.masking import remember, without_passwords
 from mlq.security.trust import doubt
 from mlq.settings import config_files, parsers, url_sources
 from mlq.settings.errors import InvalidSetting, NoStateDirectory, PasswordInArguments, UnknownSetting, UntrustedState
-from mlq.settings.schema import Setting, declare
+from mlq.settings.setting import Setting, declare
 from mlq.settings.url_sources import URLS, Found, file_key
 
 DEFAULT: Final = url_sources.DEFAULT

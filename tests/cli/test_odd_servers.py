@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chaos.faultkit import until
-from tests.servers import serving
+from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
 

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from chaos.faultkit import until
-from tests.servers import free_port, serving
+from tests.server_programs import free_port, serving
 
 pytestmark = pytest.mark.server
 

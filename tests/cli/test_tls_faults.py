@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_tls import authority, openssl
-from tests.servers import serving
+from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
 

@@ -17,7 +17,7 @@ from redis.exceptions import AuthenticationError
 
 from mlq.commands.acl import AclFormat
 from tests.security import users
-from tests.servers import serving
+from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
 

@@ -16,7 +16,7 @@ from redis import Redis
 
 from chaos.stock_client import stock_client
 from tests.conftest import MLQ, House, Running
-from tests.servers import serving
+from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
 

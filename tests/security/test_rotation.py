@@ -15,7 +15,7 @@ from chaos.wire import Wire
 from tests import rabbitmq
 from tests.conftest import House, Running, Start
 from tests.rabbitmq import RabbitServer
-from tests.servers import serving
+from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
 

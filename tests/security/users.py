@@ -11,7 +11,7 @@ from mlq.broker import roles
 from mlq.broker.roles import Role
 from mlq.commands.acl import AclFormat, User
 from mlq.settings import config
-from tests.servers import free_port
+from tests.server_programs import free_port
 
 ROLES = ("client", "submitter", "worker")
 PASSWORD = "of-a-test"  # noqa: S105 (for servers that end with their test)

@@ -17,7 +17,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output import Output
 from mlq.jobs.collect.resumption import Held
 from mlq.jobs.errors import JobTaken, UnsendableEnd
-from mlq.jobs.send.flow_control import Pace, Sent, Window
+from mlq.jobs.flow_control import Pace, Sent, Window
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult
 from mlq.store.errors import BrokenRecord

@@ -12,9 +12,9 @@ from mlq.broker.script import Call as ScriptCall
 from mlq.broker.script import Script, Word, is_full
 from mlq.jobs.chunk import Chunk, ChunkFeed, placed, refuse
 from mlq.jobs.errors import JobTaken
+from mlq.jobs.flow_control import Pressure
 from mlq.jobs.row import RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, encode_body, message_of
-from mlq.jobs.send.flow_control import Pressure
 from mlq.protocol import keys
 from mlq.protocol.keys import queue_key
 from mlq.store.jobs.record import RECORDED_S, Job

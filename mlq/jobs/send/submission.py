@@ -18,11 +18,11 @@ from mlq.jobs.collect.resumption import Held
 from mlq.jobs.collect.sidecar import Sidecar
 from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import JobExists, NotResumable
+from mlq.jobs.flow_control import Pressure
 from mlq.jobs.input.source import Once, Peeked, Source
 from mlq.jobs.input.sources import Input
 from mlq.jobs.input.validation import check
 from mlq.jobs.row import Naming, StreamNaming
-from mlq.jobs.send.flow_control import Pressure
 from mlq.protocol.job_result import is_job_id
 from mlq.settings.config import Settings
 from mlq.store.jobs import record

@@ -16,10 +16,10 @@ from mlq.broker.retries import Retry
 from mlq.jobs.chunk import Chunk, ChunkFeed, chunk_of, decode
 from mlq.jobs.collect import output, resumption
 from mlq.jobs.errors import NotResumable
+from mlq.jobs.flow_control import MOST_BYTES, Pace, Window
 from mlq.jobs.input.source import Values
 from mlq.jobs.row import Naming, RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, message_of
-from mlq.jobs.send.flow_control import MOST_BYTES, Pace, Window
 from mlq.jobs.send.sender import Sender
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult, JobChunkRef
@@ -27,7 +27,7 @@ from mlq.protocol.packing import pack, rows_in
 from mlq.store.jobs.record import Job
 
 if TYPE_CHECKING:
-    from mlq.jobs.send.flow_control import Pressure
+    from mlq.jobs.flow_control import Pressure
 
 OK = JobChunkRef("j", 0, 2)
 

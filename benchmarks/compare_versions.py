@@ -1,6 +1,6 @@
 """Compare two versions of mlq side by side: does OTHER cost more than BASE?
 
-    python -m benchmarks.compare BASE [OTHER] [--rounds 5] [--json] [--quick]
+    python -m benchmarks.compare_versions BASE [OTHER] [--rounds 5] [--json] [--quick]
 
 Each version is a git commit, the directory of an environment with mlq in it, or `.` for the working tree, which is also
 the default of OTHER. For a commit and for the working tree a wheel is built and installed into a temporary
@@ -268,7 +268,9 @@ def _report(at: Stage, versions: Sequence[Version], comparisons: Sequence[Compar
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare_versions", description=(__doc__ or "").splitlines()[0]
+    )
     kinds = "a git commit, the directory of an environment, or . for the working tree"
     parser.add_argument("base", metavar="BASE", help=f"the version to compare with: {kinds}")
     parser.add_argument("other", metavar="OTHER", nargs="?", default=WORKING_TREE, help="the other version (default .)")

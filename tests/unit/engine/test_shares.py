@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlq.engine.claimer import Shares
+from mlq.engine.shares import Shares
 from mlq.settings.parsers import shares as parse
 
 QUEUES = ("realtime", "default", "batch")

@@ -1,4 +1,4 @@
-"""The servers that the tests can run on, and the command that runs them on each.  python -m tests.servers
+"""The servers that the tests can run on, and the command that runs them on each.  python -m tests.server_programs
 
 MLQ_TEST_SERVER names one of them, or the path of a server program; without it the tests run on the Valkey that is
 installed with mlq. The chosen program comes first on the PATH, as `redis-server`: the fixtures start that, and the
