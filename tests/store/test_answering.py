@@ -34,7 +34,7 @@ def test_an_end_that_can_never_be_recorded_does_not_delay_the_others(server: Ser
 
     answering = Recorder(claims, ledger, refuse, MemoryAllowance(redis))
     link = (Successor("no-queue", b"{}"),)
-    ends = [Completion(c, Answer(f"end-{n}", b"{}", 60), link if n == 1 else ()) for n, c in enumerate(taken)]
+    ends = [Completion(c, Answer(f"end-{n}", b"{}", keep_s=0), link if n == 1 else ()) for n, c in enumerate(taken)]
     answering.record(ends, behind=False)
     assert refused == [taken[1]]
     assert [redis.exists(f"end-{n}") for n in range(3)] == [1, 0, 1]
@@ -52,7 +52,7 @@ def test_answers_fill_a_full_server_up_to_a_limit_and_then_wait_for_memory(serve
     answering = Recorder(claims, ledger, lambda *_: None, overshoot)
     answering.start()
     for n, claim in enumerate(taken):
-        answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, 60))], behind=True)
+        answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, keep_s=0))], behind=True)
     until(lambda: overshoot.is_spent, "it is seen")
     assert 1 <= len(ledger.holding) <= 5, "some are recorded, and some wait"
     redis.config_set("maxmemory", 0)
