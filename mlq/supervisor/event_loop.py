@@ -18,7 +18,6 @@ from mlq.exit_codes import SIGNALLED, ExitCode
 from mlq.ipc import ready_pipe
 from mlq.ipc.shared_pages import SupervisorNotices, WorkerReport
 from mlq.store.workers.orders import Order
-from mlq.supervisor import signals
 from mlq.supervisor.child import LAST_LINES, Child
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.events import (
@@ -59,7 +58,9 @@ from mlq.supervisor.spec import WorkerSpec
 from mlq.supervisor.supervisor import Supervisor
 from mlq.supervisor.view import FleetView, SlotView, WorkerView
 
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that stop the workers."""
+
 _SIGNALS: Final[Mapping[type[Action], signal.Signals]] = {
     Drain: signal.SIGTERM,
     GiveBackAndEnd: signal.SIGQUIT,
@@ -122,8 +123,11 @@ class Fleet:
         self._selector = selectors.DefaultSelector()
         self._stopped_by: int | None = None
 
-    def run(self) -> int:
+    def run(self, stops: socket.socket) -> int:
         """Run until a signal stops the workers, or until no worker is left to run.
+
+        Args:
+            stops: The numbers of STOP_SIGNALS arrive here, also of those that came before this call.
 
         Returns:
             The exit code: 0, or 128 + the signal if one signal was not enough.
@@ -132,12 +136,7 @@ class Fleet:
             WorkersFailed, WorkersMisconfigured: Every slot was given up.
         """
         self._guard.start()
-        with (
-            adopting_orphans(),
-            closing(self._guard),
-            signals.watched(_STOP_SIGNALS) as stops,
-            self._selector,
-        ):
+        with adopting_orphans(), closing(self._guard), self._selector:
             self._watch(stops.fileno(), lambda: self._read_signals(stops))
             self._watch(self.handle.fd, self._take_requests)
             self._step(Began())
@@ -411,7 +410,7 @@ class Fleet:
         self._publish()
 
     def _read_signals(self, stops: socket.socket) -> None:
-        for number in filter(_STOP_SIGNALS.__contains__, stops.recv(16)):  # other signals with handlers arrive, too
+        for number in filter(STOP_SIGNALS.__contains__, stops.recv(16)):  # other signals with handlers arrive, too
             self._stopped_by = number
             self._step(StopAsked())
             self._emit(Stopping(self._supervisor.stops, self._supervisor.running))

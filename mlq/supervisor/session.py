@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +37,7 @@ from mlq.supervisor.control.mailbox import MailboxThread
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.cordon import FaultWatch
 from mlq.supervisor.devices.slots import Slots
-from mlq.supervisor.event_loop import Fleet
+from mlq.supervisor.event_loop import STOP_SIGNALS, Fleet
 from mlq.supervisor.fleet_handle import FleetHandle
 from mlq.supervisor.heartbeat_source import HeartbeatSource
 from mlq.supervisor.logs import LogFiles, LogTails
@@ -107,11 +107,15 @@ def run(
                 show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
             with (
                 _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet,
-                beside(fleet.handle, slots, broker) if beside is not None else nullcontext(),
+                ExitStack() as watching,
             ):
-                if os.geteuid() == 0:  # warned here, because only here do workers run
-                    show(Warned(_ROOT))
-                return fleet.run()
+                # A signal must not end this process while `beside` starts, or the end of `beside` would not follow.
+                # Signals are not held back while `beside` ends: it may wait for a server that does not answer.
+                stops = watching.enter_context(signals.watched(STOP_SIGNALS))
+                with beside(fleet.handle, slots, broker) if beside is not None else nullcontext(), watching.pop_all():
+                    if os.geteuid() == 0:  # warned here, because only here do workers run
+                        show(Warned(_ROOT))
+                    return fleet.run(stops)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 from mlq.autoscale.live import devices
 from mlq.errors import SlotTaken, UsageError, WorkersFailed
 from mlq.settings import config
-from mlq.supervisor import event_loop
+from mlq.supervisor import event_loop, signals
 from mlq.supervisor.child import Child
 from mlq.supervisor.devices import device_locks, nvml
 from mlq.supervisor.devices.cordon import FaultWatch
@@ -201,8 +201,8 @@ def test_no_worker_is_started_again_on_a_device_at_fault() -> None:
     """It would only meet the fault again. The log says what to do, and the operator does it: mlq resets no GPU."""
     news: list[News] = []
     fleet = Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=AtFault())
-    with pytest.raises(WorkersFailed):
-        fleet.run()
+    with signals.watched([]) as stops, pytest.raises(WorkersFailed):
+        fleet.run(stops)
     (gave_up,) = [n for n in news if isinstance(n, GaveUp)]
     assert in_words(gave_up) == (
         "gpu0",
@@ -238,8 +238,9 @@ def test_a_worker_whose_process_cannot_be_created_is_tried_again(monkeypatch: py
     monkeypatch.setattr(event_loop, "Child", Refusing)
     news: list[News] = []
     faults = AtFault()
-    with pytest.raises(WorkersFailed):
-        Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=faults).run()
+    fleet = Fleet([LosesItsDevice("gpu0", SETTINGS, gpu=GPUS[0])], news.append, lambda _: None, faults=faults)
+    with signals.watched([]) as stops, pytest.raises(WorkersFailed):
+        fleet.run(stops)
     warned = [n.what for n in news if isinstance(n, Warned)]
     assert warned == ["gpu0 cannot be started: Resource temporarily unavailable"] * 2
     assert len(faults.followed) == 1, "the third start was one"

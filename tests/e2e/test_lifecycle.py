@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from redis import Redis
 from mlq.broker import embedded
 from mlq.ipc.shared_pages import SupervisorNotices
 from mlq.settings import config
+from mlq.supervisor import session
 from mlq.supervisor.child import Child
 from mlq.supervisor.devices.gpus import Gpu
 from mlq.supervisor.spec import WorkerSpec
@@ -24,6 +27,8 @@ from tests.conftest import MLQ, House, Start, is_alive
 
 SLOW_TO_END = """
 import atexit, time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 class Model:
@@ -68,6 +73,31 @@ def test_the_second_signal_gives_the_running_task_back(house: Any, client: Celer
     assert workers.wait() == 128 + signal.SIGINT
     assert house.json("queues", "realtime")["queues"][0]["ready"] == 1
     assert task.state != "FAILURE"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_start_of_an_autoscaler_ends_both_it_and_its_supervisor(
+    house: House, broker: str, number: signal.Signals
+) -> None:
+    """If the signal ended the process at once, the end of the autoscaler would not be recorded."""
+    ended: list[str] = []
+
+    @contextmanager
+    def autoscaler(*_: object) -> Iterator[None]:
+        signal.raise_signal(number)
+        yield
+        ended.append("autoscaler")
+
+    def end_at_once(*_: object) -> None:
+        raise AssertionError("the signal has its own effect")
+
+    settings = config.load({**house.environment, "MLQ_BROKER_URL": broker}, cwd=house.directory)
+    before = signal.signal(number, end_at_once)
+    try:
+        assert session.run(settings, lambda _: [], lambda _: None, beside=autoscaler) == 0
+    finally:
+        signal.signal(number, before)
+    assert ended == ["autoscaler"]
 
 
 def test_kill_9_of_one_of_two_workers_does_not_stop_a_job(house: Any, start: Any) -> None:
