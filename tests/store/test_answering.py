@@ -45,7 +45,8 @@ def test_answers_fill_a_full_server_up_to_a_limit_and_then_wait_for_memory(serve
 
     Without a limit they would fill the server until it is killed, with everything in it.
     """
-    claims, ledger, taken = claimed(server, redis, 6)
+    # Not more: the recorder takes up to 64 MiB, and this test makes room only after it has handed in all of them.
+    claims, ledger, taken = claimed(server, redis, 4)
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"]) - 1)
     ticks = count(0.0, 10.0)
     overshoot = MemoryAllowance(redis, lambda: next(ticks))
@@ -54,10 +55,10 @@ def test_answers_fill_a_full_server_up_to_a_limit_and_then_wait_for_memory(serve
     for n, claim in enumerate(taken):
         answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, keep_s=0))], behind=True)
     until(lambda: overshoot.is_spent, "it is seen")
-    assert 1 <= len(ledger.holding) <= 5, "some are recorded, and some wait"
+    assert 1 <= len(ledger.holding) <= 3, "some are recorded, and some wait"
     redis.config_set("maxmemory", 0)
     until(lambda: not ledger.holding, "there is room again")
-    assert redis.exists(*(f"end-{n}" for n in range(6))) == 6
+    assert redis.exists(*(f"end-{n}" for n in range(4))) == 4
     answering.end(10)
 
 
