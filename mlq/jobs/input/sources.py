@@ -54,6 +54,11 @@ class Input:
         return handles.shown(self.name)
 
     @property
+    def is_text(self) -> bool:
+        """Whether the input is text, which is read as one stream."""
+        return self.format in TEXTS
+
+    @property
     def is_table(self) -> bool:
         """Whether rows are records under a header."""
         return self.format in TABLES
@@ -161,7 +166,7 @@ def _demand_sense(given: Input) -> None:
     reading, what = given.reading, f"not for {given.shown} ({given.format.value})"
     if reading.inline and given.format is not InputFormat.FILES:
         raise UsageError(what=f"--inline is for a directory or a pattern, {what}", fix="leave it out")
-    if reading.encoding is not None and given.format not in TEXTS:
+    if reading.encoding is not None and not given.is_text:
         raise UsageError(what=f"--encoding is for text, {what}", fix="leave it out")
     if reading.delimiter is not None and not given.is_table:
         raise UsageError(what=f"--delimiter is for tables, {what}", fix="leave it out, or add --format csv")

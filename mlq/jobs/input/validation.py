@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlq.jobs.errors import DuplicateIds, UnknownIdField
-from mlq.jobs.input.format import TEXTS
 from mlq.jobs.input.lines import JsonLines, decode
 from mlq.jobs.input.source import Source
 from mlq.jobs.input.sources import Input, fingerprint
@@ -49,7 +48,7 @@ def check(given: Input, id_field: str | None) -> Checked:
         raise UnknownIdField(path=given.shown, field=id_field, fix=_meant(given, id_field))
     if ids.repeat:
         _report_duplicates(given, ids)
-    found = digest.hexdigest() if given.format in TEXTS else fingerprint(given)
+    found = digest.hexdigest() if given.is_text else fingerprint(given)
     return Checked(ids.rows, found, ids.taken)
 
 
