@@ -1,4 +1,7 @@
-"""Retries: what a client does while a server does not reply: it waits, reports that once, and may ask for less."""
+"""Retries: how a client handles a server that does not reply.
+
+It waits, reports the outage once, and tries again. If replies are too large, it requests fewer elements at once.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-"""Seconds that a command waits before its first retry, and at most; a user waits for the command."""
+"""Seconds before the first retry, and the longest pause between two retries. Both are short: a user waits."""
 
-_SURE: Final = 2
-"""Closed connections that prove a reply too large: the cause of a single one may be a restart or an operator."""
+_CUTS_THAT_PROVE: Final = 2
+"""If the server closes this many connections in a row, the reply is too large.
+
+A single closed connection may have another cause: the server was restarted, or an operator closed it.
+"""
 
 _GROW_AFTER: Final = 256
 """Successful replies after which twice as much is requested, because the server's limit may have been raised."""
@@ -23,8 +29,9 @@ log = logging.getLogger("mlq.broker")
 
 
 class Outage:
-    """Counts the failures of one server: how long to wait before each next try, and what to report.
+    """Tracks whether one server is failing.
 
+    Says how long to wait before the next try, and reports the first failure and the recovery.
     Threads that use a server in a loop call `failed` or `succeeded` after each try, and wait in their own way.
     """
 
@@ -49,52 +56,53 @@ class Outage:
         self._first_pause_s = first_pause_s
         self._longest_pause_s = first_pause_s if longest_pause_s is None else longest_pause_s
         self._pause_s = 0.0
-        self.lasts = False
+        self.is_ongoing = False
 
     def failed(self, exc: Exception) -> float:
         """Record a failed try, report it if it is the first one, and return the seconds to wait before the next."""
-        if not self.lasts:
+        if not self.is_ongoing:
             self._began(exc)
-        self.lasts = True
+        self.is_ongoing = True
         self._pause_s = min(self._longest_pause_s, 2 * self._pause_s or self._first_pause_s)
         return self._pause_s
 
     def succeeded(self) -> None:
         """Record a successful try, and report it if it ends an outage."""
-        if self.lasts and self._ended is not None:
+        if self.is_ongoing and self._ended is not None:
             self._ended()
-        self.lasts, self._pause_s = False, 0.0
+        self.is_ongoing, self._pause_s = False, 0.0
 
 
 class Retry:
     """Repeats a call to Redis until Redis replies, so that an outage does not end a job.
 
-    Errors that Redis replies are raised, because a retry does not help against them.
+    If Redis replies with an error, the error is raised, because a retry would fail again. The exception is the error
+    that Redis is still loading its data: then the call is repeated.
 
     Args:
         say: Called with one line when Redis is away, and with one when it is back.
-        demand_patience: Called before each retry; an exception that it raises ends the waiting.
+        check_stop: Called before each retry. It raises an exception to end the waiting, for example after a signal.
         sleep: Waits for a number of seconds.
     """
 
     def __init__(
         self,
         say: Callable[[str], None],
-        demand_patience: Callable[[], None],
+        check_stop: Callable[[], None],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._say = say
-        self._demand_patience = demand_patience
+        self._check_stop = check_stop
         self._sleep = sleep
 
     def __call__(self, ask: Callable[[], T]) -> T:
-        """Call `ask` until it returns. Raises redis.ResponseError, and exceptions of `ask` and `demand_patience`."""
+        """Call `ask` until it returns. Raises redis.ResponseError, and exceptions of `ask` and `check_stop`."""
         outage: Outage | None = None
         while True:
             try:
                 answer = ask()
             except Exception as exc:
-                if not _is_passing(exc):
+                if not _is_transient(exc):
                     raise
                 outage = outage or self._new_outage()
                 pause_s = outage.failed(exc)
@@ -102,7 +110,7 @@ class Retry:
                 if outage is not None:
                     outage.succeeded()
                 return answer
-            self._demand_patience()
+            self._check_stop()
             self._sleep(pause_s)
 
     def _new_outage(self) -> Outage:
@@ -114,7 +122,7 @@ class Retry:
         )
 
 
-def _is_passing(exc: Exception) -> bool:
+def _is_transient(exc: Exception) -> bool:
     """Return True if a server is away or starting."""
     from redis.exceptions import BusyLoadingError
     from redis.exceptions import ConnectionError as RedisConnectionError
@@ -124,10 +132,11 @@ def _is_passing(exc: Exception) -> bool:
 
 
 class ReplySize:
-    """The number of elements to request at once, from `most` down to one; `of` scales other numbers accordingly.
+    """The number of elements to request at once, from `most` down to one.
 
     A server disconnects a client whose reply is larger than its `client-output-buffer-limit normal`. The same request
-    would fail again, so each next request asks for half as much, until the reply fits.
+    would fail again. So from the second closed connection in a row on, each failure halves the number of elements,
+    until the reply fits.
     """
 
     def __init__(self, most: int) -> None:
@@ -140,14 +149,14 @@ class ReplySize:
     @property
     def count(self) -> int:
         """The number of elements to request now."""
-        return self.of(self._most)
+        return self.scaled(self._most)
 
     @property
     def is_reduced(self) -> bool:
         """True if less than `most` is requested."""
         return self._halvings > 0
 
-    def of(self, number: int) -> int:
+    def scaled(self, number: int) -> int:
         """Scale another measure of the same reply, such as its bytes, by the same factor."""
         return max(1, number >> self._halvings)
 
@@ -157,7 +166,7 @@ class ReplySize:
             self._cuts = 0
             return False
         self._cuts += 1
-        if self._cuts < _SURE:
+        if self._cuts < _CUTS_THAT_PROVE:
             return False
         if self.count == 1:
             self._cuts = 0
@@ -184,7 +193,10 @@ class ReplySize:
 
 
 def _is_cut(exc: Exception) -> bool:
-    """Return True if the server closed the connection during a request, and is not unreachable, silent or refusing."""
+    """Return True if the server closed an open connection during a request.
+
+    Return False if no connection could be made, if the server did not reply in time, or if it replied with an error.
+    """
     from redis.exceptions import ConnectionError as RedisConnectionError
 
     if type(exc) is not RedisConnectionError or " connecting to " in str(exc):

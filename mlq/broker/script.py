@@ -1,6 +1,6 @@
 """Script: one of mlq's Lua scripts, which Redis runs as one step; and what may be written to a full server.
 
-Three rules hold for all of them, measured on Redis 7.0.15 and Valkey 9.1:
+All scripts follow three rules. The behavior of the server behind them was measured on Redis 7.0.15 and Valkey 9.1:
 
 - *Full memory.* A server at its `maxmemory` refuses every command that could use more memory, in a script too, until
   the script has made its first write; after that the server lets the script finish. So each script that a worker needs
@@ -38,13 +38,14 @@ Command: TypeAlias = Sequence[Any]
 _SCRIPTS: Final = files("mlq.store") / "scripts"
 _WITH: Final = re.compile(r"^-- with: (.+)$", re.MULTILINE)
 
-_SHARE: Final = 0.1
-LEAST_BYTES: Final = 16 * 1024 * 1024
-"""Results may exceed the limit by a tenth of it, or by LEAST_BYTES if that is more, as docs/brokers.md promises."""
+_ALLOWANCE_SHARE: Final = 0.1
+MIN_ALLOWANCE_BYTES: Final = 16 * 1024 * 1024
+"""The allowance is how much results may add to a server that is full: a tenth of the server's `maxmemory`, or
+MIN_ALLOWANCE_BYTES if that is more, counted from the usage when the server was first seen full (docs/brokers.md)."""
 
 _CHECK_EVERY_S: Final = 1.0
 
-log = logging.getLogger("mlq.answering")
+log = logging.getLogger("mlq.memory")
 
 
 class Script:
@@ -61,20 +62,29 @@ class Script:
     def batch(self, redis: Redis, calls: Iterable[Call]) -> list[Any]:
         """Run the script for each of `calls` in one round trip; a call that fails does not stop the others.
 
-        The first failure is raised after all calls were tried.
+        The first failure is raised after all calls were tried. If the connection breaks, that is raised at once.
         """
         from redis.exceptions import NoScriptError
 
         calls = list(calls)
         replies = self._replies(redis, calls)
         for i, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):  # the server has restarted: EVAL runs the script and caches it again
-                keys, words = calls[i]
-                replies[i] = redis.eval(self._source, len(keys), *keys, *words)
+            if isinstance(reply, NoScriptError):  # for example after a restart of the server
+                replies[i] = self._run_source(redis, calls[i])
         failure = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if failure is not None:
             raise failure
         return replies
+
+    def _run_source(self, redis: Redis, call: Call) -> Any:
+        """Run the script from its source, which the server then caches; return the reply, or the error of the call."""
+        from redis.exceptions import ResponseError
+
+        keys, words = call
+        try:
+            return redis.eval(self._source, len(keys), *keys, *words)
+        except ResponseError as exc:
+            return exc
 
     def _replies(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
         """Send all calls, then read all replies, on a connection of the client's pool, with the pool's retries.
@@ -110,8 +120,9 @@ class Script:
 def is_full(exc: Exception) -> bool:
     """Return True if a server refused a command because its memory is full.
 
-    In a pipeline redis-py puts the command before the server's text, and Redis 6 puts the script there; redis-py
-    recognizes neither form.
+    The server's text is not always at the beginning of the message: redis-py puts the command before it in a pipeline,
+    and Redis 6 puts the script's name before it. In these cases redis-py does not raise OutOfMemoryError, so this
+    function searches the whole message.
     """
     return "OOM " in str(exc) or "used memory > 'maxmemory'" in str(exc)
 
@@ -167,10 +178,11 @@ def memory_use(redis: Redis) -> tuple[int, int] | None:
 
 
 class MemoryAllowance:
-    """Checks the server's memory regularly.
+    """Says whether workers may still write results to a server whose memory is full; `is_spent` is True if not.
 
     Workers must write to a full server, because only completed messages make room. But results may be larger than their
-    messages, and a server that keeps growing is killed. So beyond an allowance results wait in the worker.
+    messages, and a server that keeps growing is killed. So results may use only a limited amount of memory beyond the
+    server's limit, the allowance. When it is used up, workers hold their results back until the server has room.
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
@@ -187,19 +199,25 @@ class MemoryAllowance:
         self._look_at = self._clock() + _CHECK_EVERY_S
         memory = memory_use(self._redis)
         if memory is not None:
-            self._judge(*memory)
+            self._update(*memory)
 
-    def _judge(self, used: int, limit: int) -> None:
-        """Measure from the usage when the server was first seen full, because an operator may lower the limit later."""
+    def _update(self, used: int, limit: int) -> None:
+        """Update `is_spent` from the bytes that the server uses, and its limit.
+
+        The allowance starts at the usage when the server was first seen full, not at the limit: if an operator lowers
+        the limit below the usage, results still get the whole allowance.
+        """
         if not limit or used <= limit:
             self._full_at = None
         elif self._full_at is None:
             self._full_at = used
         was_spent = self.is_spent
-        self.is_spent = self._full_at is not None and used > self._full_at + max(_SHARE * limit, LEAST_BYTES)
+        allowance = max(_ALLOWANCE_SHARE * limit, MIN_ALLOWANCE_BYTES)
+        self.is_spent = self._full_at is not None and used > self._full_at + allowance
         if self.is_spent and not was_spent:
             log.warning(
-                "the broker's memory exceeds its limit by the whole allowance for results: results wait for room",
+                "the broker's memory is over its limit (maxmemory), and the extra memory for results is used up: "
+                "workers hold results back until memory is free",
                 extra={"action": "memory_exhausted"},
             )
         if was_spent and not self.is_spent:

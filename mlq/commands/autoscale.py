@@ -21,7 +21,7 @@ from mlq.errors import QueueNotServed, UsageError
 from mlq.settings.config import make_state_directory
 from mlq.store.queues import queue_names
 from mlq.supervisor import background, session
-from mlq.supervisor.devices.plan import DeviceRequest, found, number, pool
+from mlq.supervisor.devices.plan import DeviceRequest, autoscaler_specs, count_devices, default_request
 from mlq.supervisor.news import BrokerAwaited, News, Stopping
 from mlq.terminal.decisions import DecisionLog, at_length, document
 from mlq.terminal.fleet_log import FleetLog
@@ -109,7 +109,7 @@ def run(  # noqa: PLR0913 (an option each)
         choices = call.settings.served_queues
         raise QueueNotServed(name=served, served=", ".join(choices), meant=queue_names.hint(served, choices))
     devices = _devices(gpus, cpus)
-    chosen = policy_options.tuning(ctx, devices=number(devices, os.environ))
+    chosen = policy_options.tuning(ctx, devices=count_devices(devices, os.environ))
     policy = policy_options.policy(ctx, chosen)
     if once or dry_run:
         if rollout or keep_workers or wait_broker is not None:
@@ -117,7 +117,9 @@ def run(  # noqa: PLR0913 (an option each)
             raise UsageError(what="--once and --dry-run start no workers, and do not wait for a broker", fix=fix)
         _show_decisions(call, served, policy, chosen, once=once)
         return
-    specs = [replace(spec, rollout=rollout) for spec in pool(call.settings, devices, os.environ, prefix=name)]
+    specs = [
+        replace(spec, rollout=rollout) for spec in autoscaler_specs(call.settings, devices, os.environ, prefix=name)
+    ]
     behind = _split(call) if keep_workers else None
     _scale(call, served, policy, chosen, specs, behind, wait_s=wait_broker or 0.0)
 
@@ -127,7 +129,7 @@ command(app, "simulate", cls=simulate.Simulating)(simulate.simulate)
 
 def _devices(gpus: str | None, cpus: int | None) -> DeviceRequest:
     """Return the devices that the options name, or every device of this machine."""
-    return found(os.environ) if gpus is None and cpus is None else DeviceRequest(gpus, cpus)
+    return default_request(os.environ) if gpus is None and cpus is None else DeviceRequest(gpus, cpus)
 
 
 def _show_decisions(call: Invocation, queue: str, policy: Deciding, chosen: Tuning, *, once: bool) -> None:
@@ -204,7 +206,7 @@ def _scale(
             with recorded(call, "autoscale start", queue):
                 loop.start()
             if behind is not None:
-                behind.when_asked(lambda: loop.keep(partial(_let_go, bottom, behind)))
+                behind.when_asked(lambda: loop.stop_deciding(partial(_let_go, bottom, behind)))
             try:
                 yield
             finally:

@@ -8,7 +8,7 @@ import typer
 
 from mlq.cli import fleet, options
 from mlq.cli.invocation import command, single
-from mlq.supervisor.devices.plan import found, plan
+from mlq.supervisor.devices.plan import default_request, plan
 
 app = single()
 
@@ -35,7 +35,7 @@ def up(
     call = fleet.begin(ctx)
     fleet.run(
         call,
-        lambda slots: plan(call.settings, found(os.environ), slots, os.environ),
+        lambda slots: plan(call.settings, default_request(os.environ), slots, os.environ),
         wait_broker=wait_broker,
         rollout=rollout,
         take_unknown=take_unknown,

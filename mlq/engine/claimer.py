@@ -250,7 +250,7 @@ class Claimer(StoppableThread):
         if self._batch_rows > 1:
             fitting = replace(fitting, batch_rows=self._batch_rows)
         if self._size.is_reduced:
-            fitting = replace(fitting, rows=self._size.of(fitting.rows), bytes=self._size.of(limit.bytes))
+            fitting = replace(fitting, rows=self._size.scaled(fitting.rows), bytes=self._size.scaled(limit.bytes))
         holding = self._ledger.holding
         try:
             got = self._claims.claim(fitting, holding=holding, order=order)

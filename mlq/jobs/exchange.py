@@ -16,7 +16,7 @@ from mlq.jobs.connections import JobConnections
 from mlq.jobs.errors import Interrupted, JobCancelled, TimedOut, TooManyFailed
 from mlq.jobs.flow_control import MOST_CHUNKS, Pace, Window
 from mlq.jobs.interrupt import Interrupt, Signalled
-from mlq.jobs.send.sender import Sender
+from mlq.jobs.send.sender import RowSender
 from mlq.store.jobs.record import Job
 
 UNSERVED_AFTER_S: Final = 5.0
@@ -124,7 +124,7 @@ class Exchange:
         self._job, self._options, self._limits = job, options, options.limits
         self._output, self._watcher, self._interrupt = output, watcher, interrupt
         self._clock, self._sleep = clock, sleep
-        self.retry = Retry(watcher.say, self._demand_patience)
+        self.retry = Retry(watcher.say, self._check_stop)
         self.results = JobResults(connections.store, connections.results(), job.id, self.retry)
         self._window, self._pace = Window(in_order=options.in_order), Pace(options.chunk_rows)
         self._collector = Collector(
@@ -136,7 +136,7 @@ class Exchange:
             held=held,
             answered_by=answered_by,
         )
-        self._sender: Sender | None = None
+        self._sender: RowSender | None = None
         self._pending_rows = 0
         self._began = self._look_at = clock()
         self._unserved_at = self._began + UNSERVED_AFTER_S
@@ -149,7 +149,7 @@ class Exchange:
         """Indexes of the rows that failed in this run, in ascending order."""
         return tuple(sorted(self._collector.failures))
 
-    def run(self, pending: Collection[Chunk], sender: Sender | None = None) -> None:
+    def run(self, pending: Collection[Chunk], sender: RowSender | None = None) -> None:
         """Send and collect until every row has a line in the output.
 
         Args:
@@ -181,7 +181,7 @@ class Exchange:
         if sender is not None and not sender.has_read_all:
             raise Interrupted(**self._left())
 
-    def _demand_patience(self) -> None:
+    def _check_stop(self) -> None:
         """Check the clock and the signals; called while Redis is away, too. Raises TimedOut, Interrupted."""
         if self._limits.timeout_s is not None and self._clock() - self._began > self._limits.timeout_s:
             raise TimedOut(seconds=self._limits.timeout_s, **self._left())
@@ -210,7 +210,7 @@ class Exchange:
 
     def _turn(self) -> bool:
         """Send and collect once; return False when nothing is left to do."""
-        self._demand_patience()
+        self._check_stop()
         self._look()
         sender = self._sender
         if sender is not None and (self._cancelled or self._is_over_limit):

@@ -20,7 +20,7 @@ from mlq.jobs.errors import AnswersExpired, Interrupted, JobCancelled, JobCollec
 from mlq.jobs.exchange import Exchange, RunOptions, Watcher
 from mlq.jobs.flow_control import Pressure
 from mlq.jobs.interrupt import Interrupt
-from mlq.jobs.send.sender import Sender
+from mlq.jobs.send.sender import RowSender
 from mlq.jobs.send.sender_liveness import living
 from mlq.jobs.send.submission import Plan
 from mlq.store.jobs import record
@@ -80,14 +80,14 @@ class _SendOnly:
         token: str,
     ) -> None:
         self._store, self._job, self._options, self._interrupt = connections.store, plan.job, options, interrupt
-        self._retry = Retry(watcher.say, self._demand_patience)
+        self._retry = Retry(watcher.say, self._check_stop)
         self._sender = _sender(connections, plan, options, watcher, self._retry, token)
 
     def run(self) -> None:
         """Send every row. Raises what `submit` raises."""
         sender, look_at = self._sender, 0.0
         while not sender.is_done:
-            self._demand_patience()
+            self._check_stop()
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + _LOOK_EVERY_S
                 if self._retry(lambda: record.is_cancelled(self._store, self._job.id)):
@@ -98,7 +98,7 @@ class _SendOnly:
                 time.sleep(_PAUSE_S)
         _complete(self._store, self._job, sender)
 
-    def _demand_patience(self) -> None:
+    def _check_stop(self) -> None:
         if self._interrupt.requested:
             waiting, rows = self._left()
             raise Interrupted(waiting=waiting, rows=rows, command=self._options.command)
@@ -184,7 +184,7 @@ def _become_sender(store: Redis, job: Job, token: str) -> Job:
 
 def _sender(
     connections: JobConnections, plan: Plan, options: RunOptions, watcher: Watcher, retry: Retry, token: str
-) -> Sender:
+) -> RowSender:
     """Create the sender of the rows that are not settled."""
     feed = ChunkFeed(
         plan.source,
@@ -196,7 +196,7 @@ def _sender(
     )
     clock = ServerClock(connections.store)
     clock.refresh()
-    return Sender(
+    return RowSender(
         plan.job,
         feed,
         connections.chunk_sender(plan.job, token),
@@ -204,7 +204,7 @@ def _sender(
         retry,
         clock.now,
         priority=options.priority,
-        answered=connections.answers is not None,
+        keep_results=connections.answers is not None,
     )
 
 
@@ -237,7 +237,7 @@ def _settled(settled: bytes, pending: list[Chunk]) -> bytes:
     return bytes(rows)
 
 
-def _complete(store: Redis, job: Job, sender: Sender) -> Job:
+def _complete(store: Redis, job: Job, sender: RowSender) -> Job:
     """Record the number of rows at the end of a pipe. Return the job with it."""
     if job.rows is not None or not sender.has_read_all:
         return job

@@ -16,7 +16,7 @@ from mlq.broker.connection import with_timeout
 from mlq.broker.retries import Outage
 from mlq.ipc.threads import PARTING_S, StoppableThread
 from mlq.liveness.sweeper import Sweeper
-from mlq.store.claims.leases import Leases, Silence
+from mlq.store.claims.leases import ExpiryConfirmation, Leases
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -56,7 +56,7 @@ class LeaseThread(StoppableThread):
         self._wids = wids
         self._lost = lost
         self._every_s = leases.lease_ms / 1000 / RENEWALS_IN_A_LEASE
-        self._silence = Silence(1.5 * self._every_s)
+        self._confirmation = ExpiryConfirmation(1.5 * self._every_s)
         self._sweeper = Sweeper(redis, leases)
         self._explain = partial(key_types.explain, redis)
         self._clock = clock
@@ -96,9 +96,9 @@ class LeaseThread(StoppableThread):
             self._sweeper.write(
                 logging.ERROR, f"lost their leases, so their messages run on other workers: {names}", "lease_lost"
             )
-        self._sweeper.hand_over(dict(self._silence.confirm(look.expired, self._clock())), is_due=look.due)
+        self._sweeper.hand_over(dict(self._confirmation.confirm(look.expired, self._clock())), is_due=look.due)
         # The next request is sent at the moment when a lease runs out, or when its expiry may be confirmed. So a dead
         # host is confirmed 3.5 to 4.5 s after its end, instead of up to 6 s. The lease of a live worker is never that
         # close to its end.
-        soonest_s = min(look.next_s, self._silence.next_s(self._clock()))
+        soonest_s = min(look.next_s, self._confirmation.next_s(self._clock()))
         self._pause_s = max(_SHORTEST_S, min(self._every_s, soonest_s + _LATER_S))

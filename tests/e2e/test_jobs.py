@@ -15,7 +15,7 @@ from redis import Redis
 from mlq.broker import embedded
 from mlq.protocol import keys
 from mlq.protocol.job_result import KEPT_S
-from mlq.store.jobs.record import RECORDED_S
+from mlq.store.jobs.record import RECORD_KEPT_S
 from tests.conftest import MLQ
 
 DEADLINE_S = 60
@@ -176,7 +176,7 @@ def test_a_client_does_not_wait_for_answers_that_have_expired(house: Any, start:
     house.until(lambda: house.json("job", "show", job)["state"] == "done", "it is done")
     with broker_client(house) as redis:
         redis.delete(*(f"{keys.ends(job)}{part}" for part in ("", ":done", ":tally")))
-        redis.expire(keys.job(job), RECORDED_S - KEPT_S - 60)
+        redis.expire(keys.job(job), RECORD_KEPT_S - KEPT_S - 60)
     expired = house.run("result", job, "--wait", "-o", "out.jsonl")
     assert (expired.returncode, "have expired" in expired.stderr) == (5, True)
 

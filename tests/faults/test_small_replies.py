@@ -83,7 +83,7 @@ def test_a_request_gets_smaller_only_after_two_closed_connections() -> None:
     for expected in (8, 4, 2, 1):
         assert not size.failed(CUT)
         assert size.count == expected
-    assert size.of(1000) == 125
+    assert size.scaled(1000) == 125
     assert size.failed(CUT), "it cannot become smaller"
     for _ in range(256):
         size.fitted()

@@ -10,7 +10,7 @@ from redis import Redis
 
 from chaos.faultkit import until
 from mlq.broker.embedded import Server
-from mlq.broker.script import LEAST_BYTES, MemoryAllowance
+from mlq.broker.script import MIN_ALLOWANCE_BYTES, MemoryAllowance
 from mlq.engine.ledger import Ledger, Recorder
 from mlq.protocol.message import Claim
 from mlq.protocol.result import Answer
@@ -53,7 +53,7 @@ def test_answers_fill_a_full_server_up_to_a_limit_and_then_wait_for_memory(serve
     answering = Recorder(claims, ledger, lambda *_: None, overshoot)
     answering.start()
     for n, claim in enumerate(taken):
-        answering.record([Completion(claim, Answer(f"end-{n}", b"x" * LEAST_BYTES, keep_s=0))], behind=True)
+        answering.record([Completion(claim, Answer(f"end-{n}", b"x" * MIN_ALLOWANCE_BYTES, keep_s=0))], behind=True)
     until(lambda: overshoot.is_spent, "it is seen")
     assert 1 <= len(ledger.holding) <= 3, "some are recorded, and some wait"
     redis.config_set("maxmemory", 0)

@@ -25,7 +25,7 @@ from mlq.protocol.names import ROWS_HEADER
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Released
 from mlq.store.claims.completion import Completed, Completion, Successor
-from mlq.store.claims.leases import AlreadyReaped, Crash, Leases, Reaped, Silence
+from mlq.store.claims.leases import AlreadyReaped, Crash, ExpiryConfirmation, Leases, Reaped
 from mlq.store.messages.dead_letters import Answered, DeadLettered, DeadLetters
 from mlq.store.messages.delays import Delayed, Delays, Due
 
@@ -202,6 +202,24 @@ def test_scripts_survive_a_server_that_forgot_them(redis: Redis, worker: Claims)
     assert done == [Completed(), Completed()]
 
 
+def test_a_call_that_fails_does_not_stop_the_rest_of_its_batch_if_the_server_forgot_the_script(
+    redis: Redis, worker: Claims
+) -> None:
+    """The middle one of three completions is refused: its successor would go to a key that is not a queue."""
+    for raw in (b"one", b"two", b"three"):
+        redis.lpush("default", raw)
+    redis.set("no-queue", "of another application")
+    claims: list[Claim] = []
+    for _ in range(3):
+        claims += taken(worker.claim(ClaimLimit(1), holding=[claim.id for claim in claims]))
+    first, second, third = claims
+    successors = (Successor("no-queue", b"{}"),)
+    redis.script_flush()
+    with pytest.raises(ResponseError, match="no-queue"):
+        worker.complete_all([Completion(first), Completion(second, None, successors), Completion(third)])
+    assert redis.hkeys(keys.claims(worker.wid)) == [second.id.encode()]
+
+
 def test_two_reapers_give_the_same_claims_back_once(
     client: Celery, redis: Redis, start: Callable[[str], Claims]
 ) -> None:
@@ -277,9 +295,9 @@ def test_a_suspect_is_not_claimed_beside_other_work(redis: Redis, start: Callabl
 
 def test_a_worker_whose_lease_expires_while_redis_is_away_is_not_reaped() -> None:
     """All leases have expired when Redis comes back. A living supervisor renews its leases before the second look."""
-    silence = Silence(patience_s=1.5)
-    assert silence.confirm({"alive": 100, "dead": 100}, at=0.0) == []
-    assert silence.confirm({"alive": 4100, "dead": 100}, at=1.5) == [("dead", 100)]
+    confirmation = ExpiryConfirmation(patience_s=1.5)
+    assert confirmation.confirm({"alive": 100, "dead": 100}, at=0.0) == []
+    assert confirmation.confirm({"alive": 4100, "dead": 100}, at=1.5) == [("dead", 100)]
 
 
 def test_due_messages_are_served_next_and_the_longest_due_first(redis: Redis, worker: Claims) -> None:

@@ -26,7 +26,7 @@ from mlq.protocol.message import Claim, ClaimLost
 from mlq.protocol.result import Answer
 from mlq.store.claims.claims import Claimed, ClaimLimit, Claims, LeaseLost, QueueEmpty, Recorded, Side
 from mlq.store.claims.completion import Completed, Completion, Successor
-from mlq.store.claims.leases import Alive, AlreadyReaped, Crash, Leases, Reaped, Silence
+from mlq.store.claims.leases import Alive, AlreadyReaped, Crash, ExpiryConfirmation, Leases, Reaped
 from mlq.store.messages.dead_letters import Answered, DeadLettered, DeadLetters
 from mlq.store.messages.delays import Delayed, Delays
 
@@ -352,9 +352,9 @@ class Walk:
         """Let a host fall silent: it is looked at twice and reaped by two others, unless it renews in between."""
         worker = self.rng.choice(self.workers)
         self.redis.zadd(keys.LEASES, {worker.wid: LONG_AGO})
-        silence = Silence(patience_s=1.5)
-        assert silence.confirm(self.leases.expired(), at=0.0) == []
-        ((wid, deadline),) = silence.confirm(self.leases.expired(), at=1.5)
+        confirmation = ExpiryConfirmation(patience_s=1.5)
+        assert confirmation.confirm(self.leases.expired(), at=0.0) == []
+        ((wid, deadline),) = confirmation.confirm(self.leases.expired(), at=1.5)
         if self.rng.random() < 0.5:
             assert self.leases.renew([wid, *(zombie.wid for zombie in self.zombies)]) == {
                 zombie.wid for zombie in self.zombies

@@ -36,7 +36,11 @@ log = logging.getLogger("mlq.autoscale")
 
 
 class LoopThread(StoppableThread):
-    """Scales one queue until it is asked to end or the fleet stops; after `keep` it only holds the workers' places."""
+    """Scales one queue until it is asked to end or the fleet stops.
+
+    After `stop_deciding` it only renews the places of the workers. A place is the permission, recorded in Redis, for
+    one worker of the queue.
+    """
 
     def __init__(
         self, settings: Settings, broker: Address, queue: str, scaler: Scaler, fleet: Workers, interval_s: float
@@ -49,31 +53,36 @@ class LoopThread(StoppableThread):
         self._fleet = fleet
         self._interval_s = interval_s
         self._signals = Signals(queue, is_default=queue == settings.default_queue)
-        self._kept: Callable[[int], None] | None = None
+        self._report_kept: Callable[[int], None] | None = None
         self._woken = threading.Event()
 
-    def keep(self, kept: Callable[[int], None]) -> None:
-        """Stop deciding and start no more workers; the present ones go on, and `kept` is called with their number.
+    def stop_deciding(self, report: Callable[[int], None]) -> None:
+        """Make no more decisions and start no more workers; the workers that run go on.
 
-        Their places stay booked, so the next autoscaler of the queue can drain them.
+        From now on, `report` is called in each turn with the number of them. Their places stay booked, so the next
+        autoscaler of the queue can drain them.
         """
-        self._kept = kept
+        self._report_kept = report
         self._woken.set()
 
     def run(self) -> None:
-        """Take turns until the end. While the broker is away no worker is drained, and only lost ones are replaced."""
+        """Run one turn per interval until the end.
+
+        While the broker cannot be reached, this thread starts and drains no workers; the supervisor still restarts
+        workers that die.
+        """
         while not self._is_over:
             try:
                 with self._opened() as (connection, store):
                     self._scale(connection, store)
             except _AWAY as exc:
                 log.debug("the queue cannot be observed: %s", exc, extra={"action": "observation_failed"})
-                if self._kept is None:
-                    self._scaler.blind()
+                if self._report_kept is None:
+                    self._scaler.tick_without_broker()
                 self._pause()
-            except Exception as exc:  # noqa: BLE001 (if this thread ended, scaling would stop without a word)
+            except Exception as exc:  # noqa: BLE001 (if this thread ended, scaling would stop, and no log would say so)
                 log.warning(
-                    "a turn failed, the next one follows in %g s: %r",
+                    "the autoscaler met an unexpected error, it tries again in %g s: %r",
                     self._interval_s,
                     exc,
                     extra={"action": "turn_failed"},
@@ -103,10 +112,10 @@ class LoopThread(StoppableThread):
         look, end = partial(self._signals.read, connection, store), partial(_end, store)
         try:
             while not self._is_over:
-                if self._kept is None:
+                if self._report_kept is None:
                     self._scaler.tick(booking, look, end)
                 else:
-                    self._kept(self._scaler.hold(booking))
+                    self._report_kept(self._scaler.hold(booking))
                 self._pause()
         finally:
             if self._is_over:
@@ -114,7 +123,10 @@ class LoopThread(StoppableThread):
 
 
 def _end(store: Redis, decision: Decision) -> None:
-    """Write the orders for workers that are to end; their supervisors read them with the next heartbeat."""
+    """Order workers to end. Their supervisors read the orders with the next heartbeat.
+
+    A drained worker finishes its tasks first. A worker that has taken too long to start (`give_up`) stops at once.
+    """
     for wid in decision.drain:
         orders.give(store, wid, Order("drain"))
     for wid in decision.give_up:

@@ -80,8 +80,8 @@ class Scaler:
             self._report(decision)
         self._fill(booking, want - len(standing.members))
 
-    def blind(self) -> None:
-        """Take a turn without the broker: with the workers as last seen and an unknown queue."""
+    def tick_without_broker(self) -> None:
+        """Report the policy's decision for an unknown queue and the workers as last seen; start and end no worker."""
         self._report(self._policy.decide(Observation(self._clock(), None, None, self._last.workers)))
 
     def hold(self, booking: Booking) -> int:

@@ -1,4 +1,7 @@
-"""Single task: the result of a task that belongs to no job, as Celery stores it, for the one line of an output."""
+"""Single task: reads the result that Celery has stored for a task that belongs to no job.
+
+The result becomes the one line of the output.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +36,21 @@ def wait(
 ) -> ChunkResult:
     """Wait for the result of a task. Raises BadResult, TimedOut, Interrupted."""
     began, pause, command = clock(), _SHORTEST_POLL_S, shlex.join(["mlq", "result", task_id, "--wait"])
-    while (end := read(results, task_id)) is None:
+    while (result := read(results, task_id)) is None:
         if timeout_s is not None and clock() - began > timeout_s:
             raise TimedOut(seconds=timeout_s, waiting=1, rows=1, command=command)
         if interrupt.requested:
             raise Interrupted(waiting=1, rows=1, command=command)
         sleep(pause)
         pause = min(_LONGEST_POLL_S, 1.5 * pause)
-    return end
+    return result
 
 
 def read(results: Redis, task_id: str) -> ChunkResult | None:
     """Read the result of a task; None if it has not ended, or never existed, because Redis does not distinguish these.
 
-    A stored exception stays text: rebuilding it would run code that a message names.
+    A stored exception is returned as text. To rebuild it, mlq would have to import and call a class that the stored
+    result names, and other clients can write that result.
     Raises BadResult for a value that is not a result.
     """
     stored = stored_results.read(results, keys.task_result(task_id))
@@ -60,7 +64,7 @@ def read(results: Redis, task_id: str) -> ChunkResult | None:
     except RecursionError:
         raise BadResult(id=task_id, reason="it is nested too deeply") from None
     except (ValueError, LookupError, TypeError):  # other clients can write any value
-        raise BadResult(id=task_id, reason="it is no JSON of the form in which Celery stores one") from None
+        raise BadResult(id=task_id, reason="it is not JSON in the form in which Celery stores results") from None
 
 
 def chunk_of_task(task_id: str) -> Chunk:

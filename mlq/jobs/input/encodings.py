@@ -30,9 +30,14 @@ _MARKS: Final = (  # the longer first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LONGEST_MARK: Final = 4
-_FORMS_OF: Final = {"utf-8-sig": UTF8, "utf-16": "utf-16-*", "utf-32": "utf-32-*"}
-_NO_FILES: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined"})
-"""Encodings of names and source code. Their decoders do not work block by block, or accept bytes that are no text."""
+_MATCHES: Final = {"utf-8-sig": UTF8, "utf-16": "utf-16-*", "utf-32": "utf-32-*"}
+"""For an encoding that --encoding names, the encoding of the mark; `utf-16-*` stands for both byte orders."""
+
+_NOT_FOR_FILES: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined"})
+"""Text encodings of Python that no file should have.
+
+Their decoders cannot decode block by block, or accept bytes that are not text.
+"""
 
 
 def find(name: str) -> str:
@@ -44,7 +49,7 @@ def find(name: str) -> str:
         nearest = difflib.get_close_matches(name.lower(), known, 1)
         fix = f"did you mean {nearest[0]}?" if nearest else f"such as {', '.join(COMMON[:7])}"
         raise UsageError(what=f"--encoding {name} is no encoding that Python knows", fix=fix) from None
-    if not getattr(found, "_is_text_encoding", True) or found.name.replace("-", "_") in _NO_FILES:
+    if not getattr(found, "_is_text_encoding", True) or found.name.replace("-", "_") in _NOT_FOR_FILES:
         raise UsageError(what=f"--encoding {name} is no encoding of text files", fix=f"such as {', '.join(COMMON[:7])}")
     return found.name
 
@@ -62,7 +67,7 @@ def as_utf8(stream: Stream, shown: str, encoding: str | None) -> Stream:
     if mark:
         stream.read(len(mark))
     found = marked or encoding or UTF8
-    return stream if _FORMS_OF.get(found, found) == UTF8 else _Decoder(stream, shown, found).stream
+    return stream if _MATCHES.get(found, found) == UTF8 else _Decoder(stream, shown, found).stream
 
 
 def not_utf8(line: bytes) -> str | None:
@@ -75,7 +80,9 @@ def not_utf8(line: bytes) -> str | None:
 
 
 def _agree(marked: str, given: str) -> bool:
-    return given == marked or _FORMS_OF.get(given, given) in (marked, f"{marked[:6]}-*")
+    """Return True if the encoding of a byte-order mark is the one that --encoding names."""
+    # marked[:6] is "utf-16" or "utf-32": --encoding may name these without a byte order, and agrees with both marks.
+    return given == marked or _MATCHES.get(given, given) in (marked, f"{marked[:6]}-*")
 
 
 class _Decoder:
@@ -107,7 +114,7 @@ class _Decoder:
         return encoded
 
     def _after(self, text: str) -> tuple[int, int]:
-        """Return the line and the column after the next text."""
+        """Return the line and the column that follow when `text` comes next."""
         lines = text.count("\n")
         column = len(text) - text.rindex("\n") if lines else self._column + len(text)
         return self._line + lines, column

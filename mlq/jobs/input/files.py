@@ -13,23 +13,27 @@ from typing import Any, BinaryIO, Final
 from mlq.jobs.input.handles import shown
 from mlq.jobs.row import LARGEST_BYTES, RowError, Unreadable, too_large
 
-_AS_BASE64: Final = 3 / 4
+_RAW_PER_BASE64: Final = 3 / 4
+"""Bytes of a file for each character of its base64."""
 
 
-def found(pattern: str) -> list[Path]:
+def list_files(pattern: str) -> list[Path]:
     """List the files under a directory, or of a glob; sorted, so that each call returns the same order."""
     is_directory = os.path.isdir(pattern)  # noqa: PTH112 (False, not an error, for a name that no file can have)
-    paths = Path(pattern).rglob("*") if is_directory else map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 (absolute, too)
+    paths = Path(pattern).rglob("*") if is_directory else map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 (Path.glob refuses absolute patterns)
     return sorted(p for p in paths if os.path.isfile(p))  # noqa: PTH113 (False where a directory may not be searched)
 
 
 def is_glob(pattern: str) -> bool:
     """Return True for a glob pattern, False for a path."""
-    return glob.has_magic(pattern) and not os.path.exists(pattern)  # noqa: PTH110 (see found)
+    return glob.has_magic(pattern) and not os.path.exists(pattern)  # noqa: PTH110 (see list_files)
 
 
 def root_of(pattern: str) -> Path:
-    """Return a directory as it is, and of a glob the path before its first pattern."""
+    """Return the directory that must contain the files.
+
+    It is a directory itself, the parent of a single file, or the part of a glob before its first wildcard.
+    """
     if not is_glob(pattern):
         path = Path(pattern)
         return path if path.is_dir() else path.parent
@@ -41,8 +45,9 @@ def root_of(pattern: str) -> Path:
 def values(paths: list[Path], root: Path, *, inline: bool) -> Iterator[Any]:
     """Yield a row for each file: its absolute path, or {"name", "base64"}. The id is the path as given.
 
-    A name that is not UTF-8 cannot travel in JSON: its row is an error. With `inline`, so is a link that leads out of
-    `root`: a user who can write into that directory could otherwise have any file of the caller sent.
+    A name that is not UTF-8 cannot be written in JSON: its row is an error. With `inline`, the row of a symbolic link
+    to a file outside `root` is an error, too. Otherwise, any user who can write into that directory could add a link
+    and make the caller send a private file.
     """
     inside = os.path.realpath(root)
     for path in paths:
@@ -73,7 +78,7 @@ def _content(path: Path, file: BinaryIO, root: str) -> Any:
     about = os.fstat(file.fileno())
     if not stat.S_ISREG(about.st_mode):
         return Unreadable(RowError("NotAFile", f"{path}: not a regular file"))
-    most = int(LARGEST_BYTES * _AS_BASE64)
+    most = int(LARGEST_BYTES * _RAW_PER_BASE64)
     content = file.read(most + 1) if about.st_size <= most else b""
     if about.st_size > most or len(content) > most:  # it may have grown meanwhile
         return too_large(str(path), max(about.st_size, len(content)))

@@ -70,7 +70,9 @@ class Input:
         Raises NoSuchFile; the source raises NotJson, NotText, NotReadable, ReadFailed, UnclearDelimiter.
         """
         if self.format is InputFormat.FILES:
-            yield Values(files.values(files.found(self.name), files.root_of(self.name), inline=self.reading.inline))
+            yield Values(
+                files.values(files.list_files(self.name), files.root_of(self.name), inline=self.reading.inline)
+            )
         elif self.format is InputFormat.PARQUET:
             yield Values(parquet.values(Path(self.name), self.shown))
         else:
@@ -114,7 +116,7 @@ def fingerprint(given: Input) -> str:
     """Return the fingerprint of an input that is not read as one stream."""
     digest = hashlib.blake2b(digest_size=16)
     if given.format is InputFormat.FILES:
-        for path in files.found(given.name):
+        for path in files.list_files(given.name):
             try:
                 about = path.stat()
             except OSError as exc:
@@ -147,7 +149,7 @@ def _repeatable(name: str, reading: Reading) -> Input:
     if form is None and (os.path.isdir(name) or files.is_glob(name)):  # noqa: PTH112 (False for a name that is too long)
         form = InputFormat.FILES
     if form is InputFormat.FILES:
-        if not files.found(name):
+        if not files.list_files(name):
             raise NoSuchFile(path=name, fix="name a directory that holds files, or a pattern that fits some")
         return Input(name, form, reading)
     with handles.opened(Path(name)) as raw:

@@ -50,8 +50,8 @@ class ChunkMessage:
     sent_at: float
     """Unix time in seconds."""
 
-    answered: bool
-    """Whether the result goes to the job."""
+    keep_result: bool
+    """True if the worker stores the result for the job; False if there is no result backend."""
 
     raw: bytes = b""
     """The message as the queue holds it; empty without a task."""
@@ -86,7 +86,7 @@ class ChunkMessage:
     def headers(self) -> dict[str, Any]:
         """Return mlq's own headers."""
         ours: dict[str, Any] = {names.SENT_AT_HEADER: self.sent_at, names.ROWS_HEADER: self.chunk.sent}
-        if not self.answered:
+        if not self.keep_result:
             return ours
         token = {} if self.ref.token is None else {names.TOKEN_HEADER: self.ref.token}
         return {**ours, names.JOB_HEADER: self.ref.header, **token}
@@ -117,7 +117,7 @@ class ChunkMessage:
 
 
 def message_of(
-    job: Job, chunk: Chunk, *, taken: int, priority: int | None, sent_at: float, answered: bool
+    job: Job, chunk: Chunk, *, taken: int, priority: int | None, sent_at: float, keep_result: bool
 ) -> ChunkMessage:
     """Return the message of a chunk. Raises TypeError as encode_body does."""
     task: str | None = None
@@ -133,7 +133,7 @@ def message_of(
         task, args, kwargs, shown = given["task"], given.get("args", ()), given.get("kwargs", {}), "(a row of a job)"
         queue, priority = given.get("queue") or job.queue, given.get("priority", priority)
     ref = JobChunkRef(job.id, chunk.number, chunk.sent if job.kind == "rows" else None, job.token)
-    message = ChunkMessage(chunk, taken, ref, task, args, kwargs, shown, queue, priority, sent_at, answered)
+    message = ChunkMessage(chunk, taken, ref, task, args, kwargs, shown, queue, priority, sent_at, keep_result)
     return message if task is None else replace(message, raw=message.encode())
 
 

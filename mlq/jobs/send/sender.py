@@ -17,14 +17,17 @@ from mlq.jobs.row import RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, encode_body, message_of
 from mlq.protocol import keys
 from mlq.protocol.keys import queue_key
-from mlq.store.jobs.record import RECORDED_S, Job
+from mlq.store.jobs.record import RECORD_KEPT_S, Job
 
 if TYPE_CHECKING:
     from celery import Celery
     from redis import Redis
 
 HasRoom: TypeAlias = Callable[[int, int], bool]
-"""Returns whether another chunk may be made, after a number of chunks, of a number of bytes, that are not sent yet."""
+"""Called with the number of chunks that are made but not sent yet, and their total size in bytes.
+
+Returns True if one more chunk may be made.
+"""
 
 _PIPELINE: Final = 16
 """Chunks that are sent in one request."""
@@ -50,16 +53,19 @@ class ChunkSender(Protocol):
 
 
 class ScriptSender:
-    """Sends if the job's record and the queues are on one server: a script sends and records a chunk in one step."""
+    """The ChunkSender for the case that one server holds the job's record and the queues.
 
-    def __init__(self, store: Redis, job: Job, sender: str) -> None:
+    One script sends and records a chunk in one step.
+    """
+
+    def __init__(self, store: Redis, job: Job, sender_token: str) -> None:
         self._store = store
         self._job = job
-        self._sender = sender
+        self._sender_token = sender_token
 
     def send(self, messages: Sequence[ChunkMessage]) -> None:
         """Send messages as ChunkSender says."""
-        replies = _send.batch(self._store, [_script_call(self._job, self._sender, m, m.raw) for m in messages])
+        replies = _send.batch(self._store, [_script_call(self._job, self._sender_token, m, m.raw) for m in messages])
         if b"TAKEN" in replies:
             raise JobTaken(id=self._job.id)
         if b"EARLY" in replies:
@@ -67,23 +73,24 @@ class ScriptSender:
 
 
 class CelerySender:
-    """Sends if the job's record and the queues are on two servers: it records a chunk, then publishes it with Celery.
+    """The ChunkSender for the case that the job's record and the queues are on two servers.
 
+    It records a chunk first, and then publishes it with Celery.
     If this process dies in between, the record names a chunk without a message. The next sender of the job sends the
     rows of the last recorded chunk again, as another chunk, and drops that record.
 
     Args:
         store: The server of the records.
         job: The job.
-        sender: The token of this sender.
+        sender_token: The token of the sending process.
         app: The app that publishes.
         prepare: Called with the name of a queue before its first message.
     """
 
-    def __init__(self, store: Redis, job: Job, sender: str, app: Celery, prepare: Callable[[str], None]) -> None:
+    def __init__(self, store: Redis, job: Job, sender_token: str, app: Celery, prepare: Callable[[str], None]) -> None:
         self._store = store
         self._job = job
-        self._sender = sender
+        self._sender_token = sender_token
         self._app = app
         self._prepare = prepare
         self._published = -1
@@ -94,7 +101,7 @@ class CelerySender:
         for message in messages:
             if message.chunk.number <= self._published:
                 continue
-            keyed, words = _script_call(self._job, self._sender, message, b"")
+            keyed, words = _script_call(self._job, self._sender_token, message, b"")
             if _send(self._store, keyed, words) == b"TAKEN":
                 raise JobTaken(id=self._job.id)
             if message.task is not None:
@@ -108,60 +115,68 @@ class CelerySender:
             self._prepare(message.queue)
             self._prepared.add(message.queue)
         app: Any = self._app
-        stock = app.amqp.as_task_v2(message.id, task, message.args, message.kwargs, argsrepr=message.shown)
+        task_message = app.amqp.as_task_v2(message.id, task, message.args, message.kwargs, argsrepr=message.shown)
         options: dict[str, Any] = {} if message.priority is None else {"priority": message.priority}
-        # Publishing declares nothing: it cannot contradict the arguments with which another client has declared the
-        # queue. Celery sends to the default exchange, which leads to the queue of that name.
+        # Do not declare the queue: another client may have declared it with other arguments, and the server refuses a
+        # second declaration that differs. Celery sends to the default exchange, which leads to the queue of that name.
         options |= {"queue": message.queue, "declare": [], "headers": message.headers()}
         try:
             with app.producer_or_acquire() as producer:
-                app.amqp.send_task_message(producer, task, stock, **options)
+                app.amqp.send_task_message(producer, task, task_message, **options)
         except (OperationalError, *app.connection_for_write().recoverable_connection_errors) as exc:
             raise ConnectionError(str(exc)) from exc  # Retry takes it for an outage, and repeats the call
 
 
-def _script_call(job: Job, sender: str, message: ChunkMessage, raw: bytes) -> ScriptCall:
+def _script_call(job: Job, sender_token: str, message: ChunkMessage, raw: bytes) -> ScriptCall:
     """Return the keys and the arguments of send.lua."""
     chunk = message.chunk
     queue = queue_key(message.queue, message.priority or 0) if message.task is not None else job.queue
-    words: list[Word] = [sender, chunk.number, chunk.encode(), message.taken, len(chunk.errors), RECORDED_S, raw]
+    words: list[Word] = [
+        sender_token,
+        chunk.number,
+        chunk.encode(),
+        message.taken,
+        len(chunk.errors),
+        RECORD_KEPT_S,
+        raw,
+    ]
     return [keys.job(job.id), keys.chunks(job.id), queue], words
 
 
-class Sender:
+class RowSender:
     """Sends the rows of a job.
 
     Args:
         job: The job.
         feed: Its chunks.
-        post: Sends their messages.
-        pressure: Whether the broker has room.
-        insist: Repeats a call while the broker is away.
+        chunk_sender: Sends their messages.
+        pressure: Says whether the broker's memory is nearly full; nothing is sent while it is.
+        retry: Repeats a call while the broker is away.
         now: Returns the time of sending, in Unix seconds by the server's clock.
         priority: The priority of the messages.
-        answered: The results of the chunks go to the job.
+        keep_results: True if workers store the results of the chunks for the job; False if there is no result backend.
     """
 
-    def __init__(  # noqa: PLR0913 (what sending needs; each is one thing)
+    def __init__(  # noqa: PLR0913 (each is an independent part of sending)
         self,
         job: Job,
         feed: ChunkFeed,
-        post: ChunkSender,
+        chunk_sender: ChunkSender,
         pressure: Pressure,
-        insist: Retry,
+        retry: Retry,
         now: Callable[[], float],
         *,
         priority: int | None,
-        answered: bool,
+        keep_results: bool,
     ) -> None:
         self._job = job
         self._feed = feed
-        self._post = post
+        self._chunk_sender = chunk_sender
         self._pressure = pressure
-        self._insist = insist
+        self._retry = retry
         self._now = now
         self._priority = priority
-        self._answered = answered
+        self._keep_results = keep_results
         self._outbox: list[ChunkMessage] = []
         self._is_stopped = False
         self._has_sent_all = False
@@ -186,12 +201,13 @@ class Sender:
 
         Args:
             rows: Rows per chunk.
-            has_room: Whether another chunk may be made.
+            has_room: Asked before each chunk.
             sent: Called with each chunk that was sent, and the bytes of its message.
 
-        Raises JobTaken, NotJson for an array from a pipe that breaks off.
+        Raises JobTaken. Raises NotJson if the input is a JSON array from a pipe, and the array is broken or ends too
+        early.
         """
-        if self.is_done or self._insist(self._pressure.is_high):
+        if self.is_done or self._retry(self._pressure.is_high):
             return False
         if self._is_stopped:  # while the broker was away
             return False
@@ -200,7 +216,7 @@ class Sender:
         if not self._outbox:
             return False
         try:
-            self._insist(lambda: self._post.send(self._outbox))
+            self._retry(lambda: self._chunk_sender.send(self._outbox))
         except EarlierRefused:
             return False
         except ResponseError as exc:
@@ -208,7 +224,8 @@ class Sender:
                 raise
             self._pressure.refused()
             return False
-        # Not before the server has accepted them: `stop` may drop what it refuses, and then no result would come.
+        # Report the chunks only after the server has accepted them. `stop` drops chunks that the server has refused,
+        # and the caller would wait forever for the result of such a chunk.
         for message in self._outbox:
             sent(message.chunk, len(message.raw))
         self._outbox = []
@@ -243,7 +260,7 @@ class Sender:
             taken=self._feed.taken,
             priority=self._priority,
             sent_at=self._now(),
-            answered=self._answered,
+            keep_result=self._keep_results,
         )
 
     @staticmethod

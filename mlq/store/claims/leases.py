@@ -43,7 +43,9 @@ def _run_suspect(redis: Redis, *, claims: str, claim_ids: Sequence[str]) -> None
     _suspect(redis, [claims, keys.CRASHES], claim_ids)
 
 
-def _run_reap(redis: Redis, *, wid: str, seen: int | Literal[""], side: Side, crash: Crash | None) -> list[Any]:
+def _run_reap(
+    redis: Redis, *, wid: str, expired_deadline: int | Literal[""], side: Side, crash: Crash | None
+) -> list[Any]:
     script_keys = [
         keys.LEASES,
         keys.claims(wid),
@@ -56,7 +58,7 @@ def _run_reap(redis: Redis, *, wid: str, seen: int | Literal[""], side: Side, cr
     known = crash.claims if crash else None
     words: list[Word] = [
         wid,
-        seen,
+        expired_deadline,
         side,
         crash.limit if crash else "",
         keys.dead_letter(""),
@@ -79,7 +81,10 @@ class Crash:
     """Fields for the dead letter of a message that has reached the limit."""
 
     claims: Collection[str] | None = None
-    """Claims that may have caused it (empty: they have ended); None means any claim that the worker held."""
+    """The claims that may have caused the crash: empty if all of them have ended meanwhile.
+
+    None means that any claim of the worker may have caused it.
+    """
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ class Leases:
         """Give a new worker its lease, before its first claim.
 
         Returns:
-            None if it has the lease, else a live worker that serves one of the queues with another model. Without
-            `rollout`, one of the live workers of each queue must have the same model, if there are any.
+            None if the worker got its lease. Otherwise it got none, because live workers serve one of its queues, and
+            none of them has its model; the reply names one of them. With `rollout`, this is not checked.
         """
         reply = _run_register(
             self._redis, queues=queues, wid=wid, lease_ms=self.lease_ms, fingerprint=fingerprint, rollout=rollout
@@ -172,40 +177,46 @@ class Leases:
     def reap(self, wid: str, *, to: Side, crash: Crash | None = None) -> Reaped | AlreadyReaped:
         """Fence a worker whose exit the caller has seen (waitpid), and give back the messages that it held.
 
-        They go to the head of the queue after a drain, and to the tail after a crash, so that a message that crashes
-        workers does not run before the other messages that wait.
+        `to` says to which end of the queue they go. Callers choose the tail after a crash, so that a message that
+        crashes workers does not delay the others, and the head in all other cases.
         """
-        return _reaped(self._reap(wid, seen="", to=to, crash=crash))
+        return _reaped(self._reap(wid, expired_deadline="", to=to, crash=crash))
 
     def reap_expired(self, wid: str, deadline: int) -> Reaped | Alive | AlreadyReaped:
         """Fence a worker of another host if its lease still ends at `deadline`; no message is blamed.
 
-        Call this only for a lease that `Silence` has confirmed: after an outage of Redis every lease has run out.
+        Call this only for a lease that `ExpiryConfirmation` has confirmed: after an outage of Redis every lease has run
+        out.
         """
-        reply = self._reap(wid, seen=deadline, to="head", crash=None)
+        reply = self._reap(wid, expired_deadline=deadline, to="head", crash=None)
         return Alive() if reply[0] == b"ALIVE" else _reaped(reply)
 
-    def _reap(self, wid: str, *, seen: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
+    def _reap(self, wid: str, *, expired_deadline: int | Literal[""], to: Side, crash: Crash | None) -> list[Any]:
         """Reap in one step, or in several if the worker held many claims; any process may finish those steps."""
-        verdict, *rest = _run_reap(self._redis, wid=wid, seen=seen, side=to, crash=crash)
+        verdict, *rest = _run_reap(self._redis, wid=wid, expired_deadline=expired_deadline, side=to, crash=crash)
         if verdict != b"MANY":
             return [verdict, *rest]
         dead_lettered, released = rest[1], 0
-        again: int | Literal[""] = "" if seen == "" else 0
+        # The first call has set the lease's deadline to 0.
+        deadline_now: int | Literal[""] = "" if expired_deadline == "" else 0
         while verdict == b"MANY":
             released += self._give_back(wid, to=to, crash=crash)
-            verdict, *rest = _run_reap(self._redis, wid=wid, seen=again, side=to, crash=None)
+            verdict, *rest = _run_reap(self._redis, wid=wid, expired_deadline=deadline_now, side=to, crash=None)
         return [verdict, released + rest[0], dead_lettered] if verdict == b"REAPED" else [verdict]
 
     def _give_back(self, wid: str, *, to: Side, crash: Crash | None) -> int:
-        """Give back all claims of a worker, in portions and in their old order; mark suspects if there are several."""
+        """Give back all claims of a worker, in portions, and keep their order.
+
+        If more than one claim may have caused the crash, mark the message of each as a suspect: workers claim such a
+        message alone from then on.
+        """
         held = sorted((i for i, _ in claims_of(self._redis, wid)), key=_serial, reverse=to == "head")
-        for_crash = frozenset(held if crash is None or crash.claims is None else crash.claims)
+        suspected = frozenset(held if crash is None or crash.claims is None else crash.claims)
         released = 0
         for start in range(0, len(held), _MOST_AT_ONCE):
             portion = held[start : start + _MOST_AT_ONCE]
-            suspects = [i for i in portion if i in for_crash]
-            if crash is not None and len(for_crash) > 1 and suspects:
+            suspects = [i for i in portion if i in suspected]
+            if crash is not None and len(suspected) > 1 and suspects:
                 _run_suspect(self._redis, claims=keys.claims(wid), claim_ids=suspects)
             released += run_release(self._redis, claims=keys.claims(wid), side=to, claim_ids=portion)
         return released
@@ -223,7 +234,7 @@ def _reaped(reply: list[Any]) -> Reaped | AlreadyReaped:
     return Reaped(released, dead_lettered.decode() or None)
 
 
-class Silence:
+class ExpiryConfirmation:
     """Distinguishes a dead host from a short interruption. It does no I/O; its input is `Leases.expired`.
 
     A lease is confirmed as lost when it was seen expired twice with the same deadline, `patience_s` apart. A live
@@ -235,7 +246,10 @@ class Silence:
         self._since: dict[tuple[str, int], float] = {}
 
     def confirm(self, expired: Mapping[str, int], at: float) -> list[tuple[str, int]]:
-        """Add the leases seen expired at a time of the monotonic clock; return those to reap."""
+        """Take the leases that are expired now, at the monotonic time `at`, and forget all others.
+
+        Return those that have been expired for `patience_s`.
+        """
         self._since = {lease: self._since.get(lease, at) for lease in expired.items()}
         return [lease for lease, since in self._since.items() if at - since >= self._patience_s]
 

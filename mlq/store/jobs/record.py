@@ -19,7 +19,7 @@ from mlq.store.errors import BrokenRecord
 if TYPE_CHECKING:
     from redis import Redis
 
-RECORDED_S: Final = 30 * 24 * 3600
+RECORD_KEPT_S: Final = 30 * 24 * 3600
 """Seconds to keep a record after its last change."""
 
 SENDER_EXPIRES_S: Final = 20
@@ -100,9 +100,9 @@ def create(store: Redis, job: Job) -> bool:
     }
     with store.pipeline(transaction=True) as pipe:
         pipe.hset(key, mapping=about if job.rows is None else {**about, "rows": job.rows})
-        pipe.expire(key, RECORDED_S)
+        pipe.expire(key, RECORD_KEPT_S)
         pipe.zadd(keys.JOBS, {job.id: now})
-        pipe.zremrangebyscore(keys.JOBS, 0, now - RECORDED_S)
+        pipe.zremrangebyscore(keys.JOBS, 0, now - RECORD_KEPT_S)
         pipe.execute()
     return True
 
@@ -175,7 +175,7 @@ def recent(store: Redis) -> list[str]:
 
 def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
     """Return True if the job's results must have expired, because they were not collected in time."""
-    left_alone_s = RECORDED_S - store.ttl(keys.job(job_id))
+    left_alone_s = RECORD_KEPT_S - store.ttl(keys.job(job_id))
     return left_alone_s > KEPT_S and not results.exists(f"{keys.ends(job_id)}:tally")
 
 

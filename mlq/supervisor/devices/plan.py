@@ -33,7 +33,9 @@ class DeviceRequest:
 def plan(
     settings: Settings, devices: DeviceRequest, slots: Slots, environ: Mapping[str, str], *, prefix: str | None = None
 ) -> list[WorkerSpec]:
-    """Take a slot for each worker that was asked for, lock its device, and return the specs.
+    """Reserve a slot for each worker, lock the GPUs that are used, and return one spec per worker.
+
+    A slot is the name of a worker, which is locked on this host, so that no two workers have the same name.
 
     Raises UsageError, NoModel, NoWorkForPool, NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu, DeviceTaken,
     SlotTaken.
@@ -63,7 +65,8 @@ def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slot
         raise UsageError(what="--pool prefork computes on the CPU and takes no --gpus, --per-gpu or --cpus", fix=fix)
     if settings.worker.shares:
         fix = "leave out `--share`, or start solo workers with `--cpus N`"
-        raise UsageError(what="--pool prefork does not support shares, because Celery claims the messages", fix=fix)
+        what = "--pool prefork does not support --share, because Celery chooses the next message, not mlq"
+        raise UsageError(what=what, fix=fix)
     if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
         raise NoWorkForPool
     threads = cpus.threads_each(pool.most, cpus.cores())
@@ -96,7 +99,7 @@ def _names(slot: str, workers: int) -> list[str]:
     return [slot] if workers == 1 else [f"{slot}-{number}" for number in range(workers)]
 
 
-def pool(
+def autoscaler_specs(
     settings: Settings, devices: DeviceRequest, environ: Mapping[str, str], *, prefix: str | None
 ) -> list[WorkerSpec]:
     """Make a spec for each device that an autoscaler may use; neither slots nor devices are taken yet.
@@ -109,15 +112,18 @@ def pool(
         raise NoModel
     lead = f"{prefix}-" if prefix else ""
     if devices.gpus is None:
-        number = devices.cpus or 1
-        threads = cpus.threads_each(number, cpus.cores())
-        return [WorkerSpec(f"{lead}cpu{n}", settings, threads=threads) for n in range(number)]
+        workers = devices.cpus or 1
+        threads = cpus.threads_each(workers, cpus.cores())
+        return [WorkerSpec(f"{lead}cpu{n}", settings, threads=threads) for n in range(workers)]
     chosen = gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ))
     return [WorkerSpec(lead + gpu.slot, settings, gpu=gpu) for gpu in chosen]
 
 
-def number(devices: DeviceRequest, environ: Mapping[str, str]) -> int:
-    """Return the number of devices that an autoscaler may use, without a model. Raises what `pool` raises otherwise."""
+def count_devices(devices: DeviceRequest, environ: Mapping[str, str]) -> int:
+    """Return the number of devices that an autoscaler may use. Unlike `autoscaler_specs`, it needs no model.
+
+    Raises NoGpuDriver, GpuDriverFails, NoSuchGpu, NoFreeGpu, SickGpu.
+    """
     if devices.gpus is None:
         return devices.cpus or 1
     return len(gpus.choose(devices.gpus, nvml.offered(nvml.library(), environ)))
@@ -128,7 +134,7 @@ def _on_cpus(settings: Settings, workers: int, slots: Slots, lead: str) -> list[
     return [WorkerSpec(name, settings, threads=threads) for name in slots.take_free(f"{lead}cpu", workers)]
 
 
-def found(environ: Mapping[str, str]) -> DeviceRequest:
+def default_request(environ: Mapping[str, str]) -> DeviceRequest:
     """Return the default request for this host: all GPUs, or one CPU worker on all cores if it has none.
 
     Raises GpuDriverFails, because a driver that fails does not mean that there are no GPUs.

@@ -4,10 +4,12 @@ It is a program of its own, which imports nothing of mlq, and waits on its stand
 
     python guard.py OWNER
 
-The supervisor writes `+PID` for each worker that it starts and `-PID` for each that it has collected. When the
-supervisor ends, in any way, the pipe is closed. The kernel then kills the workers (mlq/ipc/parent_death.py). The
-processes that they had started go on without a parent. The guard finds these by the owner's mark in their environment,
-or by the session that they share with a worker.
+The supervisor writes `+PID` for each worker that it starts and `-PID` for each dead worker that it has reaped
+(waitpid). When the supervisor ends, in any way, the pipe is closed. The kernel then kills the workers
+(mlq/ipc/parent_death.py). The processes that they had started go on without a parent.
+
+OWNER is a random token of the supervisor. Each worker has MLQ_OWNER=OWNER/WORKER in its environment, and leads a
+session of its own. The guard finds the processes by this variable, which they inherit, or by their session.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ class Process:
         """Clock ticks from boot to the start of the process. Together with the pid they identify it for good."""
 
     def is_marked(self, mark: str) -> bool:
-        """Return whether the environment of its last exec names `mark` as owner; a mark ending in / is a prefix."""
+        """Return True if the environment with which the process was last executed has MLQ_OWNER equal to `mark`.
+
+        If `mark` ends with "/", MLQ_OWNER only has to begin with it.
+        """
         try:
             with open(f"/proc/{self.pid}/environ", "rb") as file:  # noqa: PTH123
                 words = file.read().split(b"\0")
@@ -93,14 +98,19 @@ def main(owner: str) -> None:
     _end(owner, workers)
 
 
-def _end(owner: str, sessions: Collection[int]) -> None:
+def _end(owner: str, workers: Collection[int]) -> None:
+    """End the processes that the workers have started.
+
+    `workers` are pids. Each worker leads a session of its own, so its pid is also the number of the session.
+    """
     began = time.monotonic()
-    ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+    ended_at = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
 
     def is_left(process: Process) -> bool:
-        # A session's number may be reused once its last process has ended. Such a new session contains only processes
-        # that were started after the supervisor's end.
-        is_known = process.session in sessions and process.started <= ticks
+        # The kernel may give a session's number to a new session when all processes of the old one have ended. The
+        # supervisor had not reaped these workers when it ended, so their numbers could not be reused before. A process
+        # that started later may belong to a new session, so its session number is no reason to end it.
+        is_known = process.session in workers and process.started <= ended_at
         return not process.is_zombie and (is_known or process.is_marked(f"{owner}/"))
 
     signaled: set[int] = set()

@@ -159,7 +159,7 @@ def test_a_turn_without_the_broker_reports_a_decision_and_changes_nothing(device
     scaler.tick(cast("Any", Places(["h:cpu8", "h:cpu9"])), lambda _: Observation(0.0, 0, 0, [one]), lambda _: None)
     fleet.added.clear()
     for now in (2.0, 1000.0, 100_000.0):
-        scaler.blind()
+        scaler.tick_without_broker()
         assert (reported[-1].at, reported[-1].ready, reported[-1].live) == (now, None, 1), (
             "the workers as last seen, and an unknown queue"
         )

@@ -171,7 +171,7 @@ def test_a_whole_number_of_any_size_is_in_the_message_as_it_is() -> None:
     """The worker reads it as the task of one's own does."""
     chunk = Chunk(0, range(1), [2**70], inputs=[[2**67 - 1, -(2**63) - 1]])
     job = Job("j", "batch", "rows", "f", 1)
-    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, answered=True)
+    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, keep_result=True)
     body = json.loads(json.loads(message.raw)["body"])
     assert body[0][0] == [[2**67 - 1, -(2**63) - 1]]
 

@@ -20,7 +20,7 @@ from mlq.jobs.flow_control import MOST_BYTES, Pace, Window
 from mlq.jobs.input.source import Values
 from mlq.jobs.row import Naming, RowError
 from mlq.jobs.send.chunk_message import ChunkMessage, message_of
-from mlq.jobs.send.sender import Sender
+from mlq.jobs.send.sender import RowSender
 from mlq.protocol import job_result
 from mlq.protocol.job_result import ChunkResult, JobChunkRef
 from mlq.protocol.packing import pack, rows_in
@@ -117,7 +117,7 @@ def test_a_message_is_what_celery_would_send(rows: list[Any]) -> None:
     app = Celery("stock", broker="memory://", set_as_current=False)
     job = Job("j", "batch", "rows", "f", 1)
     chunk = Chunk(4, range(1), range(1), inputs=rows)
-    ours = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, answered=True)
+    ours = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, keep_result=True)
     stock: Any = app.amqp.as_task_v2(ours.id, str(ours.task), tuple(ours.args), argsrepr=ours.shown)
     assert {**ours.celery_headers(), "kwargsrepr": "{}"} == {**stock.headers, "root_id": ours.id}
     sent = orjson.loads(ours.raw)
@@ -128,7 +128,7 @@ def test_a_message_is_what_celery_would_send(rows: list[Any]) -> None:
         message = channel.Message(sent, channel=channel)
     assert message.payload == orjson.loads(sent["body"])
     assert message.properties["priority"] == 6
-    unanswered = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, answered=False)
+    unanswered = message_of(job, chunk, taken=1, priority=6, sent_at=0.0, keep_result=False)
     assert "mlq_job" not in orjson.loads(unanswered.raw)["headers"]
 
 
@@ -137,7 +137,7 @@ def test_a_task_row_says_where_it_goes() -> None:
     job = Job("j", "default", "tasks", "f", 1)
     given = {"task": "train", "args": [1], "kwargs": {"x": 2}, "queue": "slow", "priority": 9}
     chunk = Chunk(0, range(1), range(1), inputs=[given])
-    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, answered=True)
+    message = message_of(job, chunk, taken=1, priority=None, sent_at=0.0, keep_result=True)
     assert (message.task, message.queue, message.priority, message.kwargs) == ("train", "slow", 9, {"x": 2})
     assert message.ref.rows is None
 
@@ -219,7 +219,7 @@ def test_nobody_waits_for_what_a_full_server_refused() -> None:
     waited_for: list[Chunk] = []
     feed = ChunkFeed(Values(iter([1, 2, 3])), "rows", Naming(), number=0, settled=b"")
     job = Job("j", "batch", "rows", "f", 3)
-    sender = Sender(
+    sender = RowSender(
         job,
         feed,
         FullThenStopped(),
@@ -227,7 +227,7 @@ def test_nobody_waits_for_what_a_full_server_refused() -> None:
         Retry(lambda _: None, lambda: None),
         lambda: 0.0,
         priority=None,
-        answered=True,
+        keep_results=True,
     )
     assert not sender.step(1, lambda *_: True, lambda chunk, _: waited_for.append(chunk))
     sender.stop()
@@ -255,7 +255,7 @@ def test_a_sender_that_is_stopped_while_the_broker_is_away_sends_no_further_chun
     def interrupt() -> None:
         sender.stop()
 
-    sender = Sender(
+    sender = RowSender(
         Job("j", "batch", "rows", "f", 20),
         ChunkFeed(Values(iter(range(20))), "rows", Naming(), number=0, settled=b""),
         post,
@@ -263,7 +263,7 @@ def test_a_sender_that_is_stopped_while_the_broker_is_away_sends_no_further_chun
         Retry(lambda _: None, interrupt, lambda _: None),
         lambda: 0.0,
         priority=None,
-        answered=True,
+        keep_results=True,
     )
     assert sender.step(1, lambda chunks, _: not chunks, lambda chunk, _: sent.append(chunk))
     assert not sender.step(1, lambda chunks, _: not chunks, lambda chunk, _: sent.append(chunk))
