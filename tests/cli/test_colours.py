@@ -8,30 +8,30 @@ import subprocess
 
 import pytest
 
-from tests.conftest import DEADLINE_S, MLQ, House, Start
+from tests.conftest import DEADLINE_S, MLQ, Start, User
 
 COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-7]|38|9[0-7])\b[\d;]*m")
 
 
 @pytest.fixture
-def fleet(house: House, broker: str, start: Start) -> House:
+def fleet(user: User, broker: str, start: Start) -> User:
     """Start a worker, and remove the color settings of the tests' own terminal."""
     assert broker
     for variable in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "CI"):
-        house.environment.pop(variable, None)
-    house.environment["TERM"] = "xterm-256color"
-    house.write("rows.json", list(range(10)))
+        user.environment.pop(variable, None)
+    user.environment["TERM"] = "xterm-256color"
+    user.write("rows.json", list(range(10)))
     start("--cpus", "1")
-    return house
+    return user
 
 
-def run_on_terminal(house: House, *argv: str, **environment: str) -> str:
+def run_on_terminal(user: User, *argv: str, **environment: str) -> str:
     """Run a command with stderr on a terminal, and return what it printed there."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [MLQ, *argv],
-        env={**house.environment, **environment},
-        cwd=house.directory,
+        env={**user.environment, **environment},
+        cwd=user.directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=theirs,
@@ -49,7 +49,7 @@ def run_on_terminal(house: House, *argv: str, **environment: str) -> str:
     return shown.decode()
 
 
-def test_a_bar_has_colors_on_a_terminal_unless_they_are_turned_off(fleet: House) -> None:
+def test_a_bar_has_colors_on_a_terminal_unless_they_are_turned_off(fleet: User) -> None:
     """The flag or NO_COLOR turns them off; the bar is still animated."""
     submit = ("submit", "rows.json", "--wait")
     assert COLOUR.search(run_on_terminal(fleet, *submit))
@@ -58,14 +58,14 @@ def test_a_bar_has_colors_on_a_terminal_unless_they_are_turned_off(fleet: House)
         assert not COLOUR.search(shown)
 
 
-def test_a_dumb_terminal_gets_lines(fleet: House) -> None:
+def test_a_dumb_terminal_gets_lines(fleet: User) -> None:
     """It would print the escape sequences as text."""
     shown = run_on_terminal(fleet, "submit", "rows.json", "--wait", TERM="dumb")
     assert "10 of 10 rows" in shown
     assert "\x1b" not in shown
 
 
-def test_a_file_gets_plain_text_unless_colors_are_turned_on(fleet: House) -> None:
+def test_a_file_gets_plain_text_unless_colors_are_turned_on(fleet: User) -> None:
     """A table in a file has no escape sequences; FORCE_COLOR turns them on for a CI that shows them."""
     assert "\x1b" not in fleet.run("queues").stdout
     fleet.environment["FORCE_COLOR"] = "1"

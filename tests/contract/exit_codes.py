@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
-from tests.conftest import House
+from tests.conftest import User
 
 FILES: Final = {
     "row.json": '{"x": 1}\n',
@@ -273,22 +273,22 @@ CALLS: Final[dict[str, Sequence[str]]] = {
 _STARTING: Final = ("up", "worker start")
 
 
-def read(house: House) -> dict[str, dict[str, int]]:
+def read(user: User) -> dict[str, dict[str, int]]:
     """Run every call beside a running broker, and return the exit code of each."""
     for name, text in FILES.items():
-        house.write(name, text)
-        (house.directory / name).chmod(0o600)
+        user.write(name, text)
+        (user.directory / name).chmod(0o600)
     environments = {
-        NO_BROKER: {**house.environment, "XDG_STATE_HOME": str(house.directory / "alone")},
-        BROKER_AWAY: {**house.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"},
+        NO_BROKER: {**user.environment, "XDG_STATE_HOME": str(user.directory / "alone")},
+        BROKER_AWAY: {**user.environment, "MLQ_BROKER_URL": "redis://127.0.0.1:1/0"},
     }
-    houses = {"": house, **{name: replace(house, environment=found) for name, found in environments.items()}}
+    houses = {"": user, **{name: replace(user, environment=found) for name, found in environments.items()}}
     # Workers that start have a private state directory, and run one after another: `worker stop --all` of another
     # call would end them, and `worker logs` would find what they have left.
-    own = {**house.environment, "XDG_STATE_HOME": str(house.directory / "starting")}
-    starting = {**houses, "": replace(house, environment=own)}
+    own = {**user.environment, "XDG_STATE_HOME": str(user.directory / "starting")}
+    starting = {**houses, "": replace(user, environment=own)}
 
-    def run_lane(names: Sequence[str], in_houses: dict[str, House]) -> dict[str, dict[str, int]]:
+    def run_lane(names: Sequence[str], in_houses: dict[str, User]) -> dict[str, dict[str, int]]:
         return {name: _codes(in_houses, CALLS[name]) for name in names}
 
     others = [name for name in CALLS if name not in _STARTING]
@@ -298,7 +298,7 @@ def read(house: House) -> dict[str, dict[str, int]]:
     return {name: found[name] for name in CALLS}
 
 
-def _codes(houses: dict[str, House], calls: Sequence[str]) -> dict[str, int]:
+def _codes(houses: dict[str, User], calls: Sequence[str]) -> dict[str, int]:
     codes: dict[str, int] = {}
     for call in calls:
         circumstances = next((c for c in (NO_BROKER, BROKER_AWAY) if call.startswith(c)), "")

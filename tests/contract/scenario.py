@@ -15,7 +15,7 @@ from typing import Any, Final
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Running
+from tests.conftest import Running, User
 from tests.contract.json_shapes import Shape, documents_of, shape_of
 from tests.contract.placeholders import pieces
 from tests.contract.redis_keys import KeyLog
@@ -53,17 +53,17 @@ ROWS: Final = {
 class Scenario:
     """The scenario, step by step. Each step waits for its effects, so that the order is the same in every run."""
 
-    def __init__(self, house: House, redis: Redis, client: Celery) -> None:
-        self._house = house
+    def __init__(self, user: User, redis: Redis, client: Celery) -> None:
+        self._house = user
         self._redis = redis
         self._client = client
         self._documents: dict[str, list[Any]] = {}
         self.keys = KeyLog(redis)
         self.messages: dict[str, Any] = {}
         self.results: dict[str, Any] = {}
-        house.write("serve.py", MODEL)
+        user.write("serve.py", MODEL)
         for name, text in ROWS.items():
-            house.write(name, text)
+            user.write(name, text)
 
     @property
     def shapes(self) -> dict[str, Shape]:

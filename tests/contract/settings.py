@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.conftest import House
+from tests.conftest import User
 
 _SAMPLES: Final[dict[str, tuple[str, str]]] = {
     "broker_url": ("redis://broker.example:6379/0", '"redis://broker.example:6379/0"'),
@@ -46,21 +46,21 @@ _URLS: Final = ("broker_url", "result_backend", "state_url")
 _URL_FILES: Final = tuple(f"{name}_file" for name in _URLS)
 
 
-def read(house: House) -> dict[str, Any]:
+def read(user: User) -> dict[str, Any]:
     """Read every setting with `mlq config`: the default, and the value of each source."""
-    house.write("url", "redis://file.example:6379/3\n")
-    (house.directory / "url").chmod(0o600)
+    user.write("url", "redis://file.example:6379/3\n")
+    (user.directory / "url").chmod(0o600)
     environment = {_variable(key): value for key, (value, _) in _SAMPLES.items()}
     file = "".join(f"{key} = {value}\n" for key, (_, value) in _SAMPLES.items())
     files = "".join(f'{key} = "url"\n' for key in _URL_FILES)
     sources = {
-        "environment": _values(house, environment),
-        "CELERY_BROKER_URL": _values(house, {"CELERY_BROKER_URL": "redis://celery.example:6379/4"}),
-        "environment, URLs in files": _values(house, {_variable(key): "url" for key in _URL_FILES}),
-        "mlq.toml": _values(house, {}, file),
-        "mlq.toml, URLs in files": _values(house, {}, files),
+        "environment": _values(user, environment),
+        "CELERY_BROKER_URL": _values(user, {"CELERY_BROKER_URL": "redis://celery.example:6379/4"}),
+        "environment, URLs in files": _values(user, {_variable(key): "url" for key in _URL_FILES}),
+        "mlq.toml": _values(user, {}, file),
+        "mlq.toml, URLs in files": _values(user, {}, files),
     }
-    defaults = _values(house, {})
+    defaults = _values(user, {})
     return {
         key: {
             "default": default,
@@ -74,12 +74,12 @@ def _variable(key: str) -> str:
     return "MLQ_" + key.replace(".", "_").upper()
 
 
-def _values(house: House, environment: Mapping[str, str], file: str = "") -> dict[str, Any]:
+def _values(user: User, environment: Mapping[str, str], file: str = "") -> dict[str, Any]:
     """Return the value of every setting under these circumstances."""
-    path = house.write("mlq.toml", file)
-    asking = House(house.directory, {**house.environment, **environment}, house.mlq)
+    path = user.write("mlq.toml", file)
+    asking = User(user.directory, {**user.environment, **environment}, user.mlq)
     done = asking.run("config", "--json")
     path.unlink()
     assert done.returncode == 0, done.stderr
-    shown = done.stdout.replace(f"{house.directory}/", "<directory>/")
+    shown = done.stdout.replace(f"{user.directory}/", "<directory>/")
     return {setting["key"]: setting["value"] for setting in json.loads(shown)["settings"]}

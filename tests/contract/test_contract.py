@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.contract import command_line, document, exit_codes, settings
 from tests.contract.document import Contract
 from tests.contract.scenario import Scenario
@@ -24,30 +24,30 @@ def redis(broker: str) -> Iterator[Redis]:
         yield client
 
 
-def test_every_command_accepts_the_recorded_options_and_arguments(house: House, assert_as_recorded: Check) -> None:
+def test_every_command_accepts_the_recorded_options_and_arguments(user: User, assert_as_recorded: Check) -> None:
     """A script that ran with an older version still works."""
-    commands = command_line.read(house.mlq)
+    commands = command_line.read(user.mlq)
     assert_as_recorded("commands", {**commands, **command_line.read_modules()})
 
 
-def test_every_setting_has_its_default_and_its_sources(house: House, assert_as_recorded: Check) -> None:
+def test_every_setting_has_its_default_and_its_sources(user: User, assert_as_recorded: Check) -> None:
     """An mlq.toml and a unit file keep their meaning."""
-    assert_as_recorded("settings", settings.read(house))
+    assert_as_recorded("settings", settings.read(user))
 
 
 @pytest.mark.timeout(600)
-def test_every_failure_ends_with_its_exit_code(house: House, broker: str, assert_as_recorded: Check) -> None:
+def test_every_failure_ends_with_its_exit_code(user: User, broker: str, assert_as_recorded: Check) -> None:
     """Scripts depend on the codes. A user reads two lines: what failed, and what to do."""
     del broker
-    assert_as_recorded("exit codes", exit_codes.read(house))
+    assert_as_recorded("exit codes", exit_codes.read(user))
 
 
 @pytest.mark.timeout(900)
 def test_a_broker_and_its_workers_look_to_others_as_recorded(
-    house: House, broker: str, redis: Redis, client: Celery, start: Start, contract: Contract
+    user: User, broker: str, redis: Redis, client: Celery, start: Start, contract: Contract
 ) -> None:
     """Messages, results, files, keys and JSON documents in a scenario with every kind of event."""
-    life = Scenario(house, redis, client)
+    life = Scenario(user, redis, client)
     life.ask_without_broker()
     life.send_rows(broker)
     waiting = life.wait_for_a_row()

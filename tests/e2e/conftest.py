@@ -15,14 +15,14 @@ import pytest
 from redis import Redis
 
 from mlq.broker import embedded
-from tests.conftest import House
+from tests.conftest import User
 
 
 @pytest.fixture
-def ran(house: House) -> Callable[[], list[str]]:
+def ran(user: User) -> Callable[[], list[str]]:
     """Copy own_tasks.py to the workers' directory, and return a function that reads the log of its tasks."""
-    shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
-    log = house.directory / "ran.log"
+    shutil.copy(Path(__file__).with_name("own_tasks.py"), user.directory)
+    log = user.directory / "ran.log"
     return lambda: log.read_text().splitlines() if log.exists() else []
 
 
@@ -51,7 +51,7 @@ def hold(sender=None, **_):
 class World:
     """A worker that knows the user's own tasks, with access to its Redis and its files."""
 
-    house: Any
+    user: Any
     begin: Any
     redis: Any
     workers: Any = None
@@ -64,8 +64,8 @@ class World:
         """Kill the worker, and wait until its lease is gone and a new worker is ready."""
         (dead,) = self.leases()
         os.kill(self.workers.pids()["cpu0"], signal.SIGKILL)
-        self.house.directory.joinpath("hold").unlink(missing_ok=True)
-        self.house.until(lambda: self.leases() and dead not in self.leases(), "it is declared dead and replaced")
+        self.user.directory.joinpath("hold").unlink(missing_ok=True)
+        self.user.until(lambda: self.leases() and dead not in self.leases(), "it is declared dead and replaced")
 
     def leases(self) -> list[bytes]:
         """Return the ids of the workers with a lease."""
@@ -81,7 +81,7 @@ class World:
 
     def hold(self) -> None:
         """Hold every task between its end and its acknowledgement from now on."""
-        self.house.write("hold", "")
+        self.user.write("hold", "")
 
     def ran(self) -> list[str]:
         """Return the lines that the user's own tasks wrote."""
@@ -92,17 +92,17 @@ class World:
         return self._lines("model.log")
 
     def _lines(self, name: str) -> list[str]:
-        path: Path = self.house.directory / name
+        path: Path = self.user.directory / name
         return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
-def world(house: Any, start: Any, broker: str) -> Iterator[World]:
+def world(user: Any, start: Any, broker: str) -> Iterator[World]:
     """Copy the user's own tasks to the directory in which the worker is started."""
-    shutil.copy(Path(__file__).with_name("own_tasks.py"), house.directory)
-    house.write("holding.py", HOLDING)
+    shutil.copy(Path(__file__).with_name("own_tasks.py"), user.directory)
+    user.write("holding.py", HOLDING)
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=10) as redis:
-        yield World(house, start, redis)
+        yield World(user, start, redis)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from chaos.faultkit import until
 
 
 @pytest.fixture
-def busy(house: Any, client: Celery, start: Any) -> Any:
+def busy(user: Any, client: Celery, start: Any) -> Any:
     """Start two workers, of which one runs a task of half a minute."""
     workers = start("--cpus", "2", ready=2)
     task = client.send_task("mlq.predict", [{"sleep": 30}], queue="realtime")
     # Wait until the task has run for a while, and until the idle worker's mailbox listens.
-    house.until(lambda: len(client.control.ping(timeout=1) or []) == 2, "both answer")
+    user.until(lambda: len(client.control.ping(timeout=1) or []) == 2, "both answer")
     return workers, task
 
 
@@ -42,7 +42,7 @@ def test_a_busy_worker_answers_once_like_an_idle_worker(client: Celery, busy: An
 
 
 def test_a_revoke_with_terminate_ends_a_running_task_without_counting_a_crash(
-    house: Any, client: Celery, busy: Any
+    user: Any, client: Celery, busy: Any
 ) -> None:
     """The client gets the answer, the worker is replaced at once, and the message does not come back."""
     workers, task = busy
@@ -50,7 +50,7 @@ def test_a_revoke_with_terminate_ends_a_running_task_without_counting_a_crash(
     with pytest.raises(TaskRevokedError):
         task.get(timeout=20)
     workers.wait_for("ready after", times=3)
-    assert house.json("dead")["entries"] == []
+    assert user.json("dead")["entries"] == []
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=20)["row"] == 1
 
 
@@ -69,17 +69,17 @@ def test_workers_still_answer_after_invalid_control_messages(client: Celery, bus
     client.control.revoke(task.id, terminate=True)
 
 
-def test_a_revoke_of_a_message_that_waits_behind_a_busy_worker_holds(house: Any, client: Celery, start: Any) -> None:
+def test_a_revoke_of_a_message_that_waits_behind_a_busy_worker_holds(user: Any, client: Celery, start: Any) -> None:
     """It also holds for a worker that starts later, which a broadcast alone would not reach."""
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     workers = start("--cpus", "1")
     client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    user.until(lambda: user.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     waits, later = (client.send_task("mlq.predict", ["never"], queue=queue) for queue in ("realtime", "batch"))
-    house.until(lambda: bool(client.control.ping(timeout=1)), "a worker listens")
+    user.until(lambda: bool(client.control.ping(timeout=1)), "a worker listens")
     client.control.revoke([waits.id, later.id])
-    house.run("queues", "pause", "batch")
-    house.until(
+    user.run("queues", "pause", "batch")
+    user.until(
         lambda: len((client.control.inspect(timeout=1).revoked() or {"": []}).popitem()[1]) == 2,
         "the worker has received it",
     )
@@ -87,11 +87,11 @@ def test_a_revoke_of_a_message_that_waits_behind_a_busy_worker_holds(house: Any,
     with pytest.raises(TaskRevokedError):
         waits.get(timeout=20)
     assert workers.end() == 0
-    house.run("queues", "resume", "batch")
+    user.run("queues", "resume", "batch")
     start("--cpus", "1", ready=1)
     with pytest.raises(TaskRevokedError):
         later.get(timeout=20)
-    assert "never" not in (house.directory / "model.log").read_text()
+    assert "never" not in (user.directory / "model.log").read_text()
 
 
 def test_a_revoke_that_only_another_host_received_holds_here_too(client: Celery, busy: Any, broker: str) -> None:

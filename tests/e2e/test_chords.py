@@ -33,13 +33,13 @@ def test_a_worker_that_dies_with_the_last_part_of_a_chord_does_not_lose_its_body
     """Stock Celery deletes the chord's parts before it acknowledges, so a part that runs again finds none."""
     world.start(imports="own_tasks,holding")
     parts = [client.signature("own.add", [n, 0]) for n in (1, 2)]
-    gate = world.house.directory / "gate"
+    gate = world.user.directory / "gate"
     gated = client.signature("own.gated", [str(gate), 3])
     body = chord([*parts, gated], app=client)(client.signature("own.total"))
-    world.house.until(lambda: "gated" in world.ran(), "the last part runs")
+    world.user.until(lambda: "gated" in world.ran(), "the last part runs")
     world.hold()
     gate.touch()
-    world.house.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
     world.kill()
     assert body.get(timeout=GET_S) == 6
     client.send_task("own.note", ["after"], queue="default").get(timeout=GET_S)
@@ -83,7 +83,7 @@ def test_a_chord_fails_with_the_error_of_its_part(world: World, client: Celery, 
         body = total(client)
         body.link_error(client.signature("own.regrets"))
         result = chord(failing_headers(client)[place], app=client)(body)
-        world.house.until(result.ready, "the body has failed")
+        world.user.until(result.ready, "the body has failed")
         with pytest.raises(ValueError, match="broken"):  # a client checks the parts first
             result.get(timeout=GET_S)
     regrets = [line.split()[1:] for line in world.ran() if line.startswith("regrets")]
@@ -120,7 +120,7 @@ def test_a_worker_that_dies_with_a_part_that_adds_others_adds_each_once(world: W
     world.hold()
     world.start(imports="own_tasks,holding")
     body = chord([client.signature("own.adds", [10], {"many": 2})], app=client)(total(client))
-    world.house.until(lambda: "held" in world.ran(), "it has added them, and is not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "it has added them, and is not acknowledged")
     world.kill()
     assert body.get(timeout=GET_S) == 10 + 10 + 11
     assert world.ran().count("adds") == 2
@@ -131,7 +131,7 @@ def test_a_worker_that_dies_with_a_replaced_task_replaces_it_once(world: World, 
     world.hold()
     world.start(imports="own_tasks,holding")
     result = client.send_task("own.replaced", [1, 2])
-    world.house.until(lambda: "held" in world.ran(), "it is replaced, and not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "it is replaced, and not acknowledged")
     world.kill()
     assert result.get(timeout=GET_S) == 3
     client.send_task("own.note", ["after"], queue="default").get(timeout=GET_S)
@@ -145,7 +145,7 @@ def test_a_worker_that_dies_with_a_failed_part_has_not_failed_the_chord_yet(worl
     part = fails(client)
     part.freeze()
     body = chord([part], app=client)(total(client))
-    world.house.until(lambda: "held" in world.ran(), "the part has failed, and is not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "the part has failed, and is not acknowledged")
     states = {client.AsyncResult(part.id).state, body.state}
     assert states <= {"PENDING", "STARTED"}
     world.kill()
@@ -164,7 +164,7 @@ def test_with_results_on_another_server_a_death_with_the_last_part_does_not_lose
     world.start(imports="own_tasks,holding", MLQ_RESULT_BACKEND=other_server_url)
     client.conf.update(result_backend=other_server_url)
     body = chord([add(client, 1, 1)], app=client)(client.signature("own.total"))
-    world.house.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "the last part has ended and is not acknowledged")
     world.kill()
     assert body.get(timeout=GET_S) == 2
     client.send_task("own.note", ["after"], queue="default").get(timeout=GET_S)
@@ -179,7 +179,7 @@ def test_an_errback_that_raises_fails_alone(world: World, client: Celery) -> Non
     task = client.send_task("own.fails", ["broken"], link_error=errbacks)
     with pytest.raises(ValueError, match="broken"):
         task.get(timeout=GET_S)
-    world.house.until(lambda: f"sorry {task.id}" in world.ran(), "the other errback runs")
+    world.user.until(lambda: f"sorry {task.id}" in world.ran(), "the other errback runs")
     body = total(client)
     body.link_error(client.signature("own.breaks"))
     with pytest.raises(ValueError, match="broken"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 TASKS = '''
 import threading, time
@@ -34,28 +34,28 @@ def late(self, gate):
 '''
 
 
-def test_clients_see_the_progress_of_a_running_task(house: House, client: Celery, start: Start) -> None:
+def test_clients_see_the_progress_of_a_running_task(user: User, client: Celery, start: Start) -> None:
     """A stock client sees each state with its metadata; the end of the task replaces the last one."""
-    house.write("own_states.py", TASKS)
+    user.write("own_states.py", TASKS)
     start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     task = client.send_task("own.progress", [str(gate)])
     for done in (1, 2):
-        house.until(lambda done=done: (task.state, task.info) == ("PROGRESS", {"done": done}), "it is seen")  # type: ignore[misc]
-        house.write(f"gate.{done}", "")
+        user.until(lambda done=done: (task.state, task.info) == ("PROGRESS", {"done": done}), "it is seen")  # type: ignore[misc]
+        user.write(f"gate.{done}", "")
     assert task.get(timeout=30) == "done"
     assert task.state == "SUCCESS"
 
 
 def test_a_state_that_is_written_after_the_end_does_not_change_the_result(
-    house: House, client: Celery, start: Start
+    user: User, client: Celery, start: Start
 ) -> None:
     """As with Celery, a client that has read a success reads it again."""
-    house.write("own_states.py", TASKS)
+    user.write("own_states.py", TASKS)
     start("--cpus", "1", MLQ_WORKER_IMPORTS="own_states")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     task = client.send_task("own.late", [str(gate)])
     assert task.get(timeout=30) == "done"
     gate.touch()
-    house.until((house.directory / "gate.set").exists, "the thread has set the state")
+    user.until((user.directory / "gate.set").exists, "the thread has set the state")
     assert client.AsyncResult(task.id).state == "SUCCESS"

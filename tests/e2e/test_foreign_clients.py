@@ -23,7 +23,7 @@ def redis_of(broker: str) -> Redis:
     return Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30)
 
 
-def test_a_task_may_have_any_id(house: Any, client: Celery, start: Any, broker: str) -> None:
+def test_a_task_may_have_any_id(user: Any, client: Celery, start: Any, broker: str) -> None:
     """An id makes one Redis key, and cannot add a line to a log or a table. Stock workers run all of these."""
     workers = start("--cpus", "1")
     with redis_of(broker) as redis:
@@ -35,7 +35,7 @@ def test_a_task_may_have_any_id(house: Any, client: Celery, start: Any, broker: 
     assert new == {b"celery-task-meta-" + i.encode() for i in IDS}
     for number, task_id in enumerate(IDS):
         if "\x00" not in task_id:  # which cannot be an argument of a command
-            shown = house.run("result", "--json", "--", task_id)
+            shown = user.run("result", "--json", "--", task_id)
             assert shown.returncode == 0, shown.stderr
             assert f'"n":{number}' in shown.stdout
     failed = [client.send_task("mlq.predict", ({"fail": i},), task_id=f"{i} fails", queue="realtime") for i in IDS]
@@ -47,7 +47,7 @@ def test_a_task_may_have_any_id(house: Any, client: Celery, start: Any, broker: 
     assert not any("\x1b" in line for line in workers.lines)
 
 
-def test_refused_messages_are_answered_and_listed(house: Any, client: Celery, start: Any) -> None:
+def test_refused_messages_are_answered_and_listed(user: Any, client: Celery, start: Any) -> None:
     """Otherwise .get() hangs. They have an id that is too long, protocol 1, or an unknown task."""
     start("--cpus", "1")
     failure = client.send_task("mlq.predict", (1,), task_id="x" * 513).get(timeout=GET_S, propagate=False)
@@ -59,22 +59,22 @@ def test_refused_messages_are_answered_and_listed(house: Any, client: Celery, st
     amqp.create_task_message = amqp.as_task_v2
     failure = client.send_task("no.\udcff", (1,), task_id="half").get(timeout=GET_S, propagate=False)
     assert "is known here" in str(failure)
-    letters = house.json("dead")["entries"]
+    letters = user.json("dead")["entries"]
     assert {"x" * 513, "first\x1b[2J", "half"} == {letter["task_id"] for letter in letters}
-    table = house.run("dead").stdout
+    table = user.run("dead").stdout
     assert "\x1b" not in table
     assert len(table.splitlines()) == 4
 
 
 @pytest.mark.parametrize("value", [2**70, -(2**63) - 1, "x\udcff", {"\ud800": 2**64}])
 def test_values_that_only_pythons_json_supports_arrive_unchanged(
-    house: Any, client: Celery, start: Any, value: Any
+    user: Any, client: Celery, start: Any, value: Any
 ) -> None:
     """A stock worker passes them to its task, so the model gets them, too. Their answers can be collected."""
     start("--cpus", "1", MODEL_LOG="")  # the test's model writes its log as UTF-8
     task = client.send_task("mlq.predict", (value,), headers={"score": float("nan"), "big": 2**70, "half": "\udcff"})
     assert task.get(timeout=GET_S)["row"] == value
-    shown = house.run("result", task.id)
+    shown = user.run("result", task.id)
     assert shown.returncode == 0, shown.stderr
 
 

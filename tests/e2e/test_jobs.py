@@ -26,168 +26,168 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def broker_client(house: Any) -> Redis:
+def broker_client(user: Any) -> Redis:
     """Return a client of the broker."""
-    return Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://"))
+    return Redis(unix_socket_path=user.broker_url.removeprefix("redis+socket://"))
 
 
-def start_submit(house: Any, *argv: str) -> subprocess.Popen[bytes]:
+def start_submit(user: Any, *argv: str) -> subprocess.Popen[bytes]:
     """Start `mlq submit` in the background."""
     command = (str(Path(sys.executable).with_name("mlq")), "submit", *argv)
-    with (house.directory / "client.log").open("ab") as log:
-        return subprocess.Popen(command, env=house.environment, cwd=house.directory, stderr=log)
+    with (user.directory / "client.log").open("ab") as log:
+        return subprocess.Popen(command, env=user.environment, cwd=user.directory, stderr=log)
 
 
-def computed_rows(house: Any) -> list[str]:
+def computed_rows(user: Any) -> list[str]:
     """Return the rows that were computed, in order."""
-    log = (house.directory / "model.log").read_text()
+    log = (user.directory / "model.log").read_text()
     return [line.rpartition(" ")[0].removeprefix("start ") for line in log.splitlines()]
 
 
-def test_resume_runs_only_missing_and_failed_rows(house: Any, start: Any) -> None:
+def test_resume_runs_only_missing_and_failed_rows(user: Any, start: Any) -> None:
     """Completed rows do not run again. The output has one line per row, in order."""
     start("--cpus", "1")
-    rows = house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in [1, {"fail": "no"}, 3, 4]))
-    out = house.directory / "out.jsonl"
-    first = house.run("submit", str(rows), "--wait", "-o", str(out), "--errors", "errors.jsonl")
+    rows = user.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in [1, {"fail": "no"}, 3, 4]))
+    out = user.directory / "out.jsonl"
+    first = user.run("submit", str(rows), "--wait", "-o", str(out), "--errors", "errors.jsonl")
     assert first.returncode == 6, first.stderr
-    assert (house.directory / "errors.jsonl").read_text() == '{"fail": "no"}\n'
+    assert (user.directory / "errors.jsonl").read_text() == '{"fail": "no"}\n'
     whole = out.read_text()
-    (house.directory / "model.log").unlink()
+    (user.directory / "model.log").unlink()
     out.write_text("".join(whole.splitlines(keepends=True)[:3]) + '{"id": 3, "ind')  # as after a kill
-    again = house.run("submit", str(rows), "--wait", "-o", str(out), "--resume")
+    again = user.run("submit", str(rows), "--wait", "-o", str(out), "--resume")
     assert again.returncode == 6, again.stderr
     assert [line["index"] for line in read_lines(out)] == [0, 1, 2, 3]
-    assert set(computed_rows(house)) == {"4", "{'fail': 'no'}"}
+    assert set(computed_rows(user)) == {"4", "{'fail': 'no'}"}
 
 
-def test_resume_refuses_another_input_and_starts_a_job_without_output(house: Any, start: Any) -> None:
+def test_resume_refuses_another_input_and_starts_a_job_without_output(user: Any, start: Any) -> None:
     """It also refuses the input as output, a file that mlq did not write, and an existing output without --resume."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "1\n2\n")
-    assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
-    assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
-    exists = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    user.write("rows.jsonl", "1\n2\n")
+    assert user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
+    assert user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
+    exists = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     assert (exists.returncode, "--resume" in exists.stderr) == (2, True)
-    house.write("rows.jsonl", "1\n3\n")
-    other = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume")
+    user.write("rows.jsonl", "1\n3\n")
+    other = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume")
     assert (other.returncode, "nothing was sent" in other.stderr) == (2, True)
-    assert house.run("submit", "rows.jsonl", "--wait", "-o", "rows.jsonl", "--resume").returncode == 2
-    house.write("theirs.jsonl", "mine\n")
-    assert house.run("submit", "rows.jsonl", "--wait", "-o", "theirs.jsonl", "--resume").returncode == 2
-    assert (house.directory / "theirs.jsonl").read_text() == "mine\n"
+    assert user.run("submit", "rows.jsonl", "--wait", "-o", "rows.jsonl", "--resume").returncode == 2
+    user.write("theirs.jsonl", "mine\n")
+    assert user.run("submit", "rows.jsonl", "--wait", "-o", "theirs.jsonl", "--resume").returncode == 2
+    assert (user.directory / "theirs.jsonl").read_text() == "mine\n"
 
 
-def test_a_job_that_is_submitted_twice_runs_once(house: Any, start: Any) -> None:
+def test_a_job_that_is_submitted_twice_runs_once(user: Any, start: Any) -> None:
     """Both have the same --job-id. Another file under that id is refused, and collected answers are gone from Redis."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "1\n2\n3\n")
+    user.write("rows.jsonl", "1\n2\n3\n")
     for _ in range(2):
-        assert house.run("submit", "rows.jsonl", "--job-id", "nightly").stdout == "nightly\n"
-    collected = house.run("result", "nightly", "--wait")
+        assert user.run("submit", "rows.jsonl", "--job-id", "nightly").stdout == "nightly\n"
+    collected = user.run("result", "nightly", "--wait")
     assert [json.loads(line)["index"] for line in collected.stdout.splitlines()] == [0, 1, 2]
-    assert sorted(computed_rows(house)) == ["1", "2", "3"]
-    house.write("other.jsonl", "9\n")
-    refused = house.run("submit", "other.jsonl", "--job-id", "nightly")
+    assert sorted(computed_rows(user)) == ["1", "2", "3"]
+    user.write("other.jsonl", "9\n")
+    refused = user.run("submit", "other.jsonl", "--job-id", "nightly")
     assert (refused.returncode, "nightly exists" in refused.stderr) == (2, True)
-    assert house.run("result", "nightly", "--wait").returncode == 5
-    with broker_client(house) as redis:
+    assert user.run("result", "nightly", "--wait").returncode == 5
+    with broker_client(user) as redis:
         assert redis.xlen(keys.ends("nightly")) == redis.exists(keys.chunks("nightly")) == 0
         assert redis.keys("celery-task-meta-*") == []
-    shown = house.json("job", "show", "nightly")
+    shown = user.json("job", "show", "nightly")
     assert shown == {**shown, "schema": "mlq.job/1", "state": "done", "rows": 3, "done": 3, "ok": 3, "failed": 0}
-    assert [job["job"] for job in house.json("job")["jobs"]] == ["nightly"]
+    assert [job["job"] for job in user.json("job")["jobs"]] == ["nightly"]
 
 
-def test_a_cancelled_job_stops_within_a_batch_and_keeps_its_answers(house: Any, start: Any) -> None:
+def test_a_cancelled_job_stops_within_a_batch_and_keeps_its_answers(user: Any, start: Any) -> None:
     """Its client ends with exit code 7, and names the command that runs the rest."""
     start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     rows = [1, 2, 3, 4, {"wait_for": str(gate)}, *range(6, 20)]
-    house.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-    waiting = start_submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "long", "--chunk", "2")
-    house.until(
-        lambda: "wait_for" in "".join(computed_rows(house)) if (house.directory / "model.log").exists() else False, "5"
+    user.write("rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    waiting = start_submit(user, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "long", "--chunk", "2")
+    user.until(
+        lambda: "wait_for" in "".join(computed_rows(user)) if (user.directory / "model.log").exists() else False, "5"
     )
-    assert house.run("job", "cancel", "long").returncode == 0
+    assert user.run("job", "cancel", "long").returncode == 0
     gate.touch()
     assert waiting.wait(DEADLINE_S) == 7
-    assert len(computed_rows(house)) < len(rows)
-    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")[:4]] == [1, 2, 3, 4]
-    assert house.json("job", "show", "long")["state"] == "cancelled"
-    resumed = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume", "--chunk", "2")
+    assert len(computed_rows(user)) < len(rows)
+    assert [line["result"]["row"] for line in read_lines(user.directory / "out.jsonl")[:4]] == [1, 2, 3, 4]
+    assert user.json("job", "show", "long")["state"] == "cancelled"
+    resumed = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume", "--chunk", "2")
     assert resumed.returncode == 0, resumed.stderr
-    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")] == rows
+    assert [line["result"]["row"] for line in read_lines(user.directory / "out.jsonl")] == rows
 
 
-def test_an_interrupted_job_collects_the_rows_in_flight_and_names_the_command_to_resume(house: Any, start: Any) -> None:
+def test_an_interrupted_job_collects_the_rows_in_flight_and_names_the_command_to_resume(user: Any, start: Any) -> None:
     """The exit code is 7. Rows that were not sent are not lost, because they were never read."""
     start("--cpus", "1")
-    gate = house.directory / "gate"
-    house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(30)))
+    gate = user.directory / "gate"
+    user.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(30)))
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4"]
-    waiting = start_submit(house, *argv)
-    house.until((house.directory / "model.log").exists, "the first row runs")
+    waiting = start_submit(user, *argv)
+    user.until((user.directory / "model.log").exists, "the first row runs")
     waiting.send_signal(signal.SIGINT)
     gate.touch()
     assert waiting.wait(DEADLINE_S) == 7
-    assert 1 <= len(read_lines(house.directory / "out.jsonl")) <= 8
-    assert house.run("submit", *argv, "--resume").returncode == 0
-    assert [line["result"]["row"]["n"] for line in read_lines(house.directory / "out.jsonl")] == [*range(30)]
+    assert 1 <= len(read_lines(user.directory / "out.jsonl")) <= 8
+    assert user.run("submit", *argv, "--resume").returncode == 0
+    assert [line["result"]["row"]["n"] for line in read_lines(user.directory / "out.jsonl")] == [*range(30)]
 
 
-def test_too_many_failed_rows_stop_a_job(house: Any, start: Any) -> None:
+def test_too_many_failed_rows_stop_a_job(user: Any, start: Any) -> None:
     """A wrong file is detected early; the exit code is 6."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "".join(json.dumps({"fail": "no", "n": n}) + "\n" for n in range(200)))
+    user.write("rows.jsonl", "".join(json.dumps({"fail": "no", "n": n}) + "\n" for n in range(200)))
     # Without --max-inflight, all 200 rows may be sent, and may have run, before the first failure is known.
     options = ("--max-errors", "5", "--chunk", "1", "--max-inflight", "8")
-    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", *options)
+    done = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", *options)
     assert (done.returncode, "--max-errors 5" in done.stderr) == (6, True)
-    assert 5 < len(read_lines(house.directory / "out.jsonl")) < 200
-    house.write("serve.py", (house.directory / "serve.py").read_text().replace('"fail" in row', "False"))
-    house.json("worker", "restart", "--all")
+    assert 5 < len(read_lines(user.directory / "out.jsonl")) < 200
+    user.write("serve.py", (user.directory / "serve.py").read_text().replace('"fail" in row', "False"))
+    user.json("worker", "restart", "--all")
     again = ("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--max-errors", "5", "--chunk", "1", "--resume")
-    assert house.run(*again).returncode == 0, "the failures of before do not count"
-    assert {line["status"] for line in read_lines(house.directory / "out.jsonl")} == {"ok"}
+    assert user.run(*again).returncode == 0, "the failures of before do not count"
+    assert {line["status"] for line in read_lines(user.directory / "out.jsonl")} == {"ok"}
 
 
-def test_a_second_result_command_does_not_overwrite_or_lose_answers(house: Any, start: Any) -> None:
+def test_a_second_result_command_does_not_overwrite_or_lose_answers(user: Any, start: Any) -> None:
     """Answers are removed from Redis when they are written, so the file is the only copy."""
     start("--cpus", "1")
-    house.write("rows.jsonl", '{"fail": "no"}\n1\n')
-    one_file = house.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "x.jsonl")
+    user.write("rows.jsonl", '{"fail": "no"}\n1\n')
+    one_file = user.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "x.jsonl")
     assert (one_file.returncode, "--errors and -o both name x.jsonl" in one_file.stderr) == (2, True)
-    nowhere = house.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "missing/e.jsonl")
+    nowhere = user.run("submit", "rows.jsonl", "--wait", "-o", "x.jsonl", "--errors", "missing/e.jsonl")
     assert nowhere.returncode == 5
-    job = house.run("submit", "rows.jsonl").stdout.strip()
-    assert house.run("result", job, "--wait", "-o", "out.jsonl").returncode == 6
-    twice = house.run("result", job, "-o", "out.jsonl")
+    job = user.run("submit", "rows.jsonl").stdout.strip()
+    assert user.run("result", job, "--wait", "-o", "out.jsonl").returncode == 6
+    twice = user.run("result", job, "-o", "out.jsonl")
     assert (twice.returncode, "keep this one" in twice.stderr) == (2, True)
-    assert house.run("result", job, "-o", "other.jsonl").returncode == 5
-    assert not (house.directory / "other.jsonl").exists()
+    assert user.run("result", job, "-o", "other.jsonl").returncode == 5
+    assert not (user.directory / "other.jsonl").exists()
 
 
-def test_a_client_does_not_wait_for_answers_that_have_expired(house: Any, start: Any) -> None:
+def test_a_client_does_not_wait_for_answers_that_have_expired(user: Any, start: Any) -> None:
     """Answers are kept for a week and the job's record for a month. A client that asks in between gets an error."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "1\n2\n")
-    job = house.run("submit", "rows.jsonl", "--job-id", "old").stdout.strip()
-    house.until(lambda: house.json("job", "show", job)["state"] == "done", "it is done")
-    with broker_client(house) as redis:
+    user.write("rows.jsonl", "1\n2\n")
+    job = user.run("submit", "rows.jsonl", "--job-id", "old").stdout.strip()
+    user.until(lambda: user.json("job", "show", job)["state"] == "done", "it is done")
+    with broker_client(user) as redis:
         redis.delete(*(f"{keys.ends(job)}{part}" for part in ("", ":done", ":tally")))
         redis.expire(keys.job(job), RECORD_KEPT_S - KEPT_S - 60)
-    expired = house.run("result", job, "--wait", "-o", "out.jsonl")
+    expired = user.run("result", job, "--wait", "-o", "out.jsonl")
     assert (expired.returncode, "have expired" in expired.stderr) == (5, True)
 
 
-def test_a_closed_output_pipe_is_not_reported_as_a_broker_that_is_away(house: Any, start: Any) -> None:
+def test_a_closed_output_pipe_is_not_reported_as_a_broker_that_is_away(user: Any, start: Any) -> None:
     """`mlq submit … | head -1` has read the line that it wanted."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "".join(f'"{n} {"x" * 2000}"\n' for n in range(500)))
+    user.write("rows.jsonl", "".join(f'"{n} {"x" * 2000}"\n' for n in range(500)))
     argv = [MLQ, "submit", "rows.jsonl", "--wait", "--chunk", "1"]
     with subprocess.Popen(
-        argv, env=house.environment, cwd=house.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        argv, env=user.environment, cwd=user.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as submitting:
         assert submitting.stdout is not None
         assert submitting.stderr is not None
@@ -197,7 +197,7 @@ def test_a_closed_output_pipe_is_not_reported_as_a_broker_that_is_away(house: An
         assert (submitting.wait(60), errors) == (1, ""), "silent, as others in a pipe"
 
 
-def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
+def test_any_task_can_be_a_row(user: Any, start: Any) -> None:
     """Each goes to the queue of its row, and its result is its line.
 
     A row that is no task, or an unknown one, is an error.
@@ -209,8 +209,8 @@ def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
         {"nonsense": 1},
         {"task": "unknown.task"},
     ]
-    house.write("tasks.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
-    done = house.run("submit", "tasks.jsonl", "--tasks", "--wait")
+    user.write("tasks.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    done = user.run("submit", "tasks.jsonl", "--tasks", "--wait")
     assert done.returncode == 6, done.stderr
     one, two, three, four = (json.loads(line) for line in done.stdout.splitlines())
     assert one["result"]["row"] == "a"
@@ -219,17 +219,17 @@ def test_any_task_can_be_a_row(house: Any, start: Any) -> None:
     assert "unknown.task" in four["error"]["message"]
 
 
-def test_results_may_be_in_another_database_or_on_another_server(house: Any, start: Any, broker: str) -> None:
+def test_results_may_be_in_another_database_or_on_another_server(user: Any, start: Any, broker: str) -> None:
     """Each chunk's result is recorded in the result store. Record and result are never on two servers."""
-    house.write("rows.jsonl", '1\n{"fail": "no"}\n3\n')
+    user.write("rows.jsonl", '1\n{"fail": "no"}\n3\n')
     with tempfile.TemporaryDirectory(prefix="mlq-test-") as directory:
         other = embedded.Server(embedded.program(), Path(directory))
         other.start()
         try:
             for backend in (f"{broker}?virtual_host=3", other.url):
-                house.environment["MLQ_RESULT_BACKEND"] = backend
+                user.environment["MLQ_RESULT_BACKEND"] = backend
                 worker = start("--cpus", "1")
-                done = house.run("submit", "rows.jsonl", "--wait")
+                done = user.run("submit", "rows.jsonl", "--wait")
                 assert done.returncode == 6, done.stderr
                 assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok", "error", "ok"]
                 worker.end()
@@ -254,15 +254,15 @@ class Model:
 '''
 
 
-def test_every_end_of_a_chunk_reaches_its_job(house: Any, start: Any) -> None:
+def test_every_end_of_a_chunk_reaches_its_job(user: Any, start: Any) -> None:
     """A chunk is answered, retried in vain, or dead-lettered after it killed three workers.
 
     Each row has its line, and the job ends.
     """
-    house.write("trouble.py", TROUBLE)
+    user.write("trouble.py", TROUBLE)
     start("--cpus", "1", model="trouble.py:Model")
-    house.write("rows.jsonl", '"fine"\n"away"\n"die"\n')
-    done = house.run("submit", "rows.jsonl", "--wait", "--chunk", "1")
+    user.write("rows.jsonl", '"fine"\n"away"\n"die"\n')
+    done = user.run("submit", "rows.jsonl", "--wait", "--chunk", "1")
     assert done.returncode == 6, done.stderr
     fine, away, die = (json.loads(line) for line in done.stdout.splitlines())
     assert fine["result"] == "fine"
@@ -271,54 +271,54 @@ def test_every_end_of_a_chunk_reaches_its_job(house: Any, start: Any) -> None:
     assert "dead letter" in die["error"]["message"]
 
 
-def test_a_job_that_is_interrupted_twice_leaves_the_rows_in_flight_for_later(house: Any, start: Any) -> None:
+def test_a_job_that_is_interrupted_twice_leaves_the_rows_in_flight_for_later(user: Any, start: Any) -> None:
     """The exit code is 130. The command in the hint collects the rows that ran in the meantime, and runs none twice."""
     start("--cpus", "1")
-    gate = house.directory / "gate"
-    house.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(3)))
+    gate = user.directory / "gate"
+    user.write("rows.jsonl", "".join(json.dumps({"wait_for": str(gate), "n": n}) + "\n" for n in range(3)))
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1"]
-    waiting = start_submit(house, *argv)
-    house.until((house.directory / "model.log").exists, "the first row runs")
+    waiting = start_submit(user, *argv)
+    user.until((user.directory / "model.log").exists, "the first row runs")
     waiting.send_signal(signal.SIGINT)
-    house.until(lambda: "sending no more" in (house.directory / "client.log").read_text(), "it has taken a note")
+    user.until(lambda: "sending no more" in (user.directory / "client.log").read_text(), "it has taken a note")
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(DEADLINE_S) == 130
-    assert "--resume` continues" in (house.directory / "client.log").read_text()
+    assert "--resume` continues" in (user.directory / "client.log").read_text()
     gate.touch()
-    house.until(lambda: len(computed_rows(house)) == 3, "all rows run")
-    assert house.run("submit", *argv, "--resume").returncode == 0
-    assert [line["result"]["row"]["n"] for line in read_lines(house.directory / "out.jsonl")] == [0, 1, 2]
-    assert len(computed_rows(house)) == 3
+    user.until(lambda: len(computed_rows(user)) == 3, "all rows run")
+    assert user.run("submit", *argv, "--resume").returncode == 0
+    assert [line["result"]["row"]["n"] for line in read_lines(user.directory / "out.jsonl")] == [0, 1, 2]
+    assert len(computed_rows(user)) == 3
 
 
-def test_a_realtime_row_does_not_wait_for_a_job(house: Any, start: Any) -> None:
+def test_a_realtime_row_does_not_wait_for_a_job(user: Any, start: Any) -> None:
     """It is answered between two forwards of the job."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "".join(json.dumps({"sleep": 0.05, "n": n}) + "\n" for n in range(400)))
-    house.write("one.json", "{}")
-    job = house.run("submit", "rows.jsonl", "--chunk", "100").stdout.strip()
-    house.until((house.directory / "model.log").exists, "the job runs")
-    assert house.run("submit", "one.json", "--wait").returncode == 0
-    assert house.json("job", "show", job)["state"] == "running"
-    assert len(computed_rows(house)) < 400
-    assert house.run("job", "cancel", job).returncode == 0
+    user.write("rows.jsonl", "".join(json.dumps({"sleep": 0.05, "n": n}) + "\n" for n in range(400)))
+    user.write("one.json", "{}")
+    job = user.run("submit", "rows.jsonl", "--chunk", "100").stdout.strip()
+    user.until((user.directory / "model.log").exists, "the job runs")
+    assert user.run("submit", "one.json", "--wait").returncode == 0
+    assert user.json("job", "show", job)["state"] == "running"
+    assert len(computed_rows(user)) < 400
+    assert user.run("job", "cancel", job).returncode == 0
 
 
-def test_rows_whose_messages_were_deleted_are_sent_again_after_a_cancel(house: Any, start: Any) -> None:
+def test_rows_whose_messages_were_deleted_are_sent_again_after_a_cancel(user: Any, start: Any) -> None:
     """They were deleted by hand, without `mlq queues purge`.
 
     A cancel ends the wait, and --resume runs the rest under another id.
     """
     start("--cpus", "1")
-    house.write("rows.jsonl", "1\n2\n3\n")
-    house.run("queues", "pause", "batch")
-    waiting = start_submit(house, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "lost")
-    house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 1, "its message waits")
-    with Redis(unix_socket_path=house.broker_url.removeprefix("redis+socket://")) as redis:
+    user.write("rows.jsonl", "1\n2\n3\n")
+    user.run("queues", "pause", "batch")
+    waiting = start_submit(user, "rows.jsonl", "--wait", "-o", "out.jsonl", "--job-id", "lost")
+    user.until(lambda: user.json("queues", "batch")["queues"][0]["ready"] == 1, "its message waits")
+    with Redis(unix_socket_path=user.broker_url.removeprefix("redis+socket://")) as redis:
         redis.delete("batch")
-    house.run("queues", "resume", "batch")
-    house.run("job", "cancel", "lost")
+    user.run("queues", "resume", "batch")
+    user.run("job", "cancel", "lost")
     assert waiting.wait(DEADLINE_S) == 7
-    assert house.run("submit", "rows.jsonl", "--job-id", "lost").returncode == 2
-    assert house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
-    assert [line["result"]["row"] for line in read_lines(house.directory / "out.jsonl")] == [1, 2, 3]
+    assert user.run("submit", "rows.jsonl", "--job-id", "lost").returncode == 2
+    assert user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--resume").returncode == 0
+    assert [line["result"]["row"] for line in read_lines(user.directory / "out.jsonl")] == [1, 2, 3]

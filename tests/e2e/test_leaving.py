@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 KEEPS = """
 import asyncio, atexit, ctypes, multiprocessing, os, threading, time
@@ -62,24 +62,24 @@ class Model:
     ],
 )
 def test_a_drained_worker_ends_though_its_model_left_threads_or_hooks_running(
-    house: House, start: Start, keeps: str, log_text: str
+    user: User, start: Start, keeps: str, log_text: str
 ) -> None:
     """It runs no task and holds no message.
 
     Its exit code is that of a completed drain, and the log names what is left.
     """
-    house.write("keeps.py", KEEPS)
+    user.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS=keeps)
     assert workers.end() == 0, "\n".join(workers.lines)
     assert any(log_text in line for line in workers.lines), "\n".join(workers.lines)
 
 
 @pytest.mark.timeout(120)
-def test_such_a_worker_is_replaced_on_a_restart_order(house: House, start: Start) -> None:
+def test_such_a_worker_is_replaced_on_a_restart_order(user: User, start: Start) -> None:
     """No death is counted, because it ended on an order."""
-    house.write("keeps.py", KEEPS)
+    user.write("keeps.py", KEEPS)
     workers = start("--cpus", "1", model="keeps.py:Model", KEEPS="thread")
-    done = house.run("worker", "restart", "cpu0")
+    done = user.run("worker", "restart", "cpu0")
     assert done.returncode == 0, done.stderr
     workers.wait_for("ready after", times=2)
     assert not any("ended with" in line for line in workers.lines)

@@ -17,7 +17,7 @@ from celery import Celery
 SERVED = ["realtime", "default", "batch", "celery"]
 
 
-def test_stock_inspect_answers_while_workers_are_idle(house: Any, client: Celery, start: Any) -> None:
+def test_stock_inspect_answers_while_workers_are_idle(user: Any, client: Celery, start: Any) -> None:
     """Every worker lists its queues in the order in which it serves them."""
     start("--cpus", "2", ready=2)
 
@@ -27,25 +27,25 @@ def test_stock_inspect_answers_while_workers_are_idle(house: Any, client: Celery
         return queues == {"cpu0": SERVED, "cpu1": SERVED}
 
     # A broadcast is lost for a worker that does not listen yet, and workers are ready a moment before they listen.
-    house.until(answered, "both list their queues")
+    user.until(answered, "both list their queues")
 
 
 @pytest.fixture
-def flower(house: Any, broker: str) -> Iterator[str]:
+def flower(user: Any, broker: str) -> Iterator[str]:
     """Run Flower on a free port of this host, and return its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "celery", "--broker", broker, "flower", f"--port={port}", "--address=127.0.0.1"]
-    environment = {**house.environment, "FLOWER_UNAUTHENTICATED_API": "true"}
-    with (house.directory / "flower.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=house.directory, stdout=log, stderr=log)
+    environment = {**user.environment, "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (user.directory / "flower.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=user.directory, stdout=log, stderr=log)
     yield f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait(10)
 
 
-def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flower: str) -> None:
+def test_flower_lists_both_workers_and_their_queues(user: Any, start: Any, flower: str) -> None:
     """It finds workers by their heartbeat events, for which gossip and mingle are not needed."""
     start("--cpus", "2", ready=2)
 
@@ -56,17 +56,17 @@ def test_flower_lists_both_workers_and_their_queues(house: Any, start: Any, flow
             [q["name"] for q in queues or []] == SERVED for queues in served.values()
         )
 
-    house.until(listed, "Flower lists both workers with their queues")
+    user.until(listed, "Flower lists both workers with their queues")
 
 
 def test_flower_sees_a_worker_that_was_busy_before_flower_started(
-    house: Any, client: Celery, start: Any, request: pytest.FixtureRequest
+    user: Any, client: Celery, start: Any, request: pytest.FixtureRequest
 ) -> None:
     """The worker can neither answer nor send heartbeats, so its supervisor does both."""
     start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     task = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    user.until(lambda: user.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     flower = request.getfixturevalue("flower")
 
     def seen() -> bool:
@@ -75,7 +75,7 @@ def test_flower_sees_a_worker_that_was_busy_before_flower_started(
         tasks = [t["id"] for w in found.values() for t in w.get(next(iter(online)), {}).get("active", [])]
         return (list(online.values()), tasks) == ([True], [task.id])
 
-    house.until(seen, "Flower shows it online, with its task")
+    user.until(seen, "Flower shows it online, with its task")
     gate.touch()
     assert task.get(timeout=30)["row"] == {"wait_for": str(gate)}
 

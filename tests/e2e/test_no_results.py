@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Running, Start
+from tests.conftest import Running, Start, User
 
 
 def claimed(redis: Redis) -> int:
@@ -17,17 +17,17 @@ def claimed(redis: Redis) -> int:
 
 
 @pytest.fixture
-def fleet(house: House, ran: Callable[[], list[str]], broker: str, start: Start) -> Running:
+def fleet(user: User, ran: Callable[[], list[str]], broker: str, start: Start) -> Running:
     """Start a worker that keeps no results."""
     assert broker
     assert ran() == []
-    house.environment["MLQ_RESULT_BACKEND"] = "none"
+    user.environment["MLQ_RESULT_BACKEND"] = "none"
     return start("--cpus", "1", MLQ_WORKER_IMPORTS="own_tasks")
 
 
 @pytest.mark.usefixtures("fleet")
 def test_messages_run_and_end_and_leave_no_result(
-    house: House, client: Celery, ran: Callable[[], list[str]], broker_redis: Redis
+    user: User, client: Celery, ran: Callable[[], list[str]], broker_redis: Redis
 ) -> None:
     """The messages are rows for the model, a failing row, and a task of the user. Their callbacks run, too."""
     client.send_task("mlq.predict", [1], link=client.signature("own.note", ["after a row"]))
@@ -35,28 +35,28 @@ def test_messages_run_and_end_and_leave_no_result(
     client.send_task("own.add", [1, 2], link=client.signature("own.note", ["after a task"]))
     failed = client.send_task("mlq.predict", [{"fail": "broken"}], link_error=client.signature("own.sorry"))
     retried = client.send_task("own.twice", [0])
-    house.until(lambda: len(ran()) == 6, "all of it ran")
+    user.until(lambda: len(ran()) == 6, "all of it ran")
     followed = {line.rpartition(" after ")[2]: line[:11] for line in ran() if " after " in line}
     assert followed == {"a row": "{'row': 1, ", "rows": "[{'row': 2,", "a task": "3 after a t"}
     assert {f"sorry {failed.id}", "twice 0", "twice 1"} <= set(ran())
-    house.until(lambda: claimed(broker_redis) == 0, "every message has ended")
+    user.until(lambda: claimed(broker_redis) == 0, "every message has ended")
     assert list(broker_redis.scan_iter("*celery-task-meta-*")) == []
-    assert (retried.state, house.json("dead")["entries"]) == ("PENDING", [])
+    assert (retried.state, user.json("dead")["entries"]) == ("PENDING", [])
     assert sum(broker_redis.llen(queue) for queue in ("realtime", "default", "batch", "celery")) == 0
 
 
 @pytest.mark.usefixtures("fleet")
-def test_a_client_that_waits_for_a_result_is_refused_before_it_sends(house: House, broker_redis: Redis) -> None:
+def test_a_client_that_waits_for_a_result_is_refused_before_it_sends(user: User, broker_redis: Redis) -> None:
     """Otherwise the rows would be computed, and the results could not be read."""
-    rows = house.write("rows.json", [1, 2, 3])
+    rows = user.write("rows.json", [1, 2, 3])
     for arguments in (("--wait",), ("--wait", "-o", "out.jsonl")):
-        refused = house.run("submit", str(rows), *arguments)
+        refused = user.run("submit", str(rows), *arguments)
         assert refused.returncode == 3
         assert 'result_backend is "none" (from MLQ_RESULT_BACKEND)' in refused.stderr
         assert "submit without --wait" in refused.stderr
-    assert not (house.directory / "model.log").exists()
-    accepted = house.run("submit", str(rows))
+    assert not (user.directory / "model.log").exists()
+    accepted = user.run("submit", str(rows))
     assert accepted.returncode == 0, accepted.stderr
-    log = house.directory / "model.log"
-    house.until(lambda: log.exists() and len(log.read_text().splitlines()) == 3, "the rows run")
-    house.until(lambda: claimed(broker_redis) == 0, "their messages have ended")
+    log = user.directory / "model.log"
+    user.until(lambda: log.exists() and len(log.read_text().splitlines()) == 3, "the rows run")
+    user.until(lambda: claimed(broker_redis) == 0, "their messages have ended")

@@ -11,7 +11,7 @@ from redis import Redis
 
 from chaos.stock_client import stock_client
 from mlq.protocol import keys
-from tests.conftest import House, Running, Start
+from tests.conftest import Running, Start, User
 
 RULES = "on nopass ~* &* +@all -@admin -@dangerous +info -client"  # Redis 6 cannot forbid a single subcommand
 POLLS = 60
@@ -19,15 +19,15 @@ POLLS_IN_A_LOOK = 120  # polls of 3 s, after which the worker asks for work
 
 
 @pytest.fixture
-def url_without_tracking(redis: Redis, house: House) -> str:
+def url_without_tracking(redis: Redis, user: User) -> str:
     """Create a user with all rights that workers need except tracking, and return the URL for it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     redis.config_set("port", port)
     redis.execute_command("ACL", "SETUSER", "untracked", *RULES.split())  # type: ignore[no-untyped-call]
-    house.environment["MLQ_BROKER_URL"] = f"redis://untracked:any@127.0.0.1:{port}/0"
-    return house.environment["MLQ_BROKER_URL"]
+    user.environment["MLQ_BROKER_URL"] = f"redis://untracked:any@127.0.0.1:{port}/0"
+    return user.environment["MLQ_BROKER_URL"]
 
 
 @pytest.fixture
@@ -52,17 +52,17 @@ def count_calls(redis: Redis, command: str) -> int:
     return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
-def wait_for_polls(house: House, redis: Redis) -> None:
+def wait_for_polls(user: User, redis: Redis) -> None:
     """Wait until the idle worker has polled often; each poll reads the paused queues."""
     before = count_calls(redis, "smembers")
-    house.until(lambda: count_calls(redis, "smembers") - before >= POLLS, "the worker polls")
+    user.until(lambda: count_calls(redis, "smembers") - before >= POLLS, "the worker polls")
 
 
 @pytest.mark.usefixtures("polling_worker")
-def test_messages_are_served_if_tracking_is_refused(house: House, client: Celery, redis: Redis) -> None:
+def test_messages_are_served_if_tracking_is_refused(user: User, client: Celery, redis: Redis) -> None:
     """This includes messages that arrive after a long idle time, on any queue."""
     for queue in ("realtime", "batch"):
-        wait_for_polls(house, redis)
+        wait_for_polls(user, redis)
         task = client.send_task("mlq.predict", [queue], queue=queue)
         looked = count_calls(redis, "smembers")
         assert task.get(timeout=30)["row"] == queue
@@ -71,15 +71,15 @@ def test_messages_are_served_if_tracking_is_refused(house: House, client: Celery
         )
 
 
-def test_a_poll_ignores_a_paused_queue(house: House, client: Celery, redis: Redis, polling_worker: Running) -> None:
+def test_a_poll_ignores_a_paused_queue(user: User, client: Celery, redis: Redis, polling_worker: Running) -> None:
     """Its messages are no work. A worker that tried to claim them at each poll would never be idle."""
-    assert house.run("queues", "pause", "batch").returncode == 0
+    assert user.run("queues", "pause", "batch").returncode == 0
     paused = client.send_task("mlq.predict", ["later"], queue="batch")
     assert client.send_task("mlq.predict", ["now"], queue="realtime").get(timeout=30)["row"] == "now"
     scripts = count_calls(redis, "evalsha")
-    wait_for_polls(house, redis)
+    wait_for_polls(user, redis)
     assert count_calls(redis, "evalsha") - scripts < POLLS / 3, "looking at what is paused it asks for no work"
     assert (redis.llen("batch"), redis.sismember(keys.PAUSED, "batch")) == (1, 1)
-    assert house.run("queues", "resume", "batch").returncode == 0
+    assert user.run("queues", "resume", "batch").returncode == 0
     assert paused.get(timeout=30)["row"] == "later"
     assert sum("no watching by tracking" in line for line in polling_worker.lines) == 1, "it is logged once"

@@ -34,9 +34,9 @@ class Model:
 class Forwards:
     """The forwards that the model has begun, and the gates that let each one end."""
 
-    def __init__(self, house: Any) -> None:
-        self._house = house
-        self._directory: Path = house.directory
+    def __init__(self, user: Any) -> None:
+        self._house = user
+        self._directory: Path = user.directory
 
     def seen(self) -> list[list[str]]:
         """Return the rows of each forward that began."""
@@ -53,11 +53,11 @@ class Forwards:
 
 
 @pytest.fixture
-def forwards(house: Any) -> Forwards:
+def forwards(user: Any) -> Forwards:
     """Write the models, one for each batch size of these tests."""
     for rows in (1, 3, 100):
-        house.write(f"gated_{rows}.py", MODEL.format(rows=rows))
-    return Forwards(house)
+        user.write(f"gated_{rows}.py", MODEL.format(rows=rows))
+    return Forwards(user)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def forwards(house: Any) -> Forwards:
     ],
 )
 def test_priorities_and_queues_are_served_in_the_promised_order(
-    house: Any, client: Celery, start: Any, forwards: Forwards, broker: str, priority_order: str, promised: list[str]
+    user: Any, client: Celery, start: Any, forwards: Forwards, broker: str, priority_order: str, promised: list[str]
 ) -> None:
     """Stock workers serve priority 9 last and alternate between queues, so urgent messages wait longest."""
     start("--cpus", "1", model="gated_1.py:Model", MLQ_PRIORITY_ORDER=priority_order)
     running = [client.send_task("mlq.predict", [n], queue="batch") for n in ("running", "staged")]
     forwards.wait_for(1)
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
-        house.until(lambda: not redis.llen("batch"), "one runs and one is staged behind it")
+        user.until(lambda: not redis.llen("batch"), "one runs and one is staged behind it")
     options: dict[str, dict[str, Any]] = {"0": {"priority": 0}, "none": {}, "9": {"priority": 9}}
     tasks = [
         client.send_task("mlq.predict", [f"{queue}-{priority}-{turn}"], queue=queue, **options[priority])

@@ -15,12 +15,12 @@ from redis import Redis
 
 from mlq.protocol import keys
 from mlq.store import event_log
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 
-def read_events(house: House, *argv: str) -> list[dict[str, Any]]:
+def read_events(user: User, *argv: str) -> list[dict[str, Any]]:
     """Return the output of `mlq events --json`."""
-    done = house.run("events", "--json", *argv)
+    done = user.run("events", "--json", *argv)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -30,13 +30,13 @@ def summary(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return [(event["order"], event["what"], event["result"]) for event in found]
 
 
-def test_orders_about_queues_are_recorded_with_their_results(house: House, client: Celery) -> None:
+def test_orders_about_queues_are_recorded_with_their_results(user: User, client: Celery) -> None:
     """A failed order is recorded, too, with the reason."""
     client.send_task("mlq.predict", [1], queue="batch")
-    house.run("queues", "pause", "batch")
-    house.run("queues", "purge", "batch", "--yes")
-    assert house.run("queues", "pause", "nosuch").returncode == 5
-    found = read_events(house, "--orders")
+    user.run("queues", "pause", "batch")
+    user.run("queues", "purge", "batch", "--yes")
+    assert user.run("queues", "pause", "nosuch").returncode == 5
+    found = read_events(user, "--orders")
     assert summary(found) == [
         ("queues pause", "batch", "done"),
         ("queues purge", "batch", "done"),
@@ -46,32 +46,32 @@ def test_orders_about_queues_are_recorded_with_their_results(house: House, clien
     assert "nosuch" in found[2]["detail"]
     me = pwd.getpwuid(os.getuid()).pw_name
     assert {(event["user"], event["host"]) for event in found} == {(me, socket.gethostname())}
-    shown = house.run("events", "--since", "1h").stdout
+    shown = user.run("events", "--since", "1h").stdout
     assert f"{me}@{socket.gethostname()} (pid {found[0]['pid']})" in shown
 
 
-def test_since_is_a_time(house: House, broker_redis: Redis) -> None:
+def test_since_is_a_time(user: User, broker_redis: Redis) -> None:
     """A time in the future has no events; a word is wrong usage."""
     event_log.begin(broker_redis, "queues purge", "batch", "me", "here", 1)
-    assert len(read_events(house, "--since", "1h")) == 1
-    assert read_events(house, "--since", "2999-01-01") == []
-    assert house.run("events", "--since", "yesterday").returncode == 2
+    assert len(read_events(user, "--since", "1h")) == 1
+    assert read_events(user, "--since", "2999-01-01") == []
+    assert user.run("events", "--since", "yesterday").returncode == 2
 
 
-def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, broker_redis: Redis) -> None:
+def test_orders_about_work_and_workers_are_recorded(user: User, start: Start, broker_redis: Redis) -> None:
     """A dry run is no order."""
     workers = start("--cpus", "1")
-    house.write("rows.jsonl", '{"wait_for": "gate"}\n')
-    job = house.json("submit", "rows.jsonl")["job"]
-    house.run("job", "cancel", job)
+    user.write("rows.jsonl", '{"wait_for": "gate"}\n')
+    job = user.json("submit", "rows.jsonl")["job"]
+    user.run("job", "cancel", job)
     broker_redis.lpush("realtime", "{")
-    house.write("gate", "")
-    house.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "there is a dead letter")
-    house.run("dead", "drop", "--all", "--dry-run")
-    assert house.run("dead", "drop", "--all", "--yes").returncode == 0
-    assert house.run("worker", "drain", "cpu0").returncode == 0
+    user.write("gate", "")
+    user.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "there is a dead letter")
+    user.run("dead", "drop", "--all", "--dry-run")
+    assert user.run("dead", "drop", "--all", "--yes").returncode == 0
+    assert user.run("worker", "drain", "cpu0").returncode == 0
     workers.wait()
-    found = read_events(house)
+    found = read_events(user)
     letter = found[1]["what"]
     assert letter.startswith("1: ")
     assert summary(found) == [
@@ -81,50 +81,50 @@ def test_orders_about_work_and_workers_are_recorded(house: House, start: Start, 
     ]
 
 
-def test_an_order_whose_command_was_killed_has_its_own_result(house: House, client: Celery, start: Start) -> None:
+def test_an_order_whose_command_was_killed_has_its_own_result(user: User, client: Celery, start: Start) -> None:
     """The order stands, and the record says that it was given, not that it was carried out."""
     start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     running = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
-    command = house.command("worker", "drain", "cpu0")
-    house.until(lambda: [e["result"] for e in read_events(house)] == ["pending"], "the order is given")
+    user.until(lambda: user.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    command = user.command("worker", "drain", "cpu0")
+    user.until(lambda: [e["result"] for e in read_events(user)] == ["pending"], "the order is given")
     command.end(signal.SIGKILL)
-    assert house.run("worker", "drain", "cpu0", "--timeout", "0.2").returncode == 7
-    assert [e["result"] for e in read_events(house)] == ["pending", "pending"]
+    assert user.run("worker", "drain", "cpu0", "--timeout", "0.2").returncode == 7
+    assert [e["result"] for e in read_events(user)] == ["pending", "pending"]
     gate.touch()
     assert running.get(timeout=60)
 
 
-def test_an_order_without_a_result_is_shown_as_such(house: House, broker_redis: Redis) -> None:
+def test_an_order_without_a_result_is_shown_as_such(user: User, broker_redis: Redis) -> None:
     """Its command died before it recorded the result."""
     event_log.begin(broker_redis, "queues purge", "batch", "me", "here", 1)
-    assert [e["result"] for e in read_events(house)] == [None]
-    assert "no end recorded" in house.run("events").stdout
+    assert [e["result"] for e in read_events(user)] == [None]
+    assert "no end recorded" in user.run("events").stdout
 
 
-def test_an_order_is_carried_out_though_its_record_fails(house: House, broker_redis: Redis) -> None:
+def test_an_order_is_carried_out_though_its_record_fails(user: User, broker_redis: Redis) -> None:
     """With a key of the wrong type the order is carried out, and a warning names the missing record.
 
     With full memory both work.
     """
     broker_redis.lpush("batch", "x")
     broker_redis.set(keys.EVENTS, "not a stream")
-    done = house.run("queues", "pause", "batch")
+    done = user.run("queues", "pause", "batch")
     assert (done.returncode, broker_redis.smembers(keys.PAUSED)) == (0, {b"batch"})
     assert "warning: the order is not recorded for `mlq events`: WRONGTYPE" in done.stderr
-    shown = house.run("events")
+    shown = user.run("events")
     assert shown.returncode == 4
     assert "Traceback" not in shown.stderr
     broker_redis.delete(keys.EVENTS)
     broker_redis.config_set("maxmemory", 1)
-    assert house.run("queues", "resume", "batch").returncode == 0
-    assert house.run("queues", "pause", "batch").returncode == 0
+    assert user.run("queues", "resume", "batch").returncode == 0
+    assert user.run("queues", "pause", "batch").returncode == 0
     broker_redis.config_set("maxmemory", 0)
-    assert summary(read_events(house)) == [("queues resume", "batch", "done"), ("queues pause", "batch", "done")]
+    assert summary(read_events(user)) == [("queues resume", "batch", "done"), ("queues pause", "batch", "done")]
 
 
-def test_invalid_entries_are_left_out_and_no_text_controls_the_terminal(house: House, broker_redis: Redis) -> None:
+def test_invalid_entries_are_left_out_and_no_text_controls_the_terminal(user: User, broker_redis: Redis) -> None:
     """Every client that may write to the server may write to the stream, and later versions add kinds of events."""
     event_log.begin(broker_redis, "queues pause", "b\x1b[2J\nforged\u202e", "me", "here", 1)
     for fields in (
@@ -138,7 +138,7 @@ def test_invalid_entries_are_left_out_and_no_text_controls_the_terminal(house: H
         {"kind": b"\xff", "body": "[" * 100_000},
     ):
         broker_redis.xadd(keys.EVENTS, fields)  # type: ignore[arg-type]  # dict is invariant
-    shown = house.run("events")
+    shown = user.run("events")
     assert shown.returncode == 0, shown.stderr
     assert "\x1b" not in shown.stdout
     assert "\\x1b[2J\\nforged\\u202e" in shown.stdout
@@ -154,29 +154,27 @@ def test_the_event_log_is_capped(broker_redis: Redis, monkeypatch: pytest.Monkey
     assert {len(order.what) for order in event_log.read(broker_redis)} == {event_log.MOST_CHARACTERS}
 
 
-def test_events_can_be_followed_until_ctrl_c(house: House, broker_redis: Redis) -> None:
+def test_events_can_be_followed_until_ctrl_c(user: User, broker_redis: Redis) -> None:
     """An order prints a line, and its result another one. Ctrl-C is the normal end."""
     broker_redis.lpush("batch", "x")
-    house.run("queues", "pause", "batch")
-    following = house.command("events", "--follow", "--since", "1h", "--json")
+    user.run("queues", "pause", "batch")
+    following = user.command("events", "--follow", "--since", "1h", "--json")
     assert following.process.stdout is not None
     first = [json.loads(following.process.stdout.readline()) for _ in range(2)]
     assert [e["result"] for e in first] == [None, "done"]
     assert len({e["id"] for e in first}) == 1
-    house.run("queues", "resume", "batch")
+    user.run("queues", "resume", "batch")
     assert json.loads(following.process.stdout.readline())["order"] == "queues resume"
     assert following.end(signal.SIGINT) == 0
 
 
-def test_the_start_and_the_end_of_an_autoscaler_are_recorded(house: House, broker_redis: Redis) -> None:
+def test_the_start_and_the_end_of_an_autoscaler_are_recorded(user: User, broker_redis: Redis) -> None:
     """Its decisions are not: they are in its own output."""
     del broker_redis
-    scaling = house.command(
-        "autoscale", "--queue", "realtime", "--cpus", "1", "--min", "0", "--model", "serve.py:Model"
-    )
-    house.until(lambda: [e["order"] for e in read_events(house)] == ["autoscale start"], "it is recorded")
+    scaling = user.command("autoscale", "--queue", "realtime", "--cpus", "1", "--min", "0", "--model", "serve.py:Model")
+    user.until(lambda: [e["order"] for e in read_events(user)] == ["autoscale start"], "it is recorded")
     scaling.end(signal.SIGTERM)
-    assert summary(read_events(house)) == [
+    assert summary(read_events(user)) == [
         ("autoscale start", "realtime", "done"),
         ("autoscale stop", "realtime", "done"),
     ]

@@ -34,46 +34,46 @@ def sleep():
 '''
 
 
-def only_worker(house: Any) -> dict[str, Any]:
+def only_worker(user: Any) -> dict[str, Any]:
     """Return the only listed worker."""
-    (worker,) = house.json("worker")["workers"]
+    (worker,) = user.json("worker")["workers"]
     found: dict[str, Any] = worker
     return found
 
 
 def test_each_process_loads_the_model_once_and_the_pool_grows_with_the_work(
-    house: Any, client: Celery, start: Any
+    user: Any, client: Celery, start: Any
 ) -> None:
     """Celery's autoscaler grows the pool from one process to two; the answered rows of both are counted."""
     workers = start("--pool", "prefork", "--concurrency", "1-2")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     one, other = (client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime") for _ in range(2))
-    house.until(lambda: len(psutil.Process(workers.pids()["pool0"]).children()) == 2, "there is a second process")
-    house.until(lambda: only_worker(house)["state"] == "busy", "it is busy")
-    assert only_worker(house)["task"] in {one.id, other.id}
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and log.read_text().count("start ") == 2, "both run at once")
+    user.until(lambda: len(psutil.Process(workers.pids()["pool0"]).children()) == 2, "there is a second process")
+    user.until(lambda: only_worker(user)["state"] == "busy", "it is busy")
+    assert only_worker(user)["task"] in {one.id, other.id}
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and log.read_text().count("start ") == 2, "both run at once")
     gate.touch()
     assert len({task.get(timeout=60)["pid"] for task in (one, other)}) == 2
     assert client.send_task("mlq.batch_predict", [[1, 2, 3]]).get(timeout=60)[2]["row"] == 3
-    house.until(lambda: (w := only_worker(house))["state"] == "idle" and w["rows_done"] == 5, "five rows are counted")
-    assert (only_worker(house)["tasks_done"], only_worker(house)["device"]) == (3, "cpu")
-    assert only_worker(house)["fingerprint"]
+    user.until(lambda: (w := only_worker(user))["state"] == "idle" and w["rows_done"] == 5, "five rows are counted")
+    assert (only_worker(user)["tasks_done"], only_worker(user)["device"]) == (3, "cpu")
+    assert only_worker(user)["fingerprint"]
     assert workers.end() == 0
 
 
-def test_a_file_is_answered_by_a_pool(house: Any, broker: str, start: Any) -> None:
+def test_a_file_is_answered_by_a_pool(user: Any, broker: str, start: Any) -> None:
     """A client that submits a file needs to know nothing about the workers."""
     assert broker
     start("--pool", "prefork", "--concurrency", "2")
-    house.write("rows.jsonl", "".join(f"{n}\n" for n in range(300)))
-    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    user.write("rows.jsonl", "".join(f"{n}\n" for n in range(300)))
+    done = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert len((house.directory / "out.jsonl").read_text().splitlines()) == 300
+    assert len((user.directory / "out.jsonl").read_text().splitlines()) == 300
 
 
 def test_a_pool_that_lost_its_connection_still_reports_what_it_does(
-    house: Any, client: Celery, start: Any, broker: str
+    user: Any, client: Celery, start: Any, broker: str
 ) -> None:
     """With each new connection Celery drops the reader of the pool's counts.
 
@@ -85,46 +85,46 @@ def test_a_pool_that_lost_its_connection_still_reports_what_it_does(
         redis.client_kill_filter(_type="pubsub", skipme=True)
     workers.wait_for("Connection to broker lost")
     assert client.send_task("mlq.batch_predict", [[1, 2, 3]], queue="realtime").get(timeout=60)[2]["row"] == 3
-    house.until(lambda: only_worker(house)["rows_done"] == 3, "the rows are counted")
+    user.until(lambda: only_worker(user)["rows_done"] == 3, "the rows are counted")
 
 
-def test_a_killed_process_fails_its_task_alone_and_is_replaced(house: Any, client: Celery, start: Any) -> None:
+def test_a_killed_process_fails_its_task_alone_and_is_replaced(user: Any, client: Celery, start: Any) -> None:
     """As in stock Celery, the client gets WorkerLostError. The other processes and the worker go on."""
-    house.write("own.py", TASKS)
+    user.write("own.py", TASKS)
     workers = start("--pool", "prefork", "--concurrency", "2", MLQ_WORKER_IMPORTS="own")
     main = psutil.Process(workers.pids()["pool0"])
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     fine = client.send_task("own.wait", [str(gate)], queue="default")
-    house.until(lambda: Path(f"{gate}.began").exists(), "the row that succeeds runs")
-    doomed = client.send_task("mlq.predict", [{"wait_for": str(house.directory / "never")}], queue="realtime")
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "start " in log.read_text(), "the row that fails runs")
+    user.until(lambda: Path(f"{gate}.began").exists(), "the row that succeeds runs")
+    doomed = client.send_task("mlq.predict", [{"wait_for": str(user.directory / "never")}], queue="realtime")
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and "start " in log.read_text(), "the row that fails runs")
     os.kill(int(log.read_text().split()[-1]), signal.SIGKILL)
     with pytest.raises(WorkerLostError):
         doomed.get(timeout=60)
     gate.touch()
     assert fine.get(timeout=60) == str(gate)
     assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
-    assert (main.is_running(), only_worker(house)["restarts"]) == (True, 0)
+    assert (main.is_running(), only_worker(user)["restarts"]) == (True, 0)
     with pytest.raises(SoftTimeLimitExceeded):
         client.send_task("own.sleep", queue="default").get(timeout=60)
 
 
-def test_no_process_of_a_pool_outlives_its_supervisor(house: Any, broker: str, start: Any) -> None:
+def test_no_process_of_a_pool_outlives_its_supervisor(user: Any, broker: str, start: Any) -> None:
     """The pool's processes, busy or not, die with the worker, and the worker with its supervisor."""
     assert broker
     workers = start("--pool", "prefork", "--concurrency", "2")
     main = psutil.Process(workers.pids()["pool0"])
-    house.until(lambda: len(main.children()) == 2, "both processes are there")
+    user.until(lambda: len(main.children()) == 2, "both processes are there")
     processes = [main, *main.children()]
     workers.process.kill()
-    house.until(lambda: not any(map(is_alive, processes)), "none is left")
+    user.until(lambda: not any(map(is_alive, processes)), "none is left")
 
 
-def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, client: Celery, start: Any) -> None:
+def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(user: Any, client: Celery, start: Any) -> None:
     """Rows that are sent to it fail, and their client can read the reason."""
-    house.write("own.py", TASKS)
-    gate = house.directory / "gate"
+    user.write("own.py", TASKS)
+    gate = user.directory / "gate"
     gate.touch()
     pool = ("--pool", "prefork", "--concurrency", "1", "--queues", "default")
     start(*pool, model=None, MLQ_WORKER_IMPORTS="own")
@@ -133,21 +133,21 @@ def test_a_pool_serves_tasks_without_a_model_and_says_what_it_lacks(house: Any, 
         client.send_task("mlq.predict", [1], queue="default").get(timeout=60)
 
 
-def test_a_pool_whose_model_does_not_load_takes_no_message(house: Any, broker: str) -> None:
+def test_a_pool_whose_model_does_not_load_takes_no_message(user: Any, broker: str) -> None:
     """The model is loaded before the pool consumes; the exit code is 3, with the reason."""
     assert broker
-    done = house.run("worker", "start", "--pool", "prefork", "--model", "serve.py:Missing")
+    done = user.run("worker", "start", "--pool", "prefork", "--model", "serve.py:Missing")
     assert done.returncode == 3
     assert "cannot load the model" in done.stderr
 
 
-def test_another_model_is_refused_in_a_pool_too(house: Any, broker: str, start: Any) -> None:
+def test_another_model_is_refused_in_a_pool_too(user: Any, broker: str, start: Any) -> None:
     """A pool has no lease, so the heartbeats of the workers show which model each one has."""
     assert broker
-    house.write("other.py", (house.directory / "serve.py").read_text() + "\n")
+    user.write("other.py", (user.directory / "serve.py").read_text() + "\n")
     start("--pool", "prefork", "--concurrency", "1", "--queues", "realtime")
-    solo = house.run("worker", "start", "--cpus", "1", "--queues", "realtime", "--model", "other.py:Model")
-    pool = house.run("worker", "start", "--pool", "prefork", "--queues", "realtime", "--model", "other.py:Model")
+    solo = user.run("worker", "start", "--cpus", "1", "--queues", "realtime", "--model", "other.py:Model")
+    pool = user.run("worker", "start", "--pool", "prefork", "--queues", "realtime", "--model", "other.py:Model")
     for refused in (solo, pool):
         assert refused.returncode == 3, refused.stderr
         assert "serves queue realtime with model" in refused.stderr

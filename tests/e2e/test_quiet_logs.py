@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 CANARY = "canary-5f0d1c"
 
@@ -57,25 +57,25 @@ def retries(self, secret):
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
 def test_no_payload_is_ever_logged(
-    house: House, client: Celery, ran: Callable[[], list[str]], start: Start, pool: list[str]
+    user: User, client: Celery, ran: Callable[[], list[str]], start: Start, pool: list[str]
 ) -> None:
     """Not with --verbose, which logs each task, and not when a worker dies with a message in hand."""
-    house.write("broken.py", OWN)
+    user.write("broken.py", OWN)
     workers = start(*pool, "--verbose", MLQ_WORKER_IMPORTS="own_tasks,broken")
     for task in send_everything(client):
         task.get(timeout=60)
-    gate = str(house.directory / "gate")
+    gate = str(user.directory / "gate")
     client.send_task("mlq.predict", [{"wait_for": gate, "name": CANARY}])
-    log = house.directory / "model.log"
-    house.until(lambda: gate in log.read_text(), "the last one runs")
+    log = user.directory / "model.log"
+    user.until(lambda: gate in log.read_text(), "the last one runs")
     os.kill(int(log.read_text().split()[-1]), signal.SIGKILL)
     workers.wait_for("again" if "--cpus" in pool else "WorkerLostError")
-    house.write("gate", "")
+    user.write("gate", "")
     assert client.send_task("mlq.predict", ["after"]).get(timeout=60)["row"] == "after"
     workers.end()
     assert any(CANARY in line for line in ran()), "the canary was there to be logged"
     assert CANARY in log.read_text()
-    files = [path.read_text() for path in house.state.rglob("*.log*")]
+    files = [path.read_text() for path in user.state.rglob("*.log*")]
     logged = "\n".join([*workers.lines, *files])
     assert [line for line in logged.splitlines() if CANARY in line] == []
     for words in ("the task is broken", "the row is broken", "a row that Celery runs", "own.note["):

@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 
 from chaos.stock_client import stock_client
 from tests import rabbitmq
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.rabbitmq import RabbitServer
 
 pytestmark = [
@@ -37,10 +37,10 @@ def node() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
-def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
+def rabbit(user: User, node: RabbitServer, broker: str) -> RabbitServer:
     """Let mlq use RabbitMQ without queues of earlier tests; results and job records are in the embedded Redis."""
     node.delete(*QUEUES)
-    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    user.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     return node
 
 
@@ -55,37 +55,37 @@ def client(rabbit: RabbitServer, broker: str) -> Iterator[Celery]:
         yield app
 
 
-def configure_ten_priorities(house: House) -> None:
+def configure_ten_priorities(user: User) -> None:
     """Configure the arguments that the stock client declares."""
-    house.environment["MLQ_QUEUE"] = json.dumps(TEN)
+    user.environment["MLQ_QUEUE"] = json.dumps(TEN)
 
 
-def read_rows(house: House, name: str = "out.jsonl") -> list[int]:
+def read_rows(user: User, name: str = "out.jsonl") -> list[int]:
     """Return the rows of an output, in the order of its lines."""
-    return [json.loads(line)["result"]["row"] for line in (house.directory / name).read_text().splitlines()]
+    return [json.loads(line)["result"]["row"] for line in (user.directory / name).read_text().splitlines()]
 
 
-def test_the_rows_of_a_file_come_back_in_order(house: House, start: Start, rabbit: RabbitServer) -> None:
+def test_the_rows_of_a_file_come_back_in_order(user: User, start: Start, rabbit: RabbitServer) -> None:
     """The main job with thousands of rows. The lists show the figures of RabbitMQ, and - for unknown ones."""
     start("--cpus", "1")
-    rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
-    done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
+    rows = user.write("rows.jsonl", "\n".join(map(str, range(3000))))
+    done = user.run("submit", str(rows), "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert read_rows(house) == list(range(3000))
-    (batch,) = house.json("queues", "batch")["queues"]
+    assert read_rows(user) == list(range(3000))
+    (batch,) = user.json("queues", "batch")["queues"]
     assert (batch["ready"], batch["in_flight"], batch["workers"]) == (0, None, 1)
-    (worker,) = house.json("worker")["workers"]
+    (worker,) = user.json("worker")["workers"]
     assert (worker["name"], worker["queues"]) == ("cpu0", ["realtime", "default", "batch", "celery"])
     assert rabbit.depth("batch") == 0
 
 
-def test_the_worker_never_waits_before_it_sends_an_acknowledgement(house: House, start: Start, client: Celery) -> None:
+def test_the_worker_never_waits_before_it_sends_an_acknowledgement(user: User, start: Start, client: Celery) -> None:
     """Stock solo workers wait if the next message arrives early, because kombu's loop polls first.
 
     A timer ends each of these waits after a quarter of a second on average. So there is one deadline for all messages,
     far above the seconds that they take and far below the sum of such waits.
     """
-    configure_ten_priorities(house)
+    configure_ten_priorities(user)
     start("--cpus", "1")
     deadline = time.monotonic() + 60
     tasks = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(800)]
@@ -93,19 +93,19 @@ def test_the_worker_never_waits_before_it_sends_an_acknowledgement(house: House,
 
 
 def test_priority_9_is_served_before_0_if_the_queue_has_priorities(
-    house: House, start: Start, client: Celery, rabbit: RabbitServer
+    user: User, start: Start, client: Celery, rabbit: RabbitServer
 ) -> None:
     """Client and workers both declare `realtime` with x-max-priority 10, so neither gets a 406."""
-    configure_ten_priorities(house)
+    configure_ten_priorities(user)
     start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
     later = [client.send_task("mlq.predict", [p], queue="realtime", priority=p) for p in (0, 3, 9, 6)]
-    rows = house.write("rows.jsonl", "100\n101\n")
-    assert house.run("submit", str(rows), "--queue", "realtime", "--priority", "8").returncode == 0
-    house.until(lambda: rabbit.depth("realtime") == 5, "all wait")
+    rows = user.write("rows.jsonl", "100\n101\n")
+    assert user.run("submit", str(rows), "--queue", "realtime", "--priority", "8").returncode == 0
+    user.until(lambda: rabbit.depth("realtime") == 5, "all wait")
     gate.touch()
     assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
     for task in later:
@@ -114,9 +114,9 @@ def test_priority_9_is_served_before_0_if_the_queue_has_priorities(
     assert ran == ["9", "100", "101", "6", "3", "0"]
 
 
-def test_retries_and_limits_hold(house: House, start: Start, client: Celery) -> None:
+def test_retries_and_limits_hold(user: User, start: Start, client: Celery) -> None:
     """Celery's semantics hold on Celery's transport. A hard limit ends the process, and the client gets the failure."""
-    configure_ten_priorities(house)
+    configure_ten_priorities(user)
     start("--cpus", "1")
     assert client.send_task("mlq.predict", [1], queue="realtime", countdown=1).get(timeout=30)["row"] == 1
     with pytest.raises(ValueError, match="not this one"):
@@ -129,15 +129,15 @@ def test_retries_and_limits_hold(house: House, start: Start, client: Celery) -> 
     assert client.send_task("mlq.predict", [2], queue="realtime").get(timeout=60)["row"] == 2
 
 
-def test_the_next_worker_runs_the_tasks_of_a_killed_worker(house: House, start: Start, client: Celery) -> None:
+def test_the_next_worker_runs_the_tasks_of_a_killed_worker(user: User, start: Start, client: Celery) -> None:
     """RabbitMQ requeues unacknowledged messages as soon as the connection is closed."""
-    configure_ten_priorities(house)
+    configure_ten_priorities(user)
     workers = start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     held = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
     rest = [client.send_task("mlq.predict", [n], queue="realtime") for n in range(5)]
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
     workers.wait_for("ready after", times=2)  # while it holds that message
     gate.touch()
@@ -146,15 +146,15 @@ def test_the_next_worker_runs_the_tasks_of_a_killed_worker(house: House, start: 
 
 
 def test_a_drained_worker_finishes_its_task_and_leaves_the_rest(
-    house: House, start: Start, client: Celery, rabbit: RabbitServer
+    user: User, start: Start, client: Celery, rabbit: RabbitServer
 ) -> None:
     """The exit code is 0; prefetched messages are in the queue again."""
-    configure_ten_priorities(house)
+    configure_ten_priorities(user)
     workers = start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     first = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and "wait_for" in log.read_text(), "the first runs")
     for n in range(5):
         client.send_task("mlq.predict", [n], queue="realtime")
     workers.process.send_signal(signal.SIGTERM)
@@ -162,7 +162,7 @@ def test_a_drained_worker_finishes_its_task_and_leaves_the_rest(
     gate.touch()
     assert workers.wait() == 0
     assert first.get(timeout=30)["row"] == {"wait_for": str(gate)}
-    house.until(lambda: rabbit.depth("realtime") == 5, "the messages that did not begin wait")
+    user.until(lambda: rabbit.depth("realtime") == 5, "the messages that did not begin wait")
 
 
 def test_an_idle_worker_ends_at_once_on_an_order(start: Start, rabbit: RabbitServer) -> None:
@@ -181,51 +181,51 @@ def test_an_idle_worker_ends_at_once_on_an_order(start: Start, rabbit: RabbitSer
 
 
 def test_an_interrupted_job_resumes_and_a_cancelled_one_sends_no_more(
-    house: House, start: Start, rabbit: RabbitServer
+    user: User, start: Start, rabbit: RabbitServer
 ) -> None:
     """The job's record is in Redis for every broker. At the end there is one line per row."""
-    rows = house.write("rows.jsonl", "\n".join(map(str, range(300))))
-    slow = house.write("slow.jsonl", '{"sleep": 5}\n{"sleep": 5}\n{"sleep": 5}\n')
+    rows = user.write("rows.jsonl", "\n".join(map(str, range(300))))
+    slow = user.write("slow.jsonl", '{"sleep": 5}\n{"sleep": 5}\n{"sleep": 5}\n')
     out = ("--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "8")
-    begun = house.command("submit", str(rows), *out)
-    house.until(lambda: rabbit.depth("batch") == 8, "the window is full")
+    begun = user.command("submit", str(rows), *out)
+    user.until(lambda: rabbit.depth("batch") == 8, "the window is full")
     begun.process.kill()
     begun.process.wait()
     begun.close()
     start("--cpus", "1")
-    done = house.run("submit", str(rows), *out, "--resume")
+    done = user.run("submit", str(rows), *out, "--resume")
     assert done.returncode == 0, done.stderr
-    assert read_rows(house) == list(range(300))
-    job = json.loads(house.run("submit", str(slow), "--chunk", "1", "--json").stdout)["job"]
-    assert house.run("job", "cancel", job).returncode == 0
-    assert house.json("job", "show", job)["state"] == "cancelled"
-    again = house.run("submit", str(slow), "--job-id", job)
+    assert read_rows(user) == list(range(300))
+    job = json.loads(user.run("submit", str(slow), "--chunk", "1", "--json").stdout)["job"]
+    assert user.run("job", "cancel", job).returncode == 0
+    assert user.json("job", "show", job)["state"] == "cancelled"
+    again = user.run("submit", str(slow), "--job-id", job)
     assert (again.returncode, "was cancelled" in again.stderr) == (2, True)
 
 
-def test_a_restart_of_the_server_ends_no_job_and_loses_no_row(house: House, start: Start, rabbit: RabbitServer) -> None:
+def test_a_restart_of_the_server_ends_no_job_and_loses_no_row(user: User, start: Start, rabbit: RabbitServer) -> None:
     """Queues and messages are durable and publishing is confirmed, so submitter and worker wait and go on."""
     start("--cpus", "1")
-    rows = house.write("rows.jsonl", "\n".join(map(str, range(3000))))
-    out = house.directory / "out.jsonl"
-    job = house.command("submit", str(rows), "--wait", "-o", str(out), "--chunk", "1", "--max-inflight", "32")
-    house.until(lambda: out.exists() and out.read_text().count("\n") > 50, "some are answered")
+    rows = user.write("rows.jsonl", "\n".join(map(str, range(3000))))
+    out = user.directory / "out.jsonl"
+    job = user.command("submit", str(rows), "--wait", "-o", str(out), "--chunk", "1", "--max-inflight", "32")
+    user.until(lambda: out.exists() and out.read_text().count("\n") > 50, "some are answered")
     rabbit.stop()
     rabbit.start()
     assert job.process.wait(100) == 0, job.lines
     job.close()
-    assert read_rows(house) == list(range(3000))
+    assert read_rows(user) == list(range(3000))
 
 
-def test_purged_rows_are_failed_rows(house: House, client: Celery, rabbit: RabbitServer) -> None:
+def test_purged_rows_are_failed_rows(user: User, client: Celery, rabbit: RabbitServer) -> None:
     """No client waits for them; messages of other clients are purged, too."""
-    configure_ten_priorities(house)
-    rows = house.write("rows.jsonl", "1\n2\n3\n")
-    job = house.run("submit", str(rows), "--chunk", "1", "--queue", "realtime").stdout.strip()
+    configure_ten_priorities(user)
+    rows = user.write("rows.jsonl", "1\n2\n3\n")
+    job = user.run("submit", str(rows), "--chunk", "1", "--queue", "realtime").stdout.strip()
     client.send_task("mlq.predict", [1], queue="realtime", headers={"mlq_job": "made up"})
-    house.until(lambda: rabbit.depth("realtime") == 4, "all wait")
-    assert house.run("queues", "purge", "realtime", "--yes").stdout == "4 dropped from realtime\n"
-    done = house.run("result", job)
+    user.until(lambda: rabbit.depth("realtime") == 4, "all wait")
+    assert user.run("queues", "purge", "realtime", "--yes").stdout == "4 dropped from realtime\n"
+    done = user.run("result", job)
     assert done.returncode == 6
     assert [json.loads(line)["error"]["type"] for line in done.stdout.splitlines()] == ["Purged"] * 3
 
@@ -256,20 +256,20 @@ def test_purged_rows_are_failed_rows(house: House, client: Celery, rabbit: Rabbi
     ],
 )
 def test_a_queue_that_exists_with_other_arguments_is_named_with_both_values(
-    house: House, rabbit: RabbitServer, theirs: dict[str, object], ours: dict[str, object], words: str, advice: str
+    user: User, rabbit: RabbitServer, theirs: dict[str, object], ours: dict[str, object], words: str, advice: str
 ) -> None:
     """RabbitMQ's 406 is explained at the start of workers and at a submit.
 
     No row is sent, and no worker retries without end.
     """
     rabbit.declare("realtime", **theirs)  # type: ignore[arg-type]  # names of arguments, and of an exchange's type
-    house.environment["MLQ_QUEUE"] = json.dumps({"realtime": {"arguments": ours}})
-    rows = house.write("rows.jsonl", "1\n2\n")
+    user.environment["MLQ_QUEUE"] = json.dumps({"realtime": {"arguments": ours}})
+    rows = user.write("rows.jsonl", "1\n2\n")
     for argv in (
         ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"],
         ["submit", str(rows), "--queue", "realtime"],
     ):
-        done = house.run(*argv)
+        done = user.run(*argv)
         assert done.returncode == 3, done.stderr
         happened, hint = done.stderr.splitlines()[-2:]
         assert words in happened
@@ -277,16 +277,16 @@ def test_a_queue_that_exists_with_other_arguments_is_named_with_both_values(
     assert rabbit.depth("realtime") == 0
 
 
-def test_a_quorum_queue_is_served_as_it_is_configured(house: House, start: Start, rabbit: RabbitServer) -> None:
+def test_a_quorum_queue_is_served_as_it_is_configured(user: User, start: Start, rabbit: RabbitServer) -> None:
     """Every client declares it as a replicated queue."""
     rabbit.declare("batch", queue_type="quorum")
-    (house.directory / "mlq.toml").write_text('[queue.batch]\narguments = {"x-queue-type" = "quorum"}\n')
+    (user.directory / "mlq.toml").write_text('[queue.batch]\narguments = {"x-queue-type" = "quorum"}\n')
     start("--cpus", "1")
-    rows = house.write("rows.jsonl", "\n".join(map(str, range(100))))
-    done = house.run("submit", str(rows), "--wait", "-o", "out.jsonl")
+    rows = user.write("rows.jsonl", "\n".join(map(str, range(100))))
+    done = user.run("submit", str(rows), "--wait", "-o", "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert read_rows(house) == list(range(100))
-    shown = {s["key"]: s for s in house.json("config")["settings"]}["queue"]
+    assert read_rows(user) == list(range(100))
+    shown = {s["key"]: s for s in user.json("config")["settings"]}["queue"]
     assert shown["value"] == {"batch": {"arguments": {"x-queue-type": "quorum"}}}
     assert shown["origin"].endswith("mlq.toml")
 
@@ -301,17 +301,17 @@ def test_a_quorum_queue_is_served_as_it_is_configured(house: House, start: Start
     ],
 )
 def test_a_refusal_is_exit_4_with_its_reason(
-    house: House, rabbit: RabbitServer, command: str, who: tuple[str, str, str], reason: str, advice: str
+    user: User, rabbit: RabbitServer, command: str, who: tuple[str, str, str], reason: str, advice: str
 ) -> None:
     """Two lines with the password masked."""
-    house.environment["MLQ_BROKER_URL"] = rabbit.url(*who)
-    house.write("rows.jsonl", "1\n2\n")
+    user.environment["MLQ_BROKER_URL"] = rabbit.url(*who)
+    user.write("rows.jsonl", "1\n2\n")
     argv = {
         "queues": ["queues"],
         "submit": ["submit", "rows.jsonl"],
         "worker": ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"],
     }
-    done = house.run(*argv[command])
+    done = user.run(*argv[command])
     assert done.returncode == 4, done.stderr
     happened, hint = done.stderr.splitlines()[-2:]
     assert f"refuses: {reason}" in happened
@@ -319,12 +319,12 @@ def test_a_refusal_is_exit_4_with_its_reason(
     assert advice in hint
 
 
-def test_a_closed_port_is_exit_4(house: House, broker: str) -> None:
+def test_a_closed_port_is_exit_4(user: User, broker: str) -> None:
     """No server listens on it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     url = f"amqp://guest:guest@127.0.0.1:{port}//"
-    house.environment |= {"MLQ_BROKER_URL": url, "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
-    done = house.run("queues")
+    user.environment |= {"MLQ_BROKER_URL": url, "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    done = user.run("queues")
     assert done.returncode == 4
     assert "cannot reach the broker at amqp://guest:***@127.0.0.1" in done.stderr

@@ -12,13 +12,13 @@ from celery import Celery
 from redis import Redis
 
 from mlq.broker import embedded
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 
 @pytest.fixture
-def results(house: House) -> Iterator[embedded.Server]:
+def results(user: User) -> Iterator[embedded.Server]:
     """Return a server for results, which the test starts."""
-    directory = house.directory / "results"
+    directory = user.directory / "results"
     server = embedded.Server(embedded.program(), directory)
     yield server
     server.stop()
@@ -28,10 +28,10 @@ def _client(server: embedded.Server) -> Redis:
     return Redis(unix_socket_path=server.url.removeprefix("redis+socket://"), socket_timeout=10)
 
 
-def _waiting(house: House) -> tuple[int, int]:
+def _waiting(user: User) -> tuple[int, int]:
     """Count the messages in realtime and the dead letters."""
-    (queue,) = house.json("queues", "realtime")["queues"]
-    return queue["ready"], len(house.json("dead")["entries"])
+    (queue,) = user.json("queues", "realtime")["queues"]
+    return queue["ready"], len(user.json("dead")["entries"])
 
 
 def _without(module: str, pool: list[str], url: str) -> Any:
@@ -57,35 +57,35 @@ POOL = ["--pool", "prefork", "--concurrency", "1"]
     ],
 )
 def test_an_unusable_backend_is_exit_3_before_a_message_is_claimed(
-    house: House, client: Celery, broker: str, pool: list[str], url: str, said: str
+    user: User, client: Celery, broker: str, pool: list[str], url: str, said: str
 ) -> None:
     """The error has the reason and the setting; a stock worker ends at its start, too."""
     client.send_task("mlq.predict", ["row"], queue="realtime")
-    house.environment["MLQ_RESULT_BACKEND"] = url.format(broker=broker.removeprefix("redis+socket://"))
-    done = house.run("worker", "start", *pool, "--model", "serve.py:Model")
+    user.environment["MLQ_RESULT_BACKEND"] = url.format(broker=broker.removeprefix("redis+socket://"))
+    done = user.run("worker", "start", *pool, "--model", "serve.py:Model")
     assert done.returncode == 3, done.stderr
     assert "mlq: cannot store results in " in done.stderr
     assert "(from MLQ_RESULT_BACKEND)" in done.stderr
     assert said in done.stderr
-    assert _waiting(house) == (1, 0)
-    assert not Path(house.environment["MODEL_LOG"]).exists()
+    assert _waiting(user) == (1, 0)
+    assert not Path(user.environment["MODEL_LOG"]).exists()
 
 
 @pytest.mark.timeout(120)
 def test_workers_wait_for_a_backend_that_is_away_without_claiming_messages(
-    house: House, client: Celery, results: embedded.Server
+    user: User, client: Celery, results: embedded.Server
 ) -> None:
     """Its server may start after the workers."""
     client.send_task("mlq.predict", ["row"], queue="realtime")
-    house.environment["MLQ_RESULT_BACKEND"] = results.url
-    workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    user.environment["MLQ_RESULT_BACKEND"] = results.url
+    workers = user.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
         workers.wait_for("mlq: cannot reach the result backend at ", times=2)
-        assert _waiting(house) == (1, 0)
+        assert _waiting(user) == (1, 0)
         results.start()
         workers.wait_for("ready after")
         with _client(results) as redis:
-            house.until(lambda: any(redis.scan_iter("celery-task-meta-*")), "it is answered")
+            user.until(lambda: any(redis.scan_iter("celery-task-meta-*")), "it is answered")
     finally:
         workers.end()
 
@@ -105,7 +105,7 @@ def _hide_keys(redis: Redis) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("spoil", [_forbid_setting, _close_channels, _hide_keys])
 def test_a_backend_that_becomes_unusable_loses_no_message(
-    house: House, client: Celery, start: Start, results: embedded.Server, spoil: Callable[[Redis], None]
+    user: User, client: Celery, start: Start, results: embedded.Server, spoil: Callable[[Redis], None]
 ) -> None:
     """Celery would acknowledge each message and log that its result is lost. The rows are not at fault."""
     results.start()
@@ -116,12 +116,12 @@ def test_a_backend_that_becomes_unusable_loses_no_message(
         client.send_task("mlq.predict", [row], queue="realtime")
     assert workers.wait() == 3
     assert any("mlq: cannot store results in " in line for line in workers.lines)
-    assert _waiting(house) == (3, 0)
+    assert _waiting(user) == (3, 0)
 
 
 @pytest.mark.timeout(180)
 def test_a_right_that_is_lost_on_a_shared_server_loses_no_message(
-    house: House, client: Celery, start: Start, broker_redis: Redis
+    user: User, client: Celery, start: Start, broker_redis: Redis
 ) -> None:
     """Results are on the broker's server, so the answer and the end of the claim are one step.
 
@@ -132,4 +132,4 @@ def test_a_right_that_is_lost_on_a_shared_server_loses_no_message(
     client.send_task("mlq.predict", ["row"], queue="realtime")
     assert workers.wait() == 3
     broker_redis.execute_command("ACL", "SETUSER", "default", "+set")  # type: ignore[no-untyped-call]
-    assert _waiting(house) == (1, 0)
+    assert _waiting(user) == (1, 0)

@@ -35,7 +35,7 @@ def escapes():
 
 def control_reply(world: World, client: Celery, word: str, *arguments: Any) -> dict[str, str]:
     """Send a control message until the only worker listens, and return its reply."""
-    world.house.until(lambda: client.control.ping(timeout=1), "the worker listens")
+    world.user.until(lambda: client.control.ping(timeout=1), "the worker listens")
     ((said,),) = [reply.values() for reply in getattr(client.control, word)(*arguments, **ANSWERED)]
     return dict(said)
 
@@ -58,7 +58,7 @@ def test_a_retry_with_a_countdown_waits_in_redis_not_in_a_worker(world: World, c
     """Stock workers keep such messages in memory, and lose track of them when they die."""
     world.start()
     task = client.send_task("own.twice", [1])
-    world.house.until(lambda: world.delayed() == 1, "the retry is in the delay list")
+    world.user.until(lambda: world.delayed() == 1, "the retry is in the delay list")
     assert world.claimed() == 0
     assert task.state == "RETRY"
     assert task.get(timeout=GET_S) == 1
@@ -66,18 +66,18 @@ def test_a_retry_with_a_countdown_waits_in_redis_not_in_a_worker(world: World, c
 
 def test_a_transient_failure_of_the_model_is_a_retry_that_clients_see(world: World, client: Celery) -> None:
     """A feature store that is away for a moment does not fail a request."""
-    world.house.write("away.py", "class Model:\n    def predict(self, rows):\n        raise ConnectionError('away')\n")
+    world.user.write("away.py", "class Model:\n    def predict(self, rows):\n        raise ConnectionError('away')\n")
     world.start(model="away.py:Model")
     task = client.send_task("mlq.predict", [1])
-    world.house.until(lambda: task.state == "RETRY", "the retry is seen")
-    world.house.until(lambda: world.delayed() == 1, "the retry waits in the delay list")
+    world.user.until(lambda: task.state == "RETRY", "the retry is seen")
+    world.user.until(lambda: world.delayed() == 1, "the retry waits in the delay list")
 
 
 def test_a_task_with_a_countdown_does_not_block_a_worker(world: World, client: Celery) -> None:
     """The worker stays free: a task that was sent later and is due runs first."""
     world.start()
     later = client.send_task("own.note", ["later"], countdown=2)
-    world.house.until(lambda: world.delayed() == 1, "it is in the delay list")
+    world.user.until(lambda: world.delayed() == 1, "it is in the delay list")
     client.send_task("own.note", ["now"]).get(timeout=GET_S)
     later.get(timeout=GET_S)
     assert world.ran() == ["now", "later"]
@@ -90,7 +90,7 @@ def test_a_link_gets_the_result(world: World, client: Celery, task: str) -> None
     arguments = [1, 2] if task == "own.add" else [3]
     result = client.send_task(task, arguments, link=client.signature("own.note", ["linked"]))
     result.get(timeout=GET_S)
-    world.house.until(lambda: any("linked" in line for line in world.ran()), "the link ran")
+    world.user.until(lambda: any("linked" in line for line in world.ran()), "the link ran")
     (line,) = [line for line in world.ran() if "linked" in line]
     assert line.startswith("3" if task == "own.add" else "{'row': 3")
 
@@ -103,7 +103,7 @@ def test_a_link_error_gets_the_failed_tasks_id(world: World, client: Celery, tas
     result = client.send_task(task, [argument], link_error=client.signature("own.sorry"))
     with pytest.raises(ValueError, match="broken"):
         result.get(timeout=GET_S)
-    world.house.until(lambda: bool(world.ran()), "the errback ran")
+    world.user.until(lambda: bool(world.ran()), "the errback ran")
     assert world.ran() == [f"sorry {result.id}"]
 
 
@@ -138,7 +138,7 @@ def test_a_task_that_was_revoked_before_it_ran_never_runs(world: World, client: 
     """This includes delayed tasks, which a user is most likely to revoke."""
     world.start()
     unwanted = client.send_task(task, ["unwanted"], countdown=2)
-    world.house.until(lambda: world.delayed() == 1, "it waits")
+    world.user.until(lambda: world.delayed() == 1, "it waits")
     client.control.revoke(unwanted.id)
     with pytest.raises(TaskRevokedError):
         unwanted.get(timeout=GET_S)
@@ -152,7 +152,7 @@ def test_an_ignored_result_leaves_no_key(world: World, client: Celery, task: str
     world.start()
     ignored = client.send_task(task, ["ignored"], ignore_result=True)
     client.send_task("own.note", ["after"]).get(timeout=GET_S)
-    world.house.until(lambda: world.claimed() == 0, "both are acknowledged")
+    world.user.until(lambda: world.claimed() == 0, "both are acknowledged")
     assert not world.redis.exists(f"celery-task-meta-{ignored.id}")
     assert len(world.ran() + world.predicted()) == 2
 
@@ -160,8 +160,8 @@ def test_an_ignored_result_leaves_no_key(world: World, client: Celery, task: str
 def test_a_task_that_is_acknowledged_early_runs_at_most_once(world: World, client: Celery) -> None:
     """Its author prefers no run to a second one. It must not run again after a death, and its client gets a failure."""
     world.start()
-    task = client.send_task("own.once", [str(world.house.directory / "never")])
-    world.house.until(lambda: world.ran() == ["once"], "it runs")
+    task = client.send_task("own.once", [str(world.user.directory / "never")])
+    world.user.until(lambda: world.ran() == ["once"], "it runs")
     assert world.claimed() == 0
     world.kill()
     with pytest.raises(WorkerLostError, match="acknowledged before"):
@@ -177,19 +177,19 @@ def test_no_message_is_blamed_for_the_overrun_of_a_task_that_was_acknowledged_ea
     world.start()
     for n in range(2):  # the worker holds the second one, too
         client.send_task("own.paced_once", [n])
-    late = client.send_task("own.once", [str(world.house.directory / "never")], time_limit=1)
+    late = client.send_task("own.once", [str(world.user.directory / "never")], time_limit=1)
     with pytest.raises(TimeLimitExceeded):
         late.get(timeout=GET_S)
-    world.house.until(lambda: world.ran() == ["paced_once 0", "once", "paced_once 1"], "the next worker goes on")
-    assert world.house.json("dead")["entries"] == []
+    world.user.until(lambda: world.ran() == ["paced_once 0", "once", "paced_once 1"], "the next worker goes on")
+    assert world.user.json("dead")["entries"] == []
 
 
 def test_a_task_that_was_acknowledged_early_can_be_revoked_while_it_runs(world: World, client: Celery) -> None:
     """Its message is gone, so no other worker could find it revoked."""
     world.start()
-    task = client.send_task("own.once", [str(world.house.directory / "never")])
-    world.house.until(lambda: world.ran() == ["once"], "it runs")
-    world.house.until(lambda: client.control.ping(timeout=1), "a worker listens")
+    task = client.send_task("own.once", [str(world.user.directory / "never")])
+    world.user.until(lambda: world.ran() == ["once"], "it runs")
+    world.user.until(lambda: client.control.ping(timeout=1), "a worker listens")
     client.control.revoke(task.id, terminate=True)
     with pytest.raises(TaskRevokedError):
         task.get(timeout=GET_S)
@@ -200,7 +200,7 @@ def test_a_rate_limit_keeps_the_order_and_leaves_the_rest_to_other_workers(world
     world.start()
     began = time.monotonic()
     tasks = [client.send_task("own.paced", [n]) for n in range(12)]
-    world.house.until(lambda: world.claimed() == AT_MOST_PACED, "a few wait in its hands")
+    world.user.until(lambda: world.claimed() == AT_MOST_PACED, "a few wait in its hands")
     assert [task.get(timeout=GET_S) for task in tasks] == list(range(12))
     assert time.monotonic() - began > 11 * 0.1 - 0.01
     assert world.ran() == [f"paced {n}" for n in range(12)]
@@ -214,8 +214,8 @@ def test_a_rate_limited_message_is_not_acknowledged_and_blocks_no_other(world: W
     assert client.send_task("mlq.predict", ["another"]).get(timeout=GET_S)["row"] == "another"
     assert (world.ran(), world.claimed()) == (["paced_once 0"], 2)
     world.kill()
-    world.house.until(lambda: world.ran() == ["paced_once 0", "paced_once 1"], "the next worker has a limit of its own")
-    world.house.until(lambda: world.claimed() == 1, "and nothing was lost")
+    world.user.until(lambda: world.ran() == ["paced_once 0", "paced_once 1"], "the next worker has a limit of its own")
+    world.user.until(lambda: world.claimed() == 1, "and nothing was lost")
 
 
 def test_the_models_tasks_can_get_a_rate_limit(world: World, client: Celery) -> None:
@@ -224,7 +224,7 @@ def test_the_models_tasks_can_get_a_rate_limit(world: World, client: Celery) -> 
     assert "ok" in control_reply(world, client, "rate_limit", "mlq.predict", "1/h")
     tasks = [client.send_task("mlq.predict", [n]) for n in range(3)]
     assert tasks[0].get(timeout=GET_S)["row"] == 0
-    world.house.until(lambda: world.claimed() == 2, "the others wait")
+    world.user.until(lambda: world.claimed() == 2, "the others wait")
     assert "ok" in control_reply(world, client, "rate_limit", "mlq.predict", 0)
     assert [task.get(timeout=GET_S)["row"] for task in tasks] == [0, 1, 2]
 
@@ -232,7 +232,7 @@ def test_the_models_tasks_can_get_a_rate_limit(world: World, client: Celery) -> 
 @pytest.mark.parametrize("change", ["add_consumer", "cancel_consumer"])
 def test_a_worker_refuses_to_change_its_queues(world: World, client: Celery, change: str) -> None:
     """Celery would confirm the change, and messages would go back and forth."""
-    world.house.environment["MLQ_CONTROLS"] = "all"
+    world.user.environment["MLQ_CONTROLS"] = "all"
     world.start()
     assert "mlq queues pause" in control_reply(world, client, change, "batch")["error"]
     assert client.send_task("mlq.predict", [1], queue="batch").get(timeout=GET_S)["row"] == 1
@@ -250,9 +250,9 @@ def test_a_wrong_number_of_arguments_is_the_callers_failure(world: World, client
 def test_a_long_task_is_seen_as_started(world: World, client: Celery) -> None:
     """Short tasks are not announced, which would cost more than running them."""
     world.start()
-    gate = world.house.directory / "gate"
+    gate = world.user.directory / "gate"
     tasks = [client.send_task("mlq.predict", [{"wait_for": str(gate), "n": n}]) for n in range(2)]
-    world.house.until(lambda: all(t.state == "STARTED" for t in tasks[:1]), "it is seen as started")
+    world.user.until(lambda: all(t.state == "STARTED" for t in tasks[:1]), "it is seen as started")
     gate.touch()
     assert [t.get(timeout=GET_S)["row"]["n"] for t in tasks] == [0, 1]
 
@@ -295,7 +295,7 @@ def test_results_may_be_in_another_store(
     with pytest.raises(ValueError, match="broken"):
         client.send_task("mlq.predict", [{"fail": "broken"}]).get(timeout=GET_S)
     assert client.send_task("own.twice", [0]).get(timeout=GET_S) == 1
-    world.house.until(lambda: any("linked" in line for line in world.ran()), "the link ran")
+    world.user.until(lambda: any("linked" in line for line in world.ran()), "the link ran")
     assert not world.redis.keys("celery-task-meta-*")
 
 
@@ -308,7 +308,7 @@ def test_a_worker_that_dies_before_it_acknowledges_does_not_run_the_link_twice(
     world.start(imports="own_tasks,holding")
     arguments = [1, 2] if task == "own.add" else [3]
     result = client.send_task(task, arguments, link=client.signature("own.note", ["linked"]))
-    world.house.until(lambda: "held" in world.ran(), "the task has ended and is not acknowledged")
+    world.user.until(lambda: "held" in world.ran(), "the task has ended and is not acknowledged")
     assert result.state in {"PENDING", "STARTED"}
     world.kill()
     result.get(timeout=GET_S)
@@ -318,10 +318,10 @@ def test_a_worker_that_dies_before_it_acknowledges_does_not_run_the_link_twice(
 
 
 @pytest.mark.usefixtures("broker")
-def test_a_module_that_cannot_be_imported_is_named_before_a_message_is_claimed(house: Any) -> None:
+def test_a_module_that_cannot_be_imported_is_named_before_a_message_is_claimed(user: Any) -> None:
     """The exit code is 3, with the setting: such a worker would dead-letter the user's own tasks as unknown."""
-    house.environment["MLQ_WORKER_IMPORTS"] = "nowhere"
-    done = house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    user.environment["MLQ_WORKER_IMPORTS"] = "nowhere"
+    done = user.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert done.returncode == 3
     assert "No module named 'nowhere'" in done.stderr
     assert "MLQ_WORKER_IMPORTS" in done.stderr
@@ -343,8 +343,8 @@ def test_a_failure_that_is_not_acknowledged_is_still_recorded(world: World, clie
     failed = client.send_task("own.unacked", ["no"], link_error=client.signature("own.sorry"))
     with pytest.raises(ValueError, match="no"):
         failed.get(timeout=GET_S)
-    world.house.until(lambda: world.ran() == [f"sorry {failed.id}"], "the errback ran")
-    world.house.until(lambda: world.claimed() == 0, "nothing is held")
+    world.user.until(lambda: world.ran() == [f"sorry {failed.id}"], "the errback ran")
+    world.user.until(lambda: world.claimed() == 0, "nothing is held")
 
 
 def test_a_message_that_celery_cannot_decode_is_dead_lettered_and_answered(world: World, client: Celery) -> None:
@@ -353,24 +353,24 @@ def test_a_message_that_celery_cannot_decode_is_dead_lettered_and_answered(world
     odd = client.send_task("own.note", [{"__type__": "nobody.knows", "__value__": 1}])
     with pytest.raises(Exception, match="rejected"):
         odd.get(timeout=GET_S)
-    assert [e["reason"] for e in world.house.json("dead")["entries"]] == ["rejected"]
+    assert [e["reason"] for e in world.user.json("dead")["entries"]] == ["rejected"]
 
 
 def test_an_exception_that_ends_the_worker_counts_as_a_crash_of_its_message(world: World, client: Celery) -> None:
     """The message would end every next worker. After three it is a dead letter."""
-    world.house.write("escaping.py", ESCAPING)
+    world.user.write("escaping.py", ESCAPING)
     world.start(imports="own_tasks,escaping")
     with pytest.raises(WorkerLostError):
         client.send_task("own.escapes").get(timeout=60)
-    assert [e["reason"] for e in world.house.json("dead")["entries"]] == ["crash"]
-    world.house.until(lambda: bool(world.leases()), "there is a worker again")
+    assert [e["reason"] for e in world.user.json("dead")["entries"]] == ["crash"]
+    world.user.until(lambda: bool(world.leases()), "there is a worker again")
     assert client.send_task("own.add", [1, 2]).get(timeout=GET_S) == 3
 
 
 def test_a_paused_queue_with_messages_keeps_no_worker_busy(world: World, client: Celery) -> None:
     """Its messages are no work. A worker that polled them again at once would poll without end."""
     world.start()
-    world.house.run("queues", "pause", "batch")
+    world.user.run("queues", "pause", "batch")
     client.send_task("own.add", [1, 2], queue="batch")
     before = world.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     with pytest.raises(TimeoutError):
@@ -378,7 +378,7 @@ def test_a_paused_queue_with_messages_keeps_no_worker_busy(world: World, client:
     calls = world.redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before
     assert calls < 100
     resumed = client.send_task("own.add", [2, 2], queue="batch")
-    world.house.run("queues", "resume", "batch")
+    world.user.run("queues", "resume", "batch")
     assert resumed.get(timeout=GET_S) == 4
 
 

@@ -10,98 +10,98 @@ from typing import Any
 import pytest
 
 
-def write_rows(house: Any, number: int) -> None:
+def write_rows(user: Any, number: int) -> None:
     """Write rows that wait for a file that is never created."""
-    gate = str(house.directory / "gate")
-    house.write("rows.jsonl", "".join(json.dumps({"wait_for": gate, "n": n}) + "\n" for n in range(number)))
+    gate = str(user.directory / "gate")
+    user.write("rows.jsonl", "".join(json.dumps({"wait_for": gate, "n": n}) + "\n" for n in range(number)))
 
 
-def state_of(house: Any) -> str:
+def state_of(user: Any) -> str:
     """Return the state of the only job."""
-    (job,) = house.json("job")["jobs"]
+    (job,) = user.json("job")["jobs"]
     return str(job["state"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
-def test_one_signal_ends_a_client_that_no_worker_answers(house: Any, broker: str, number: signal.Signals) -> None:
+def test_one_signal_ends_a_client_that_no_worker_answers(user: Any, broker: str, number: signal.Signals) -> None:
     """CI and notebooks send one signal and wait.
 
     The hint names the rows in flight, and no answer comes for ten seconds.
     """
     assert broker
-    house.write("rows.jsonl", "".join(f"{n}\n" for n in range(40)))
-    waiting = house.command("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4")
-    house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
-    assert state_of(house) == "running"
+    user.write("rows.jsonl", "".join(f"{n}\n" for n in range(40)))
+    waiting = user.command("submit", "rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4")
+    user.until(lambda: user.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
+    assert state_of(user) == "running"
     waiting.process.send_signal(number)
     waiting.wait_for("sending no more; 4 rows are on their way")
     assert waiting.wait() == 7
     assert any("mlq submit rows.jsonl" in line and "--resume" in line for line in waiting.lines)
-    assert state_of(house) == "stopped"
+    assert state_of(user) == "stopped"
 
 
 @pytest.mark.parametrize("words", [("--wait", "-o", "out.jsonl"), ()], ids=["collecting", "sending"])
-def test_one_signal_ends_a_client_whose_broker_is_gone(house: Any, server: Any, words: tuple[str, ...]) -> None:
+def test_one_signal_ends_a_client_whose_broker_is_gone(user: Any, server: Any, words: tuple[str, ...]) -> None:
     """Otherwise it would retry until the broker is back, which may be never."""
-    house.environment["MLQ_BROKER_URL"] = server.url
-    write_rows(house, 50_000)
-    waiting = house.command("submit", "rows.jsonl", *words, "--chunk", "1")
-    house.until(lambda: bool(house.json("job")["jobs"]), "it has begun")
+    user.environment["MLQ_BROKER_URL"] = server.url
+    write_rows(user, 50_000)
+    waiting = user.command("submit", "rows.jsonl", *words, "--chunk", "1")
+    user.until(lambda: bool(user.json("job")["jobs"]), "it has begun")
     server.stop()
     waiting.wait_for("does not answer")
     waiting.process.send_signal(signal.SIGTERM)
     assert waiting.wait() == 7
 
 
-def test_a_job_whose_output_pipe_is_closed_is_stopped_and_can_be_resumed(house: Any, start: Any) -> None:
+def test_a_job_whose_output_pipe_is_closed_is_stopped_and_can_be_resumed(user: Any, start: Any) -> None:
     """With `mlq submit … --wait | head` the pipe closes midway, and the rest is not sent."""
     start("--cpus", "1")
-    house.write("rows.jsonl", "".join(json.dumps({"n": n, "pad": "x" * 2000}) + "\n" for n in range(600)))
+    user.write("rows.jsonl", "".join(json.dumps({"n": n, "pad": "x" * 2000}) + "\n" for n in range(600)))
     argv = ["rows.jsonl", "--wait", "--chunk", "1", "--max-inflight", "4", "--job-id", "piped"]
-    waiting = house.command("submit", *argv)
+    waiting = user.command("submit", *argv)
     assert waiting.process.stdout is not None
     waiting.process.stdout.readline()
     waiting.process.stdout.close()
     waiting.wait()
-    assert house.json("job", "show", "piped")["state"] == "stopped"
-    assert house.run("result", "piped").returncode == 7
-    again = house.run("submit", "rows.jsonl", "--wait", "-o", "rest.jsonl", "--job-id", "piped")
+    assert user.json("job", "show", "piped")["state"] == "stopped"
+    assert user.run("result", "piped").returncode == 7
+    again = user.run("submit", "rows.jsonl", "--wait", "-o", "rest.jsonl", "--job-id", "piped")
     assert again.returncode == 0, again.stderr
-    assert house.json("job", "show", "piped")["state"] == "done"
+    assert user.json("job", "show", "piped")["state"] == "done"
 
 
-def test_the_job_shows_that_its_sender_was_killed_and_that_a_new_one_runs(house: Any, broker: str) -> None:
+def test_the_job_shows_that_its_sender_was_killed_and_that_a_new_one_runs(user: Any, broker: str) -> None:
     """The sender's heartbeat expires; `--resume` gives the job another sender."""
     assert broker
-    write_rows(house, 40)
+    write_rows(user, 40)
     argv = ["rows.jsonl", "--wait", "-o", "out.jsonl", "--chunk", "1", "--max-inflight", "4"]
-    killed = house.command("submit", *argv)
-    house.until(lambda: house.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
+    killed = user.command("submit", *argv)
+    user.until(lambda: user.json("queues", "batch")["queues"][0]["ready"] == 4, "the window is full")
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
-    assert state_of(house) == "running"  # its heartbeat has not expired yet
-    house.until(lambda: state_of(house) == "stopped", "its heartbeat has expired")
-    resumed = house.command("submit", *argv, "--resume")
-    house.until(lambda: state_of(house) == "running", "another process sends it")
+    assert state_of(user) == "running"  # its heartbeat has not expired yet
+    user.until(lambda: state_of(user) == "stopped", "its heartbeat has expired")
+    resumed = user.command("submit", *argv, "--resume")
+    user.until(lambda: state_of(user) == "running", "another process sends it")
     resumed.process.kill()
     resumed.wait()
 
 
-def test_a_completely_sent_job_needs_no_sender(house: Any, broker: str) -> None:
+def test_a_completely_sent_job_needs_no_sender(user: Any, broker: str) -> None:
     """`mlq submit` without --wait has ended, and workers do the rest."""
     assert broker
-    house.write("rows.jsonl", "1\n2\n3\n")
-    assert house.run("submit", "rows.jsonl").returncode == 0
-    assert state_of(house) == "running"
+    user.write("rows.jsonl", "1\n2\n3\n")
+    assert user.run("submit", "rows.jsonl").returncode == 0
+    assert state_of(user) == "running"
 
 
 @pytest.mark.parametrize("kind", ["a task", "a job"])
-def test_waiting_for_a_result_ends_with_one_signal(house: Any, broker: str, kind: str) -> None:
+def test_waiting_for_a_result_ends_with_one_signal(user: Any, broker: str, kind: str) -> None:
     """The answer stays in Redis."""
     assert broker
-    house.write("rows.jsonl", "1\n2\n3\n")
-    wanted = house.run("submit", "rows.jsonl").stdout.strip() if kind == "a job" else "some-task"
-    waiting = house.command("result", wanted, "--wait")
-    house.until(lambda: b"SigCgt" in _status(waiting) and _catches(waiting, signal.SIGTERM), "it waits")
+    user.write("rows.jsonl", "1\n2\n3\n")
+    wanted = user.run("submit", "rows.jsonl").stdout.strip() if kind == "a job" else "some-task"
+    waiting = user.command("result", wanted, "--wait")
+    user.until(lambda: b"SigCgt" in _status(waiting) and _catches(waiting, signal.SIGTERM), "it waits")
     waiting.process.send_signal(signal.SIGTERM)
     assert waiting.wait() == 7
     assert any("--wait` continues" in line for line in waiting.lines)

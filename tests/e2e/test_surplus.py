@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 ROWS = 4  # the model's batch size
 MESSAGES = 8
@@ -13,22 +13,22 @@ HELD_AT_MOST = 2  # one runs, and one is staged behind it
 
 
 def test_a_busy_worker_leaves_the_surplus_to_an_idle_one(
-    house: House, client: Celery, start: Start, broker_redis: Redis
+    user: User, client: Celery, start: Start, broker_redis: Redis
 ) -> None:
     """Each of the four claimed messages counts as one row but is a whole batch. All except one go back at once."""
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     chunks = [[{"wait_for": str(gate), "n": [m, n]} for n in range(ROWS)] for m in range(MESSAGES)]
     tasks = [client.send_task("mlq.batch_predict", [rows], queue="batch") for rows in chunks]
     busy = start("--cpus", "1", "--name", "busy")
-    log = house.directory / "model.log"
-    house.until(lambda: log.exists() and len(log.read_text().splitlines()) == 1, "it is busy")
+    log = user.directory / "model.log"
+    user.until(lambda: log.exists() and len(log.read_text().splitlines()) == 1, "it is busy")
     (wid,) = broker_redis.zrange("mlq:leases", 0, -1)
     assert isinstance(wid, bytes)
     claims = f"mlq:claims:{wid.decode()}"
     assert broker_redis.hlen(claims) <= HELD_AT_MOST
     assert broker_redis.llen("batch") + broker_redis.hlen(claims) == MESSAGES
     start("--cpus", "1", "--name", "idle")
-    house.until(lambda: len(log.read_text().splitlines()) == 2, "the other works beside it")
+    user.until(lambda: len(log.read_text().splitlines()) == 2, "the other works beside it")
     assert broker_redis.hlen(claims) <= HELD_AT_MOST
     gate.touch()
     answers = [task.get(timeout=30) for task in tasks]

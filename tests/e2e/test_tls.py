@@ -14,7 +14,7 @@ import pytest
 
 from mlq.broker import embedded
 from mlq.settings import tls
-from tests.conftest import DEADLINE_S, House, Start
+from tests.conftest import DEADLINE_S, Start, User
 
 TERMINATOR = '''
 """TLS in front of a unix socket: servers in wheels have none of their own."""
@@ -71,16 +71,16 @@ class Secured:
 
 
 @pytest.fixture
-def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
+def secured(server: embedded.Server, user: User) -> Iterator[Secured]:
     """Sign a certificate, and run a server with it."""
-    here = house.directory
+    here = user.directory
     ours, theirs = authority(here, "ours"), authority(here, "theirs")
     openssl(here, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=any", "-keyout", "s.key", "-out", "s.csr")
-    house.write("names", "subjectAltName=DNS:localhost\n")
+    user.write("names", "subjectAltName=DNS:localhost\n")
     signed = ("x509", "-req", "-in", "s.csr", "-CA", str(ours), "-CAkey", "ours.key", "-days", "2", "-out", "s.crt")
     openssl(here, *signed, "-CAcreateserial", "-extfile", "names")
-    both = house.write("s.pem", (here / "s.crt").read_text() + (here / "s.key").read_text())
-    program = [sys.executable, str(house.write("terminator.py", TERMINATOR)), str(both)]
+    both = user.write("s.pem", (here / "s.crt").read_text() + (here / "s.key").read_text())
+    program = [sys.executable, str(user.write("terminator.py", TERMINATOR)), str(both)]
     upstream = server.url.removeprefix("redis+socket://")
     with subprocess.Popen([*program, upstream], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -88,16 +88,16 @@ def secured(server: embedded.Server, house: House) -> Iterator[Secured]:
         process.terminate()
 
 
-def test_a_server_with_the_right_certificate_serves_everything(house: House, secured: Secured, start: Start) -> None:
+def test_a_server_with_the_right_certificate_serves_everything(user: User, secured: Secured, start: Start) -> None:
     """Commands, the worker's claims and its bell, and the results."""
-    house.environment["MLQ_BROKER_URL"] = f"rediss://localhost:{secured.port}/0"
-    house.environment["SSL_CERT_FILE"] = str(secured.ours)
+    user.environment["MLQ_BROKER_URL"] = f"rediss://localhost:{secured.port}/0"
+    user.environment["SSL_CERT_FILE"] = str(secured.ours)
     workers = start("--cpus", "1")
-    house.write("rows.json", [1, 2, 3])
-    done = house.run("submit", "rows.json", "--wait")
+    user.write("rows.json", [1, 2, 3])
+    done = user.run("submit", "rows.json", "--wait")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3
-    (worker,) = house.json("worker")["workers"]
+    (worker,) = user.json("worker")["workers"]
     assert worker["state"] == "idle"
     assert not [line for line in workers.lines if "without TLS" in line or "no watching" in line]
 
@@ -111,15 +111,15 @@ def test_a_server_with_the_right_certificate_serves_everything(house: House, sec
     ],
 )
 def test_no_connection_is_made_to_a_server_with_another_certificate(
-    house: House, secured: Secured, host: str, authority: str | None, why: str
+    user: User, secured: Secured, host: str, authority: str | None, why: str
 ) -> None:
     """Every command ends with exit code 4 and the reason, and does not show the password."""
-    house.environment["MLQ_BROKER_URL"] = f"rediss://:secret@{host}:{secured.port}/0"
+    user.environment["MLQ_BROKER_URL"] = f"rediss://:secret@{host}:{secured.port}/0"
     if authority is not None:
-        house.environment["SSL_CERT_FILE"] = str(getattr(secured, authority))
-    house.write("rows.json", [1])
+        user.environment["SSL_CERT_FILE"] = str(getattr(secured, authority))
+    user.write("rows.json", [1])
     for argv in (["queues"], ["submit", "rows.json"]):
-        refused = house.run(*argv)
+        refused = user.run(*argv)
         assert refused.returncode == 4, refused.stderr
         assert f"rediss://:***@{host}:{secured.port}/0" in refused.stderr
         assert why in refused.stderr

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 TASKS = """
 from celery import shared_task
@@ -41,11 +41,11 @@ def send(client: Celery, *names: str, queue: str = "celery", times: int = 30) ->
     ],
 )
 def test_workers_do_not_start_on_a_queue_of_unknown_tasks(
-    house: House, client: Celery, broker_redis: Redis, argv: list[str]
+    user: User, client: Celery, broker_redis: Redis, argv: list[str]
 ) -> None:
     """The exit code is 3, with the names of the tasks; every message stays in its queue."""
     send(client, "shop.pay", "shop.mail", "shop.\x1b[2J")
-    done = house.run(*argv, "--model", "serve.py:Model")
+    done = user.run(*argv, "--model", "serve.py:Model")
     assert done.returncode == 3, done.stderr
     assert "this worker does not know the tasks of most of the oldest messages in queue 'celery'" in done.stderr
     assert "'shop.pay'" in done.stderr
@@ -55,12 +55,12 @@ def test_workers_do_not_start_on_a_queue_of_unknown_tasks(
     assert not broker_redis.exists("mlq:dead")
 
 
-def test_a_worker_that_knows_the_tasks_starts(house: House, start: Start, client: Celery) -> None:
+def test_a_worker_that_knows_the_tasks_starts(user: User, start: Start, client: Celery) -> None:
     """Tasks of worker.imports and aliases are known before a message is claimed.
 
     A minority of unknown tasks is accepted.
     """
-    house.write("shop.py", TASKS)
+    user.write("shop.py", TASKS)
     send(client, "shop.pay", "shop.mail")
     send(client, "their.predict", queue="realtime", times=3)
     send(client, "mlq.predict", "mlq.predict", "no.such", queue="batch")
@@ -69,33 +69,33 @@ def test_a_worker_that_knows_the_tasks_starts(house: House, start: Start, client
     assert client.send_task("shop.pay", [7], queue="realtime").get(timeout=30) == 7
 
 
-def test_take_unknown_starts_and_warns_once(house: House, start: Start, client: Celery, broker_redis: Redis) -> None:
+def test_take_unknown_starts_and_warns_once(user: User, start: Start, client: Celery, broker_redis: Redis) -> None:
     """Unknown tasks become dead letters, as with any worker that meets them later."""
     send(client, "shop.pay")
     workers = start("--cpus", "1", "--take-unknown")
-    house.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
+    user.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=30)["row"] == 1
     assert sum("no task of this name is known here" in line for line in workers.lines) == 1
 
 
 def test_messages_of_a_client_do_not_prevent_a_restart(
-    house: House, start: Start, client: Celery, broker_redis: Redis
+    user: User, start: Start, client: Celery, broker_redis: Redis
 ) -> None:
     """They do not prevent a start by an autoscaler, either: in both cases no operator would see the error."""
     workers = start("--cpus", "1")
-    gate = house.directory / "gate"
+    gate = user.directory / "gate"
     held = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    log = Path(house.environment["MODEL_LOG"])
-    house.until(lambda: log.exists() and "wait_for" in log.read_text(), "it runs")
+    log = Path(user.environment["MODEL_LOG"])
+    user.until(lambda: log.exists() and "wait_for" in log.read_text(), "it runs")
     send(client, "shop.pay")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
     workers.wait_for("ready after", times=2)
     gate.touch()
     assert held.get(timeout=30)["row"] == {"wait_for": str(gate)}
-    house.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
+    user.until(lambda: broker_redis.zcard("mlq:dead") == 30, "all are dead letters")
     assert workers.end() == 0
     send(client, "shop.pay")
-    scaler = house.command("autoscale", "--cpus", "1", "--min", "1", "--model", "serve.py:Model")
+    scaler = user.command("autoscale", "--cpus", "1", "--min", "1", "--model", "serve.py:Model")
     try:
         scaler.wait_for("ready after")
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 RAISES = '''
 import asyncio, os, sys, time
@@ -136,23 +136,23 @@ def name_raised_error(task: Any) -> str:
 
 
 @pytest.mark.timeout(180)
-def test_an_error_of_any_type_fails_only_its_row(house: House, start: Start) -> None:
+def test_an_error_of_any_type_fails_only_its_row(user: User, start: Start) -> None:
     """A BaseException passes through the loop of a stock worker and ends it, and then the next worker."""
-    house.write("raises.py", RAISES)
+    user.write("raises.py", RAISES)
     workers = start("--cpus", "1", model="raises.py:Model")
     where = ("raise", "before", "after", "slot")
     rows: list[Any] = [row for kind in NAMES for row in (*({w: kind} for w in where), f"beside {kind}")]
-    house.write("rows.jsonl", "\n".join(map(json.dumps, rows)))
-    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    user.write("rows.jsonl", "\n".join(map(json.dumps, rows)))
+    done = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     assert done.returncode == 6, done.stderr
-    lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (user.directory / "out.jsonl").read_text().splitlines()]
     (pid,) = workers.pids().values()
     for row, line in zip(rows, lines, strict=True):
         if isinstance(row, str):
             assert line["result"] == [row, pid]
         else:
             assert line["error"]["type"] == NAMES[next(iter(row.values()))], (row, line)
-    assert house.json("dead")["entries"] == []
+    assert user.json("dead")["entries"] == []
     assert workers.end() == 0, "a teardown that raises does not spoil a drain"
     assert sum(" starting on " in line for line in workers.lines) == 1, "one process did it all"
 
@@ -162,17 +162,17 @@ def test_an_error_of_any_type_fails_only_its_row(house: House, start: Start) -> 
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
 def test_a_stock_client_gets_a_failure_that_does_not_end_it(
-    house: House, client: Celery, start: Start, pool: list[str]
+    user: User, client: Celery, start: Start, pool: list[str]
 ) -> None:
     """Celery rebuilds exceptions by name: a result with builtins.SystemExit would end the client that reads it."""
-    house.write("raises.py", RAISES)
+    user.write("raises.py", RAISES)
     start(*pool, model="raises.py:Model")
     kinds = NAMES if "--cpus" in pool else ("panic", "cancelled", "exit", "interrupt")
     tasks = {kind: client.send_task("mlq.predict", [{"raise": kind}], queue="realtime") for kind in kinds}
     for kind, task in tasks.items():
         assert name_raised_error(task) == NAMES[kind]
     assert client.send_task("mlq.predict", ["fine"], queue="realtime").get(timeout=60)[0] == "fine"
-    assert house.json("dead")["entries"] == []
+    assert user.json("dead")["entries"] == []
 
 
 @pytest.mark.timeout(180)
@@ -180,11 +180,11 @@ def test_a_stock_client_gets_a_failure_that_does_not_end_it(
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
 def test_a_users_own_task_that_exits_fails_and_its_worker_goes_on(
-    house: House, client: Celery, start: Start, pool: list[str]
+    user: User, client: Celery, start: Start, pool: list[str]
 ) -> None:
     """It exits in its body, or in the pickling of an exception."""
-    house.write("raises.py", RAISES)
-    house.write("own.py", TASKS)
+    user.write("raises.py", RAISES)
+    user.write("own.py", TASKS)
     workers = start(*pool, model="raises.py:Model", MLQ_WORKER_IMPORTS="own")
     exits = [client.send_task("own.exit", [code], queue="default") for code in (0, 3, "a text")]
     assert [name_raised_error(task) for task in exits] == ["SystemExit"] * 3
@@ -194,16 +194,16 @@ def test_a_users_own_task_that_exits_fails_and_its_worker_goes_on(
             for kind in ("exit", "shutdown", "terminate", "interrupt"):
                 assert name_raised_error(client.send_task("own.hook", [hook, kind], queue="default")) == NAMES[kind]
     assert client.send_task("own.fine", [7], queue="default").get(timeout=60) == 7
-    assert house.json("dead")["entries"] == []
+    assert user.json("dead")["entries"] == []
     assert sum(" starting on " in line for line in workers.lines) == 1
 
 
 @pytest.mark.timeout(300)
 def test_messages_that_end_the_process_become_dead_letters_one_after_the_other(
-    house: House, client: Celery, start: Start
+    user: User, client: Celery, start: Start
 ) -> None:
     """Even if they exit with the codes of a worker that was drained, misconfigured or recycled."""
-    house.write("raises.py", RAISES)
+    user.write("raises.py", RAISES)
     workers = start("--cpus", "1", model="raises.py:Model")
     pills: list[dict[str, Any]] = [{"end": 0}, {"end": 3}, {"abort": True}]
     tasks = [client.send_task("mlq.predict", [pill], queue="realtime") for pill in pills]
@@ -212,6 +212,6 @@ def test_messages_that_end_the_process_become_dead_letters_one_after_the_other(
         task.get(timeout=120, propagate=False)
         assert task.state == "FAILURE"
     assert fine.get(timeout=60)[0] == "fine"
-    entries = house.json("dead")["entries"]
+    entries = user.json("dead")["entries"]
     assert [entry["reason"] for entry in entries] == ["crash"] * len(pills)
     assert workers.process.poll() is None

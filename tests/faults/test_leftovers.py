@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mlq.supervisor.recovery.leftovers import adopting_orphans
-from tests.conftest import MLQ, House, Start, is_alive
+from tests.conftest import MLQ, Start, User, is_alive
 
 STARTS = '''
 import os, subprocess, sys
@@ -77,13 +77,13 @@ KINDS = 6
 
 
 @pytest.fixture
-def started_processes(house: House) -> Iterator[Callable[[str], dict[int, psutil.Process]]]:
+def started_processes(user: User) -> Iterator[Callable[[str], dict[int, psutil.Process]]]:
     """Return a function that returns the processes that the models have started, by pid.
 
     Those that a failed test leaves are ended.
     """
-    house.write("starts.py", STARTS)
-    directory = house.directory / "started"
+    user.write("starts.py", STARTS)
+    directory = user.directory / "started"
     known: dict[int, psutil.Process] = {}
 
     def look(slot: str = "") -> dict[int, psutil.Process]:
@@ -124,58 +124,58 @@ def _none_lives(processes: dict[int, psutil.Process]) -> bool:
 Look = Callable[..., dict[int, psutil.Process]]
 
 
-def _all(house: House, started_processes: Look, slot: str = "") -> dict[int, psutil.Process]:
-    house.until(lambda: len(started_processes(slot)) == KINDS, "all have started")
+def _all(user: User, started_processes: Look, slot: str = "") -> dict[int, psutil.Process]:
+    user.until(lambda: len(started_processes(slot)) == KINDS, "all have started")
     return started_processes(slot)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("end", ["kill", "exit", "restart"])
 def test_a_successor_meets_no_process_of_its_predecessor(
-    house: House, start: Start, started_processes: Look, end: str
+    user: User, start: Start, started_processes: Look, end: str
 ) -> None:
     """Otherwise a server that no operator knows of could hold the GPU's memory."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    first = _all(house, started_processes)
+    first = _all(user, started_processes)
     (pid,) = workers.pids().values()
     if end == "kill":
         os.kill(pid, signal.SIGKILL)
     elif end == "exit":
-        house.write("row.jsonl", '"end"')
-        assert house.run("submit", "row.jsonl").returncode == 0
+        user.write("row.jsonl", '"end"')
+        assert user.run("submit", "row.jsonl").returncode == 0
     else:
-        assert house.run("worker", "restart", "cpu0").returncode == 0
+        assert user.run("worker", "restart", "cpu0").returncode == 0
     workers.wait_for("ready after", times=2)
     assert _none_lives(first)
-    assert not (house.directory / "met").exists()
+    assert not (user.directory / "met").exists()
     workers.process.kill() if end == "exit" else workers.end()
 
 
 @pytest.mark.timeout(120)
-def test_drained_workers_leave_no_process(house: House, start: Start, started_processes: Look) -> None:
+def test_drained_workers_leave_no_process(user: User, start: Start, started_processes: Look) -> None:
     """Not even as a child of PID 1, where no one looks for it."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    left = _all(house, started_processes)
+    left = _all(user, started_processes)
     assert workers.end() == 0
     assert _none_lives(left)
 
 
 @pytest.mark.timeout(120)
 def test_the_processes_of_the_workers_end_when_the_supervisor_is_killed(
-    house: House, broker: str, start: Start, started_processes: Look
+    user: User, broker: str, start: Start, started_processes: Look
 ) -> None:
     """The kernel kills the workers. The supervisor's guard ends the rest, and no process that only looks similar."""
     assert broker
     workers = start("--cpus", "1", model="starts.py:Model")
-    left = _all(house, started_processes)
+    left = _all(user, started_processes)
     stranger = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(3600)"],
-        env={**house.environment, "MLQ_OWNER": "another-supervisor/host:cpu0:1"},
+        env={**user.environment, "MLQ_OWNER": "another-supervisor/host:cpu0:1"},
         start_new_session=True,
     )
     try:
         workers.process.kill()
-        house.until(lambda: _none_lives(left), "they have ended")
+        user.until(lambda: _none_lives(left), "they have ended")
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -183,10 +183,10 @@ def test_the_processes_of_the_workers_end_when_the_supervisor_is_killed(
 
 
 @pytest.mark.timeout(120)
-def test_the_processes_of_another_worker_are_kept(house: House, start: Start, started_processes: Look) -> None:
+def test_the_processes_of_another_worker_are_kept(user: User, start: Start, started_processes: Look) -> None:
     """Its daemons are children of the same supervisor by then, and look the same."""
     workers = start("--cpus", "2", model="starts.py:Model", ready=2)
-    gone, kept = _all(house, started_processes, "cpu0"), _all(house, started_processes, "cpu1")
+    gone, kept = _all(user, started_processes, "cpu0"), _all(user, started_processes, "cpu1")
     os.kill(workers.pids()["cpu0"], signal.SIGKILL)
     workers.wait_for("ready after", times=3)
     assert _none_lives(gone)
@@ -194,41 +194,41 @@ def test_the_processes_of_another_worker_are_kept(house: House, start: Start, st
 
 
 @pytest.mark.timeout(120)
-def test_orphans_of_a_living_worker_leave_no_zombies(house: House, start: Start, started_processes: Look) -> None:
+def test_orphans_of_a_living_worker_leave_no_zombies(user: User, start: Start, started_processes: Look) -> None:
     """They become the supervisor's children when they lose their parent."""
     workers = start("--cpus", "1", model="starts.py:Model")
-    _all(house, started_processes)
-    house.write("rows.jsonl", '"orphan"\n' * 5)
-    assert house.run("submit", "rows.jsonl", "--wait").returncode == 0
+    _all(user, started_processes)
+    user.write("rows.jsonl", '"orphan"\n' * 5)
+    assert user.run("submit", "rows.jsonl", "--wait").returncode == 0
     supervisor = psutil.Process(workers.process.pid)
 
     def zombies() -> list[int]:
         return [c.pid for c in supervisor.children() if is_zombie(c)]
 
     sleeping = [c for c in supervisor.children() if _is_named(c, "sleep")]
-    house.until(lambda: not any(map(is_alive, sleeping)), "they have ended")
-    house.until(lambda: not zombies(), "they are collected")
+    user.until(lambda: not any(map(is_alive, sleeping)), "they have ended")
+    user.until(lambda: not zombies(), "they are collected")
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="a PID namespace needs root")
-def test_as_pid_1_the_supervisor_collects_orphans(house: House, started_processes: Look) -> None:
+def test_as_pid_1_the_supervisor_collects_orphans(user: User, started_processes: Look) -> None:
     """In a container without --init every orphan of the model becomes a child of PID 1."""
     assert not started_processes()
-    log = house.directory / "log"
+    log = user.directory / "log"
     argv = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", MLQ, "worker", "start", "--cpus", "1"]
     with log.open("w") as file:
         container = subprocess.Popen(
-            [*argv, "--model", "starts.py:Model"], env=house.environment, cwd=house.directory, stderr=file
+            [*argv, "--model", "starts.py:Model"], env=user.environment, cwd=user.directory, stderr=file
         )
     try:
-        house.until(lambda: "ready after" in log.read_text(), "it is ready")
-        house.write("rows.jsonl", '"orphan"\n' * 5)
+        user.until(lambda: "ready after" in log.read_text(), "it is ready")
+        user.write("rows.jsonl", '"orphan"\n' * 5)
         url = log.read_text().split("broker ", 1)[1].split(" ", 1)[0]
-        done = house.run("submit", "rows.jsonl", "--wait", "--broker", url)
+        done = user.run("submit", "rows.jsonl", "--wait", "--broker", url)
         assert done.returncode == 0, done.stderr
         (supervisor,) = psutil.Process(container.pid).children()
-        house.until(
+        user.until(
             lambda: not any(map(is_zombie, supervisor.children(recursive=True))),
             "no zombie is left",
         )

@@ -43,14 +43,14 @@ def make_id(name: str) -> str:
 
 
 @pytest.mark.timeout(180)
-def test_no_message_stops_the_worker_or_is_lost(house: Any, client: Celery, start: Start, redis: Redis) -> None:
+def test_no_message_stops_the_worker_or_is_lost(user: Any, client: Celery, start: Start, redis: Redis) -> None:
     """13 of these stop a stock worker, 4 of them every worker after it, and 20 leave only a log line."""
     workers = start("--cpus", "1")
     before = workers.pids()
     sent = {name: spoiled(change, make_id(name)) for name, (change, _) in {**ANSWERED, **UNREADABLE}.items()}
     for name, raw in sent.items():
         redis.lpush("celery", raw)
-        house.until(lambda raw=raw: key_of(raw) in letters(redis), f"{name} is a dead letter")
+        user.until(lambda raw=raw: key_of(raw) in letters(redis), f"{name} is a dead letter")
     assert client.send_task("mlq.predict", [5]).get(timeout=GET_S)["row"] == 5
     assert workers.pids() == before
     assert_alive(before)
@@ -60,20 +60,20 @@ def test_no_message_stops_the_worker_or_is_lost(house: Any, client: Celery, star
 
 @pytest.mark.timeout(180)
 def test_the_client_of_a_malformed_message_gets_a_failure(
-    house: Any, client: Celery, start: Start, redis: Redis
+    user: Any, client: Celery, start: Start, redis: Redis
 ) -> None:
     """With stock Celery it waits without end."""
     start("--cpus", "1")
     names = list(ANSWERED)
     for name in names:
         redis.lpush("celery", spoiled(ANSWERED[name][0], make_id(name)))
-    house.until(
+    user.until(
         lambda: all(client.AsyncResult(make_id(n)).state == "FAILURE" for n in names), "all clients have their failure"
     )
 
 
 def test_the_client_of_an_unknown_task_gets_stock_celerys_failure(
-    house: Any, client: Celery, start: Start, redis: Redis
+    user: Any, client: Celery, start: Start, redis: Redis
 ) -> None:
     """The task may have been sent too early. If it is requeued after a worker knows it, the failure is deleted."""
     workers = start("--cpus", "1")
@@ -81,20 +81,20 @@ def test_the_client_of_an_unknown_task_gets_stock_celerys_failure(
     with pytest.raises(NotRegistered, match=r"no task 'no\.such' is known here"):
         task.get(timeout=GET_S)
     workers.end()
-    assert house.run("dead", "retry", *DeadLetters(redis).ids()).returncode == 0
+    assert user.run("dead", "retry", *DeadLetters(redis).ids()).returncode == 0
     assert client.AsyncResult(task.id).state == "PENDING"
 
 
 @pytest.mark.parametrize("name", EXECUTED)
 def test_a_message_that_looks_well_formed_does_not_stop_the_worker_either(
-    house: Any, client: Celery, start: Start, redis: Redis, name: str
+    user: Any, client: Celery, start: Start, redis: Redis, name: str
 ) -> None:
     """It becomes a failure, a dead letter or an answer, and the next message gets its own answer."""
     workers = start("--cpus", "1")
     before = workers.pids()
     raw = spoiled(EXECUTED[name], make_id(name))
     redis.lpush("celery", raw)
-    house.until(
+    user.until(
         lambda: client.AsyncResult(make_id(name)).state in {"SUCCESS", "FAILURE"} or key_of(raw) in letters(redis),
         "it has ended",
     )

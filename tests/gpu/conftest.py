@@ -17,7 +17,7 @@ import pytest
 from mlq.errors import MlqError
 from mlq.supervisor.devices import nvml
 from mlq.supervisor.devices.gpus import Gpu
-from tests.conftest import House
+from tests.conftest import User
 
 _facts = pytest.StashKey[dict[str, Any]]()
 _checks: dict[str, dict[str, Any]] = {}
@@ -47,9 +47,9 @@ def note(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
-def recorded(house: House) -> Callable[[], list[list[str]]]:
+def recorded(user: User) -> Callable[[], list[list[str]]]:
     """Return a function that reads what the models of models.py recorded: lines of words, process id first."""
-    log = Path(house.environment["MODEL_LOG"])
+    log = Path(user.environment["MODEL_LOG"])
     return lambda: [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 

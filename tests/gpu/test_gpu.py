@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 
 from mlq.supervisor.devices.gpus import Gpu
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 MODELS = Path(__file__).with_name("models.py")
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -50,15 +50,15 @@ def model(name: str) -> str:
 
 
 def test_the_digits_are_read_on_the_gpu(
-    gpu: Gpu, house: House, start: Start, compute_processes: Callable[[], dict[int, int]], note: Note
+    gpu: Gpu, user: User, start: Start, compute_processes: Callable[[], dict[int, int]], note: Note
 ) -> None:
     """The main job with a worker that is chosen by UUID. nvidia-smi lists the process of `mlq worker`."""
     start("--gpus", gpu.uuid, "--output", "classify", model=str(DIGITS / "model.pt2"))
-    (worker,) = house.json("worker")["workers"]
+    (worker,) = user.json("worker")["workers"]
     assert (worker["gpu"], worker["device"]) == (gpu.uuid, "cuda:0")
-    done = house.run("submit", str(DIGITS / "input.json"), "--wait", "-o", "answers.jsonl")
+    done = user.run("submit", str(DIGITS / "input.json"), "--wait", "-o", "answers.jsonl")
     assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in (house.directory / "answers.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in (user.directory / "answers.jsonl").read_text().splitlines()]
     labels = json.loads((DIGITS / "labels.json").read_text())
     assert {answer["result"]["device"] for answer in answers} == {"cuda:0"}
     right = sum(answer["result"]["class"] == labels[answer["id"]] for answer in answers) / len(answers)
@@ -78,9 +78,9 @@ def test_a_gpu_can_be_named_in_every_way(gpu: Gpu, start: Start, client: Celery,
     assert recorded()[0][1:] == ["setup", "cuda:0", "1", gpu.uuid]
 
 
-def test_memory_that_setup_lacks_is_named(gpu: Gpu, house: House, recorded: Recorded, note: Note) -> None:
+def test_memory_that_setup_lacks_is_named(gpu: Gpu, user: User, recorded: Recorded, note: Note) -> None:
     """Exit code 3 with the figures after one attempt, because it would fail again in the same way."""
-    done = house.run("worker", "start", "--gpus", gpu.uuid, "--model", model("TooLarge"))
+    done = user.run("worker", "start", "--gpus", gpu.uuid, "--model", model("TooLarge"))
     assert done.returncode == 3, done.stderr
     assert "out of memory: needs about" in done.stderr
     assert "Traceback" not in done.stderr
@@ -105,7 +105,7 @@ def test_memory_that_predict_lacks_halves_the_batch(
 
 
 def test_a_device_side_assert_costs_one_worker_and_no_message(
-    gpu: Gpu, house: House, start: Start, client: Celery, recorded: Recorded, note: Note
+    gpu: Gpu, user: User, start: Start, client: Celery, recorded: Recorded, note: Note
 ) -> None:
     """The process cannot compute on the GPU any more. It is replaced, and its messages run in the replacement."""
     workers = start("--gpus", gpu.uuid, model=model("OutOfRange"))
@@ -117,12 +117,12 @@ def test_a_device_side_assert_costs_one_worker_and_no_message(
     assert [int(pid) for pid, what, *_ in recorded() if what == "forward"] == [first, second]
     named = next(line for line in workers.lines if "the device failed" in line)
     assert "torch.AcceleratorError: CUDA error: device-side assert triggered" in named
-    assert house.json("dead")["entries"] == []
+    assert user.json("dead")["entries"] == []
     note(log=named.partition("|")[2].strip())
 
 
 def test_a_row_that_always_breaks_the_device_becomes_a_dead_letter(
-    gpu: Gpu, house: House, start: Start, client: Celery
+    gpu: Gpu, user: User, start: Start, client: Celery
 ) -> None:
     """It breaks three workers, then its client gets a failure. Every other row is answered."""
     start("--gpus", gpu.uuid, model=model("OutOfRange"))
@@ -130,7 +130,7 @@ def test_a_row_that_always_breaks_the_device_becomes_a_dead_letter(
     others = [client.send_task("mlq.predict", [word]) for word in ("a", "bb", "ccc")]
     assert [task.get(timeout=150) for task in others] == [1, 2, 3]
     assert isinstance(broken.get(timeout=150, propagate=False), Exception)
-    (letter,) = house.json("dead")["entries"]
+    (letter,) = user.json("dead")["entries"]
     assert letter["task_id"] == broken.id
 
 
@@ -163,34 +163,34 @@ def test_a_server_of_a_killed_worker_is_gone_before_the_next_one_loads(
 
 
 def test_two_workers_share_a_gpu(
-    gpu: Gpu, house: House, start: Start, client: Celery, compute_processes: Callable[[], dict[int, int]], note: Note
+    gpu: Gpu, user: User, start: Start, client: Celery, compute_processes: Callable[[], dict[int, int]], note: Note
 ) -> None:
     """With --per-gpu 2 both compute on it, and nvidia-smi sees both."""
     start("--gpus", gpu.uuid, "--per-gpu", "2", model=model("Sum"), ready=2)
     tasks = [client.send_task("mlq.predict", [[n, n]]) for n in range(100)]
     assert [task.get(timeout=60) for task in tasks] == [2 * n for n in range(100)]
-    workers = house.json("worker")["workers"]
+    workers = user.json("worker")["workers"]
     seen = compute_processes()
     assert {worker["gpu"] for worker in workers} == {gpu.uuid}
     assert {worker["pid"] for worker in workers} <= seen.keys()
     note(mib=[seen[worker["pid"]] for worker in workers])
 
 
-def test_auto_leaves_a_busy_gpu_alone(gpu: Gpu, house: House, busy: int, note: Note) -> None:
+def test_auto_leaves_a_busy_gpu_alone(gpu: Gpu, user: User, busy: int, note: Note) -> None:
     """The error names the program that uses it. (If there are other GPUs, `auto` takes those.)"""
-    environment = {**house.environment, "CUDA_VISIBLE_DEVICES": gpu.uuid}
-    alone = House(house.directory, environment)
+    environment = {**user.environment, "CUDA_VISIBLE_DEVICES": gpu.uuid}
+    alone = User(user.directory, environment)
     done = alone.run("worker", "start", "--gpus", "auto", "--model", model("Sum"))
     assert done.returncode == 5, done.stderr
     assert f"used by process {busy}" in done.stderr
     note(error=done.stderr.splitlines()[0])
 
 
-def test_a_gpu_that_is_not_there_is_an_error(gpu: Gpu, house: House) -> None:
+def test_a_gpu_that_is_not_there_is_an_error(gpu: Gpu, user: User) -> None:
     """The worker must not silently use the CPU instead."""
-    done = house.run("worker", "start", "--gpus", "99", "--model", model("Sum"))
+    done = user.run("worker", "start", "--gpus", "99", "--model", model("Sum"))
     assert done.returncode == 5
     assert gpu.uuid in done.stderr
-    hidden: dict[str, Any] = {**house.environment, "CUDA_VISIBLE_DEVICES": ""}
-    done = House(house.directory, hidden).run("worker", "start", "--gpus", "all", "--model", model("Sum"))
+    hidden: dict[str, Any] = {**user.environment, "CUDA_VISIBLE_DEVICES": ""}
+    done = User(user.directory, hidden).run("worker", "start", "--gpus", "all", "--model", model("Sum"))
     assert done.returncode == 5

@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from chaos.stock_client import stock_client
-from tests.conftest import MLQ, House, Running
+from tests.conftest import MLQ, Running, User
 from tests.server_programs import serving
 
 pytestmark = pytest.mark.server
@@ -91,15 +91,15 @@ def write_files(place: Path) -> None:
 
 
 @pytest.fixture
-def run(house: House) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+def run(user: User) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
     """Return a function that runs commands, two at a time."""
-    write_files(house.directory)
+    write_files(user.directory)
 
     def one(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [MLQ, *command],
-            env={**house.environment, **environment},
-            cwd=house.directory,
+            env={**user.environment, **environment},
+            cwd=user.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -118,10 +118,10 @@ Run = Callable[..., "list[subprocess.CompletedProcess[str]]"]
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_no_failure_of_a_command_shows_the_password(house: House, run: Run, name: str) -> None:
+def test_no_failure_of_a_command_shows_the_password(user: User, run: Run, name: str) -> None:
     """--debug shows tracebacks, and -v the settings; each command fails at another point."""
     ended = run([(*command, "--debug", "-v") for command in COMMANDS], **FAILURES[name])
-    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(user.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert all("mlq: " in e.stderr and "bug in mlq" not in e.stderr for e in ended), ended
 
 
@@ -134,12 +134,12 @@ def test_no_failure_of_a_command_shows_the_password(house: House, run: Run, name
         "no-such-thing://user:{}@127.0.0.1:1/db",
     ],
 )
-def test_no_result_backend_shows_the_password(house: House, run: Run, broker: str, backend: str) -> None:
+def test_no_result_backend_shows_the_password(user: User, run: Run, broker: str, backend: str) -> None:
     """Celery's own backends raise errors of their drivers in the worker, and the supervisor prints them."""
     url = backend.format(AS)
     ended = run([(*WORKER, "--debug"), ("config", "-v"), ("result", "x", "--debug")], MLQ_RESULT_BACKEND=url)
     assert broker
-    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(user.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert [e.returncode for e in ended] != [0, 0, 0]
 
 
@@ -158,25 +158,25 @@ def test_no_result_backend_shows_the_password(house: House, run: Run, broker: st
     ids=["wrong", "wrong-user", "cluster", "evicts", "renamed", "no-database", "no-tls", "no-amqp"],
 )
 def test_no_server_that_refuses_the_password_shows_it(
-    house: House, run: Run, options: tuple[str, ...], url: str, tmp_path: Path
+    user: User, run: Run, options: tuple[str, ...], url: str, tmp_path: Path
 ) -> None:
     """The user sees replies of the server and errors of the client libraries."""
     with serving(tmp_path, *options) as port:
         broker = url.format(AS, port)
         ended = run([(*command, "--debug") for command in COMMANDS], MLQ_BROKER_URL=broker)
-    assert find_canary(house.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
+    assert find_canary(user.directory.parent, *(e.stdout + e.stderr for e in ended)) == []
     assert any(e.returncode for e in ended)
     assert all("bug in mlq" not in e.stderr for e in ended), ended
 
 
 @pytest.fixture
-def server_with_password(house: House, tmp_path: Path) -> Iterator[int]:
+def server_with_password(user: User, tmp_path: Path) -> Iterator[int]:
     """Run a server that asks for the canary."""
-    write_files(house.directory)
+    write_files(user.directory)
     with serving(tmp_path, "--requirepass", CANARY) as port:
-        house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
+        user.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
         # Unused on Redis, but shown by `celery inspect stats`.
-        house.environment["MLQ_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"sentinel_kwargs": {"password": CANARY}})
+        user.environment["MLQ_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"sentinel_kwargs": {"password": CANARY}})
         yield port
 
 
@@ -197,17 +197,17 @@ def leak():
 
 @pytest.mark.parametrize("command", [WORKER, PREFORK], ids=["engine", "prefork"])
 def test_no_worker_shows_a_password_that_is_changed(
-    house: House, server_with_password: int, command: tuple[str, ...]
+    user: User, server_with_password: int, command: tuple[str, ...]
 ) -> None:
     """Supervisor, workers, their logs and state files, their client names in Redis, and every command line."""
-    house.write("own.py", TASKS)
-    house.environment["MLQ_WORKER_IMPORTS"] = "own"
-    workers = Running([*command, "-v"], house.environment, house.directory)
+    user.write("own.py", TASKS)
+    user.environment["MLQ_WORKER_IMPORTS"] = "own"
+    workers = Running([*command, "-v"], user.environment, user.directory)
     try:
         workers.wait_for("ready after")
-        house.write("tasks.json", [{"task": "own.leak", "args": []}])
-        sent = house.run("submit", "tasks.json", "--tasks", "--wait")
-        with stock_client(house.environment["MLQ_BROKER_URL"]) as client:
+        user.write("tasks.json", [{"task": "own.leak", "args": []}])
+        sent = user.run("submit", "tasks.json", "--tasks", "--wait")
+        with stock_client(user.environment["MLQ_BROKER_URL"]) as client:
             replies = [client.control.broadcast(name, reply=True, timeout=10, limit=1) for name in INSPECTED]
         lines = [" ".join(p.cmdline()) for p in psutil.Process(workers.process.pid).children(recursive=True)]
         assert lines
@@ -216,7 +216,7 @@ def test_no_worker_shows_a_password_that_is_changed(
             redis.config_set("requirepass", "another")
             redis.client_kill_filter(_type="normal", skipme=True)
         workers.wait_for("invalid username-password pair")
-        refused = house.run("queues", "--debug")
+        refused = user.run("queues", "--debug")
         with Redis(port=server_with_password, password="another") as redis:  # noqa: S106 (of the test)
             redis.config_set("requirepass", CANARY)
         assert workers.end() == 0
@@ -226,37 +226,37 @@ def test_no_worker_shows_a_password_that_is_changed(
     assert all(replies), replies
     said = [*workers.lines, *map(str, replies), *lines, *held, sent.stdout, sent.stderr, refused.stdout, refused.stderr]
     assert sum("redis://:***@127.0.0.1" in line for line in workers.lines) >= 4, workers.lines
-    assert find_canary(house.directory.parent, *said) == []
+    assert find_canary(user.directory.parent, *said) == []
 
 
-def test_a_supervisor_that_loses_its_server_does_not_show_the_password(house: House, tmp_path: Path) -> None:
+def test_a_supervisor_that_loses_its_server_does_not_show_the_password(user: User, tmp_path: Path) -> None:
     """The supervisor is detached, so all its output is in its log."""
-    write_files(house.directory)
+    write_files(user.directory)
     with serving(tmp_path, "--requirepass", CANARY) as port:
-        house.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
-        begun = house.run(*WORKER, "--detach", "-v", "--debug")
+        user.environment["MLQ_BROKER_URL"] = f"redis://:{AS}@127.0.0.1:{port}/0"
+        begun = user.run(*WORKER, "--detach", "-v", "--debug")
         assert begun.returncode == 0, begun.stderr
-        shown = house.run("worker", "logs")
-        supervisors = [p for p in psutil.process_iter(["cmdline"]) if _is_ours(p, house)]
+        shown = user.run("worker", "logs")
+        supervisors = [p for p in psutil.process_iter(["cmdline"]) if _is_ours(p, user)]
         assert len(supervisors) == 1
         lines = [" ".join(p.cmdline()) for p in (supervisors[0], *supervisors[0].children(recursive=True))]
-    house.until(
-        lambda: "lost" in _logged(house) or "heartbeats cannot be written" in _logged(house),
+    user.until(
+        lambda: "lost" in _logged(user) or "heartbeats cannot be written" in _logged(user),
         "it says that its server is away",
     )
     supervisors[0].terminate()
     supervisors[0].wait(60)
-    assert find_canary(house.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []
+    assert find_canary(user.directory.parent, begun.stderr, shown.stdout, shown.stderr, *lines) == []
 
 
-def _logged(house: House) -> str:
-    return "".join(file.read_text() for file in (house.state / "logs").glob("*"))
+def _logged(user: User) -> str:
+    return "".join(file.read_text() for file in (user.state / "logs").glob("*"))
 
 
-def _is_ours(process: psutil.Process, house: House) -> bool:
+def _is_ours(process: psutil.Process, user: User) -> bool:
     try:
         is_command = "start" in (process.info["cmdline"] or ()) and "mlq" in process.info["cmdline"]
-        return is_command and process.cwd() == str(house.directory)
+        return is_command and process.cwd() == str(user.directory)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 

@@ -10,7 +10,7 @@ import pytest
 from mlq.settings import config_files
 from mlq.settings.config import ORIGINS, load
 from mlq.settings.errors import UntrustedConfig
-from tests.conftest import House
+from tests.conftest import User
 
 MALLORY = 12345
 """The id of another user; only root can create files of that user."""
@@ -43,16 +43,16 @@ def read_setting(cwd: Path) -> int:
 
 
 @as_root
-def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(house: House) -> None:
+def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(user: User) -> None:
     """Commands run the model that a file in a parent directory names, so the owner of the file must be trusted."""
-    theirs = house.directory / "theirs"
+    theirs = user.directory / "theirs"
     (theirs / "deep").mkdir(parents=True)
     (theirs / "serve.py").write_text(ATTACK)
     (theirs / "mlq.toml").write_text('[worker]\nmodel = "serve.py:Model"\n')
     for path in (theirs, *theirs.iterdir()):
         os.chown(path, MALLORY, MALLORY)
-    house.directory = theirs / "deep"
-    started = house.command("worker", "start", "--cpus", "1")
+    user.directory = theirs / "deep"
+    started = user.command("worker", "start", "--cpus", "1")
     try:
         assert started.wait() == 3
     finally:
@@ -62,7 +62,7 @@ def test_a_model_that_another_users_file_names_does_not_run_as_the_operator(hous
     assert happened.startswith(f"mlq: the configuration file {theirs}/mlq.toml is not used")
     assert f"{theirs} belongs to uid {MALLORY}, mode 0755" in happened
     assert f"`chown root {theirs}`" in hint
-    assert house.run("values", "queues").stdout == ""
+    assert user.run("values", "queues").stdout == ""
 
 
 @pytest.mark.parametrize(

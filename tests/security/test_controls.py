@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Running, Start
+from tests.conftest import Running, Start, User
 from tests.security.mailbox import Stranger, answers, command, frame
 
 POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
@@ -31,14 +31,14 @@ def broker_redis(broker: str) -> Iterator[Redis]:
 class Fleet:
     """A supervisor with one worker, which the test attacks."""
 
-    house: House
+    user: User
     client: Celery
     stranger: Stranger
     running: Running
 
     def pids(self) -> tuple[int, list[int]]:
         """Return the pids of the supervisor and its workers."""
-        return self.running.process.pid, [w["pid"] for w in self.house.json("worker")["workers"]]
+        return self.running.process.pid, [w["pid"] for w in self.user.json("worker")["workers"]]
 
     def bytes(self) -> int:
         """Return the memory of the supervisor and all its child processes in bytes."""
@@ -56,14 +56,14 @@ class Fleet:
 
 @pytest.fixture(params=POOLS)
 def start_fleet(
-    request: pytest.FixtureRequest, house: House, start: Start, client: Celery, broker: str
+    request: pytest.FixtureRequest, user: User, start: Start, client: Celery, broker: str
 ) -> Callable[..., Fleet]:
     """Return a function that starts a supervisor, with mlq's engine or with Celery's own pool."""
 
     def run(**environment: str) -> Fleet:
-        fleet = Fleet(house, client, Stranger(broker), start(*POOLS[request.param], **environment))
+        fleet = Fleet(user, client, Stranger(broker), start(*POOLS[request.param], **environment))
         if environment.get("MLQ_CONTROLS") != "none":
-            house.until(fleet.hears, "the mailbox is open")
+            user.until(fleet.hears, "the mailbox is open")
         return fleet
 
     return run
@@ -137,7 +137,7 @@ def test_no_frame_ends_a_worker_or_changes_its_clock(start_fleet: Callable[..., 
     for each in hostile_frames():
         fleet.stranger.publish(each)
     assert fleet.answers()
-    fleet.house.until(fleet.hears, "it answers a question")
+    fleet.user.until(fleet.hears, "it answers a question")
     assert fleet.pids() == before
     assert (broker_redis.exists("mlq:paused"), broker_redis.exists("mlq:cancelled")) == (0, 0)
     (clock,) = answers(fleet.client, "clock")
@@ -150,12 +150,12 @@ def test_the_supervisor_of_a_busy_worker_survives_the_same_frames(
     """It listens for its busy worker, so it gets all these frames, too."""
     fleet = start_fleet()
     before = fleet.pids()
-    gate = fleet.house.directory / "gate"
+    gate = fleet.user.directory / "gate"
     task = fleet.client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="realtime")
-    fleet.house.until(lambda: fleet.house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    fleet.user.until(lambda: fleet.user.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     for each in hostile_frames():
         fleet.stranger.publish(each)
-    fleet.house.until(fleet.hears, "its supervisor answers for it")
+    fleet.user.until(fleet.hears, "its supervisor answers for it")
     gate.touch()
     assert task.get(timeout=60)["row"] == {"wait_for": str(gate)}
     assert fleet.pids() == before
@@ -170,7 +170,7 @@ def test_published_frames_are_not_decompressed_or_read_beyond_a_mebibyte(start_f
     fleet.stranger.tell(command("ping", {"padding": "0" * 3_000_000}))
     fleet.stranger.publish(frame(command("revoke", {"task_id": [f"{n:036}" for n in range(10**5)]})))
     assert fleet.answers()
-    fleet.house.until(fleet.hears, "it answers a question")
+    fleet.user.until(fleet.hears, "it answers a question")
     assert fleet.bytes() - before < 50 * 2**20
     assert fleet.pids() == pids
 
@@ -180,18 +180,18 @@ def test_an_operator_sees_a_rate_limit_and_a_client_can_remove_it(start_fleet: C
     fleet = start_fleet()
     (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": "1/h"})
     assert "ok" in reply
-    house = fleet.house
+    user = fleet.user
     limits = {"mlq.predict": "1/h"}
-    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == limits, "`mlq worker` shows it")
-    served = {q["name"]: q["rate_limits"] for q in house.json("queues")["queues"]}
+    user.until(lambda: user.json("worker")["workers"][0]["rate_limits"] == limits, "`mlq worker` shows it")
+    served = {q["name"]: q["rate_limits"] for q in user.json("queues")["queues"]}
     assert served["realtime"] == limits
     for command_line in (("worker",), ("queues",)):
-        assert "mlq.predict has a rate limit of 1/h" in house.run(*command_line).stdout
+        assert "mlq.predict has a rate limit of 1/h" in user.run(*command_line).stdout
     for bad in ("nan/s", "-1/s", 10**400, "1/fortnight", ["1/h"], True, "1" * 10_000):
         (reply,) = answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": bad})
         assert "error" in reply, bad
     answers(fleet.client, "rate_limit", {"task_name": "mlq.predict", "rate_limit": 0})
-    house.until(lambda: house.json("worker")["workers"][0]["rate_limits"] == {}, "the limit is removed")
+    user.until(lambda: user.json("worker")["workers"][0]["rate_limits"] == {}, "the limit is removed")
     assert fleet.answers()
 
 
@@ -205,7 +205,7 @@ def test_if_all_commands_are_accepted_a_shutdown_only_replaces_the_worker(start_
         fleet.stranger.tell(command("shutdown"))
         fleet.running.wait_for("ended with exit code 0", times=ended)
         fleet.running.wait_for("ready after", times=ended + 1)
-        fleet.house.until(fleet.hears, "its successor's mailbox is open")
+        fleet.user.until(fleet.hears, "its successor's mailbox is open")
     assert fleet.answers()
 
 
@@ -216,11 +216,11 @@ def test_if_no_commands_are_accepted_orders_of_an_operator_still_work(start_flee
     _, (first,) = fleet.pids()
     assert answers(fleet.client, "ping") == []
     fleet.stranger.tell(command("revoke", {"task_id": "a"}), command("shutdown"))
-    assert fleet.house.run("worker", "restart", "--all").returncode == 0
+    assert fleet.user.run("worker", "restart", "--all").returncode == 0
     _, (second,) = fleet.pids()
     assert second != first
     assert fleet.answers()
-    drained = fleet.house.run("worker", "drain", "--all")
+    drained = fleet.user.run("worker", "drain", "--all")
     assert (drained.returncode, fleet.running.wait()) == (0, 0)
 
 

@@ -11,7 +11,7 @@ from celery import Celery, chord
 from celery.result import AsyncResult
 from redis import Redis
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 CANARY: Final = "canary-7d21aa"
 
@@ -97,18 +97,18 @@ def fail_in_every_way(client: Celery) -> list[AsyncResult[Any]]:
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"]
 )
 def test_a_withheld_text_is_nowhere(
-    house: House, client: Celery, start: Start, broker_redis: Redis, pool: list[str]
+    user: User, client: Celery, start: Start, broker_redis: Redis, pool: list[str]
 ) -> None:
     """Not in results, retries, chord errors, tracebacks, job answers, dead letters or logs.
 
     The types of the errors are.
     """
-    house.write("own.py", OWN)
-    house.write("secretive.py", MODEL)
+    user.write("own.py", OWN)
+    user.write("secretive.py", MODEL)
     options = {"MLQ_WORKER_IMPORTS": "own", "MLQ_WORKER_ERROR_TEXTS": "withhold"}
     workers = start(*pool, "--verbose", model="secretive.py:Model", **options)
-    house.write("rows.jsonl", '"slot"\n"fine"\n"raise"\n')
-    house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    user.write("rows.jsonl", '"slot"\n"fine"\n"raise"\n')
+    user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     sent = fail_in_every_way(client)
     answers = []
     for result in sent:
@@ -120,8 +120,8 @@ def test_a_withheld_text_is_nowhere(
     assert [row["mlq.error"]["type"] for row in (answers[3][0], answers[3][2])] == ["ValueError", "LookupError"]
     assert kinds[4:8] == ["ValueError", "ValueError", "ValueError", "MemoryError"]
     assert client.send_task("mlq.predict", ["fine"]).get(timeout=60) == "fine"
-    logs = "".join(path.read_text() for path in Path(house.state).rglob("*.log"))
-    output = (house.directory / "out.jsonl").read_text()
+    logs = "".join(path.read_text() for path in Path(user.state).rglob("*.log"))
+    output = (user.directory / "out.jsonl").read_text()
     for place, text in {"log": "\n".join(workers.lines), "files": logs, "output": output}.items():
         assert "withheld" in text or place == "log"
         assert CANARY not in text, place

@@ -14,19 +14,19 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect.output import lines_of
 from mlq.protocol.job_result import ChunkResult
 from mlq.protocol.names import ROW_ERROR
-from tests.conftest import House
+from tests.conftest import User
 
 TASK = "0f3b1d5e-0000-4000-8000-00000000000a"
 
 
 @pytest.fixture
-def collect_stored(redis: Redis, house: House, server: Any) -> Any:
+def collect_stored(redis: Redis, user: User, server: Any) -> Any:
     """Return a function that stores bytes as the result of a task, and collects it with mlq."""
-    house.environment["MLQ_BROKER_URL"] = server.url
+    user.environment["MLQ_BROKER_URL"] = server.url
 
     def collect(value: bytes) -> Any:
         redis.set(f"celery-task-meta-{TASK}", value)
-        return house.run("result", TASK)
+        return user.run("result", TASK)
 
     return collect
 
@@ -49,7 +49,7 @@ def stored_failure(kind: Any, module: Any, *message: Any) -> bytes:
     ],
 )
 def test_a_stored_exception_is_a_line_of_the_output(
-    collect_stored: Any, house: House, kind: Any, module: str, message: Any
+    collect_stored: Any, user: User, kind: Any, module: str, message: Any
 ) -> None:
     """Celery's own client rebuilds the stored exception by its name and raises it, and SystemExit ends its process."""
     done = collect_stored(stored_failure(kind, module, message))
@@ -59,7 +59,7 @@ def test_a_stored_exception_is_a_line_of_the_output(
         "error",
         kind if isinstance(kind, str) else json.dumps(kind),
     )
-    assert not (house.directory / "pwned").exists()
+    assert not (user.directory / "pwned").exists()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_stored_exception_is_a_line_of_the_output(
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_an_invalid_result_is_reported_as_invalid(collect_stored: Any, house: House, value: bytes) -> None:
+def test_an_invalid_result_is_reported_as_invalid(collect_stored: Any, user: User, value: bytes) -> None:
     """It is neither an internal error nor an answer: two lines name the task."""
     done = collect_stored(value)
     assert done.returncode == 1, done.stderr
@@ -87,7 +87,7 @@ def test_an_invalid_result_is_reported_as_invalid(collect_stored: Any, house: Ho
     lines = done.stderr.splitlines()
     assert len(lines) == 2, lines
     assert lines[0].startswith(f"mlq: cannot read the result of task {TASK}: ")
-    assert not (house.directory / "pwned").exists()
+    assert not (user.directory / "pwned").exists()
 
 
 @pytest.mark.parametrize(

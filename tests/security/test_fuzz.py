@@ -178,7 +178,7 @@ class Fuzzed:
     """A worker and its supervisor under test, with the end of each message and the errors found."""
 
     redis: Redis
-    house: Any
+    user: Any
     workers: Any
     client: Celery
     processes: list[psutil.Process]
@@ -198,7 +198,7 @@ class Fuzzed:
             pipe.execute()
         self.count += len(batch)
         try:
-            self.house.until(lambda: not self._waiting(), "the worker has ended every message")
+            self.user.until(lambda: not self._waiting(), "the worker has ended every message")
         except AssertionError:
             self.wrong += [f"waits without end: {raw[:2000]!r}" for raw in self._waiting()]
         self._read_log()
@@ -213,7 +213,7 @@ class Fuzzed:
     def look(self) -> None:
         """Check that both processes are the same, that commands work, and that a valid message is answered."""
         for command in COMMANDS:
-            done = self.house.run(*command)
+            done = self.user.run(*command)
             if done.returncode != 0:
                 self.wrong.append(f"{command} ends with {done.returncode}: {done.stderr}")
         answer = self.client.send_task("mlq.predict", [self.count]).get(timeout=GET_S)
@@ -250,7 +250,7 @@ class Fuzzed:
 
     def _read_log(self) -> None:
         """Read which rows the model has begun."""
-        with (self.house.directory / "model.log").open("rb") as file:
+        with (self.user.directory / "model.log").open("rb") as file:
             file.seek(self.read)
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
@@ -268,13 +268,13 @@ def _asks_for_no_result(raw: bytes) -> bool:
 
 
 @pytest.fixture
-def fuzzed(house: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzzed]:
+def fuzzed(user: Any, client: Celery, start: Any, broker: str) -> Iterator[Fuzzed]:
     """Start one worker with a supervisor."""
     workers = start("--cpus", "1")
-    house.write("model.log", "")
+    user.write("model.log", "")
     processes = [psutil.Process(pid) for pid in (workers.process.pid, *workers.pids().values())]
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://"), socket_timeout=30) as redis:
-        yield Fuzzed(redis, house, workers, client, processes)
+        yield Fuzzed(redis, user, workers, client, processes)
 
 
 @pytest.mark.timeout(900)

@@ -13,7 +13,7 @@ from typing import Final
 import psutil
 import pytest
 
-from tests.conftest import MLQ, House, Running
+from tests.conftest import MLQ, Running, User
 
 pytestmark = pytest.mark.server
 
@@ -37,33 +37,33 @@ _TRY_TO_MOUNT: Final = ["/bin/sh", "-c", "unshare -m mount --make-rprivate /"]
 
 
 @pytest.fixture
-def hardened_house(house: House, tmp_path: Path) -> Iterator[House]:
-    """A house whose `mlq` is sandboxed if root runs the tests; otherwise, a house with one writable directory."""
-    state = house.directory.parent / "var"
+def hardened_user(user: User, tmp_path: Path) -> Iterator[User]:
+    """A user whose `mlq` is sandboxed if root runs the tests; otherwise, a user with one writable directory."""
+    state = user.directory.parent / "var"
     state.mkdir(mode=0o700)
-    house.directory.chmod(0o755)
-    house.directory.parent.chmod(0o755)
-    inherited = {k: v for k, v in house.environment.items() if not k.startswith(("XDG_", "HOME", "MODEL_LOG"))}
-    house.environment = {**inherited, "HOME": "/nonexistent", "MLQ_STATE_DIR": str(state)}
+    user.directory.chmod(0o755)
+    user.directory.parent.chmod(0o755)
+    inherited = {k: v for k, v in user.environment.items() if not k.startswith(("XDG_", "HOME", "MODEL_LOG"))}
+    user.environment = {**inherited, "HOME": "/nonexistent", "MLQ_STATE_DIR": str(state)}
     if os.geteuid() == 0:
         os.chown(state, NOBODY, NOBODY)
         if shutil.which("setpriv") is None or subprocess.run(_TRY_TO_MOUNT, check=False).returncode:
             pytest.skip("needs unshare and setpriv, and the right to mount")
         script = tmp_path / "locked_up.sh"
         script.write_text(LOCKED_UP.format(state=shlex.quote(str(state)), user=NOBODY))
-        house.mlq = str(tmp_path / "mlq")
-        Path(house.mlq).write_text(f'#!/bin/sh\nexec unshare -m /bin/sh {script} {MLQ} "$@"\n')
-        Path(house.mlq).chmod(0o755)
+        user.mlq = str(tmp_path / "mlq")
+        Path(user.mlq).write_text(f'#!/bin/sh\nexec unshare -m /bin/sh {script} {MLQ} "$@"\n')
+        Path(user.mlq).chmod(0o755)
     else:
-        house.directory.chmod(0o555)
-    yield house
-    house.directory.chmod(0o755)
+        user.directory.chmod(0o555)
+    yield user
+    user.directory.chmod(0o755)
 
 
 @pytest.fixture
-def worker(hardened_house: House) -> Iterator[Running]:
+def worker(hardened_user: User) -> Iterator[Running]:
     """Start a worker on the hardened host, with its own embedded broker."""
-    running = hardened_house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    running = hardened_user.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
         running.wait_for("ready after")
         yield running
@@ -72,28 +72,28 @@ def worker(hardened_house: House) -> Iterator[Running]:
         running.wait()
 
 
-def test_a_worker_needs_one_directory_and_no_capability(hardened_house: House, worker: Running) -> None:
+def test_a_worker_needs_one_directory_and_no_capability(hardened_user: User, worker: Running) -> None:
     """The broker, slots, logs and results are all in MLQ_STATE_DIR."""
-    state = Path(hardened_house.environment["MLQ_STATE_DIR"])
-    rows = hardened_house.directory.parent / "rows.json"
+    state = Path(hardened_user.environment["MLQ_STATE_DIR"])
+    rows = hardened_user.directory.parent / "rows.json"
     rows.write_text("[1, 2, 3]")
-    done = hardened_house.run("submit", str(rows), "--wait", "-o", str(state / "out.jsonl"))
+    done = hardened_user.run("submit", str(rows), "--wait", "-o", str(state / "out.jsonl"))
     assert done.returncode == 0, done.stderr
     assert len((state / "out.jsonl").read_text().splitlines()) == 3
-    (row,) = hardened_house.json("worker")["workers"]
+    (row,) = hardened_user.json("worker")["workers"]
     serving = psutil.Process(row["pid"])
     status = Path(f"/proc/{row['pid']}/status").read_text()
     assert serving.uids().effective == (NOBODY if os.geteuid() == 0 else os.geteuid())
     if os.geteuid() == 0:
         assert "NoNewPrivs:\t1" in status
     assert not any("Traceback" in line or "root runs" in line for line in worker.lines)
-    assert "ready" in hardened_house.run("worker", "logs", "cpu0").stdout
+    assert "ready" in hardened_user.run("worker", "logs", "cpu0").stdout
 
 
-def test_a_start_without_a_writable_directory_names_the_setting(hardened_house: House) -> None:
+def test_a_start_without_a_writable_directory_names_the_setting(hardened_user: User) -> None:
     """Without MLQ_STATE_DIR, the error and its hint are two lines."""
-    del hardened_house.environment["MLQ_STATE_DIR"]
-    refused = hardened_house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    del hardened_user.environment["MLQ_STATE_DIR"]
+    refused = hardened_user.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert refused.returncode == 3
     happened, hint = refused.stderr.splitlines()
     assert happened.startswith("mlq: ")

@@ -18,7 +18,7 @@ from mlq.jobs.input import sources, tables
 from mlq.jobs.input.sources import Reading
 from mlq.jobs.input.stream import Stream
 from mlq.jobs.row import LARGEST_BYTES, Unreadable
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 
 def endless_stream(first: bytes, line: bytes) -> Stream:
@@ -114,14 +114,14 @@ def test_a_deeply_nested_document_is_refused_with_an_error(tmp_path: Path, name:
 
 
 @pytest.mark.server
-def test_a_row_that_workers_refuse_fails_alone(house: House, start: Start) -> None:
+def test_a_row_that_workers_refuse_fails_alone(user: User, start: Start) -> None:
     """Otherwise its whole chunk would be refused, with a thousand valid rows."""
     start("--cpus", "1")
     deep = "[" * 300 + "]" * 300
-    house.write("rows.jsonl", f'1\n{deep}\n"{"[" * 300}"\n3\n')
-    done = house.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
+    user.write("rows.jsonl", f'1\n{deep}\n"{"[" * 300}"\n3\n')
+    done = user.run("submit", "rows.jsonl", "--wait", "-o", "out.jsonl")
     assert done.returncode == 6, done.stderr
-    lines = [json.loads(line) for line in (house.directory / "out.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (user.directory / "out.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "error", "ok", "ok"]
     assert (
         "nested deeper than 200 levels" in lines[1]["error"]["message"] or "Recursion" in lines[1]["error"]["message"]

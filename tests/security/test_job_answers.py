@@ -16,7 +16,7 @@ from mlq.protocol.job_result import MOST_CHUNKS, JobChunkRef
 from mlq.store.jobs import record
 from mlq.store.jobs.job_tokens import JobTokens, take_over
 from mlq.store.jobs.record import Job
-from tests.conftest import House
+from tests.conftest import User
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 
@@ -51,11 +51,11 @@ def forge_message(place: Any, body: Any, **headers: Any) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])
 def test_another_clients_message_records_nothing_in_a_job(
-    house: House, client: Celery, redis: Redis, start: Any, how: tuple[str, ...]
+    user: User, client: Celery, redis: Redis, start: Any, how: tuple[str, ...]
 ) -> None:
     """Answers, failures and chunks that were never sent: such a message only gets its own result."""
-    rows = house.write("rows.jsonl", "".join(f"{n}\n" for n in range(ROWS)))
-    job = house.json("submit", str(rows), "--chunk", "2")["job"]
+    rows = user.write("rows.jsonl", "".join(f"{n}\n" for n in range(ROWS)))
+    job = user.json("submit", str(rows), "--chunk", "2")["job"]
     follows = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     places: list[Any] = [[job, n, 2] for n in (0, 1, 2, 3, MOST_CHUNKS - 1)]
     answered = []
@@ -67,21 +67,21 @@ def test_another_clients_message_records_nothing_in_a_job(
     start(*how)
     for name in answered:
         assert [a["row"] for a in client.AsyncResult(name).get(timeout=GET_S)] == ["forged", "forged"]
-    done = house.run("result", job, "--wait")
+    done = user.run("result", job, "--wait")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["result"]["row"] for line in done.stdout.splitlines()] == list(range(ROWS))
     assert redis.strlen(f"{keys.ends(job)}:done") <= 1
 
 
-def test_purging_another_clients_message_fails_no_row(house: House, redis: Redis) -> None:
+def test_purging_another_clients_message_fails_no_row(user: User, redis: Redis) -> None:
     """A purge fails the rows only of messages that belong to the job."""
     assert redis.ping()
-    job = house.json("submit", str(house.write("rows.json", [1, 2, 3])), "--chunk", "1")["job"]
+    job = user.json("submit", str(user.write("rows.json", [1, 2, 3])), "--chunk", "1")["job"]
     redis.rpush("realtime", forge_message([job, 1, 1], [])[1])
-    assert house.run("queues", "purge", "realtime", "--yes").returncode == 0
-    assert house.json("job", "show", job)["failed"] == 0
-    assert house.run("queues", "purge", "batch", "--yes").returncode == 0
-    assert house.json("job", "show", job)["failed"] == 3
+    assert user.run("queues", "purge", "realtime", "--yes").returncode == 0
+    assert user.json("job", "show", job)["failed"] == 0
+    assert user.run("queues", "purge", "batch", "--yes").returncode == 0
+    assert user.json("job", "show", job)["failed"] == 3
 
 
 def test_a_job_may_be_sent_in_turns_with_a_version_without_tokens(redis: Redis) -> None:

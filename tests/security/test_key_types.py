@@ -49,11 +49,11 @@ def test_workers_go_on_without_a_key_and_say_what_repairs_it(
 
 
 def test_a_start_that_finds_such_a_key_says_so_and_serves_once_it_is_repaired(
-    house: Any, client: Celery, redis: Redis
+    user: Any, client: Celery, redis: Redis
 ) -> None:
     """No worker can run without the key of the leases."""
     redis.set(keys.LEASES, "what was set there")
-    workers = house.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    workers = user.command("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     try:
         workers.wait_for(f"the key '{keys.LEASES}'")
         workers.wait_for(f"redis-cli DEL {keys.LEASES}")
@@ -64,10 +64,10 @@ def test_a_start_that_finds_such_a_key_says_so_and_serves_once_it_is_repaired(
 
 
 @pytest.mark.parametrize("command", [("queues",), ("queues", "pause", "batch"), ("queues", "resume", "batch")])
-def test_a_command_names_the_key_its_type_and_the_repair(house: Any, redis: Redis, command: tuple[str, ...]) -> None:
+def test_a_command_names_the_key_its_type_and_the_repair(user: Any, redis: Redis, command: tuple[str, ...]) -> None:
     """Redis only says WRONGTYPE, without the key."""
     put(redis, keys.PAUSED)
-    done = house.run(*command)
+    done = user.run(*command)
     assert done.returncode == 4
     assert "the key 'mlq:paused' is a list, where mlq keeps a set" in done.stderr
     assert "redis-cli DEL mlq:paused" in done.stderr

@@ -49,10 +49,10 @@ def twice(self, *args):
 
 
 @pytest.fixture(params=["engine", "prefork"])
-def workers(request: pytest.FixtureRequest, house: Any, start: Any, broker: str) -> Any:
+def workers(request: pytest.FixtureRequest, user: Any, start: Any, broker: str) -> Any:
     """Start one worker of either kind that knows the tasks above."""
     assert broker
-    house.write("own.py", TASKS)
+    user.write("own.py", TASKS)
     how = ("--cpus", "1") if request.param == "engine" else ("--pool", "prefork", "--concurrency", "1")
     return start(*how, MLQ_WORKER_IMPORTS="own")
 
@@ -82,19 +82,19 @@ def forge_message(task: str, *args: Any, **delivery_info: str) -> tuple[str, byt
     return name, json.dumps({**fields, "content-type": "application/json", "content-encoding": "utf-8"}).encode()
 
 
-def check_unharmed(house: Any, client: Celery, redis: Redis) -> None:
+def check_unharmed(user: Any, client: Celery, redis: Redis) -> None:
     """Check that no reserved key was written, that commands work, and that the next message is answered."""
     assert client.send_task("own.add", [1, 2], queue="default").get(timeout=GET_S) == 3
     for name in RESERVED:
         assert redis.type(name) != b"list", name
     assert not redis.exists("_kombu.binding.mlq:paused")
     for command in (("queues",), ("queues", "pause", "batch"), ("queues", "resume", "batch")):
-        done = house.run(*command)
+        done = user.run(*command)
         assert done.returncode == 0, done.stderr
 
 
 def test_a_message_that_a_task_leads_to_is_not_written_to_a_key(
-    house: Any, client: Celery, redis: Redis, workers: Any
+    user: Any, client: Celery, redis: Redis, workers: Any
 ) -> None:
     """If mlq:paused became a list, every worker would stop. The client gets an error that names the key."""
     assert workers
@@ -108,11 +108,11 @@ def test_a_message_that_a_task_leads_to_is_not_written_to_a_key(
     for result in sent:
         with pytest.raises(Exception, match=REFUSED):
             result.get(timeout=GET_S)
-    check_unharmed(house, client, redis)
+    check_unharmed(user, client, redis)
 
 
 def test_chains_chords_and_errbacks_cannot_name_a_key_either(
-    house: Any, client: Celery, redis: Redis, workers: Any
+    user: Any, client: Celery, redis: Redis, workers: Any
 ) -> None:
     """Only the message itself fails."""
     assert workers
@@ -127,10 +127,10 @@ def test_chains_chords_and_errbacks_cannot_name_a_key_either(
     errback = client.signature("own.add", [1], options=paused)
     with pytest.raises(ValueError, match="as asked"):
         client.send_task("own.fails", queue="default", link_error=errback).get(timeout=GET_S)
-    check_unharmed(house, client, redis)
+    check_unharmed(user, client, redis)
 
 
-def test_a_retry_ignores_the_origin_in_the_message(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
+def test_a_retry_ignores_the_origin_in_the_message(user: Any, client: Celery, redis: Redis, workers: Any) -> None:
     """A retry goes to the queue from which the message was claimed, not to the one that its sender wrote."""
     assert workers
     for fields in (
@@ -140,24 +140,24 @@ def test_a_retry_ignores_the_origin_in_the_message(house: Any, client: Celery, r
         name, raw = forge_message("own.twice", **fields)
         redis.lpush("default", raw)
         assert client.AsyncResult(name).get(timeout=GET_S) == "again"
-    check_unharmed(house, client, redis)
+    check_unharmed(user, client, redis)
 
 
-def test_a_table_of_bindings_leads_to_no_key(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
+def test_a_table_of_bindings_leads_to_no_key(user: Any, client: Celery, redis: Redis, workers: Any) -> None:
     """Clients declare their queues, so they may write these tables."""
     assert workers
     redis.sadd("_kombu.binding.theirs", "theirs\x06\x16\x06\x16mlq:paused")
     to = client.signature("own.add", [1], options={"exchange": "theirs", "routing_key": "theirs"})
     with pytest.raises(Exception, match="nothing may be sent to 'mlq:paused'"):
         client.send_task("own.add", [1, 2], queue="default", link=to).get(timeout=GET_S)
-    check_unharmed(house, client, redis)
+    check_unharmed(user, client, redis)
 
 
-def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Celery, redis: Redis, workers: Any) -> None:
+def test_the_reply_to_a_control_message_goes_to_a_queue(user: Any, client: Celery, redis: Redis, workers: Any) -> None:
     """An idle worker replies itself, a busy one's supervisor replies for it, to the address in the message."""
     assert workers
-    house.until(lambda: client.control.ping(timeout=1), "the worker listens")
-    gate = house.directory / "gate"
+    user.until(lambda: client.control.ping(timeout=1), "the worker listens")
+    gate = user.directory / "gate"
     order: dict[str, Any] = {"method": "ping", "arguments": {}, "destination": None, "ticket": "theirs"}
     to = {"exchange": "", "routing_key": "mlq:paused"}
 
@@ -170,16 +170,16 @@ def test_the_reply_to_a_control_message_goes_to_a_queue(house: Any, client: Cele
     ask()
     assert client.control.ping(timeout=5)
     busy = client.send_task("mlq.predict", [{"wait_for": str(gate)}], queue="default")
-    house.until(lambda: house.json("worker")["workers"][0]["state"] == "busy", "it is busy")
+    user.until(lambda: user.json("worker")["workers"][0]["state"] == "busy", "it is busy")
     ask()
     assert client.control.ping(timeout=5)
     gate.touch()
     busy.get(timeout=GET_S)
-    check_unharmed(house, client, redis)
+    check_unharmed(user, client, redis)
 
 
 def test_messages_that_a_stock_worker_left_go_back_only_to_queues(
-    house: Any, client: Celery, redis: Redis, start: Any
+    user: Any, client: Celery, redis: Redis, start: Any
 ) -> None:
     """A message in `unacked` has the origin that its sender wrote. The following messages are restored, too."""
     _, evil = forge_message("own.add", 1, 2, exchange="", routing_key="mlq:paused")
@@ -187,8 +187,8 @@ def test_messages_that_a_stock_worker_left_go_back_only_to_queues(
     for age, (message, key) in enumerate([(evil, "mlq:paused"), (raw, "default")]):
         redis.hset("unacked", f"tag{age}", json.dumps([json.loads(message), "", key]))
         redis.zadd("unacked_index", {f"tag{age}": 1000 - age})
-    house.write("own.py", TASKS)
+    user.write("own.py", TASKS)
     start("--cpus", "1", MLQ_WORKER_IMPORTS="own")
     assert client.AsyncResult(good).get(timeout=GET_S) == 7
-    house.until(lambda: not redis.exists("unacked"), "nothing is left")
-    check_unharmed(house, client, redis)
+    user.until(lambda: not redis.exists("unacked"), "nothing is left")
+    check_unharmed(user, client, redis)

@@ -10,7 +10,7 @@ from celery import Celery
 
 from chaos.stock_client import stock_client
 from tests import rabbitmq
-from tests.conftest import House
+from tests.conftest import User
 
 pytestmark = [
     pytest.mark.server,
@@ -38,20 +38,20 @@ REFUSED: Final = (
 
 
 @pytest.fixture
-def client(house: House, broker: str) -> Iterator[Celery]:
+def client(user: User, broker: str) -> Iterator[Celery]:
     """Return a client of RabbitMQ, whose results are in the embedded Redis."""
     with rabbitmq.running() as server:
-        house.environment |= {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+        user.environment |= {"MLQ_BROKER_URL": server.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
         with stock_client(server.url(), broker) as app:
             yield app
 
 
 @pytest.mark.parametrize("how", [("--cpus", "1"), ("--pool", "prefork", "--concurrency", "1")])
 def test_a_link_on_rabbitmq_fails_only_its_own_message(
-    house: House, client: Celery, start: Any, how: tuple[str, ...]
+    user: User, client: Celery, start: Any, how: tuple[str, ...]
 ) -> None:
     """The server closes a channel that publishes to a missing exchange. The link of the next message is still sent."""
-    house.write("own.py", TASKS)
+    user.write("own.py", TASKS)
     start(*how, MLQ_WORKER_IMPORTS="own")
 
     def linked(**options: str) -> Any:

@@ -15,7 +15,7 @@ from celery import Celery
 from mlq.ipc import python_command
 from mlq.model import places
 from mlq.model.failure import NotServable
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 MALLORY = 12345
 
@@ -33,17 +33,17 @@ TASKS = 'from celery import shared_task\n@shared_task(name="own.hello")\ndef hel
 
 
 @pytest.fixture
-def shared_directory(house: House) -> House:
+def shared_directory(user: User) -> User:
     """Return a working directory to which every user may write, and in which another user has left modules."""
     for name in SHADOWS:
-        house.write(f"{name}.py", SHADOW)
-    house.directory.chmod(0o777)
-    return house
+        user.write(f"{name}.py", SHADOW)
+    user.directory.chmod(0o777)
+    return user
 
 
-def ran(house: House) -> str:
+def ran(user: User) -> str:
     """Return the names of the modules that ran."""
-    log = house.directory / "ran"
+    log = user.directory / "ran"
     return log.read_text() if log.exists() else ""
 
 
@@ -52,7 +52,7 @@ def ran(house: House) -> str:
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"]
 )
 def test_another_users_module_does_not_run_in_a_worker(
-    shared_directory: House, client: Celery, start: Start, pool: list[str]
+    shared_directory: User, client: Celery, start: Start, pool: list[str]
 ) -> None:
     """For example a psutil.py in /tmp. The operator named the model, so it is served, with a warning."""
     workers = start(*pool)
@@ -65,7 +65,7 @@ def test_another_users_module_does_not_run_in_a_worker(
 
 
 @pytest.mark.server
-def test_another_users_module_does_not_run_in_a_detached_supervisor(shared_directory: House) -> None:
+def test_another_users_module_does_not_run_in_a_detached_supervisor(shared_directory: User) -> None:
     """`--detach` starts another Python for it."""
     started = shared_directory.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model", "--detach")
     try:
@@ -80,32 +80,32 @@ def test_another_users_module_does_not_run_in_a_detached_supervisor(shared_direc
     "pool", [["--cpus", "1"], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"]
 )
 def test_a_module_of_the_operator_does_not_replace_a_module_of_mlq(
-    house: House, client: Celery, start: Start, pool: list[str]
+    user: User, client: Celery, start: Start, pool: list[str]
 ) -> None:
     """A redis.py beside the operator's tasks is no reason to fail, and the tasks are still found."""
     for name in ("psutil", "orjson", "redis"):
-        house.write(f"{name}.py", SHADOW)
-    house.write("own.py", TASKS)
+        user.write(f"{name}.py", SHADOW)
+    user.write("own.py", TASKS)
     start(*pool, MLQ_WORKER_IMPORTS="own")
     assert client.send_task("own.hello", queue="realtime").get(timeout=60) == "hello"
-    assert ran(house) == ""
+    assert ran(user) == ""
 
 
 @pytest.mark.server
-def test_tasks_in_a_directory_of_others_are_refused_with_two_fixes(house: House, broker: str, start: Start) -> None:
+def test_tasks_in_a_directory_of_others_are_refused_with_two_fixes(user: User, broker: str, start: Start) -> None:
     """Change the directory's mode, or name it in PYTHONPATH, which only the operator sets."""
     del broker
-    house.write("own.py", TASKS)
-    house.directory.chmod(0o777)
-    house.environment["MLQ_WORKER_IMPORTS"] = "own"
-    refused = house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    user.write("own.py", TASKS)
+    user.directory.chmod(0o777)
+    user.environment["MLQ_WORKER_IMPORTS"] = "own"
+    refused = user.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert refused.returncode == 3
-    assert f"`chmod o-w {house.directory}`, or name the directory in PYTHONPATH" in refused.stderr
-    start("--cpus", "1", PYTHONPATH=str(house.directory))
+    assert f"`chmod o-w {user.directory}`, or name the directory in PYTHONPATH" in refused.stderr
+    start("--cpus", "1", PYTHONPATH=str(user.directory))
 
 
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker", "mlq.prefork", "mlq.rerun"])
-def test_python_m_drops_the_working_directory_once_it_has_found_mlq(shared_directory: House, module: str) -> None:
+def test_python_m_drops_the_working_directory_once_it_has_found_mlq(shared_directory: User, module: str) -> None:
     """Users type it, and supervisors of older versions start workers with it. Only -P works before runpy, too."""
     for name in ("runpy", "pkgutil"):
         (shared_directory.directory / f"{name}.py").unlink()
@@ -114,17 +114,17 @@ def test_python_m_drops_the_working_directory_once_it_has_found_mlq(shared_direc
 
 
 @pytest.mark.parametrize("module", ["mlq", "mlq.migrate", "mlq.worker"])
-def test_the_launcher_of_python_3_10_never_searches_the_working_directory(shared_directory: House, module: str) -> None:
+def test_the_launcher_of_python_3_10_never_searches_the_working_directory(shared_directory: User, module: str) -> None:
     """Python 3.10 has no -P."""
     output = run(shared_directory, [sys.executable, "-c", python_command._WITHOUT_DIRECTORY, module, "--help"])
     assert output.startswith(("Usage: ", "usage: "))
     assert ran(shared_directory) == ""
 
 
-def run(house: House, command: list[str]) -> str:
+def run(user: User, command: list[str]) -> str:
     """Run a command in a user's working directory, and return its output."""
     done = subprocess.run(
-        command, cwd=house.directory, env=house.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        command, cwd=user.directory, env=user.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
     return done.stdout.strip()

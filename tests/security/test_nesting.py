@@ -20,7 +20,7 @@ from mlq.model.outputs import answers
 from mlq.protocol import keys
 from mlq.protocol.json_text import MOST_LEVELS, MOST_LEVELS_OF_AN_ANSWER, is_deeper
 from tests import rabbitmq
-from tests.conftest import House, Running, Start
+from tests.conftest import Running, Start, User
 from tests.rabbitmq import RabbitServer
 
 DEPTHS: Final = (240, 260, 900, 1020, 2000, 200_000)
@@ -99,7 +99,7 @@ def same_process(workers: Running, name: str) -> psutil.Process:
 
 @pytest.mark.server
 def test_a_message_that_is_nested_too_deeply_is_a_dead_letter(
-    house: House, client: Celery, start: Start, broker: str
+    user: User, client: Celery, start: Start, broker: str
 ) -> None:
     """Four of five such messages each ended the worker that took them, and their clients got no answer."""
     workers = start("--cpus", "1")
@@ -108,15 +108,15 @@ def test_a_message_that_is_nested_too_deeply_is_a_dead_letter(
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
         for raw in sent.values():
             redis.lpush("realtime", raw)
-        house.until(lambda: redis.zcard(keys.DEAD) == len(sent), "each message is a dead letter")
+        user.until(lambda: redis.zcard(keys.DEAD) == len(sent), "each message is a dead letter")
         for task_id in sent:
             if task_id.startswith(("args", "chain", "link")):
                 assert b"nested deeper than 200 levels" in redis.get(f"celery-task-meta-{task_id}")
     assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
     assert same_process(workers, "cpu0") == before
-    assert len(house.json("dead")["entries"]) == len(sent)
-    assert house.run("dead", "show", house.json("dead")["entries"][0]["id"]).returncode == 0
-    assert house.run("queues", "--all").returncode == 0
+    assert len(user.json("dead")["entries"]) == len(sent)
+    assert user.run("dead", "show", user.json("dead")["entries"][0]["id"]).returncode == 0
+    assert user.run("queues", "--all").returncode == 0
 
 
 BROKEN: Final = (
@@ -134,7 +134,7 @@ BROKEN: Final = (
 
 @pytest.mark.server
 def test_a_prefork_worker_survives_messages_that_cannot_be_read(
-    house: House, client: Celery, start: Start, broker: str
+    user: User, client: Celery, start: Start, broker: str
 ) -> None:
     """A nested message ended each worker and went back to its queue, so no worker served that queue any more."""
     workers = start("--pool", "prefork", "--concurrency", "1")
@@ -144,7 +144,7 @@ def test_a_prefork_worker_survives_messages_that_cannot_be_read(
         for raw in (*BROKEN, *deep.values()):
             redis.lpush("realtime", raw)
         assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
-        house.until(lambda: not redis.exists("unacked") and not redis.llen("realtime"), "nothing is left")
+        user.until(lambda: not redis.exists("unacked") and not redis.llen("realtime"), "nothing is left")
         for task_id in deep:
             if task_id.startswith(("args", "chain", "link")):
                 assert b"FAILURE" in redis.get(f"celery-task-meta-{task_id}")
@@ -162,10 +162,10 @@ def node() -> Iterator[RabbitServer]:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
 def test_a_worker_on_rabbitmq_survives_nested_messages(
-    house: House, start: Start, broker: str, node: RabbitServer
+    user: User, start: Start, broker: str, node: RabbitServer
 ) -> None:
     """There Celery decodes the body, and the headers are not JSON."""
-    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    user.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     workers = start("--cpus", "1")
     before = same_process(workers, "cpu0")
     with stock_client(node.url(), broker) as client:

@@ -13,7 +13,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 BATCH = 80
 
@@ -94,9 +94,9 @@ def hostile(victim: Path) -> list[bytes]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["engine", "prefork"])
-def test_only_registered_tasks_run(house: House, start: Start, client: Celery, broker: str, pool: list[str]) -> None:
+def test_only_registered_tasks_run(user: User, start: Start, client: Celery, broker: str, pool: list[str]) -> None:
     """80 hostile messages in a row: no file is created, the worker's process stays, and it answers the next message."""
-    victim = house.directory / "pwned"
+    victim = user.directory / "pwned"
     running = start(*(pool or ["--cpus", "1"]))
     pids = running.pids()
     messages = hostile(victim)
@@ -104,9 +104,9 @@ def test_only_registered_tasks_run(house: House, start: Start, client: Celery, b
         for at in range(BATCH):
             redis.lpush("realtime", messages[at % len(messages)])
         assert client.send_task("mlq.predict", ["next"], queue="realtime").get(timeout=90)["row"] == "next"
-        house.until(lambda: not redis.llen("realtime"), "all are taken")
+        user.until(lambda: not redis.llen("realtime"), "all are taken")
     assert not victim.exists()
     assert running.pids() == pids
-    assert [worker["state"] for worker in house.json("worker")["workers"]] == ["idle"]
+    assert [worker["state"] for worker in user.json("worker")["workers"]] == ["idle"]
     if not pool:  # Celery's own consumer has no dead letters
-        assert house.json("dead")["entries"]
+        assert user.json("dead")["entries"]

@@ -11,7 +11,7 @@ from kombu import Connection
 
 from chaos.stock_client import stock_client
 from tests import rabbitmq
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.rabbitmq import RabbitServer
 from tests.security.test_no_code_by_message import hostile
 
@@ -29,18 +29,18 @@ def node() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
-def rabbit(house: House, node: RabbitServer, broker: str) -> RabbitServer:
+def rabbit(user: User, node: RabbitServer, broker: str) -> RabbitServer:
     """Let mlq use RabbitMQ; results and job records are in the embedded Redis."""
-    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    user.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     return node
 
 
 @pytest.mark.parametrize("pool", [[], ["--pool", "prefork", "--concurrency", "1"]], ids=["solo", "prefork"])
 def test_only_registered_tasks_run(
-    house: House, start: Start, rabbit: RabbitServer, broker: str, pool: list[str]
+    user: User, start: Start, rabbit: RabbitServer, broker: str, pool: list[str]
 ) -> None:
     """Each hostile message once: no file is created, the worker's process stays, and it answers the next message."""
-    victim = house.directory / "pwned"
+    victim = user.directory / "pwned"
     running = start(*(pool or ["--cpus", "1"]))
     pids = running.pids()
     with Connection(rabbit.url()) as connection:

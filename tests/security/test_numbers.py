@@ -12,7 +12,7 @@ from celery import Celery
 from redis import Redis
 
 from chaos.reliability.corpus import body, put, spoiled
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
 
@@ -101,59 +101,59 @@ def redis(broker: str) -> Iterator[Redis]:
 
 
 @pytest.fixture(params=POOLS)
-def start_worker(request: pytest.FixtureRequest, house: House, start: Start) -> Callable[..., Any]:
+def start_worker(request: pytest.FixtureRequest, user: User, start: Start) -> Callable[..., Any]:
     """Return a function that starts one worker with tasks of the user."""
-    house.write("numbers_own.py", TASKS)
+    user.write("numbers_own.py", TASKS)
     return lambda **environment: start(*POOLS[request.param], MLQ_WORKER_IMPORTS="numbers_own", **environment)
 
 
 @pytest.mark.timeout(300)
 def test_a_number_in_a_message_harms_only_that_message(
-    house: House, client: Celery, start_worker: Callable[..., Any], redis: Redis
+    user: User, client: Celery, start_worker: Callable[..., Any], redis: Redis
 ) -> None:
     """Each message is answered, fails, or is a dead letter; afterwards the same worker is free."""
     start_worker()
-    (before,) = house.json("worker")["workers"]
+    (before,) = user.json("worker")["workers"]
     sent = {name: spoiled(change, name.replace(" ", "-")) for name, change in HOSTILE.items()}
     sent["a pause that grows"] = spoiled(put("headers.retries", 10**18), "a-pause-that-grows", "own.again")
     redis.rpush("celery", *sent.values())
-    assert house.json("queues")["queues"]
+    assert user.json("queues")["queues"]
 
     def left() -> list[str]:
         ids = {name: name.replace(" ", "-") for name in sent}
         return [n for n, i in ids.items() if client.AsyncResult(i).state not in {"SUCCESS", "FAILURE", "REVOKED"}]
 
     try:
-        house.until(lambda: not left(), "all have ended", within_s=40)
+        user.until(lambda: not left(), "all have ended", within_s=40)
     except AssertionError:
         assert left() == []
     assert client.send_task("mlq.predict", [5]).get(timeout=60)["row"] == 5
-    (after,) = house.json("worker")["workers"]
+    (after,) = user.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)
 
 
 @pytest.mark.timeout(300)
 def test_a_time_limit_in_a_message_cannot_end_the_workers(
-    house: House, client: Celery, start_worker: Callable[..., Any]
+    user: User, client: Celery, start_worker: Callable[..., Any]
 ) -> None:
     """Twelve limits of a microsecond did. Now such a limit is at least one second, which is enough for most tasks."""
     workers = start_worker()
-    (before,) = house.json("worker")["workers"]
+    (before,) = user.json("worker")["workers"]
     limits: Any = {"time_limit": 1e-6, "soft_time_limit": 1e-6}
     tasks = [client.send_task("own.rests", [0.05], queue="default", **limits) for _ in range(25)]
     assert [task.get(timeout=60) for task in tasks] == [0.05] * 25
-    (after,) = house.json("worker")["workers"]
+    (after,) = user.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)
     assert workers.process.poll() is None
 
 
 @pytest.mark.timeout(300)
-def test_time_limits_in_messages_can_be_ignored(house: House, client: Celery, start_worker: Callable[..., Any]) -> None:
+def test_time_limits_in_messages_can_be_ignored(user: User, client: Celery, start_worker: Callable[..., Any]) -> None:
     """This setting is for operators who do not trust clients with limits."""
     start_worker(MLQ_WORKER_MESSAGE_TIME_LIMITS="ignore", MLQ_WORKER_MIN_TIME_LIMIT="0.1")
-    (before,) = house.json("worker")["workers"]
+    (before,) = user.json("worker")["workers"]
     limits: Any = {"time_limit": 0.2, "soft_time_limit": 0.1}
     task = client.send_task("own.rests", [1.5], queue="default", **limits)
     assert task.get(timeout=60) == 1.5
-    (after,) = house.json("worker")["workers"]
+    (after,) = user.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)

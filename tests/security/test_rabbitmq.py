@@ -15,7 +15,7 @@ from kombu import Connection
 
 from chaos.stock_client import stock_client
 from tests import rabbitmq
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.rabbitmq import RabbitServer
 from tests.security.mailbox import Stranger, answers, command
 
@@ -33,9 +33,9 @@ def node() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
-def client(house: House, node: RabbitServer, broker: str) -> Iterator[Celery]:
+def client(user: User, node: RabbitServer, broker: str) -> Iterator[Celery]:
     """Let mlq use RabbitMQ, and return a stock client of it."""
-    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    user.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     with stock_client(node.url(), broker) as app:
         yield app
 
@@ -59,7 +59,7 @@ POOLS = {"solo": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrenc
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_no_control_message_ends_or_fills_a_worker(
-    house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
+    user: User, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
 ) -> None:
     """Neither a command nor an invalid message does; the same process answers the next one."""
     running = start(*pool)
@@ -67,10 +67,10 @@ def test_no_control_message_ends_or_fills_a_worker(
     def hears() -> bool:
         return answers(client, "ping") == [{"ok": "pong"}]
 
-    house.until(hears, "the mailbox is open")
+    user.until(hears, "the mailbox is open")
     top = psutil.Process(running.process.pid)
     before = sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
-    (first,) = house.json("worker")["workers"]
+    (first,) = user.json("worker")["workers"]
     bomb = zlib.compress(b'{"method": "ping", "padding": "' + b"0" * 300_000_000 + b'"}', 9)
     publish(
         node.url(),
@@ -89,8 +89,8 @@ def test_no_control_message_ends_or_fills_a_worker(
     )
     Stranger(node.url()).tell(command("rate_limit", {"task_name": "mlq.predict", "rate_limit": "nan/s"}))
     assert client.send_task("mlq.predict", [7], queue="realtime").get(timeout=60)["row"] == 7
-    house.until(hears, "it answers a question")
-    (worker,) = house.json("worker")["workers"]
+    user.until(hears, "it answers a question")
+    (worker,) = user.json("worker")["workers"]
     assert (worker["pid"], worker["restarts"]) == (first["pid"], 0)
     assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 50 * 2**20
     assert client.send_task("mlq.predict", [8], queue="realtime").get(timeout=60)["row"] == 8
@@ -98,11 +98,11 @@ def test_no_control_message_ends_or_fills_a_worker(
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_no_task_message_ends_a_worker(
-    house: House, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
+    user: User, client: Celery, node: RabbitServer, start: Start, pool: tuple[str, ...]
 ) -> None:
     """A message that cannot run is answered if its id can be read; the worker does not change."""
     start(*pool)
-    (before,) = house.json("worker")["workers"]
+    (before,) = user.json("worker")["workers"]
     body = [[1], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
     bad: list[dict[str, Any]] = [
         {"timelimit": ["5", "4"]},
@@ -121,7 +121,7 @@ def test_no_task_message_ends_a_worker(
         bombing = {"task": "mlq.predict", "id": "bomb", "compression": "application/x-gzip"}
         channel.basic_publish(message(bomb, bombing), routing_key="default")
     for task_id in (*(headers["id"] for headers in valid_ids), "bomb"):
-        house.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} has its failure")  # type: ignore[misc]
+        user.until(lambda i=task_id: client.AsyncResult(i).state == "FAILURE", f"{task_id} has its failure")  # type: ignore[misc]
     assert client.send_task("mlq.predict", [7], queue="default").get(timeout=60)["row"] == 7
-    (after,) = house.json("worker")["workers"]
+    (after,) = user.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)

@@ -14,7 +14,7 @@ from redis import Redis
 
 from mlq.protocol import keys
 from mlq.store.workers import heartbeats
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.security.mailbox import Stranger, command
 
 pytestmark = pytest.mark.server
@@ -44,7 +44,7 @@ BAD_ORDERS = [
 
 
 def test_an_invalid_order_is_skipped_and_the_next_is_carried_out(
-    house: House, start: Start, client: Celery, broker_redis: Redis
+    user: User, start: Start, client: Celery, broker_redis: Redis
 ) -> None:
     """The thread that reads orders also sends the heartbeats. Without it workers are neither listed nor reachable."""
     workers = start("--cpus", "2", ready=2)
@@ -53,14 +53,14 @@ def test_an_invalid_order_is_skipped_and_the_next_is_carried_out(
         broker_redis.hset(keys.ORDERS, one.id, value)
         assert heartbeats.beat(broker_redis, [one]) == {}, value
     workers.wait_for("the order to")
-    assert house.run("worker", "drain", other.name).returncode == 0
+    assert user.run("worker", "drain", other.name).returncode == 0
     broker_redis.hset(keys.ORDERS, one.id, b'{"word": "restart", "seconds": 0, "later": [1]}')
     workers.wait_for("ready after", times=3)
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
     assert sum("the order to" in line for line in workers.lines) == 1
 
 
-def test_an_invalid_heartbeat_hides_no_worker(house: House, start: Start, broker_redis: Redis) -> None:
+def test_an_invalid_heartbeat_hides_no_worker(user: User, start: Start, broker_redis: Redis) -> None:
     """Any process may have written it, and an operator then needs `mlq worker`."""
     start("--cpus", "1")
     (true,) = heartbeats.read(broker_redis)
@@ -86,13 +86,13 @@ def test_an_invalid_heartbeat_hides_no_worker(house: House, start: Start, broker
     broker_redis.sadd(keys.WORKERS, "a-list")
     broker_redis.lpush(keys.heartbeat("a-list"), "x")
     for argv in (("worker",), ("queues",)):
-        done = house.run(*argv)
+        done = user.run(*argv)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert [w["name"] for w in house.json("worker")["workers"]] == [true.name]
+    assert [w["name"] for w in user.json("worker")["workers"]] == [true.name]
 
 
 def test_an_invalid_lease_lets_no_other_lease_expire(
-    house: House, start: Start, client: Celery, broker_redis: Redis
+    user: User, start: Start, client: Celery, broker_redis: Redis
 ) -> None:
     """The thread that renews leases also reads those of other processes."""
     start("--cpus", "1")
@@ -100,14 +100,14 @@ def test_an_invalid_lease_lets_no_other_lease_expire(
     strangers: Any = {b"\xff\xfe": 1, b"endless": float("-inf")}
     broker_redis.zadd(keys.LEASES, strangers)
     lease = broker_redis.zscore(keys.LEASES, true.id)
-    house.until(
+    user.until(
         lambda: float(broker_redis.zscore(keys.LEASES, true.id) or 0) > float(lease or 0), "its lease is renewed"
     )
     assert client.send_task("mlq.predict", [1], queue="realtime").get(timeout=60)["row"] == 1
-    assert [(w["pid"], w["restarts"]) for w in house.json("worker")["workers"]] == [(true.pid, 0)]
+    assert [(w["pid"], w["restarts"]) for w in user.json("worker")["workers"]] == [(true.pid, 0)]
 
 
-def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Start, client: Celery, broker: str) -> None:
+def test_no_id_and_no_exception_forges_a_line_of_a_log(user: User, start: Start, client: Celery, broker: str) -> None:
     """Texts of a client are escaped in the log file, like on a terminal, and cut before a line break."""
     workers = start("--cpus", "1")
     forged = "2026-01-01T00:00:00Z ERROR forged"
@@ -120,7 +120,7 @@ def test_no_id_and_no_exception_forges_a_line_of_a_log(house: House, start: Star
     workers.wait_for("Traceback")
     os.kill(workers.process.pid, signal.SIGTERM)
     workers.process.wait(60)
-    lines = (house.state / "logs" / "cpu0.log").read_bytes().split(b"\n")
+    lines = (user.state / "logs" / "cpu0.log").read_bytes().split(b"\n")
     assert not any(b"\x1b" in line or b"\r" in line for line in lines)
     texts = [line.split(b" ", 1)[1] for line in lines if line]
     assert not any(line.startswith(forged.encode()) for line in texts)

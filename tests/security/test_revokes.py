@@ -11,7 +11,7 @@ from redis import Redis
 
 from mlq.ipc.shared_pages import MOST_REVOKED, NoticeReader, SupervisorNotices
 from mlq.protocol import keys
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.security.mailbox import Stranger, answers, command, frame
 
 
@@ -24,13 +24,13 @@ def broker_redis(broker: str) -> Iterator[Redis]:
 
 @pytest.mark.timeout(180)
 def test_invalid_ids_do_not_block_later_revokes(
-    house: House, client: Celery, start: Start, broker: str, broker_redis: Redis
+    user: User, client: Celery, start: Start, broker: str, broker_redis: Redis
 ) -> None:
     """Ids of 3 MB overflowed the page that workers read, and each later revoke failed before its task was ended."""
     workers = start("--cpus", "1")
     stranger = Stranger(broker)
     task = client.send_task("mlq.predict", [{"sleep": 3600}], queue="realtime")
-    house.until(lambda: house.json("worker")["workers"][0]["task"] == task.id, "it runs")
+    user.until(lambda: user.json("worker")["workers"][0]["task"] == task.id, "it runs")
     stranger.publish(frame(command("revoke", {"task_id": ["x" * 700_000]})))
     stranger.publish(frame(command("revoke", {"task_id": ["x" * 3_000_000]})))
     for portion in range(6):  # of 512 bytes each: more than the page holds
@@ -51,11 +51,11 @@ def test_invalid_ids_do_not_block_later_revokes(
 
 @pytest.mark.timeout(180)
 def test_stamps_that_are_revoked_again_and_again_are_kept_once(
-    house: House, client: Celery, start: Start, broker: str
+    user: User, client: Celery, start: Start, broker: str
 ) -> None:
     """Celery keeps each of them, each time, as long as the worker lives."""
     start("--cpus", "1")
-    house.until(lambda: answers(client, "ping") == [{"ok": "pong"}], "the mailbox is open")
+    user.until(lambda: answers(client, "ping") == [{"ok": "pong"}], "the mailbox is open")
     (refused,) = answers(client, "revoke_by_stamped_headers", {"headers": {f"h{n}": ["s"] for n in range(1000)}})
     assert "error" in refused
     (refused,) = answers(

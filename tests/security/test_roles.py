@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from chaos.stock_client import stock_client
 from mlq.store.workers import heartbeats
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.heartbeats import heartbeat
 from tests.security import users
 
@@ -238,11 +238,11 @@ def test_no_command_of_the_server_opens_another_key_to_a_role(redis: Redis, role
 
 
 @pytest.fixture
-def worker_with_role(house: House, start: Start, port: int) -> House:
+def worker_with_role(user: User, start: Start, port: int) -> User:
     """Run a worker as the user of its role."""
-    house.environment["MLQ_BROKER_URL"] = users.url("worker", port)
+    user.environment["MLQ_BROKER_URL"] = users.url("worker", port)
     start("--cpus", "1")
-    return house
+    return user
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def client(port: int) -> Iterator[Celery]:
 
 
 def test_a_stock_client_sends_and_collects_with_the_rights_of_a_client(
-    worker_with_role: House, client: Celery, redis: Redis
+    worker_with_role: User, client: Celery, redis: Redis
 ) -> None:
     """Tasks, priorities, countdowns, groups, chains and chords; none of its commands is refused."""
     del worker_with_role
@@ -301,36 +301,36 @@ def test_a_stock_client_can_neither_operate_nor_touch_results(client: Celery, re
     assert {key for key in redis.scan_iter() if not key.startswith(b"_kombu.binding")} == set()
 
 
-def test_the_error_for_a_client_that_uses_mlq_names_the_role_it_needs(house: House, port: int) -> None:
+def test_the_error_for_a_client_that_uses_mlq_names_the_role_it_needs(user: User, port: int) -> None:
     """The rights of a client are for Celery; two lines say how to get more."""
-    house.environment["MLQ_BROKER_URL"] = users.url("client", port)
-    rows = house.write("rows.json", [1])
+    user.environment["MLQ_BROKER_URL"] = users.url("client", port)
+    rows = user.write("rows.json", [1])
     for argv in (["submit", str(rows)], ["queues"], ["worker"], ["job"], ["dead"]):
-        done = house.run(*argv)
+        done = user.run(*argv)
         assert (done.returncode, len(done.stderr.splitlines())) == (4, 2), done.stderr
         assert "mlq acl submitter --user client" in done.stderr
 
 
 @pytest.fixture
-def submitter_house(house: House, port: int) -> House:
+def submitter_house(user: User, port: int) -> User:
     """Configure the rights of a submitter."""
-    house.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
-    return house
+    user.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
+    return user
 
 
-def test_a_submitter_submits_and_collects(worker_with_role: House, port: int) -> None:
+def test_a_submitter_submits_and_collects(worker_with_role: User, port: int) -> None:
     """Files of rows and of tasks are sent, and the answers are collected at once or later."""
-    house = worker_with_role
-    house.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
-    rows = house.write("rows.json", [1, 2, 3])
-    assert len(house.run("submit", str(rows), "--wait").stdout.splitlines()) == 3
-    tasks = house.write("tasks.jsonl", '{"task": "mlq.predict", "args": [7], "queue": "realtime"}\n')
-    assert '"row":7' in house.run("submit", str(tasks), "--tasks", "--wait").stdout
-    job = house.json("submit", str(rows))["job"]
-    assert len(house.run("result", job, "--wait", "--timeout", "60").stdout.splitlines()) == 3
+    user = worker_with_role
+    user.environment["MLQ_BROKER_URL"] = users.url("submitter", port)
+    rows = user.write("rows.json", [1, 2, 3])
+    assert len(user.run("submit", str(rows), "--wait").stdout.splitlines()) == 3
+    tasks = user.write("tasks.jsonl", '{"task": "mlq.predict", "args": [7], "queue": "realtime"}\n')
+    assert '"row":7' in user.run("submit", str(tasks), "--tasks", "--wait").stdout
+    job = user.json("submit", str(rows))["job"]
+    assert len(user.run("result", job, "--wait", "--timeout", "60").stdout.splitlines()) == 3
 
 
-def test_a_submitter_sees_jobs_queues_and_workers(submitter_house: House, redis: Redis) -> None:
+def test_a_submitter_sees_jobs_queues_and_workers(submitter_house: User, redis: Redis) -> None:
     """It may not read messages of others, so the age of the oldest and the number of running ones are unknown."""
     heartbeats.beat(redis, [BEAT])
     redis.sadd("mlq:workers", "gone")  # a user with the right to write would delete it
@@ -365,7 +365,7 @@ def test_a_submitter_sees_jobs_queues_and_workers(submitter_house: House, redis:
         "worker start --cpus 1 --model serve.py:Model",
     ],
 )
-def test_a_submitter_cannot_give_orders(submitter_house: House, redis: Redis, argv: str) -> None:
+def test_a_submitter_cannot_give_orders(submitter_house: User, redis: Redis, argv: str) -> None:
     """Every such command names the missing right and the fix in two lines, and changes nothing."""
     heartbeats.beat(redis, [BEAT])
     redis.sadd("mlq:paused", "batch")
@@ -390,7 +390,7 @@ def test_a_submitter_cannot_give_orders(submitter_house: House, redis: Redis, ar
     ids=["workers", "queues", "autoscaler"],
 )
 def test_an_operator_with_the_rights_of_a_worker_can_run_every_command(
-    worker_with_role: House, redis: Redis, commands: list[str]
+    worker_with_role: User, redis: Redis, commands: list[str]
 ) -> None:
     """No worker and no command of mlq needs a right that the role lacks."""
     worker_with_role.write("rows.json", [1, 2, 3])

@@ -14,7 +14,7 @@ from celery import Celery
 from chaos.stock_client import stock_client
 from mlq.protocol.packing import MOST_ROWS, rows_in
 from tests import rabbitmq
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.rabbitmq import RabbitServer
 
 EIGHT: Final = base64.b64encode(bytes(8)).decode()
@@ -114,9 +114,9 @@ def node() -> Iterator[RabbitServer]:
 @pytest.mark.server
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(rabbitmq.missing() is not None, reason=str(rabbitmq.missing()))
-def test_endless_rows_do_no_harm_on_rabbitmq(house: House, start: Start, broker: str, node: RabbitServer) -> None:
+def test_endless_rows_do_no_harm_on_rabbitmq(user: User, start: Start, broker: str, node: RabbitServer) -> None:
     """There Celery's own transport delivers the message."""
-    house.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
+    user.environment |= {"MLQ_BROKER_URL": node.url(), "MLQ_STATE_URL": broker, "MLQ_RESULT_BACKEND": broker}
     with stock_client(node.url(), broker) as client:
         attack(client, start("--cpus", "1"), "cpu0")
 

@@ -15,7 +15,7 @@ from mlq.errors import StateDirectoryUnusable
 from mlq.ipc.private_files import open_private, private_directory, write_private
 from mlq.jobs.collect import sidecar
 from mlq.jobs.errors import NotResumable
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 MALLORY = 12345
 
@@ -41,12 +41,12 @@ def open_modes(directory: Path) -> dict[str, int]:
 
 
 @pytest.fixture
-def forged_state(house: House) -> Path:
+def forged_state(user: User) -> Path:
     """Return a state directory that names a running broker, and a program to start as one."""
-    state = house.state
+    state = user.state
     (state / "broker").mkdir(parents=True)
     (state / "broker.json").write_text(json.dumps({"url": "redis://127.0.0.1:1/0", "pid": 1}))
-    program = house.write("program", f"#!/bin/sh\ntouch {house.directory}/ran\n")
+    program = user.write("program", f"#!/bin/sh\ntouch {user.directory}/ran\n")
     program.chmod(0o755)
     (state / "broker" / "program").write_text(str(program))
     (state / "broker.lock").touch()
@@ -55,61 +55,61 @@ def forged_state(house: House) -> Path:
 
 @as_root
 @pytest.mark.parametrize("command", [["queues"], ["worker", "logs"], ["worker", "start", "--cpus", "1"], ["up"]])
-def test_another_users_state_directory_is_not_trusted(house: House, forged_state: Path, command: list[str]) -> None:
+def test_another_users_state_directory_is_not_trusted(user: User, forged_state: Path, command: list[str]) -> None:
     """It names the broker that gets the payloads, and the program to start as a broker."""
     for path in (forged_state, *forged_state.rglob("*")):
         os.chown(path, MALLORY, MALLORY)
-    done = house.run(*command)
+    done = user.run(*command)
     assert done.returncode == 3
     happened, hint = done.stderr.splitlines()[-2:]
     assert f"{forged_state} belongs to uid {MALLORY}" in happened
     assert "MLQ_STATE_DIR" in hint
-    assert not (house.directory / "ran").exists()
+    assert not (user.directory / "ran").exists()
 
 
 @pytest.mark.parametrize("command", [["queues"], ["worker", "start", "--cpus", "1", "--model", "serve.py:Model"]])
 def test_a_state_directory_that_others_may_write_is_not_trusted(
-    house: House, forged_state: Path, command: list[str]
+    user: User, forged_state: Path, command: list[str]
 ) -> None:
     """For example MLQ_STATE_DIR=/tmp."""
     forged_state.chmod(0o1777)
-    done = house.run(*command)
+    done = user.run(*command)
     assert done.returncode == 3
     assert f"`chmod o-w {forged_state}`" in done.stderr
     assert stat.S_IMODE(forged_state.stat().st_mode) == 0o1777  # mlq must not change its mode: it may be /tmp
-    assert not (house.directory / "ran").exists()
+    assert not (user.directory / "ran").exists()
 
 
 @as_root
-def test_a_record_of_another_user_names_no_program(house: House, forged_state: Path) -> None:
+def test_a_record_of_another_user_names_no_program(user: User, forged_state: Path) -> None:
     """The directory may have been another user's, or writable for all, before."""
     os.chown(forged_state / "broker" / "program", MALLORY, MALLORY)
-    done = house.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
+    done = user.run("worker", "start", "--cpus", "1", "--model", "serve.py:Model")
     assert done.returncode == 3
     assert f"program: it belongs to uid {MALLORY}" in done.stderr
-    assert not (house.directory / "ran").exists()
+    assert not (user.directory / "ran").exists()
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "detached"])
-def test_state_files_are_private_and_a_models_files_have_the_users_umask(house: House, detach: list[str]) -> None:
+def test_state_files_are_private_and_a_models_files_have_the_users_umask(user: User, detach: list[str]) -> None:
     """Logs name tasks, and the append-only file contains every payload. mlq does not decide about a model's files."""
-    house.write("writing.py", WRITING)
+    user.write("writing.py", WRITING)
     before = os.umask(0o022)
     try:
-        running = house.command("worker", "start", "--cpus", "1", "--model", "writing.py:Model", *detach)
+        running = user.command("worker", "start", "--cpus", "1", "--model", "writing.py:Model", *detach)
     finally:
         os.umask(before)
     running.wait_for("ready after")
     try:
-        assert house.run("submit", str(house.write("rows.json", [1, 2])), "--wait", "-o", "out.jsonl").returncode == 0
-        (worker,) = house.json("worker")["workers"]
-        assert open_modes(house.state) == {}
-        assert stat.S_IMODE((house.directory / "written").stat().st_mode) == 0o644
+        assert user.run("submit", str(user.write("rows.json", [1, 2])), "--wait", "-o", "out.jsonl").returncode == 0
+        (worker,) = user.json("worker")["workers"]
+        assert open_modes(user.state) == {}
+        assert stat.S_IMODE((user.directory / "written").stat().st_mode) == 0o644
         assert umask(worker["supervisor"]) == 0o077
         assert umask(worker["pid"]) == 0o022
     finally:
-        house.run("worker", "stop", "--all", "--drain-timeout", "0")
+        user.run("worker", "stop", "--all", "--drain-timeout", "0")
         running.wait()
 
 
@@ -120,24 +120,24 @@ def umask(pid: int) -> int:
     return int(line.split()[1], 8)
 
 
-def test_an_output_has_the_mode_that_its_user_wants(house: House, client: Celery, start: Start) -> None:
+def test_an_output_has_the_mode_that_its_user_wants(user: User, client: Celery, start: Start) -> None:
     """The user asked for it with -o, and others may be meant to read it."""
     del client
     start("--cpus", "1")
-    rows = house.write("rows.json", [1])
-    script = f"umask 027; exec {house.mlq} submit {rows} --wait -o out.jsonl"
-    subprocess.run(["/bin/sh", "-c", script], cwd=house.directory, env=house.environment, check=True, timeout=60)
-    assert stat.S_IMODE((house.directory / "out.jsonl").stat().st_mode) == 0o640
+    rows = user.write("rows.json", [1])
+    script = f"umask 027; exec {user.mlq} submit {rows} --wait -o out.jsonl"
+    subprocess.run(["/bin/sh", "-c", script], cwd=user.directory, env=user.environment, check=True, timeout=60)
+    assert stat.S_IMODE((user.directory / "out.jsonl").stat().st_mode) == 0o640
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the warning is for root")
-def test_root_is_warned_once_and_not_by_each_command(house: House, broker: str, start: Start) -> None:
+def test_root_is_warned_once_and_not_by_each_command(user: User, broker: str, start: Start) -> None:
     """One line at the start of workers says what to do instead."""
     del broker
     workers = start("--cpus", "2", ready=2)
     workers.wait_for("root runs the model and every task")
     assert sum("User= in systemd" in line for line in workers.lines) == 1
-    assert "root runs" not in house.run("queues").stderr
+    assert "root runs" not in user.run("queues").stderr
 
 
 def test_a_file_of_an_older_version_becomes_private_when_it_is_used(tmp_path: Path) -> None:

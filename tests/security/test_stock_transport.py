@@ -11,7 +11,7 @@ from celery import Celery
 from redis import Redis
 
 from chaos.reliability.corpus import ANSWERED, UNREADABLE, drop, put, spoiled, to_compressed
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 
 POOLS = {"engine": ("--cpus", "1"), "prefork": ("--pool", "prefork", "--concurrency", "1")}
 
@@ -24,33 +24,33 @@ def redis(broker: str) -> Iterator[Redis]:
 
 
 @pytest.mark.timeout(180)
-def test_no_message_ends_a_pool(house: House, client: Celery, start: Start, redis: Redis) -> None:
+def test_no_message_ends_a_pool(user: User, client: Celery, start: Start, redis: Redis) -> None:
     """An error that cannot be sent to a client is logged; the worker does not change."""
     start("--pool", "prefork", "--concurrency", "1")
-    (before,) = house.json("worker")["workers"]
+    (before,) = user.json("worker")["workers"]
     redis.rpush("celery", *[spoiled(change, "spoiled") for change, _ in [*ANSWERED.values(), *UNREADABLE.values()]])
     changes = [drop("headers.id"), put("headers.id", 5), put("headers", [1]), put("headers.task", None), put("body", 7)]
     redis.rpush("celery", *[spoiled(change, "spoiled") for change in changes])
     typed = b'{"__type__": "uuid", "__value__": {"hex": 5}}'
     redis.rpush("celery", b"{}", b"[]", b"7", b"null", b"\xff", b"[" * 100_000, typed)
     assert client.send_task("mlq.predict", [1]).get(timeout=90)["row"] == 1
-    (after,) = house.json("worker")["workers"]
+    (after,) = user.json("worker")["workers"]
     assert (after["pid"], after["restarts"]) == (before["pid"], 0)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_a_compressed_body_cannot_exceed_the_maximum_message_size(
-    house: House, client: Celery, start: Start, redis: Redis, pool: tuple[str, ...]
+    user: User, client: Celery, start: Start, redis: Redis, pool: tuple[str, ...]
 ) -> None:
     """300 KB of zlib contain 300 MB; the client gets an error."""
     running = start(*pool)
     top = psutil.Process(running.process.pid)
     before = sum(p.memory_info().rss for p in [top, *top.children(recursive=True)])
-    (worker,) = house.json("worker")["workers"]
+    (worker,) = user.json("worker")["workers"]
     bomb = zlib.compress(b'[["' + b"0" * 300_000_000 + b'"], {}, {}]', 9)
     redis.lpush("celery", spoiled(to_compressed(bomb), "bomb"))
-    house.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client has the failure")
+    user.until(lambda: client.AsyncResult("bomb").state == "FAILURE", "its client has the failure")
     assert sum(p.memory_info().rss for p in [top, *top.children(recursive=True)]) - before < 100 * 2**20
     assert client.send_task("mlq.predict", [1]).get(timeout=60)["row"] == 1
-    assert [w["pid"] for w in house.json("worker")["workers"]] == [worker["pid"]]
+    assert [w["pid"] for w in user.json("worker")["workers"]] == [worker["pid"]]

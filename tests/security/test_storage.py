@@ -16,7 +16,7 @@ from mlq.store.claims.claims import Claimed, ClaimLimit, Claims
 from mlq.store.claims.leases import Leases
 from mlq.store.messages.dead_letters import DeadLettered, DeadLetters
 from mlq.store.messages.delays import Delayed, Delays, Full
-from tests.conftest import House
+from tests.conftest import User
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(180)]
 
@@ -45,20 +45,20 @@ def claimed(redis: Redis, *messages: bytes) -> list[Claim]:
     return found
 
 
-def test_a_truncated_dead_letter_says_so_and_cannot_be_requeued(house: House, broker_redis: Redis, start: Any) -> None:
+def test_a_truncated_dead_letter_says_so_and_cannot_be_requeued(user: User, broker_redis: Redis, start: Any) -> None:
     """An operator sees its original size, and no command offers an action that cannot work."""
     start("--cpus", "1")
     broker_redis.lpush("realtime", b"x" * 100_000)
-    house.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "it is a dead letter")
+    user.until(lambda: broker_redis.zcard(keys.DEAD) == 1, "it is a dead letter")
     broker_redis.set(keys.DEAD_BYTES, GIB)
     broker_redis.lpush("realtime", b"y" * 100_000)
-    house.until(lambda: broker_redis.zcard(keys.DEAD) == 2, "it is another")
-    whole, cut = house.json("dead")["entries"]
+    user.until(lambda: broker_redis.zcard(keys.DEAD) == 2, "it is another")
+    whole, cut = user.json("dead")["entries"]
     assert (whole["bytes"], cut["bytes"]) == (100_000, 100_000)
     assert len(broker_redis.hget(keys.dead_letter(cut["id"]), "raw") or b"") == 8192
-    refused = house.run("dead", "retry", cut["id"])
+    refused = user.run("dead", "retry", cut["id"])
     assert (refused.returncode, "only the beginning and the end are kept" in refused.stderr) == (1, True)
-    assert house.run("dead", "drop", cut["id"], "--yes").returncode == 0
+    assert user.run("dead", "drop", cut["id"], "--yes").returncode == 0
 
 
 def test_dead_letters_are_kept_whole_up_to_a_gibibyte_in_total(redis: Redis) -> None:

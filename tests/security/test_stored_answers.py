@@ -13,7 +13,7 @@ from mlq.jobs.chunk import Chunk
 from mlq.jobs.collect import output
 from mlq.protocol import job_result, keys
 from mlq.protocol.job_result import ChunkResult
-from tests.conftest import House
+from tests.conftest import User
 
 DEEP: Final = b"[" * 900 + b"]" * 900
 
@@ -73,19 +73,19 @@ def test_a_chunk_in_a_record_is_never_larger_than_a_message(record: Any) -> None
         chunk.decode(0, json.dumps(record).encode())
 
 
-def test_a_job_whose_record_cannot_be_read_hides_no_other(house: House, broker: str) -> None:
+def test_a_job_whose_record_cannot_be_read_hides_no_other(user: User, broker: str) -> None:
     """The list names the job, and the commands about it end with two lines."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as inside:
-        house.write("rows.jsonl", "1\n2\n")
-        good = house.json("submit", "rows.jsonl")["job"]
+        user.write("rows.jsonl", "1\n2\n")
+        good = user.json("submit", "rows.jsonl")["job"]
         inside.hset(keys.job("bad"), mapping={"kind": "rows", "queue": "q", "sent_at": "x\x1b[2J", "rows": "9" * 5000})
         inside.zadd(keys.JOBS, {"bad": 1})
         inside.hset(keys.chunks(good), "0", json.dumps({"rows": [0, 10**15], "whole": True, "ids": None, "errors": {}}))
-    listed = house.run("job", "--json")
+    listed = user.run("job", "--json")
     assert [job["job"] for job in json.loads(listed.stdout)["jobs"]] == [good]
     assert "cannot read the record of job bad" in listed.stderr
     for argv in (["job", "show", "bad"], ["result", "bad", "--wait"], ["result", good, "--wait", "-o", "out.jsonl"]):
-        done = house.run(*argv)
+        done = user.run(*argv)
         assert done.returncode == 1, argv
         assert "cannot read" in done.stderr
         assert "Traceback" not in done.stderr

@@ -18,7 +18,7 @@ from mlq.broker.channels import PatientConnection
 from mlq.settings import advisories, tls
 from mlq.settings.config import load
 from mlq.settings.errors import InvalidSetting
-from tests.conftest import House, Start
+from tests.conftest import Start, User
 from tests.e2e.test_tls import Secured, authority, openssl, secured
 
 pytestmark = pytest.mark.server
@@ -177,13 +177,13 @@ def test_a_client_certificate_is_sent_to_rabbitmq(tmp_path: Path) -> None:
         load({"MLQ_BROKER_URL": "amqps://h//?ssl_ca_path=/"}, cwd=tmp_path)
 
 
-def test_workers_warn_once_about_a_disabled_check(house: House, secured: Secured, start: Start) -> None:
+def test_workers_warn_once_about_a_disabled_check(user: User, secured: Secured, start: Start) -> None:
     """The command and each worker's log have the warning, and the tasks run."""
-    house.environment["MLQ_BROKER_URL"] = f"rediss://127.0.0.1:{secured.port}/0?ssl_cert_reqs=none"
+    user.environment["MLQ_BROKER_URL"] = f"rediss://127.0.0.1:{secured.port}/0?ssl_cert_reqs=none"
     workers = start("--cpus", "1")
     warnings = [line for line in workers.lines if "is not checked" in line]
     assert len(warnings) == 2, workers.lines
-    house.write("rows.json", [1])
-    done = house.run("submit", "rows.json", "--wait")
+    user.write("rows.json", [1])
+    done = user.run("submit", "rows.json", "--wait")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is not checked") == 1

@@ -24,10 +24,10 @@ def test_a_failure_is_two_lines_on_stderr(capfd: pytest.CaptureFixture[str]) -> 
 
 def test_one_function_writes_the_two_lines() -> None:
     """A second one would differ from it some day. `mlq_cli.py` is outside the package and cannot import it."""
-    house = Path(mlq.__file__).parent
+    user = Path(mlq.__file__).parent
     texts = {
-        str(path.relative_to(house))
-        for path in house.rglob("*.py")
+        str(path.relative_to(user))
+        for path in user.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith("\nhint: ")
     }

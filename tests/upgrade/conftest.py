@@ -12,7 +12,7 @@ import pytest
 from benchmarks.environments import Environment
 from chaos import faultkit
 from chaos.faultkit import Worker, World, until
-from tests.conftest import House
+from tests.conftest import User
 from tests.environments import base_version, this_version
 
 MODEL: Final = "serve.py:Model"
@@ -41,17 +41,17 @@ def base(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environmen
 
 
 @pytest.fixture
-def houses(house: House, base: Environment) -> dict[str, House]:
-    """Return one user's house for each version."""
-    return {"base": replace(house, mlq=base.mlq), "this": house}
+def houses(user: User, base: Environment) -> dict[str, User]:
+    """Return one user for each version."""
+    return {"base": replace(user, mlq=base.mlq), "this": user}
 
 
 class Fleets:
     """Supervisors of both versions, with a model and an append-only file that record every run and every result."""
 
-    def __init__(self, world: World, houses: dict[str, House]) -> None:
+    def __init__(self, world: World, houses: dict[str, User]) -> None:
         self.world = world
-        self._commands = {version: house.mlq for version, house in houses.items()}
+        self._commands = {version: user.mlq for version, user in houses.items()}
         self._number = 0
         self.running: list[Worker] = []
 
@@ -129,13 +129,13 @@ def world(state: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def fleets(world: World, houses: dict[str, House]) -> Fleets:
+def fleets(world: World, houses: dict[str, User]) -> Fleets:
     """Return supervisors of both versions on that server."""
     return Fleets(world, houses)
 
 
 @pytest.fixture
-def shared(houses: dict[str, House], broker: str) -> Iterator[Any]:
+def shared(houses: dict[str, User], broker: str) -> Iterator[Any]:
     """Return a function that starts long-running commands of both versions beside a broker that outlives them."""
     del broker
     started: list[tuple[str, Any]] = []

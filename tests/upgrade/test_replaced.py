@@ -13,7 +13,7 @@ import pytest
 from celery import Celery
 
 from benchmarks.environments import Environment
-from tests.conftest import House
+from tests.conftest import User
 from tests.upgrade.conftest import MODEL, Wheels
 
 DISTRIBUTIONS = {"base": "mlq", "this": "mlq-cli"}
@@ -34,13 +34,13 @@ def environment(state: Path) -> Environment:
 
 
 @pytest.fixture
-def installed(environment: Environment, house: House) -> House:
-    """Return the user's house with the command of that environment."""
-    return replace(house, mlq=environment.mlq)
+def installed(environment: Environment, user: User) -> User:
+    """Return the user with the command of that environment."""
+    return replace(user, mlq=environment.mlq)
 
 
 @pytest.fixture
-def run(installed: House, broker: str) -> Iterator[Callable[..., Any]]:
+def run(installed: User, broker: str) -> Iterator[Callable[..., Any]]:
     """Return a function that starts a command of that environment; it drains at the end, and must end with success."""
     del broker
     started: list[Any] = []
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_an_upgrade_starts_with_the_new
 def test_a_supervisor_imports_nothing_of_mlq_once_its_workers_are_ready(
     wheels: Wheels,
     environment: Environment,
-    installed: House,
+    installed: User,
     run: Callable[..., Any],
     client: Celery,
 ) -> None:

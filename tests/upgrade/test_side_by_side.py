@@ -13,7 +13,7 @@ from redis import Redis
 
 from chaos.faultkit import until
 from mlq.protocol import keys
-from tests.conftest import House
+from tests.conftest import User
 from tests.upgrade.conftest import MODEL, Fleets
 
 DIRECTIONS = [("base", "this"), ("this", "base")]
@@ -62,9 +62,9 @@ def test_the_messages_of_a_dead_host_of_one_version_are_taken_over_by_the_other(
     assert set(fleets.world.starts().values()) <= {1, 2}
 
 
-def read_lines(house: House, name: str) -> list[Any]:
+def read_lines(user: User, name: str) -> list[Any]:
     """Return the lines of an output file, as far as it is written."""
-    path = house.directory / name
+    path = user.directory / name
     return (
         [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
         if path.exists()
@@ -75,7 +75,7 @@ def read_lines(house: House, name: str) -> list[Any]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("first", "second"), DIRECTIONS)
 def test_a_job_of_one_version_is_resumed_and_collected_by_the_other(
-    houses: dict[str, House], shared: Any, first: str, second: str
+    houses: dict[str, User], shared: Any, first: str, second: str
 ) -> None:
     """The client dies midway, and workers of both versions answer. The output has one line for each row, in order."""
     for version in houses:
@@ -98,16 +98,16 @@ def test_a_job_of_one_version_is_resumed_and_collected_by_the_other(
 
 
 @pytest.mark.timeout(240)
-def test_each_version_lists_the_data_of_the_other(houses: dict[str, House], shared: Any, client: Celery) -> None:
+def test_each_version_lists_the_data_of_the_other(houses: dict[str, User], shared: Any, client: Celery) -> None:
     """Both list the same workers, queues, jobs and dead letters, and either can drop the dead letters."""
     for version in houses:
         shared(version, "worker", "start", "--cpus", "1", "--name", version, "--model", MODEL, ready=1)
     check_same(houses, "worker", "workers", ("name", "host", "pid", "queues", "fingerprint", "supervisor"))
     check_same(houses, "queues", "queues", ("name", "ready", "workers", "paused"))
     jobs = {}
-    for version, house in houses.items():
-        jobs[version] = house.json("submit", str(house.write("rows.json", [1, 2, 3])))["job"]
-        house.until(lambda job=jobs[version], house=house: house.json("job", "show", job)["done"] == 3, "it is done")  # type: ignore[misc]
+    for version, user in houses.items():
+        jobs[version] = user.json("submit", str(user.write("rows.json", [1, 2, 3])))["job"]
+        user.until(lambda job=jobs[version], user=user: user.json("job", "show", job)["done"] == 3, "it is done")  # type: ignore[misc]
     check_same(houses, "job", "jobs", ("job", "state", "rows", "ok", "failed", "queue", "source"))
     for _ in range(2):
         client.send_task("nobody.knows.it", queue="realtime")
@@ -121,7 +121,7 @@ def test_each_version_lists_the_data_of_the_other(houses: dict[str, House], shar
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("version", "other"), DIRECTIONS)
 def test_a_worker_of_one_version_carries_out_orders_of_the_other(
-    houses: dict[str, House], shared: Any, version: str, other: str
+    houses: dict[str, User], shared: Any, version: str, other: str
 ) -> None:
     """Its supervisor reads them with a heartbeat, and the command that gave the order sees the result."""
     shared(version, "worker", "start", "--cpus", "1", "--model", MODEL, ready=1)
@@ -131,11 +131,11 @@ def test_a_worker_of_one_version_carries_out_orders_of_the_other(
     assert houses[version].json("worker")["workers"] == []
 
 
-def check_same(houses: dict[str, House], command: str, entries: str, fields: tuple[str, ...]) -> None:
+def check_same(houses: dict[str, User], command: str, entries: str, fields: tuple[str, ...]) -> None:
     """Check that both versions list the same, field by field."""
     found = {
-        version: [{name: entry[name] for name in fields} for entry in house.json(command)[entries]]
-        for version, house in houses.items()
+        version: [{name: entry[name] for name in fields} for entry in user.json(command)[entries]]
+        for version, user in houses.items()
     }
     assert found["base"] == found["this"]
     assert found["base"]
@@ -144,32 +144,32 @@ def check_same(houses: dict[str, House], command: str, entries: str, fields: tup
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("first", "second"), DIRECTIONS)
 def test_autoscalers_of_both_versions_agree_on_one_leader_and_one_maximum(
-    houses: dict[str, House], shared: Any, client: Celery, first: str, second: str
+    houses: dict[str, User], shared: Any, client: Celery, first: str, second: str
 ) -> None:
     """The leader dies while tasks wait.
 
     The autoscaler of the other version counts its workers, and becomes the leader.
     """
-    house = houses[second]
+    user = houses[second]
     argv = ("autoscale", "--queue", "realtime", "--cpus", "2", "--min", "1", "--max", "2", "--preset", "economy")
     rest = ("--model", MODEL, "--interval", "0.5", "-v")
     one = shared(first, *argv, "--name", "one", *rest)
-    house.until(lambda: worker_names(house) == ["one-cpu0"], "it decides")
+    user.until(lambda: worker_names(user) == ["one-cpu0"], "it decides")
     other = shared(second, *argv, "--name", "other", *rest)
     other.wait_for("broker ")
     sent = [client.send_task("mlq.predict", [{"sleep": 0.1, "n": n}], queue="realtime") for n in range(150)]
-    house.until(lambda: len(worker_names(house)) == 2, "both places are filled")
+    user.until(lambda: len(worker_names(user)) == 2, "both places are filled")
     sent[10].get(timeout=60)
     one.process.kill()
     one.process.wait()
     answers = [task.get(timeout=90) for task in sent]
     assert sorted(answer["row"]["n"] for answer in answers) == list(range(150))
-    house.until(lambda: set(worker_names(house)) <= {"other-cpu0", "other-cpu1"}, "the other's have replaced them")
+    user.until(lambda: set(worker_names(user)) <= {"other-cpu0", "other-cpu1"}, "the other's have replaced them")
     assert not [line for line in [*one.lines, *other.lines] if "want 3" in line or "want 4" in line]
     assert other.end() == 0
 
 
-def test_base_refuses_keys_of_a_later_version_with_an_error(houses: dict[str, House], broker: str) -> None:
+def test_base_refuses_keys_of_a_later_version_with_an_error(houses: dict[str, User], broker: str) -> None:
     """After a migration its supervisors do not start, and change no key."""
     with Redis(unix_socket_path=broker.removeprefix("redis+socket://")) as redis:
         redis.set(keys.SCHEMA, "2")
@@ -178,6 +178,6 @@ def test_base_refuses_keys_of_a_later_version_with_an_error(houses: dict[str, Ho
     assert "are of version 2, this mlq's of version 1" in refused.stderr
 
 
-def worker_names(house: House) -> list[str]:
+def worker_names(user: User) -> list[str]:
     """Return the names of the workers."""
-    return [w["name"] for w in house.json("worker")["workers"] if w["state"] not in {"lost", "failed"}]
+    return [w["name"] for w in user.json("worker")["workers"] if w["state"] not in {"lost", "failed"}]
