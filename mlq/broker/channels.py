@@ -64,7 +64,7 @@ class QueuesOnly:
         """
         channel: Any = self
         try:
-            misplaced = next(filter(reserved_names.is_reserved, channel._lookup(exchange, routing_key)), None)  # noqa: SLF001 (as kombu looks it up)
+            misplaced = next(filter(reserved_names.is_reserved, channel._lookup(exchange, routing_key)), None)  # noqa: SLF001 (kombu's own)
         except ResponseError as exc:  # the table of bindings is a key of another type
             misplaced = f"{exchange} ({exc})"
         if misplaced is not None:
@@ -130,7 +130,7 @@ class WithoutMulti(QueuesOnly):
         channel: Any = self
         with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for priority in channel.priority_steps:
-                pipe.execute_command(command, channel._q_for_pri(queue, priority))  # noqa: SLF001 (kombu's key scheme)
+                pipe.execute_command(command, channel._q_for_pri(queue, priority))  # noqa: SLF001 (kombu names keys here)
             return cast("list[int]", pipe.execute())
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *_: Any, **kwargs: Any) -> None:
@@ -141,7 +141,7 @@ class WithoutMulti(QueuesOnly):
         with channel.conn_or_acquire(client=kwargs.get("client")) as client:
             client.srem(channel.keyprefix_queue % (exchange,), member)
             client.srem(channel.keyprefix_binding_permanent % (exchange,), member)
-            client.delete(*(channel._q_for_pri(queue, priority) for priority in channel.priority_steps))  # noqa: SLF001
+            client.delete(*(channel._q_for_pri(queue, priority) for priority in channel.priority_steps))  # noqa: SLF001 (see above)
 
     def _queue_bind(self, exchange: Any, routing_key: Any, pattern: Any, queue: Any) -> None:
         """Bind a queue; while memory is full, continue without the binding.
@@ -181,10 +181,10 @@ def _check_broadcast(data: Any) -> None:
     if len(data) > LARGEST_BYTES:
         raise Refused(f"it has {len(data):,} bytes, the limit is {LARGEST_BYTES:,}")
     try:
-        said = loads(data) if data else {}
+        decoded = loads(data) if data else {}
     except Exception as exc:  # noqa: BLE001 (kombu creates Python objects from it, which may raise anything)
         raise Refused(f"it is not JSON: {type(exc).__name__}") from None
-    if not isinstance(said, dict):
+    if not isinstance(decoded, dict):
         raise Refused("it is not a JSON object")
 
 
@@ -193,14 +193,14 @@ def _check_message(payload: Any) -> None:
 
     If kombu failed on them later, the message would occupy one of the few prefetch slots of this process permanently.
     """
-    said = payload if isinstance(payload, dict) else {}
-    found = said.get("properties")
-    properties: dict[str, Any] = found if isinstance(found, dict) else {}
+    decoded = payload if isinstance(payload, dict) else {}
+    given = decoded.get("properties")
+    properties: dict[str, Any] = given if isinstance(given, dict) else {}
     parts: tuple[tuple[Any, Any], ...] = (
         (properties.get("delivery_tag"), str),
         (properties.get("delivery_info"), dict),
-        (said.get("headers"), dict | None),
-        (said.get("content-encoding"), str | None),
+        (decoded.get("headers"), dict | None),
+        (decoded.get("content-encoding"), str | None),
     )
     if not all(isinstance(part, kind) for part, kind in parts):
         raise ValueError("a part of the message is missing, or of another type")

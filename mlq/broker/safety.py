@@ -49,14 +49,16 @@ def _demand_primary(info: Mapping[str, Any], address: Address) -> None:
 
 def warnings(url: str, info: Mapping[str, Any]) -> list[str]:
     """Return warnings about a usable server; this does no I/O."""
-    said = []
+    sentences = []
     if info.get("aof_enabled") == 0:
-        said.append(
+        sentences.append(
             "the broker keeps no append-only file: if it crashes, messages are lost (`appendonly yes` keeps them)"
         )
     if urlsplit(url).scheme == "redis" and not _is_local(urlsplit(url).hostname or ""):
-        said.append("the broker is reached without TLS beyond this host: rediss:// keeps messages and passwords secret")
-    return said
+        sentences.append(
+            "the broker is reached without TLS beyond this host: rediss:// keeps messages and passwords secret"
+        )
+    return sentences
 
 
 def _is_local(host: str) -> bool:

@@ -66,14 +66,14 @@ def demand(redis: Redis, address: Address) -> None:
     from redis.exceptions import NoPermissionError
 
     try:
-        found = cast("bytes | None", redis.get(keys.SCHEMA))
+        recorded = cast("bytes | None", redis.get(keys.SCHEMA))
     except NoPermissionError:
         return
-    if found is None:
+    if recorded is None:
         return
-    ends = _ends(found)
+    ends = _ends(recorded)
     if ends is None or ends[0] != ends[1] or not keys.OLDEST_SCHEMA <= ends[0] <= keys.SCHEMA_VERSION:
-        raise _other(found, address)
+        raise _other(recorded, address)
 
 
 def migrate(
@@ -95,20 +95,20 @@ def migrate(
             what=f"this mlq knows versions 1 to {newest} of the keys, not {to}",
             fix="`python -m mlq.migrate --to N` takes one of them",
         )
-    found = cast("bytes | None", redis.get(keys.SCHEMA)) or str(newest).encode()
-    ends = _ends(found)
+    recorded = cast("bytes | None", redis.get(keys.SCHEMA)) or str(newest).encode()
+    ends = _ends(recorded)
     if ends is None or ends[1] > newest:
-        raise _other(found, address)
+        raise _other(recorded, address)
     low, high = ends
     while (low, high) != (to, to):
         if low == high:
             low, high = (low, low + 1) if to > low else (low - 1, low)
         migration = migrations[low - 1]
-        found = _swap(redis, found, f"{low}>{high}", unless=workers)
+        recorded = _swap(redis, recorded, f"{low}>{high}", unless=workers)
         goes_up = to >= high
         (migration.up if goes_up else migration.down)(redis)
         low = high = high if goes_up else low
-        found = _swap(redis, found, str(low))
+        recorded = _swap(redis, recorded, str(low))
         yield f"version {low}: {migration.what}" + ("" if goes_up else " (undone)")
 
 
@@ -136,15 +136,15 @@ def _swap(redis: Redis, before: bytes, after: str, unless: Callable[[], Sequence
     return after.encode()
 
 
-def _ends(found: bytes) -> tuple[int, int] | None:
+def _ends(recorded: bytes) -> tuple[int, int] | None:
     """Parse a recorded version: two equal numbers, or the two versions between which a migration has not ended."""
-    read = re.fullmatch(rb"(\d+)(?:>(\d+))?", found)
+    read = re.fullmatch(rb"(\d+)(?:>(\d+))?", recorded)
     return read and (int(read[1]), int(read[2] or read[1]))
 
 
-def _other(found: bytes, address: Address) -> OtherSchema:
-    theirs, ours = found.decode(errors="replace"), keys.SCHEMA_VERSION
-    ends = _ends(found)
+def _other(recorded: bytes, address: Address) -> OtherSchema:
+    theirs, ours = recorded.decode(errors="replace"), keys.SCHEMA_VERSION
+    ends = _ends(recorded)
     if ends is not None and ends[0] != ends[1]:
         theirs, fix = f"{theirs} (a migration that has not ended)", "wait for it, or run `python -m mlq.migrate` again"
     elif ends is not None and ends[0] < ours:

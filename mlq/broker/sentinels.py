@@ -1,4 +1,7 @@
-"""Sentinels: why they name no primary. redis-py raises one error whether none answers, none knows it, or it is down."""
+"""Sentinels: finds out why they name no primary.
+
+redis-py raises the same error if no Sentinel answers, if none knows the primary, and if the primary is down.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class _Watched:
 
 
 @dataclass
-class _Said:
+class _Answers:
     """The answers of all Sentinels of a URL."""
 
     known: set[str] = field(default_factory=set)
@@ -47,37 +50,37 @@ class _Said:
 
 def explain(address: Address, options: Mapping[str, Any], failed: str) -> MlqError:
     """Ask each Sentinel of a URL about the primary in the transport options; `failed` is redis-py's error text."""
-    name, said = str(options.get("master_name")), _Said()
+    name, answers = str(options.get("master_name")), _Answers()
     for url in address.url.split(";"):
-        _ask(url, name, options.get("sentinel_kwargs") or {}, said)
+        _ask(url, name, options.get("sentinel_kwargs") or {}, answers)
     facts: Any = {"url": address.shown, "origin": address.origin}
-    if said.watched:
-        seen = next((watched for watched in said.watched if watched.is_down), said.watched[0])
-        return BrokerUnreachable(**facts, **_of_primary(seen, name, failed))
-    if said.known:
-        return UnknownPrimary(**facts, name=name, known=", ".join(sorted(said.known)))
-    if said.refused:
+    if answers.watched:
+        watched = next((view for view in answers.watched if view.is_down), answers.watched[0])
+        return BrokerUnreachable(**facts, **_explain_primary(watched, name, failed))
+    if answers.known:
+        return UnknownPrimary(**facts, name=name, known=", ".join(sorted(answers.known)))
+    if answers.refused:
         hint = 'its own password goes into broker_transport_options: {"sentinel_kwargs": {"password": "…"}}'
-        if "unknown command" in said.refused[0]:
+        if "unknown command" in answers.refused[0]:
             hint = f"that is no Sentinel: set {address.setting} to redis://, or to the port of one ({_PORT})"
-        return BrokerRefused(**facts, reason=said.refused[0], fix=hint)
+        return BrokerRefused(**facts, reason=answers.refused[0], fix=hint)
     hint = f"start them, or name those that run in {address.setting}: sentinel://a:{_PORT};sentinel://b:{_PORT}"
-    return BrokerUnreachable(**facts, reason=f"no Sentinel answers: {'; '.join(said.away)}", fix=hint)
+    return BrokerUnreachable(**facts, reason=f"no Sentinel answers: {'; '.join(answers.away)}", fix=hint)
 
 
-def _of_primary(seen: _Watched, name: str, failed: str) -> dict[str, str]:
+def _explain_primary(watched: _Watched, name: str, failed: str) -> dict[str, str]:
     """Return reason and fix. Sentinel regards a dead primary as up until `down-after-milliseconds` have passed."""
-    host, _, port = seen.sentinel.rpartition(":")
+    host, _, port = watched.sentinel.rpartition(":")
     quorum = f"`redis-cli -h {host} -p {port} SENTINEL CKQUORUM {name}` tells whether another can be elected"
-    if seen.is_down:
-        reason = f"its Sentinels regard primary {name!r} as down ({seen.primary}, {seen.state})"
+    if watched.is_down:
+        reason = f"its Sentinels regard primary {name!r} as down ({watched.primary}, {watched.state})"
         return {"reason": reason, "fix": f"start it; {quorum}"}
-    said = failed.partition(" : ")[0]  # the rest describes redis-py's clients
-    reason = f"{said}; its Sentinels regard primary {name!r} as up ({seen.primary}, {seen.state})"
-    return {"reason": reason, "fix": f"start it, or let this host reach {seen.primary} if it runs; {quorum}"}
+    error = failed.partition(" : ")[0]  # the rest describes redis-py's clients
+    reason = f"{error}; its Sentinels regard primary {name!r} as up ({watched.primary}, {watched.state})"
+    return {"reason": reason, "fix": f"start it, or let this host reach {watched.primary} if it runs; {quorum}"}
 
 
-def _ask(url: str, name: str, given: Mapping[str, Any], said: _Said) -> None:
+def _ask(url: str, name: str, given: Mapping[str, Any], answers: _Answers) -> None:
     from redis import Redis
     from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
@@ -87,13 +90,13 @@ def _ask(url: str, name: str, given: Mapping[str, Any], said: _Said) -> None:
     try:
         with Redis(host=place.hostname or "localhost", port=place.port or _PORT, **{**given, **limits}) as sentinel:
             primaries: Any = sentinel.sentinel_masters()
-            said.known |= set(primaries)
+            answers.known |= set(primaries)
             if name in primaries:
-                said.watched.append(_watched(sentinel, name, primaries[name], at))
+                answers.watched.append(_watched(sentinel, name, primaries[name], at))
     except (AuthenticationError, ResponseError) as exc:
-        said.refused.append(f"{at}: {exc}".rstrip())
+        answers.refused.append(f"{at}: {exc}".rstrip())
     except (RedisError, OSError) as exc:
-        said.away.append(f"{at}: {exc}".rstrip("."))
+        answers.away.append(f"{at}: {exc}".rstrip("."))
 
 
 def _watched(sentinel: Redis, name: str, primary: Mapping[str, Any], at: str) -> _Watched:

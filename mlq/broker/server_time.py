@@ -20,7 +20,7 @@ _ASK_EVERY_S: Final = 30.0
 class ServerClock:
     """Knows the server's time: asks the server every 30 s, and adds the elapsed time of a monotonic clock.
 
-    So neither a wrong clock of this host matters nor a change of it.
+    A wrong clock of this host, or a change of it, has no effect.
     """
 
     def __init__(

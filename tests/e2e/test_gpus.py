@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from mlq.supervisor.devices import device_locks
 from mlq.supervisor.devices.gpus import Gpu
-file = device_locks.book(Path(sys.argv[1]), Gpu(0, "GPU-aaaa", "Some GPU", 0), "theirs-gpu0")
+file = device_locks.lock_device(Path(sys.argv[1]), Gpu(0, "GPU-aaaa", "Some GPU", 0), "theirs-gpu0")
 print("booked", flush=True)
 sys.stdin.read()
 """
@@ -161,10 +161,10 @@ def test_a_planted_link_is_not_written_to(slots: Slots, shared: Path, tmp_path: 
 def test_the_text_of_a_lock_holder_cannot_control_the_terminal(shared: Path) -> None:
     """Any user may have written it."""
     gpu = GPUS[0]
-    with device_locks.book(shared, gpu, "gpu0"):
+    with device_locks.lock_device(shared, gpu, "gpu0"):
         (shared / "mlq-GPU-aaaa.lock").write_bytes(b"1 2 \x1b[31m\xff\n")
         with pytest.raises(DeviceTaken, match="another process holds its lock"):
-            device_locks.book(shared, gpu, "gpu0")
+            device_locks.lock_device(shared, gpu, "gpu0")
 
 
 def test_all_users_use_the_same_lock_directory(tmp_path: Path, shared: Path) -> None:

@@ -12,17 +12,17 @@ from mlq.autoscale.policy.last_seen import LastSeen
 from mlq.autoscale.policy.observation import Observation, WorkerSample
 from mlq.autoscale.policy.policy import BLIND, Deciding, Decision, Tuning
 
-_AGAIN_S: Final = 600.0
+_ADVICE_EVERY_S: Final = 600.0
 """Seconds between two pieces of advice. Bursts that come every minute need only one."""
 
-_LATE: Final = 2.0
+_LATE_FACTOR: Final = 2.0
 """Advice is given if a task waited longer than this multiple of the target. Every policy lets a few tasks wait longer
 than the target."""
 
-_OVER: Final = 3
+_LULL_TICKS: Final = 3
 """Ticks after which a lull in the arrivals is not a coincidence any more."""
 
-_LOOKS: Final = 1800
+_MOST_LOOKS: Final = 1800
 """Most looks of one burst. A longer burst is not over before a worker has started."""
 
 
@@ -58,39 +58,39 @@ class BurstWatch:
     """
 
     tuning: Tuning
-    _looks: deque[_Look] = field(default_factory=lambda: deque(maxlen=_LOOKS))
+    _looks: deque[_Look] = field(default_factory=lambda: deque(maxlen=_MOST_LOOKS))
     _done: LastSeen[int] = field(default_factory=LastSeen)
     _at: float | None = None
     _there: int = 0
     _is_whole: bool = False
     _burst: _Burst | None = None
-    _said_at: float = -math.inf
+    _advised_at: float = -math.inf
 
-    def look(self, seen: Observation, decision: Decision) -> str | None:
+    def look(self, observation: Observation, decision: Decision) -> str | None:
         """Take in one observation; return advice if a burst was over too soon, at most once in ten minutes."""
-        if seen.ready is None or seen.in_flight is None or decision.service_rate is None:
+        if observation.ready is None or observation.in_flight is None or decision.service_rate is None:
             self._at = self._burst = None
             return None
-        self._count(seen, seen.ready, seen.in_flight)
-        is_late = seen.oldest_s is not None and seen.oldest_s > self.tuning.target_s
-        is_starting = any(w.state == "starting" for w in seen.workers)
+        self._count(observation, observation.ready, observation.in_flight)
+        is_late = observation.oldest_s is not None and observation.oldest_s > self.tuning.target_s
+        is_starting = any(w.state == "starting" for w in observation.workers)
         burst = self._burst
         if burst is None:
             if is_late and is_starting and self._is_whole:
-                self._burst = _Burst(seen.at, frozenset(w.id for w in seen.workers if w.takes_work))
+                self._burst = _Burst(observation.at, frozenset(w.id for w in observation.workers if w.takes_work))
             return None
-        joined = [w for w in seen.workers if w.takes_work and w.id not in burst.before]
+        joined = [w for w in observation.workers if w.takes_work and w.id not in burst.before]
         if not joined and is_starting:
             return None
         self._burst = None
-        return self._advice(seen.at, burst, joined, decision.service_rate) if joined and self._is_whole else None
+        return self._advice(observation.at, burst, joined, decision.service_rate) if joined and self._is_whole else None
 
-    def _count(self, seen: Observation, ready: int, flying: int) -> None:
+    def _count(self, observation: Observation, ready: int, flying: int) -> None:
         """Count arrivals and ended tasks since the queue was last empty: earlier arrivals have no known time."""
-        done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in seen.workers)
-        self._done.keep(seen.at, {w.id: w.done for w in seen.workers})
-        last_at, before, self._at, self._there = self._at, self._there, seen.at, ready + flying
-        if last_at is None or seen.at - last_at > BLIND * self.tuning.tick_s:
+        done = sum(max(0, w.done - self._done.get(w.id, 0)) for w in observation.workers)
+        self._done.keep(observation.at, {w.id: w.done for w in observation.workers})
+        last_at, before, self._at, self._there = self._at, self._there, observation.at, ready + flying
+        if last_at is None or observation.at - last_at > BLIND * self.tuning.tick_s:
             self._looks.clear()
             self._burst = None
             self._is_whole = not ready
@@ -98,22 +98,22 @@ class BurstWatch:
         if not ready and self._burst is None:
             self._looks.clear()
             self._is_whole = True
-        self._is_whole = self._is_whole and len(self._looks) < _LOOKS
-        self._looks.append(_Look(seen.at - last_at, ready + flying - before + done, done, ready))
+        self._is_whole = self._is_whole and len(self._looks) < _MOST_LOOKS
+        self._looks.append(_Look(observation.at - last_at, ready + flying - before + done, done, ready))
 
     def _advice(self, at: float, burst: _Burst, joined: Sequence[WorkerSample], rate: float) -> str | None:
         """Return advice if the burst was over before a new worker joined, and more workers would have been in time."""
         there = len(burst.before)
         each = self._rate_of_one(there, rate)
-        if at - self._said_at < _AGAIN_S or not there or not self._was_over(there * each):
+        if at - self._advised_at < _ADVICE_EVERY_S or not there or not self._was_over(there * each):
             return None
-        if self._longest_wait(there * each) <= _LATE * self.tuning.target_s:
+        if self._longest_wait(there * each) <= _LATE_FACTOR * self.tuning.target_s:
             return None
         more = range(there + 1, self.tuning.most + 1)
         least = next((n for n in more if self._longest_wait(n * each) <= self.tuning.target_s), None)
         if least is None:
             return None
-        self._said_at = at
+        self._advised_at = at
         took = min((w.ready_s for w in joined if w.ready_s is not None), default=at - burst.began_at)
         return f"a burst was over before a worker had started ({took:.0f} s): `--min {least}` would have met it in time"
 
@@ -129,7 +129,7 @@ class BurstWatch:
         peak = max(range(len(looks)), key=lambda n: looks[n].ready, default=0)
         since = looks[peak + 1 :]
         seconds = sum(look.seconds for look in since)
-        longest = max(self.tuning.target_s, _OVER * self.tuning.tick_s)
+        longest = max(self.tuning.target_s, _LULL_TICKS * self.tuning.tick_s)
         return seconds >= longest and sum(look.came for look in since) < capacity * seconds
 
     def _longest_wait(self, capacity: float) -> float:
@@ -150,10 +150,10 @@ class Advised:
         self._watch = watch
         self._say = say
 
-    def decide(self, seen: Observation) -> Decision:
+    def decide(self, observation: Observation) -> Decision:
         """Decide as the policy does."""
-        decision = self._policy.decide(seen)
-        advice = self._watch.look(seen, decision)
+        decision = self._policy.decide(observation)
+        advice = self._watch.look(observation, decision)
         if advice is not None:
             self._say(advice)
         return decision

@@ -43,24 +43,24 @@ class Signals:
             store: The state store, which has the heartbeats.
             mine: The places of workers that autoscalers run. A place without a heartbeat counts as starting.
         """
-        found = [h for h in heartbeats.read(store) if self._queues[0] in h.queues]
-        return self.observe(depth.read(connection, self._queues), found, mine)
+        serving = [h for h in heartbeats.read(store) if self._queues[0] in h.queues]
+        return self.observe(depth.read(connection, self._queues), serving, mine)
 
-    def observe(self, depths: Sequence[QueueDepth], found: Sequence[Heartbeat], mine: Collection[str]) -> Observation:
-        """Make an Observation of what was read."""
+    def observe(self, depths: Sequence[QueueDepth], serving: Sequence[Heartbeat], mine: Collection[str]) -> Observation:
+        """Make an Observation from the depths of the lists and the heartbeats of the workers that serve the queue."""
         at = self._clock()
-        keys = {(h.id, h.state, h.task) for h in found}
+        keys = {(h.id, h.state, h.task) for h in serving}
         self._since = {k: self._since.get(k, at) for k in keys}
-        workers = [self._worker(h, at, mine) for h in found if h.state in _STATES]
-        seen = {place(h.host, h.name) for h in found}
-        unseen = [WorkerSample(p, "starting", 0, 0, 0.0, age_s=0.0) for p in mine if p not in seen]
+        workers = [self._worker(h, at, mine) for h in serving if h.state in _STATES]
+        reported = {place(h.host, h.name) for h in serving}
+        unreported = [WorkerSample(p, "starting", 0, 0, 0.0, age_s=0.0) for p in mine if p not in reported]
         flying = [d.in_flight for d in depths]
         ages = [d.oldest_age_s for d in depths if d.oldest_age_s is not None]
         return Observation(
             at,
             sum(d.ready for d in depths),
             None if None in flying else sum(f or 0 for f in flying),
-            [*workers, *unseen],
+            [*workers, *unreported],
             max(ages, default=None),
         )
 

@@ -79,7 +79,7 @@ class ChordPart:
     """The result of the part, as Celery stores it for the body."""
 
     known_by: bytes
-    """How every such value of this task begins."""
+    """The beginning of each such value of this task: the script recognizes by it that the part was counted before."""
 
     index: str
     """Position of the part in the chord."""
@@ -115,8 +115,8 @@ class Completion:
     @property
     def size(self) -> int:
         """Bytes kept in memory until the completion is recorded: the message, its result and its successors."""
-        answered = len(self.answer.payload) if self.answer is not None else 0
-        return len(self.claim.raw) + answered + sum(len(s.raw) for s in self.successors)
+        answer_bytes = len(self.answer.payload) if self.answer is not None else 0
+        return len(self.claim.raw) + answer_bytes + sum(len(s.raw) for s in self.successors)
 
     others: Consequences | None = None
     """The consequences besides `successors`."""
@@ -125,9 +125,9 @@ class Completion:
         """Yield the consequences besides `successors`, then those of each chord that ends with this completion."""
         pending = [self.others] if self.others is not None else []
         while pending:
-            found = pending.pop(0)
-            yield found
-            pending += [part.body for part in found.parts if part.body is not None]
+            consequences = pending.pop(0)
+            yield consequences
+            pending += [part.body for part in consequences.parts if part.body is not None]
 
 
 @dataclass(frozen=True)
@@ -233,8 +233,8 @@ def chord_values(results: Redis, part: ChordPart) -> list[bytes]:
 
 def indexed_chord_values(results: Redis, part: ChordPart) -> list[tuple[float, bytes]]:
     """Return the stored values of a chord whose parts have an order, each with the index of its part."""
-    found = cast("list[tuple[bytes, float]]", results.zrange(f"{part.key}.j", 0, -1, withscores=True))
-    return [(index, value) for value, index in found]
+    scored = cast("list[tuple[bytes, float]]", results.zrange(f"{part.key}.j", 0, -1, withscores=True))
+    return [(index, value) for value, index in scored]
 
 
 def forget_chord(results: Redis, part: ChordPart) -> None:

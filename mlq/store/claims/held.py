@@ -29,15 +29,15 @@ def claims_of(redis: Redis, wid: str) -> Iterator[tuple[str, str]]:
 
 def by_worker(redis: Redis, wids: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return, for each worker, the queue key of each of its claims; one round trip if every worker holds few."""
-    found: dict[str, dict[str, str]] = {wid: {} for wid in wids}
-    cursors: dict[str, str] = dict.fromkeys(found, "0")
+    held: dict[str, dict[str, str]] = {wid: {} for wid in wids}
+    cursors: dict[str, str] = dict.fromkeys(held, "0")
     while cursors:
         calls = [_held_call(claims=keys.claims(w), cursor=cursor, about=_PAGE) for w, cursor in cursors.items()]
         replies = _held.batch(redis, calls)
         for wid, (cursor, *flat) in zip(list(cursors), replies, strict=True):
             # HSCAN may return a claim twice while the hash is resized; the dict keeps it once.
-            found[wid].update((i.decode(), k.decode()) for i, k in zip(flat[::2], flat[1::2], strict=True))
+            held[wid].update((i.decode(), k.decode()) for i, k in zip(flat[::2], flat[1::2], strict=True))
             cursors[wid] = cursor.decode()
             if cursor == b"0":
                 del cursors[wid]
-    return found
+    return held

@@ -26,13 +26,14 @@ def _quota(cgroup: Path) -> float | None:
     try:
         limit, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
-        limit, period = _first_version(cgroup / "cpu")
+        limit, period = _read_version_1(cgroup / "cpu")
     if limit in {"max", "-1", ""}:
         return None
     return int(limit) / int(period)
 
 
-def _first_version(directory: Path) -> tuple[str, str]:
+def _read_version_1(directory: Path) -> tuple[str, str]:
+    """Return the quota and its period as cgroup version 1 writes them; empty texts if there are no such files."""
     try:
         limit = (directory / "cpu.cfs_quota_us").read_text().strip()
         return limit, (directory / "cpu.cfs_period_us").read_text().strip()

@@ -45,7 +45,7 @@ def shared_directory(places: Sequence[Path] = _PLACES) -> Path:
     return next((place for place, mode in modes if mode & _SHARED == _SHARED), places[-1])
 
 
-def book(directory: Path, gpu: Gpu, worker: str) -> IO[str]:
+def lock_device(directory: Path, gpu: Gpu, worker: str) -> IO[str]:
     """Lock a device until the returned file is closed.
 
     Raises DeviceTaken, which names the holder, and DeviceLockUnusable.
@@ -88,8 +88,8 @@ def _open(path: Path) -> IO[str]:
             except FileExistsError:  # another process created it in between
                 fd = os.open(path, flags)
     file = os.fdopen(fd, "r+", errors="replace")
-    facts = os.fstat(fd)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         file.close()
         raise OSError(0, "it is a link, or not a regular file")
     return file

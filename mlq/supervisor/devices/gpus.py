@@ -64,7 +64,7 @@ def visible(gpus: Sequence[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
         return list(gpus)
     left: list[Gpu] = []
     for entry in filter(None, (e.strip() for e in mask.split(","))):
-        found = _named(gpus, entry)
+        found = _find(gpus, entry)
         if found is None:
             break
         if found in left:
@@ -89,9 +89,9 @@ def choose(wanted: str, gpus: Sequence[Gpu]) -> list[Gpu]:
         return _free([device for gpu in gpus for device in gpu.usable])
     if wanted == "all":
         if not gpus:
-            raise _missing("to serve from", gpus)
-        return _healthy([device for gpu in gpus for device in gpu.usable])
-    named = [_one(gpus, entry.strip(), wanted) for entry in wanted.split(",")]
+            raise _no_such_gpu("to serve from", gpus)
+        return _demand_healthy([device for gpu in gpus for device in gpu.usable])
+    named = [_find_or_raise(gpus, entry.strip(), wanted) for entry in wanted.split(",")]
     devices = [device for gpu in named for device in gpu.usable]
     (twice, times), *_ = Counter(device.uuid for device in devices).most_common(1)
     if times > 1:
@@ -99,22 +99,22 @@ def choose(wanted: str, gpus: Sequence[Gpu]) -> list[Gpu]:
             what=f"--gpus {wanted} names {twice} twice",
             fix="name it once; `--per-gpu 2` starts two workers on each GPU",
         )
-    return _healthy(devices)
+    return _demand_healthy(devices)
 
 
-def _one(gpus: Sequence[Gpu], entry: str, wanted: str) -> Gpu:
-    found = _at(gpus, entry) if entry.isdecimal() else _named(gpus, entry)
+def _find_or_raise(gpus: Sequence[Gpu], entry: str, wanted: str) -> Gpu:
+    found = _at_position(gpus, entry) if entry.isdecimal() else _find(gpus, entry)
     if found is None:
-        raise _missing(entry or repr(wanted), gpus)
+        raise _no_such_gpu(entry or repr(wanted), gpus)
     return found
 
 
-def _at(gpus: Sequence[Gpu], position: str) -> Gpu | None:
+def _at_position(gpus: Sequence[Gpu], position: str) -> Gpu | None:
     """Return the GPU at a position, counted under the inherited mask as CUDA does."""
     return gpus[int(position)] if int(position) < len(gpus) else None
 
 
-def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
+def _find(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
     """Find a device by index or UUID. As in CUDA, the beginning of a UUID is enough if it fits one device only."""
     if entry.isdecimal():
         return next((g for g in gpus if g.index == int(entry)), None)
@@ -125,7 +125,7 @@ def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _healthy(devices: list[Gpu]) -> list[Gpu]:
+def _demand_healthy(devices: list[Gpu]) -> list[Gpu]:
     sick = [f"{d.words}: {d.trouble}" for d in devices if d.trouble]
     if sick:
         raise SickGpu(sick="; ".join(sick))
@@ -134,14 +134,14 @@ def _healthy(devices: list[Gpu]) -> list[Gpu]:
 
 def _free(devices: Sequence[Gpu]) -> list[Gpu]:
     if not devices:
-        raise _missing("to serve from", devices)
+        raise _no_such_gpu("to serve from", devices)
     free = [d for d in devices if not d.trouble and not d.occupied]
     if not free:
         raise NoFreeGpu(why="; ".join(f"{d.words}: {d.trouble or d.occupied}" for d in devices))
     return free
 
 
-def _missing(wanted: str, gpus: Sequence[Gpu]) -> NoSuchGpu:
+def _no_such_gpu(wanted: str, gpus: Sequence[Gpu]) -> NoSuchGpu:
     present = "; ".join(f"{i}: {g.name} ({_names(g)})" for i, g in enumerate(gpus))
     return NoSuchGpu(wanted=wanted, present=f"this host has {present}" if present else f"{MASK} hides all GPUs")
 

@@ -93,14 +93,14 @@ def _describe(nvml: Any, index: int) -> Gpu | None:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
-        return _healthy(nvml, handle, Gpu(index, uuid, name, 0, trouble=trouble(nvml, handle)))
+        return _with_details(nvml, handle, Gpu(index, uuid, name, 0, trouble=trouble(nvml, handle)))
     except nvml.NVMLError as exc:
         if exc.value == nvml.NVML_ERROR_NO_PERMISSION:
             return None
-        return Gpu(index, uuid, name, 0, trouble=_ailing(nvml, exc))
+        return Gpu(index, uuid, name, 0, trouble=_describe_failure(nvml, exc))
 
 
-def _healthy(nvml: Any, handle: Any, gpu: Gpu) -> Gpu:
+def _with_details(nvml: Any, handle: Any, gpu: Gpu) -> Gpu:
     """Add the memory, the users and the MIG instances of a GPU that works."""
     if gpu.trouble is not None:
         return gpu
@@ -145,7 +145,7 @@ def trouble(nvml: Any, handle: Any) -> str | None:
         action = _recovery_action(nvml, handle)
         *_, failed = _ask(nvml, (0, 0, 0, 0), nvml.nvmlDeviceGetRemappedRows, handle)
     except nvml.NVMLError as exc:
-        return _ailing(nvml, exc)
+        return _describe_failure(nvml, exc)
     if action:
         return f"the driver asks for {_RECOVERIES.get(action, f'recovery action {action}')}"
     if failed:
@@ -179,7 +179,7 @@ def _ask(nvml: Any, otherwise: Any, function: Any, *arguments: Any) -> Any:
         return otherwise
 
 
-def _ailing(nvml: Any, exc: Any) -> str:
+def _describe_failure(nvml: Any, exc: Any) -> str:
     if exc.value == nvml.NVML_ERROR_GPU_IS_LOST:
         return "it has fallen off the bus"
     if exc.value == nvml.NVML_ERROR_RESET_REQUIRED:

@@ -65,7 +65,7 @@ def _prefork(settings: Settings, devices: DeviceRequest, pool: Pool, slots: Slot
         raise UsageError(what="--pool prefork computes on the CPU and takes no --gpus, --per-gpu or --cpus", fix=fix)
     if settings.worker.shares:
         fix = "leave out `--share`, or start solo workers with `--cpus N`"
-        what = "--pool prefork does not support --share, because Celery chooses the next message, not mlq"
+        what = "--pool prefork does not support shares (--share), because Celery chooses the next message, not mlq"
         raise UsageError(what=what, fix=fix)
     if settings.worker.model is None and not (settings.worker.imports and settings.worker.queues):
         raise NoWorkForPool

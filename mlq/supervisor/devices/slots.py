@@ -60,21 +60,21 @@ class Slots:
                     raise SlotTaken(name=name, pid=read_private(self._path(name)).strip() or "?")
                 taken.append(name)
             if gpu is not None:
-                self._book(gpu, names)
+                self._lock_device(gpu, names)
         except MlqError:
             for name in taken:
                 self.free(name)
             raise
         return taken
 
-    def take_free(self, prefix: str, number: int) -> list[str]:
-        """Take `number` free slots named `prefix` + a number, the lowest numbers first."""
-        return list(islice((n for n in (f"{prefix}{i}" for i in count()) if self._lock(n)), number))
+    def take_free(self, prefix: str, workers: int) -> list[str]:
+        """Take a free slot for each of `workers` workers, named `prefix` + a number, the lowest numbers first."""
+        return list(islice((n for n in (f"{prefix}{i}" for i in count()) if self._lock(n)), workers))
 
-    def _book(self, gpu: Gpu, names: Sequence[str]) -> None:
+    def _lock_device(self, gpu: Gpu, names: Sequence[str]) -> None:
         if gpu.uuid not in self._locked:
             directory = self._shared or device_locks.shared_directory()
-            self._locked[gpu.uuid] = device_locks.book(directory, gpu, names[0])
+            self._locked[gpu.uuid] = device_locks.lock_device(directory, gpu, names[0])
         self._device_of.update(dict.fromkeys(names, gpu.uuid))
 
     def _lock(self, name: str) -> bool:

@@ -223,7 +223,7 @@ def test_each_address_has_its_own_password(file: Path) -> None:
     """The addresses are servers to fail over to; py-amqp replaces localhost by its IP address."""
     file.write_text("redis://:a@localhost:1/0;redis://:b@other:2/0")
     credentials = FileCredentials(file, "redis://localhost:1/0;redis://other:2/0")
-    found = [credentials.of(*at) for at in (("127.0.0.1", 1), ("other", 2), ("socket:///x", None))]
+    found = [credentials.current(*at) for at in (("127.0.0.1", 1), ("other", 2), ("socket:///x", None))]
     assert found == [(None, "a"), (None, "b"), (None, "a")]
 
 
