@@ -80,7 +80,7 @@ def show(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the hel
 
 @command(app, cls=Command)
 def cancel(ctx: typer.Context, id: Id) -> None:  # noqa: A002 (its name in the help)
-    """Cancel a job; answers that exist stay readable.
+    """Cancel a job; results that exist stay readable.
 
     \b
     Examples:

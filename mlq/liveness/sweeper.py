@@ -13,7 +13,7 @@ from mlq.broker import key_types
 from mlq.broker.retries import Outage
 from mlq.ipc.threads import StoppableThread
 from mlq.security.escaping import escaped_line
-from mlq.store.claims.leases import Leases
+from mlq.store.claims.leases import Leases, Reaped
 from mlq.store.messages.delays import Delays
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Sweeper(StoppableThread):
         self._expired: dict[str, int] = {}
         self._is_due = False
         self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MOST_LINES)
-        self._outage = Outage(self._report)  # it waits for work, not for a pause
+        self._outage = Outage(self._report)  # without pauses: after a failure, it waits for the next work
 
     def hand_over(self, expired: Mapping[str, int], *, is_due: bool) -> None:
         """Add expired leases with their deadlines, and whether a delayed message is due.
@@ -67,7 +67,7 @@ class Sweeper(StoppableThread):
             self._changed.notify()
 
     def run(self) -> None:
-        """Do the work that was handed over; stop after the portion during which the end was asked for."""
+        """Do the work that was handed over, in portions. When asked to end, finish the present portion."""
         while self._wait():
             for level, line, action in self._taken_lines():
                 log.log(level, "%s", escaped_line(line), extra={"action": action})
@@ -110,7 +110,13 @@ class Sweeper(StoppableThread):
                 return
             wid, deadline = self._expired.popitem()
         reaped = self._leases.reap_expired(wid, deadline)
-        log.warning("worker %s lost its lease: %s", wid, reaped, extra={"action": "lease_reaped"})
+        if isinstance(reaped, Reaped):  # otherwise another supervisor was first, or the worker has renewed its lease
+            log.warning(
+                "worker %s lost its lease; %d messages went back to their queues",
+                wid,
+                reaped.released,
+                extra={"action": "lease_reaped"},
+            )
 
     def _move_portion(self) -> None:
         with self._changed:

@@ -30,7 +30,7 @@ class ClassModel:
         return [self._instance.example()] if hasattr(self._instance, "example") else []
 
     def prepare(self, rows: Sequence[Any]) -> list[Any]:
-        # Rows that were packed for transport are lists again, as their sender wrote them.
+        # Rows that were packed for transport arrive as arrays; convert them to the lists that their sender wrote.
         plain = [row.tolist() if is_array(row) else row for row in rows]
         hook = getattr(self._instance, "preprocess", None)
         return plain if hook is None else [_or_error(hook, row) for row in plain]
@@ -84,7 +84,7 @@ def _find_class(module: ModuleType, reference: ModelRef) -> type[Any]:
     ]
     raise NotServable(
         f"{place} has no class {reference.class_name!r} with a predict method",
-        fix=f"it has {', '.join(able)}" if able else "add one: predict(batch) answers a list, one output a row",
+        fix=f"it has {', '.join(able)}" if able else "add one: predict(batch) returns a list, one output for each row",
     )
 
 

@@ -22,7 +22,7 @@ MOST_CHUNKS: Final = 2**24
 
 _LONGEST_S: Final = 1e9
 _LONGEST_MODEL: Final = 256
-"""Characters of a fingerprint."""
+"""Most characters of a model's fingerprint; a longer one is read as None."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PARTS: Final = 3
@@ -120,9 +120,10 @@ def answer_of(place: JobChunkRef, end: ChunkResult, db: int | None = None) -> An
 
 
 def read(payload: bytes) -> ChunkResult:
-    """Read a result that `answer_of` wrote, perhaps in another version of mlq; one that is unreadable is a failure.
+    """Read a result that `answer_of` wrote, perhaps in another version of mlq.
 
-    Invalid values of fields that only guide the sender (`seconds`, `model`) are read as None.
+    An unreadable result is returned as a ChunkResult with the status FAILURE. An invalid `seconds` or `model` is read
+    as None, because the output can be written without them.
     """
     about, *results = payload.split(b"\n")
     try:
@@ -130,7 +131,7 @@ def read(payload: bytes) -> ChunkResult:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("status"), str):
-        return unreadable("what the worker has stored is not an answer of mlq's")
+        return unreadable("the stored result is not in the format of mlq")
     failure, model, failed = found.get("failure"), found.get("model"), found.get("failed")
     return ChunkResult(
         found["status"],
@@ -162,9 +163,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _json(value: Any) -> bytes:
-    """Encode one result on one line; Celery's writer encodes what orjson cannot (large integers, half surrogate pairs).
+    """Encode one result on one line; kombu's JSON encoder takes what orjson refuses (large integers, lone surrogates).
 
-    A result with NaN becomes the error of its row: orjson would write null, and Celery's writer invalid JSON.
+    A result with NaN becomes the error of its row: orjson would write null, and kombu's encoder invalid JSON.
     """
     try:
         written = orjson.dumps(value)

@@ -1,7 +1,8 @@
 """Event log: the orders of operators and their results, in one Redis stream of limited length.
 
-An order has two entries: one before it is carried out and one after it. An order without a second entry was never
-carried out to its end, because its process died; one that failed has a second entry.
+The first entry of an order is written before the order is carried out. Each later entry records a result: done, failed,
+interrupted, or pending, which another result may follow. An order without a result is still being carried out, or its
+process has died.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BEGUN: Final = "order"
 ENDED: Final = "order-end"
 
 Result = Literal["done", "failed", "pending", "interrupted"]
-"""`pending`: the order is recorded, but the command did not wait until it was carried out."""
+"""`pending`: the order was given to the workers, and its outcome is not known yet."""
 
 _PAGE: Final = 500
 _BLOCK_MS: Final = 1000
@@ -110,7 +111,7 @@ def follow(redis: Redis, since_ms: int | None) -> Iterator[RecordedOrder]:
 
 def _add(redis: Redis, kind: str, fields: dict[str, Any]) -> str:
     texts = {k: v[:MOST_CHARACTERS] if isinstance(v, str) else v for k, v in fields.items()}
-    body = json_text.dumps(texts)  # orjson refuses half surrogate pairs, which file names may contain
+    body = json_text.dumps(texts)  # orjson refuses lone surrogates, which file names may contain
     command = ["XADD", keys.EVENTS, "MAXLEN", "~", MOST_ENTRIES, "*", "kind", kind, "body", body]
     (entry,) = script.run_commands(redis, command)
     return str(entry.decode() if isinstance(entry, bytes) else entry)

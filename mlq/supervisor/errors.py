@@ -32,7 +32,7 @@ class DeviceTaken(MlqError):
 class DeviceLockUnusable(MlqError):
     exit_code = ExitCode.FAILED
     message = "cannot lock {device}: {path}: {reason}"
-    hint = "have the owner of that file or root remove it, then run `mlq worker start` again"
+    hint = "the owner of that file, or root, has to remove it; then run `mlq worker start` again"
 
     device: str
     path: Path
@@ -44,7 +44,7 @@ class DeviceLockUnusable(MlqError):
 
 class NoWorkForPool(MlqError):
     exit_code = ExitCode.INVALID
-    message = "nothing to serve: no model, and not both task modules (worker.imports) and queues for them (--queues)"
+    message = "nothing to serve: a prefork worker needs a model, or tasks (worker.imports) and their queues (--queues)"
     hint = "add `--model model.pt2`; or set worker.imports in mlq.toml, and name their queues with --queues"
 
 

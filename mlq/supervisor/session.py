@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
@@ -102,20 +103,33 @@ def run(
         specs = plan(slots)
         with _broker(settings, show, wait_broker_s) as broker:
             show(BrokerFound(broker.shown, broker.origin))
-            show(Planned([s.name for s in specs]))
-            for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
-                show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
-            with (
-                _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet,
-                ExitStack() as watching,
-            ):
-                # A signal must not end this process while `beside` starts, or the end of `beside` would not follow.
-                # Signals are not held back while `beside` ends: it may wait for a server that does not answer.
-                stops = watching.enter_context(signals.watched(STOP_SIGNALS))
-                with beside(fleet.handle, slots, broker) if beside is not None else nullcontext(), watching.pop_all():
-                    if os.geteuid() == 0:  # warned here, because only here do workers run
-                        show(Warned(_ROOT))
+            _show_plan(specs, show)
+            with _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet:
+                start = (lambda: beside(fleet.handle, slots, broker)) if beside is not None else nullcontext
+                with _watching_signals(start) as stops:
                     return fleet.run(stops)
+
+
+def _show_plan(specs: Sequence[WorkerSpec], show: Callable[[News], None]) -> None:
+    """Show which workers are planned, and what an operator should know about them."""
+    show(Planned([s.name for s in specs]))
+    for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
+        show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
+    if os.geteuid() == 0:  # warned here, because only here do workers run
+        show(Warned(_ROOT))
+
+
+@contextmanager
+def _watching_signals(start: Callable[[], AbstractContextManager[object]]) -> Iterator[socket.socket]:
+    """Run `start` beside the block, and yield the socket at which the signals arrive.
+
+    A signal must not end this process while `start` begins, or its end would not follow. Signals are not held back
+    while it ends, because it may wait for a server that does not answer.
+    """
+    with ExitStack() as watching:
+        stops = watching.enter_context(signals.watched(STOP_SIGNALS))
+        with start(), watching.pop_all():
+            yield stops
 
 
 @contextmanager

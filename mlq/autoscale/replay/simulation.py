@@ -1,4 +1,4 @@
-"""The simulation: a trace of arrivals through a policy on a virtual clock, in a second instead of a day."""
+"""Simulation: replays a trace of arrivals against a policy on a virtual clock, so that a day takes about a second."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class World:
 
 
 @dataclass
-class _Machine:
+class _SimulatedWorker:
     id: str
     began_at: float
     ready_at: float
@@ -102,7 +102,7 @@ def quantile(waits: Sequence[float], share: float) -> float:
 
 
 class SimulatedQueue:
-    """A queue and its workers on a virtual clock, as a trace changes them and as an autoscaler observes them."""
+    """A simulated queue and its workers on a virtual clock. A trace brings the tasks; an autoscaler can observe it."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class SimulatedQueue:
         self._order = count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._queue: deque[Task] = deque()
-        self._idle: deque[_Machine] = deque()
-        self._machines: dict[str, _Machine] = {}
+        self._idle: deque[_SimulatedWorker] = deque()
+        self._machines: dict[str, _SimulatedWorker] = {}
         self._now = 0.0
         self.waits: list[float] = []
         self.arrivals: list[float] = []
@@ -139,7 +139,7 @@ class SimulatedQueue:
 
     def start(self, at: float, cold_s: float) -> str:
         """Start a worker that is ready after `cold_s`; return its name."""
-        machine = _Machine(f"w{len(self._machines)}", at, at + cold_s)
+        machine = _SimulatedWorker(f"w{len(self._machines)}", at, at + cold_s)
         self._machines[machine.id] = machine
         self._at(at + cold_s, partial(self._rest, machine))
         return machine.id
@@ -166,11 +166,11 @@ class SimulatedQueue:
         return len(self._queue)
 
     def cost(self, at_least_until: float) -> float:
-        """Return the worker-seconds; workers that still run are paid until the last task has ended."""
+        """Return the worker-seconds; a worker that still runs counts until the last event or `at_least_until`."""
         end = max(self._now, at_least_until)
         return sum((end if m.ended_at is None else m.ended_at) - m.began_at for m in self._machines.values())
 
-    def _there(self) -> list[_Machine]:
+    def _there(self) -> list[_SimulatedWorker]:
         return [m for m in self._machines.values() if m.ended_at is None]
 
     def _at(self, at: float, action: Callable[[float], None]) -> None:
@@ -204,7 +204,7 @@ class SimulatedQueue:
         base, slope, _ = self._batch
         return base + slope * len(tasks)
 
-    def _end(self, machine: _Machine, at: float) -> None:
+    def _end(self, machine: _SimulatedWorker, at: float) -> None:
         rows, seconds = len(machine.held), at - machine.since
         machine.done += rows
         machine.busy_s += seconds
@@ -213,7 +213,7 @@ class SimulatedQueue:
         machine.held = []
         self._rest(machine, at)
 
-    def _rest(self, machine: _Machine, at: float) -> None:
+    def _rest(self, machine: _SimulatedWorker, at: float) -> None:
         if machine.leaving:
             machine.state, machine.ended_at = "gone", at
             return
@@ -221,7 +221,7 @@ class SimulatedQueue:
         self._idle.append(machine)
         self._serve(at)
 
-    def _seen(self, machine: _Machine, at: float) -> WorkerSample:
+    def _seen(self, machine: _SimulatedWorker, at: float) -> WorkerSample:
         state: State = "draining" if machine.leaving else machine.state
         took = machine.ready_at - machine.began_at
         return WorkerSample(

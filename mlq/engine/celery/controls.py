@@ -1,7 +1,7 @@
 """Controls: the mailbox of a worker for Celery's control messages, which obeys those that `controls` allows.
 
-Celery's mailbox obeys every client that can publish, some messages end the worker, and each command that fails writes a
-traceback to the log.
+Celery's mailbox obeys every client that can publish, even one that sends `shutdown`, and writes a traceback to the log
+for each command that fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Limited = Callable[[dict[str, str]], None]
 """Called with the rate limits of all tasks that have one, whenever they change."""
 
 _OF_QUEUES: Final = ("add_consumer", "cancel_consumer")
-"""Claims, doorbell and lease use the queues that a worker was started with, so it cannot serve others later."""
+"""Commands that change a worker's queues. They are refused: its claims, its lease and the doorbell that wakes it use
+the queues with which it was started."""
 
 _SIGNALS: Final = frozenset({"TERM", "KILL", "INT", "QUIT", "HUP", "USR1"})
 """Signals that a revoke may send, because they end a task. SIGSTOP would block its process without end."""
@@ -56,7 +57,7 @@ def begin(app: Celery, controls: Controls, limited: Limited, *, keeps_queues: bo
         app: The app.
         controls: Which control messages are obeyed.
         limited: Called with the rate limits of tasks, now and whenever they change.
-        keeps_queues: Refuse to change the queues while the worker runs; Celery would seem to accept that.
+        keeps_queues: Refuse commands that change the queues. Celery's handlers would report success and change nothing.
     """
     app.conf.worker_enable_remote_control = controls != "none"
     if keeps_queues:
@@ -72,7 +73,7 @@ def begin(app: Celery, controls: Controls, limited: Limited, *, keeps_queues: bo
 
 
 def rate_limits(app: Celery) -> dict[str, str]:
-    """Return the tasks that have a rate limit, their own or by a control message, with the limit as it was given."""
+    """Return the rate limit, as it was given, of each task that has one, its own or by a control message."""
     return {name: str(task.rate_limit) for name, task in app.tasks.items() if task.rate_limit}
 
 
@@ -145,7 +146,9 @@ def _brief(exc: Exception) -> str:
 
 
 def _keep_queues(_: Any, **__: Any) -> dict[str, str]:
-    return {"error": "a worker keeps its queues; `mlq queues pause` stops one, `mlq worker start --queues` adds one"}
+    return {
+        "error": "a worker keeps its queues; `mlq queues pause` pauses one, `mlq worker start --queues` serves others"
+    }
 
 
 # Checks of the arguments of commands. Each raises ValueError or TypeError with a sentence.
@@ -162,7 +165,7 @@ def _signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     name = value.upper().removeprefix("SIG") if isinstance(value, str) else None
     if name not in _SIGNALS:
-        raise ValueError(f"a task is ended by one of {', '.join(sorted(_SIGNALS))}")
+        raise ValueError(f"signal must be one of {', '.join(sorted(_SIGNALS))}")
     return {"signal": name}
 
 

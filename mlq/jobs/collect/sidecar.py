@@ -27,12 +27,12 @@ class Sidecar:
     """Name of the input."""
 
     fingerprint: str
-    """Fingerprint of the input's bytes, and of the options that decide about its rows."""
+    """Fingerprint of the input's bytes and of the options that say how rows are read, as format and id field do."""
 
     rows: int
 
     options: dict[str, Any]
-    """The options that decide about the rows."""
+    """The options that say how rows are read."""
 
     model: str | None = None
     """Fingerprint of the model that answered the latest rows."""
@@ -48,7 +48,7 @@ def path_of(output: Path) -> Path:
 
 
 def write(output: Path, sidecar: Sidecar) -> None:
-    """Write the sidecar, whole or not at all. Raises NoSuchFile if the output's directory is missing, OutputFailed."""
+    """Write the sidecar atomically. Raises NoSuchFile if its directory is missing or closed, OutputFailed."""
     try:
         with replacement(path_of(output), keep_mode=True) as file:
             file.write(orjson.dumps({"schema": SCHEMA, **asdict(sidecar)}, option=orjson.OPT_APPEND_NEWLINE))
@@ -77,4 +77,6 @@ def demand_same(output: Path, begun: Sidecar, now: Sidecar) -> None:
         if begun.options.get(name) != value:
             raise OtherInput(path=output, difference=f"{name} was {begun.options.get(name)!r}, and is {value!r} now")
     if begun.fingerprint != now.fingerprint:
-        raise OtherInput(path=output, difference=f"{now.input} is not what {begun.input} was")
+        raise OtherInput(
+            path=output, difference=f"the content of {now.input} is not that of {begun.input} when the output was begun"
+        )

@@ -32,7 +32,7 @@ def _run_order(redis: Redis, *, worker_id: str, order: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Order:
-    """One order to one process of a worker."""
+    """An order to one worker process; the process that replaces it does not get the order."""
 
     word: OrderWord
     """drain: finish running tasks, claim no more, and exit. stop: the same, with a deadline after which running tasks
