@@ -26,7 +26,7 @@ test-servers: $(VENV)/test $(if $(filter-out redis-7.0 valkey-9.1,$(or $(SERVERS
 test-celery: $(VENV)/test $(VENV)/celery-$(OLDER_CELERY) ## Run the tests of the engine and of what Celery promises on the oldest Celery that is supported
 	PYTHONPATH=$(CURDIR)/$(VENV)/celery-$(OLDER_CELERY) $(BIN)/pytest $(PYTEST_ARGS) $(CELERY_TESTS)
 
-lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions that fit the command line
+lint: $(VENV)/lint ## ruff, mypy --strict, the import contracts, completions and docs/settings.md as the code has them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,7 +48,7 @@ soak: $(VENV)/bench ## 200,000 tasks through 10,000 faults (3 hours), and the bo
 kills: $(VENV)/bench ## Kill loaded workers 1,000 times (15 min); writes chaos/KILLS.md
 	@$(BIN)/python -m chaos.kills --kills 1000 -o chaos/KILLS.md $(KILLS_ARGS)
 
-completions: $(VENV)/demo ## Write the completion files anew
+completions: $(VENV)/demo ## Write the completion files and the table of docs/settings.md anew
 	$(BIN)/python completions/generate.py
 
 clean: ## Remove what was installed and made

@@ -193,7 +193,7 @@ complete -c mlq -n '__mlq_in worker logs' -a '(mlq values workers 2>/dev/null)'
 
 # mlq submit
 complete -c mlq -n '__mlq_in submit' -l queue -x -a '(mlq values queues 2>/dev/null)' -d 'Queue to send to (default: the most urgent one for a single row, the least urgent one for a file)'
-complete -c mlq -n '__mlq_in submit' -l priority -x -d 'Priority within the queue, from 0 to 9, the most urgent'
+complete -c mlq -n '__mlq_in submit' -l priority -x -d 'Priority within the queue, from 0 to 9 (the most urgent)'
 complete -c mlq -n '__mlq_in submit' -l wait -d 'Wait for the answers'
 complete -c mlq -n '__mlq_in submit' -s o -l output-file -r -F -d 'File for the answers, as JSON Lines (default -, which is stdout)'
 complete -c mlq -n '__mlq_in submit' -l resume -d 'Continue the output that -o names, or begin it; failed rows are sent again'
@@ -238,7 +238,7 @@ complete -c mlq -n '__mlq_in result' -a '(mlq values jobs 2>/dev/null)'
 # mlq job
 complete -c mlq -n '__mlq_after job' -a ls -d 'List the jobs of the last 30 days, the newest first'
 complete -c mlq -n '__mlq_after job' -a show -d 'Show the progress of a job'
-complete -c mlq -n '__mlq_after job' -a cancel -d 'Cancel a job; answers that exist stay readable'
+complete -c mlq -n '__mlq_after job' -a cancel -d 'Cancel a job; results that exist stay readable'
 
 # mlq job ls
 complete -c mlq -n '__mlq_in job ls' -l json -d 'Print the answer as JSON'

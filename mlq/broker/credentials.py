@@ -33,7 +33,8 @@ log = logging.getLogger("mlq.credentials")
 class FileCredentials:
     """User and password of each address in a file's URL. If the file cannot be read, the last known ones are used.
 
-    All threads share it without a lock, which a fork could leave locked: two threads that read at once get the same.
+    All threads share this object without a lock, because a fork could leave a lock locked. Threads that read the file
+    at the same time get the same content.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -46,7 +47,7 @@ class FileCredentials:
         return f"FileCredentials({str(self._path)!r})"
 
     def current(self, host: str | None, port: int | None) -> tuple[str | None, str | None]:
-        """Return user and password of an address as they are now; if the file lacks it, those of its first address."""
+        """Return the current user and password of an address; if the file does not have the address, of its first."""
         addresses = [urlsplit(address) for address in self._read().split(";")]
         parts = next((a for a in addresses if _is_at(a, host, port)), addresses[0])
         user, password = (unquote(text) if text else None for text in (parts.username, parts.password))
@@ -60,7 +61,8 @@ class FileCredentials:
         as with Redis: the next attempt reads the file again.
         """
         address = (connection.hostname, connection.port)
-        if not str(connection.transport_cls).startswith("amqp"):  # redis-py reconnects without this method
+        if not str(connection.transport_cls).startswith("amqp"):
+            # redis-py reconnects without this method, and asks the provider for the credentials.
             connection.credential_provider = RedisCredentials(self, *address)
             return stock()
         connection.userid, connection.password = self.current(*address)

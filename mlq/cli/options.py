@@ -162,7 +162,7 @@ CreateQueue = Annotated[
 Priority = Annotated[
     int | None,
     typer.Option(
-        "--priority", help="Priority within the queue, from 0 to 9, the most urgent.", metavar="N", min=0, max=9
+        "--priority", help="Priority within the queue, from 0 to 9 (the most urgent).", metavar="N", min=0, max=9
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answers.")]

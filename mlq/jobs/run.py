@@ -238,7 +238,7 @@ def _settled(settled: bytes, pending: list[Chunk]) -> bytes:
 
 
 def _complete(store: Redis, job: Job, sender: RowSender) -> Job:
-    """Record the number of rows at the end of a pipe. Return the job with it."""
+    """Record the number of rows of a job that reads a pipe, once the pipe has ended. Return the job with it."""
     if job.rows is not None or not sender.has_read_all:
         return job
     record.complete(store, job.id, sender.taken)

@@ -78,7 +78,7 @@ def demand_own(file: Path) -> None:
             continue
         if not found.st_mode & stat.S_ISVTX:
             log.warning(
-                "every user can exchange the model %s: `chmod o-w %s`", file, place, extra={"action": "model_writable"}
+                "every user can replace the model %s: `chmod o-w %s`", file, place, extra={"action": "model_writable"}
             )
             continue
         stranger = next((n for n in range(at) if is_strange(facts[n].st_uid)), None)

@@ -47,8 +47,8 @@ class UrlGivenTwice(MlqError):
     exit_code = ExitCode.INVALID
     message = "{key} is given twice, as a URL and as a file ({origins})"
     hint = (
-        "keep only one of {key} and {file_key}; as variables, these are MLQ_BROKER_URL and MLQ_BROKER_URL_FILE, for "
-        "example"
+        "keep only one of {key} and {file_key}. Each can also be an environment variable: for broker_url, they are "
+        "MLQ_BROKER_URL and MLQ_BROKER_URL_FILE"
     )
 
     key: str

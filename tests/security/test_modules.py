@@ -61,7 +61,7 @@ def test_another_users_module_does_not_run_in_a_worker(
     workers.wait_for(
         f"no modules are looked for in {shared_directory.directory}: {shared_directory.directory} belongs to"
     )
-    workers.wait_for(f"every user can exchange the model serve.py: `chmod o-w {shared_directory.directory}`")
+    workers.wait_for(f"every user can replace the model serve.py: `chmod o-w {shared_directory.directory}`")
 
 
 @pytest.mark.server

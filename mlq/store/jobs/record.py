@@ -1,7 +1,7 @@
 """Record: a job's record in Redis, with which any process can continue, collect or cancel the job.
 
-It names the process that sends the job and the one that collects it. A sender also writes a heartbeat, without which no
-more of the job is sent.
+It names the process that sends the job and the one that collects it. The sender also writes a
+heartbeat. If it expires before all rows are sent, the job is stopped.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SENDER_EXPIRES_S: Final = 20
 """Seconds after its last heartbeat at which a sender counts as gone."""
 
 Kind: TypeAlias = Literal["rows", "single", "tasks"]
-"""rows: chunks go to mlq.batch_predict; single: the one row to mlq.predict; tasks: each row says where itself."""
+"""rows: chunks go to mlq.batch_predict; single: the one row goes to mlq.predict; tasks: each row names its task."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A submitted file. `fingerprint` is of its bytes and of the options that decide about its rows.
+    """A submitted file. `fingerprint` identifies its content and the options that decide what its rows are.
 
     `token` is what its chunks carry, once it has a sender (see store/jobs/job_tokens.py).
     """
@@ -47,9 +47,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. `taken`: rows of its input that were sent; `next`: the chunk that comes then.
+    """How far a job is. `taken`: rows of its input up to the end of the last chunk; `next`: number of the next chunk.
 
-    `rows` is None while a pipe is read. `kept_s`: how long the ends of chunks that wait are kept.
+    `rows` is None while a pipe is read. `kept_s`: seconds for which uncollected results are kept.
     `abandoned`: the process that sent it has ended before it had sent everything.
     """
 
@@ -108,12 +108,12 @@ def create(store: Redis, job: Job) -> bool:
 
 
 def complete(store: Redis, job_id: str, rows: int) -> None:
-    """Record the number of rows at the end of a pipe."""
+    """Record the number of rows of a job that reads a pipe, once the pipe has ended."""
     script.run_commands(store, ["HSET", keys.job(job_id), "rows", rows])
 
 
 def read(store: Redis, results: Redis, job_id: str) -> Progress | None:
-    """Read a job; None if there is none. The id may be any text: only that of a job leads to a key.
+    """Read a job; None if there is none. `job_id` may be any text; what cannot be an id is never part of a key.
 
     Raises BrokenRecord.
     """
@@ -180,7 +180,7 @@ def have_expired(store: Redis, results: Redis, job_id: str) -> bool:
 
 
 def cancel(store: Redis, job_id: str) -> None:
-    """Cancel a job, even while memory is full: workers revoke its other chunks, and its submitter sends no more."""
+    """Cancel a job, even if memory is full: workers revoke chunks that have not run, and its sender sends no more."""
     now = server_time(store)
     script.run_commands(
         store,
@@ -246,5 +246,5 @@ def forget_sender(store: Redis, job_id: str, sender: str) -> None:
 
 
 def _is_sender_gone(store: Redis, job_id: str, sender: str | None, alive: str | None) -> bool:
-    """Return True if a job's sender has ended; False if it writes no heartbeats (older versions, `alive` differs)."""
+    """Return True if a job's sender has ended; False also if an older version sends it, which writes no heartbeat."""
     return sender is not None and sender == alive and not store.exists(keys.sender(job_id, sender))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MOST_MESSAGES: Final = 20_000
-"""Messages of each list that are searched: those that are served first."""
+"""The most messages searched in each list: those that are served first; of the dead letters, the latest."""
 
 _MOST_S: Final = 3.0
 _AT_ONCE: Final = 400
@@ -49,7 +49,7 @@ def _run_locate(
     texts: Sequence[bytes],
     fields: Sequence[str],
 ) -> tuple[int, bytes]:
-    """Run locate.lua on the keys `searched`: return the number of elements read, and the one with a text or b""."""
+    """Run locate.lua. Return the number of elements read, and the last of them if it contains a text, else b""."""
     number, element = _locate(redis, searched, [how, first, most, _BYTES_AT_ONCE, len(texts), *texts, *fields])
     return number, element
 
@@ -154,9 +154,10 @@ class Search:
     def _ask(
         self, how: How, where: Sequence[str], first: int, message_of: MessageOf, fields: Sequence[str] = ()
     ) -> tuple[int, bytes | None]:
-        """Search one portion; return the number of messages before the one found and its element, or of all searched.
+        """Search one portion. Return the number of messages before the one found, and the element that holds it.
 
-        An element that merely contains the text of the id, such as a message that follows from the task, is skipped.
+        If none is found, return the number of all that were searched, and None. An element that merely contains the
+        text of the id, such as a message that follows from the task, is skipped.
         """
         looked = 0
         while looked < _AT_ONCE:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 LEAD_MS: Final = 6000
-"""Least time in ms after its last turn before another autoscaler replaces a leader."""
+"""A leader keeps the lead for at least this many ms after its last turn; then another autoscaler may take it."""
 
 MEMBER_MS: Final = 15_000
 """Least time in ms for which a worker counts after the last turn of its autoscaler."""
