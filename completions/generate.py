@@ -29,19 +29,21 @@ SETTINGS_PAGE: Final = HERE.parent / "docs" / "settings.md"
 _TABLE: Final = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)*")
 
 
-def settings_page() -> str:
-    """Return docs/settings.md with the table of all settings as the code declares them."""
+def settings_page() -> dict[Path, str]:
+    """Return docs/settings.md with the table of settings as the code declares them; a source package has no docs."""
+    if not SETTINGS_PAGE.is_file():
+        return {}
     rows = [
         f"| `{s.dotted}` | {', '.join(f'`{v}`' for v in s.variables)} | {s.help} | {s.shown_default} |\n"
         for s in SETTINGS
     ]
-    return _TABLE.sub(lambda _: "".join(rows), SETTINGS_PAGE.read_text())
+    return {SETTINGS_PAGE: _TABLE.sub(lambda _: "".join(rows), SETTINGS_PAGE.read_text())}
 
 
 def main(arguments: list[str]) -> int:
     """Write the files that differ, or with --check only name them, and exit 1 if there are any."""
     commands = tree.read()
-    wanted = {HERE / name: write(commands) for name, write in WRITERS.items()} | {SETTINGS_PAGE: settings_page()}
+    wanted = {HERE / name: write(commands) for name, write in WRITERS.items()} | settings_page()
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
     if arguments == ["--check"]:
         for path in stale:

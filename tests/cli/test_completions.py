@@ -196,7 +196,7 @@ def test_fish_offers_the_possible_words(line: str, expected: set[str], place: Pa
 
 
 def test_the_completion_files_match_the_command_line() -> None:
-    """A change of the options needs `make completions`."""
+    """A change of the options or of a setting needs `make completions`."""
     checked = subprocess.run(
         [sys.executable, FILES / "generate.py", "--check"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -207,11 +207,15 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     """A difference is exit 1, and the message says how to fix it."""
     copy = shutil.copytree(FILES, tmp_path / "completions", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "_mlq").write_text("old\n")
+    settings = tmp_path / "docs" / "settings.md"
+    settings.parent.mkdir()
+    settings.write_text((FILES.parent / "docs" / "settings.md").read_text().replace("| `lease` |", "| `old` |"))
     checked = subprocess.run(
         [sys.executable, copy / "generate.py", "--check"], capture_output=True, text=True, check=False, timeout=60
     )
     assert checked.returncode == 1
-    assert "_mlq does not fit" in checked.stderr
+    assert "_mlq does not match" in checked.stderr
+    assert "settings.md does not match" in checked.stderr
     assert "make completions" in checked.stderr
 
 

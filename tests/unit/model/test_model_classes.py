@@ -149,7 +149,7 @@ def test_numpy_inside_an_output_becomes_json(serve_class: Serve) -> None:
         ("def predict(self): ...\nretry_on = ValueError", "retry_on is <class 'ValueError'>", "(SomeError,)"),
         ("def predict(self): ...\nraise SystemExit(1)", "SystemExit: 1", "--debug"),
         ("x = (", "SyntaxError: '(' was never closed", "--debug"),
-        ("def answer(self): ...", "no class 'Model' with a predict method", "predict(batch) answers a list"),
+        ("def answer(self): ...", "no class 'Model' with a predict method", "predict(batch) returns a list"),
     ],
 )
 def test_a_class_that_does_not_load_is_an_invalid_model(serve_class: Serve, body: str, reason: str, fix: str) -> None:
