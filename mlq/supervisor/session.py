@@ -107,15 +107,20 @@ def run(
             with _fleet(settings, broker, specs, show_and_keep, open_ended=beside is not None, umask=umask) as fleet:
                 start = (lambda: beside(fleet.handle, slots, broker)) if beside is not None else nullcontext
                 with _watching_signals(start) as stops:
+                    _warn_root(show)
                     return fleet.run(stops)
 
 
 def _show_plan(specs: Sequence[WorkerSpec], show: Callable[[News], None]) -> None:
-    """Show which workers are planned, and what an operator should know about them."""
+    """Show which workers are planned, and which of their GPUs are not free."""
     show(Planned([s.name for s in specs]))
     for gpu in dict.fromkeys(s.gpu for s in specs if s.gpu is not None and s.gpu.occupied):
         show(Warned(f"{gpu.words} is not free: {gpu.occupied}"))
-    if os.geteuid() == 0:  # warned here, because only here do workers run
+
+
+def _warn_root(show: Callable[[News], None]) -> None:
+    """Warn root, once the server has been accepted and nothing but a signal keeps the workers from running."""
+    if os.geteuid() == 0:
         show(Warned(_ROOT))
 
 
