@@ -20,7 +20,7 @@ from mlq.jobs.errors import RowsFailed
 from mlq.jobs.run import JobOutcome
 from mlq.store.jobs import record
 from mlq.store.jobs.record import Job, Progress
-from mlq.store.queues import waiting
+from mlq.store.queues import backlog
 from mlq.store.workers import heartbeats
 from mlq.terminal import progress
 
@@ -41,7 +41,7 @@ class Surroundings:
 def surroundings(store: Redis, queue: str) -> Surroundings | None:
     """Count the waiting messages and the workers of a queue; None while Redis does not respond."""
     try:
-        return Surroundings(waiting.count(store, queue), len(heartbeats.serving(heartbeats.read(store), queue)))
+        return Surroundings(backlog.count(store, queue), len(heartbeats.serving(heartbeats.read(store), queue)))
     except (RedisError, OSError):
         return None
 

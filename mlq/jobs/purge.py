@@ -13,7 +13,7 @@ from mlq.protocol.keys import queue_keys
 from mlq.protocol.message import job_chunk_in
 from mlq.store.jobs import job_results
 from mlq.store.jobs.job_tokens import JobTokens
-from mlq.store.queues import depth, overview, waiting
+from mlq.store.queues import backlog, depth, overview
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -72,7 +72,7 @@ def _drop_each(connection: Connection, name: str, tell: Callable[[JobChunkRef], 
 def _drop(redis: Redis, key: str, tell: Callable[[JobChunkRef], None], tokens: JobTokens) -> int:
     """Empty one list, a page at a time: it may hold more than fits into memory."""
     dropped = 0
-    while page := waiting.delete_oldest(redis, key, _PAGE):
+    while page := backlog.delete_oldest(redis, key, _PAGE):
         dropped += len(page)
         for raw in page:
             place = job_chunk_in(raw)

@@ -14,7 +14,7 @@ from mlq.broker.channels import QueuesOnly, WithoutMulti, demand_queue
 from mlq.engine.celery.patient_client import PatientRedis
 from mlq.protocol import reserved_names
 from mlq.store.claims.completion import Successor
-from mlq.store.queues import waiting
+from mlq.store.queues import backlog
 
 log = logging.getLogger("mlq.transport")
 
@@ -98,7 +98,7 @@ class _Claiming(WithoutMulti):
             return super()._put(queue, message, **kwargs)
         except OutOfMemoryError:
             with channel.conn_or_acquire() as client:
-                return waiting.push(PatientRedis(connection_pool=client.connection_pool), key, raw)
+                return backlog.push(PatientRedis(connection_pool=client.connection_pool), key, raw)
 
 
 class _Delivering:

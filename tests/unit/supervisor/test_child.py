@@ -23,7 +23,7 @@ class _Ending(WorkerSpec):
 
 
 def test_a_signal_to_a_worker_that_has_just_ended_leaves_its_end_to_be_read() -> None:
-    """The supervisor may kill a late worker in the moment in which it ends by itself."""
+    """The supervisor may kill a late worker at the moment at which it ends."""
     child = Child(_Ending("cpu0", Settings()), os.environ, SupervisorNotices(), "supervisor")
     select.select([child.pidfd], [], [])  # readable once the process has ended
     child.signal(signal.SIGKILL)

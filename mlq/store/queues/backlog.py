@@ -1,4 +1,4 @@
-"""Waiting messages: the messages in a queue's lists, put there, counted and deleted."""
+"""Backlog: the messages that wait in a queue, which are added, counted and deleted here."""
 
 from __future__ import annotations
 
