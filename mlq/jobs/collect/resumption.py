@@ -41,11 +41,6 @@ class Held:
         """Rows that failed."""
         return self.rows.count(FAILED)
 
-    @property
-    def done_first(self) -> int:
-        """Number of answered rows before the first that was not answered."""
-        return next((i for i, state in enumerate(self.rows) if state != OK), len(self.rows))
-
     def add(self, index: int, *, ok: bool) -> bool:
         """Add a line; return whether it is the first of its row."""
         if index >= len(self.rows):

@@ -174,7 +174,7 @@ def test_the_error_says_why_there_is_no_gpu(code: int, kind: type[MlqError], say
 
 
 def test_an_empty_mask_means_the_cpu_and_asks_no_driver() -> None:
-    """A failing driver does not matter to a user who has hidden the GPUs."""
+    """A user who has hidden the GPUs does not need a driver that works."""
     assert nvml.offered(Nvml(refuses=pynvml.NVML_ERROR_UNKNOWN), {"CUDA_VISIBLE_DEVICES": ""}) == []
 
 
